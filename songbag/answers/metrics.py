@@ -1,0 +1,289 @@
+"""Metrics of song classification, on arrays.
+
+Every metric takes the same first three arguments:
+
+y : (n,) integers in 0 .. classes - 1, the true label of every song.
+probabilities : (n, classes), finite, non-negative, rows summing to 1 within 1e-3. The
+    predicted label of a song is the argmax of its row, the first one on ties.
+weights : (n,) or (resamples, n), finite, non-negative, positive in sum; None is all ones.
+    A weight of 2 equals the song given twice, 0 equals the song left out, so one row is
+    one bootstrap resample.
+
+A metric has the shape of ``weights`` without its last axis: one number for (n,), and
+(resamples,) for (resamples, n). What is undefined (the recall of an absent label) is NaN;
+averages over labels leave undefined entries out.
+Arguments that break these rules raise ValueError.
+
+References
+----------
+.. [1] Brodersen, Ong, Stephan, Buhmann (2010), The balanced accuracy and its posterior
+   distribution, ICPR.
+.. [2] Opitz, Burst (2019), Macro F1 and Macro F1, arXiv:1911.03347.
+.. [3] Hanley, McNeil (1982), The meaning and use of the area under a ROC curve, Radiology.
+.. [4] Brier (1950), Verification of forecasts expressed in terms of probability, MWR.
+.. [5] Guo, Pleiss, Sun, Weinberger (2017), On calibration of modern neural networks, ICML.
+.. [6] Nguyen, O'Connor (2015), Posterior calibration and exploratory analysis, EMNLP.
+.. [7] Broecker, Smith (2007), Increasing the reliability of reliability diagrams, WAF.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints: TypeAlias = NDArray[np.integer[Any]]
+Floats: TypeAlias = NDArray[np.floating[Any]]
+Scores: TypeAlias = np.float64 | NDArray[np.float64]
+
+BLOCK_BYTES = 2**26  # most bytes of one block of (resamples, n) weights or (draws, n) draws
+
+
+def _labels(y: Ints, classes: int) -> NDArray[np.int64]:
+    """Return y as int64, or refuse it: (n,) integers in 0 .. classes - 1, n at least 1."""
+    labels = np.asarray(y)
+    if labels.ndim != 1 or labels.size == 0 or labels.dtype.kind not in "iu":
+        raise ValueError("y must be a non-empty 1-D array of integers")
+    if labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(f"labels must lie in 0 .. {classes - 1}")
+    return labels.astype(np.int64)
+
+
+def _table(probabilities: Floats) -> NDArray[np.float64]:
+    """Return probabilities as float64 (n, classes), or refuse them."""
+    table = np.asarray(probabilities, dtype=np.float64)
+    if table.ndim != 2 or table.shape[0] == 0 or table.shape[1] < 2:
+        raise ValueError("probabilities must have shape (n, classes), two classes or more")
+    if not (table.min() >= 0 and np.abs(table.sum(axis=1) - 1).max() <= 1e-3):
+        raise ValueError("probabilities must be non-negative, each row with the sum 1")
+    return table
+
+
+def _weights(weights: Floats | None, songs: int) -> NDArray[np.float64]:
+    """Return weights as float64 (n,) or (resamples, n), or refuse them."""
+    rows = np.ones(songs) if weights is None else np.asarray(weights, dtype=np.float64)
+    if rows.ndim not in (1, 2) or rows.shape[-1] != songs:
+        raise ValueError(f"weights must have shape ({songs},) or (resamples, {songs})")
+    if not (rows.min(initial=0) >= 0 and np.isfinite(rows.sum(axis=-1)).all()):
+        raise ValueError("weights must be finite and non-negative")
+    if not rows.sum(axis=-1).all():
+        raise ValueError("the weights of a resample must not all be zero")
+    return rows
+
+
+def checked(
+    y: Ints, probabilities: Floats, weights: Floats | None
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return the three arguments that every metric shares, checked and converted."""
+    table = _table(probabilities)
+    labels = _labels(y, table.shape[1])
+    if len(labels) != len(table):
+        raise ValueError(f"{len(labels)} labels, but probabilities of {len(table)} songs")
+    return labels, table, _weights(weights, len(table))
+
+
+def _ratio(top: Scores, bottom: Scores) -> Scores:
+    """Return top / bottom, NaN where bottom is 0."""
+    ratio: Scores = top / np.where(bottom > 0, bottom, np.nan)
+    return ratio
+
+
+def _mean_defined(values: Scores) -> Scores:
+    """Return the mean over the last axis without the NaN entries, NaN if all are NaN."""
+    defined = ~np.isnan(values)
+    return _ratio(np.where(defined, values, 0.0).sum(axis=-1), defined.sum(axis=-1))
+
+
+def _mean_song(values: Floats, rows: Floats) -> Scores:
+    """Return the weighted mean over songs of values (n,)."""
+    return _ratio(rows @ values, rows.sum(axis=-1))
+
+
+def _tallies(labels: Ints, table: Floats, rows: Floats) -> tuple[Scores, Scores, Scores]:
+    """Return per label the weight of songs that have it, are given it, and both."""
+    predicted, unit = table.argmax(axis=1), np.eye(table.shape[1])
+    both = unit[labels] * (labels == predicted)[:, None]
+    return rows @ unit[labels], rows @ unit[predicted], rows @ both
+
+
+def _weight_below(scores: Floats, rows: Floats, at: Floats) -> NDArray[np.float64]:
+    """Return the weight of songs with scores (n,) below ``at`` (m,), plus half of the tied.
+
+    Shape ``rows.shape[:-1] + (m,)``: mid-ranks, free of the order of the songs.
+    """
+    order = np.argsort(scores, kind="stable")
+    total = np.zeros((*rows.shape[:-1], len(order) + 1))
+    np.cumsum(np.take(rows, order, axis=-1), axis=-1, out=total[..., 1:])
+    low, high = (np.searchsorted(scores[order], at, side) for side in ("left", "right"))
+    below: NDArray[np.float64] = np.take(total, low, axis=-1)
+    below += np.take(total, high, axis=-1)
+    below /= 2
+    return below
+
+
+def _label_auc(positive: NDArray[np.bool_], scores: Floats, rows: Floats) -> Scores:
+    """Return the AUC of scores (n,) for positive (n,) songs against the others."""
+    for_them, against = rows[..., positive], rows[..., ~positive]
+    below = _weight_below(scores[~positive], against, scores[positive])
+    return _ratio((for_them * below).sum(axis=-1), for_them.sum(axis=-1) * against.sum(axis=-1))
+
+
+def _bin_index(table: Floats, rows: Floats, bins: int) -> NDArray[np.int64]:
+    """Return the equal-mass confidence bin of every song: as ``rows``, 0 .. bins - 1."""
+    if bins < 1:
+        raise ValueError("bins must be at least 1")
+    confidence = table.max(axis=1)
+    middle = _weight_below(confidence, rows, confidence)
+    index: NDArray[np.int64] = (middle * bins / rows.sum(axis=-1, keepdims=True)).astype(np.int64)
+    return np.minimum(index, bins - 1)  # songs of weight 0 may lie at the very end
+
+
+def _bin_sums(index: Ints, rows: Floats, bins: int, values: Floats) -> Scores:
+    """Return the weighted sum of values (n,) in every bin: ``rows.shape[:-1] + (bins,)``."""
+    flat = np.atleast_2d(index)
+    flat = flat + bins * np.arange(len(flat))[:, None]
+    sums = np.bincount(flat.ravel(), (rows * values).ravel(), minlength=len(flat) * bins)
+    return sums.reshape((*rows.shape[:-1], bins))
+
+
+def accuracy(y: Ints, probabilities: Floats, weights: Floats | None = None) -> Scores:
+    """Return the share of songs whose predicted label is the true one, 0 to 1."""
+    labels, table, rows = checked(y, probabilities, weights)
+    return _mean_song((table.argmax(axis=1) == labels).astype(np.float64), rows)
+
+
+def balanced_accuracy(y: Ints, probabilities: Floats, weights: Floats | None = None) -> Scores:
+    """Return the mean recall over the labels that songs of the resample have, 0 to 1 [1]_.
+
+    With more than two labels as scikit-learn has it.
+    """
+    support, _, both = _tallies(*checked(y, probabilities, weights))
+    return _mean_defined(_ratio(both, support))
+
+
+def macro_f1(y: Ints, probabilities: Floats, weights: Floats | None = None) -> Scores:
+    """Return the mean F1 over labels, 0 to 1 [2]_ (eq. 2, averaged F1).
+
+    A label that no song of the resample has or is given is left out, as scikit-learn does.
+    """
+    support, predicted, both = _tallies(*checked(y, probabilities, weights))
+    return _mean_defined(_ratio(2 * both, support + predicted))
+
+
+def roc_auc(y: Ints, probabilities: Floats, weights: Floats | None = None) -> Scores:
+    """Return the area under the ROC curve, 0 to 1, NaN if no label can be ranked [3]_.
+
+    Two classes: that of label 1. More: the mean of one-versus-rest areas over the labels
+    that some songs (of the resample) have and some do not. Tied songs count one half.
+    """
+    labels, table, rows = checked(y, probabilities, weights)
+    asked = range(table.shape[1]) if table.shape[1] > 2 else (1,)
+    areas = [_label_auc(labels == label, table[:, label], rows) for label in asked]
+    return _mean_defined(np.stack(areas, axis=-1))
+
+
+def negative_log_likelihood(
+    y: Ints, probabilities: Floats, weights: Floats | None = None
+) -> Scores:
+    """Return the mean of -ln p(true label), p held in 1e-15 .. 1: 0 to 34.54 nats."""
+    labels, table, rows = checked(y, probabilities, weights)
+    likelihood = table[np.arange(len(labels)), labels]
+    return _mean_song(-np.log(np.clip(likelihood, 1e-15, 1.0)), rows)
+
+
+def brier(y: Ints, probabilities: Floats, weights: Floats | None = None) -> Scores:
+    """Return the squared error summed over labels, averaged over songs, 0 to 2 [4]_."""
+    labels, table, rows = checked(y, probabilities, weights)
+    error = table - np.eye(table.shape[1])[labels]
+    return _mean_song((error**2).sum(axis=1), rows)
+
+
+def expected_calibration_error(
+    y: Ints, probabilities: Floats, weights: Floats | None = None, bins: int = 10
+) -> Scores:
+    """Return the mean over bins of |accuracy - confidence| by weight, 0 to 1 [5]_ (eq. 3).
+
+    Confidence is the largest probability of a song. The bins have equal mass [6]_: songs
+    go by the mid-rank of their confidence in the weighted songs, so that tied songs share a
+    bin and the order of the songs never matters. Noise adds to this error: judge it against
+    `calibrated_ece_quantile`.
+    """
+    labels, table, rows = checked(y, probabilities, weights)
+    gap = (table.argmax(axis=1) == labels) - table.max(axis=1)
+    gaps = _bin_sums(_bin_index(table, rows, bins), rows, bins, gap)
+    return _ratio(np.abs(gaps).sum(axis=-1), rows.sum(axis=-1))
+
+
+def calibrated_ece_quantile(
+    probabilities: Floats,
+    rng: np.random.Generator,
+    weights: Floats | None = None,
+    bins: int = 10,
+    quantile: float = 0.9,
+    draws: int = 2000,
+) -> float:
+    """Return the quantile of the ECE that a perfectly calibrated model would show, 0 to 1.
+
+    True labels are drawn ``draws`` times from these probabilities. Only whether the drawn
+    label is the predicted one matters, an event whose probability is the confidence, so
+    that event is drawn, in blocks of at most `BLOCK_BYTES`. Weights have shape (n,). The
+    resampling of [7]_ with the probabilities held fixed.
+    """
+    table = _table(probabilities)
+    row, confidence = _weights(weights, len(table)), table.max(axis=1)
+    if row.ndim != 1:
+        raise ValueError("weights must have shape (n,)")
+    place = np.eye(bins)[_bin_index(table, row, bins)] * row[:, None]
+    errors, step = np.empty(draws), max(1, BLOCK_BYTES // (8 * len(row)))
+    for start in range(0, draws, step):
+        block = errors[start : start + step]
+        right = rng.random((len(block), len(row))) < confidence
+        block[:] = np.abs(right @ place - confidence @ place).sum(axis=-1) / row.sum()
+    return float(np.quantile(errors, quantile))
+
+
+def confusion_matrix(y: Ints, probabilities: Floats, weights: Floats | None = None) -> Scores:
+    """Return the weight of songs by true (row) and predicted (column) label.
+
+    Shape ``(classes, classes)``, or ``(resamples, classes, classes)``.
+    """
+    labels, table, rows = checked(y, probabilities, weights)
+    unit = np.eye(table.shape[1])
+    given = unit[table.argmax(axis=1)]
+    return np.stack([rows @ (given * has[:, None]) for has in unit[labels].T], axis=-2)
+
+
+def per_label(y: Ints, probabilities: Floats, weights: Floats | None = None) -> dict[str, Scores]:
+    """Return precision, recall, f1, support and auc, each with labels as the last axis.
+
+    NaN: precision of a label no song is given, recall of one no song has, F1 of one
+    neither given nor had, AUC (against the other labels) of one that none or all have.
+    """
+    labels, table, rows = checked(y, probabilities, weights)
+    support, predicted, both = _tallies(labels, table, rows)
+    areas = [_label_auc(labels == k, table[:, k], rows) for k in range(table.shape[1])]
+    return {
+        "precision": _ratio(both, predicted),
+        "recall": _ratio(both, support),
+        "f1": _ratio(2 * both, support + predicted),
+        "support": support,
+        "auc": np.stack(areas, axis=-1),
+    }
+
+
+def reliability(
+    y: Ints, probabilities: Floats, weights: Floats | None = None, bins: int = 10
+) -> dict[str, Scores]:
+    """Return mean confidence, accuracy and count (weight) per bin of the calibration error.
+
+    Bins are the last axis, from least to most confident; an empty bin has count 0, else NaN.
+    """
+    labels, table, rows = checked(y, probabilities, weights)
+    index, right = _bin_index(table, rows, bins), table.argmax(axis=1) == labels
+    count = _bin_sums(index, rows, bins, np.ones(len(labels)))
+    return {
+        "confidence": _ratio(_bin_sums(index, rows, bins, table.max(axis=1)), count),
+        "accuracy": _ratio(_bin_sums(index, rows, bins, right.astype(np.float64)), count),
+        "count": count,
+    }

@@ -1,0 +1,59 @@
+"""Everything Songbag refuses, as a tree.
+
+SongbagError
+├── SettingsError    a setting, recipe or command-line value that cannot be used
+├── SongTableError   a table or folder of songs that cannot be read as it stands
+├── AudioError       one file that cannot be decoded (becomes that song's failure row)
+├── TrainingError    songs and settings that are readable but cannot be trained on
+├── ModelFileError   a model file that is damaged, foreign or too new
+└── ExportError      an exported graph that does not agree with what was trained
+
+Every message says what, where, what was found and what to do. A programmer's
+mistake stays a ``ValueError`` or ``TypeError`` with a traceback.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class SongbagError(Exception):
+    """Base of every error Songbag raises on purpose."""
+
+
+class SettingsError(SongbagError):
+    """A setting is unknown, of the wrong type or out of range."""
+
+
+class SongTableError(SongbagError):
+    """A table or folder of songs cannot be used as it stands."""
+
+
+class AudioError(SongbagError):
+    """One audio file cannot be decoded. ``reason`` is a short machine-readable word."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type["AudioError"], tuple[str, str]]:
+        # Exceptions cross process borders by pickle; the default would lose ``reason``.
+        return type(self), (self.reason, str(self))
+
+
+class TrainingError(SongbagError):
+    """There is nothing sensible to train with these songs and settings."""
+
+
+class ModelFileError(SongbagError):
+    """A model file is damaged, foreign or written by a newer Songbag."""
+
+
+class ExportError(SongbagError):
+    """The exported graph does not agree with the network it was made from."""
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """Return ``" Did you mean 'x'?"`` for a near miss, else the list of what is known."""
+    names = sorted(known)
+    close = difflib.get_close_matches(word, names, n=1)
+    return f" Did you mean '{close[0]}'?" if close else f" Known: {', '.join(names)}."

@@ -1,0 +1,147 @@
+"""Songs to batches of real windows: never padded, grouped by their number of windows.
+
+Two ways to hand windows to a network, with the same numbers: cut out of the frames
+(`Cut`), or as whole stretches of frames with starts (`Shared`), so that a trunk runs once
+over what overlapping windows have in common. All windows of a song come shared, a few
+random ones come cut: that is where each is cheaper (half-overlapping windows repeat every
+frame twice; six random ones of 23 touch half of the song).
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from songbag.bags import Bag
+from songbag.sound.windows import filled
+
+Array = NDArray[np.float32]
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Songs with equally many windows: ``windows`` (songs, windows, *window_shape)."""
+
+    songs: Indices
+    windows: Array
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Songs cut at the same ``starts``: ``frames`` (songs, frames, bands)."""
+
+    songs: Indices
+    frames: Array
+    starts: Indices
+
+
+Group = Cut | Shared
+
+
+def cut_windows(bag: Bag, chosen: Indices, window_frames: int) -> Array:
+    """Return the chosen windows (chosen, *window_shape) of a bag."""
+    if bag.starts is None:
+        return np.asarray(bag.features[chosen])
+    frames = filled(bag.features, window_frames)
+    views = np.lib.stride_tricks.sliding_window_view(frames, window_frames, axis=0)
+    return np.ascontiguousarray(views[bag.starts[chosen]].transpose(0, 2, 1))
+
+
+def groups(
+    bags: Sequence[Bag], songs: Indices, window_frames: int, share: bool
+) -> Iterator[Group]:
+    """Yield ``songs`` (indices into bags) with all their windows."""
+    by_count: dict[int, list[int]] = defaultdict(list)
+    for song in songs:
+        by_count[bags[song].window_count].append(int(song))
+    for count, members in by_count.items():
+        yield _all_windows(bags, np.array(members), count, window_frames, share)
+
+
+def _all_windows(
+    bags: Sequence[Bag], songs: Indices, count: int, window_frames: int, share: bool
+) -> Group:
+    starts = bags[songs[0]].starts
+    if starts is None or not share:
+        everything = np.arange(count)
+        return Cut(songs, np.stack([cut_windows(bags[s], everything, window_frames) for s in songs]))
+    # By the window law starts depend on the number of windows alone, so these songs have
+    # the same, and cutting behind the last window makes their frames equally many.
+    end = int(starts[-1]) + window_frames
+    frames = np.stack([filled(bags[s].features, window_frames)[:end] for s in songs])
+    return Shared(songs, frames, starts)
+
+
+def random_groups(
+    bags: Sequence[Bag],
+    songs: Indices,
+    windows_per_song: int,
+    window_frames: int,
+    rng: np.random.Generator,
+) -> Iterator[Cut]:
+    """Yield ``songs`` with ``windows_per_song`` random windows each, or all they have."""
+    by_count: dict[int, list[tuple[int, Indices]]] = defaultdict(list)
+    for song in songs:
+        count = bags[song].window_count
+        chosen = rng.permutation(count)[:windows_per_song]
+        by_count[len(chosen)].append((int(song), chosen))
+    for members in by_count.values():
+        cut = [cut_windows(bags[song], chosen, window_frames) for song, chosen in members]
+        yield Cut(np.array([song for song, _ in members]), np.stack(cut))
+
+
+def shuffled(count: int, batch: int, rng: np.random.Generator) -> Iterator[Indices]:
+    """Yield all indices below ``count`` in random order, ``batch`` at a time."""
+    order = rng.permutation(count)
+    for first in range(0, count, batch):
+        yield order[first : first + batch]
+
+
+# --- augmentation -----------------------------------------------------------------------
+
+
+def masked(
+    windows: Array, fill: Array, time_mask: int, band_mask: int, rng: np.random.Generator
+) -> Array:
+    """Overwrite one random stretch of frames and one of bands in every window.
+
+    SpecAugment (Park et al. 2019, section 2) without warping, one mask of each kind.
+
+    Parameters
+    ----------
+    windows : ndarray, shape (songs, windows, frames, bands); changed in place
+    fill : ndarray, shape (bands,)
+        What masked values become: the training mean of each band.
+    time_mask, band_mask : int
+        Longest masks; lengths are uniform from 0.
+    """
+    songs, count, frames, bands = windows.shape
+    for axis_size, longest, along_time in ((frames, time_mask, True), (bands, band_mask, False)):
+        if longest == 0:
+            continue
+        length = rng.integers(0, min(longest, axis_size) + 1, size=(songs, count, 1))
+        first = (rng.random((songs, count, 1)) * (axis_size - length + 1)).astype(np.int64)
+        place = np.arange(axis_size)
+        hidden = (place >= first) & (place < first + length)
+        mask = hidden[..., :, None] if along_time else hidden[..., None, :]
+        np.copyto(windows, fill, where=mask)
+    return windows
+
+
+def mixed(
+    windows: Array, targets: Array, strength: float, rng: np.random.Generator
+) -> tuple[Array, Array]:
+    """Mix every song with another of the batch, input and target alike.
+
+    mixup (Zhang et al. 2018, equation 1) of songs: one weight from Beta(strength,
+    strength) a song, the larger share staying with the song itself.
+    """
+    other = rng.permutation(len(windows))
+    share = rng.beta(strength, strength, size=len(windows)).astype(np.float32)
+    share = np.maximum(share, 1 - share)
+    wide = share.reshape(-1, *[1] * (windows.ndim - 1))
+    blended = wide * windows + (1 - wide) * windows[other]
+    return blended, share[:, None] * targets + (1 - share[:, None]) * targets[other]

@@ -1,0 +1,281 @@
+"""Networks: what looks at one window.
+
+A network is an ``nn.Module`` with two parts and a number:
+
+``trunk``
+    (songs, frames, bands) -> (songs, positions, ...), without padding in time.
+``head``
+    (windows, positions of one window, ...) -> (windows, outputs).
+``time_stride``
+    Frames between two positions of the trunk. Windows that start on its multiples can
+    share one run of the trunk over the whole song, with exactly the result of running
+    it on each window. None: it cannot be shared.
+
+`SongNetwork` runs either way.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class SongNetwork(nn.Module):
+    """A window network applied to songs: all windows of one network, logits per class.
+
+    Parameters
+    ----------
+    network : nn.Module
+        With ``trunk``, ``head`` and ``time_stride``, or any module from windows
+        (windows, ...) to outputs (windows, outputs).
+    window_shape : (frames, bands), or the shape of one window of a table
+    """
+
+    def __init__(self, network: nn.Module, window_shape: Sequence[int]) -> None:
+        super().__init__()
+        self.network = network
+        self.window_shape = tuple(window_shape)
+        self.time_stride: int | None = getattr(network, "time_stride", None)
+        self.positions = self.window_shape[0]
+        if self.time_stride is not None:
+            with torch.no_grad():
+                self.positions = network.trunk(torch.zeros(1, *self.window_shape)).shape[1]
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """Return logits (windows, classes) of windows (windows, *window_shape)."""
+        if self.time_stride is None:
+            return both_classes(self.network(windows))
+        return both_classes(self.network.head(self.network.trunk(windows)))
+
+    def song(self, frames: Tensor, starts: Tensor) -> Tensor:
+        """Return logits (songs, windows, classes) of songs cut at the same starts.
+
+        Parameters
+        ----------
+        frames : Tensor, shape (songs, frames, bands)
+        starts : Tensor of int64, shape (windows,)
+            First frames, multiples of ``time_stride``.
+        """
+        stride = self.time_stride or 1
+        seen = frames if self.time_stride is None else self.network.trunk(frames)
+        steps = torch.arange(self.positions, device=starts.device)
+        index = (starts // stride).unsqueeze(1) + steps
+        cut = seen[:, index]  # (songs, windows, positions, ...)
+        flat = cut.flatten(0, 1)
+        outputs = self.network(flat) if self.time_stride is None else self.network.head(flat)
+        return both_classes(outputs).unflatten(0, (frames.shape[0], index.shape[0]))
+
+
+def both_classes(outputs: Tensor) -> Tensor:
+    """Turn one output z into the centred pair (-z/2, z/2), whose softmax is sigmoid(z)."""
+    if outputs.shape[-1] > 1:
+        return outputs
+    return torch.cat([-outputs / 2, outputs / 2], dim=-1)
+
+
+class Standardised(nn.Module):
+    """Subtract and divide by fixed values per band: the training songs' mean and deviation."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, mean: Tensor, deviation: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean)
+        self.register_buffer("deviation", deviation)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Return frames (..., bands) with about zero mean and unit deviation."""
+        return (frames - self.mean) / self.deviation
+
+
+class _Image(nn.Module):
+    """(songs, frames, bands) -> (songs, 1, bands, frames), as convolutions want it."""
+
+    def forward(self, frames: Tensor) -> Tensor:
+        image = frames.transpose(1, 2).unsqueeze(1)
+        return image.contiguous(memory_format=torch.channels_last)
+
+
+class _Positions(nn.Module):
+    """(songs, channels, bands, positions) -> (songs, positions, channels, bands)."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        return image.permute(0, 3, 1, 2)
+
+
+# --- the founding network ---------------------------------------------------------------
+
+
+class _FoundingFlatten(nn.Module):
+    """Flatten in Keras's order (bands, positions, channels), so that weights compare."""
+
+    def forward(self, positions: Tensor) -> Tensor:
+        return positions.permute(0, 3, 1, 2).flatten(1)
+
+
+class Founding(nn.Module):
+    """The network of the founding question's answer, exactly.
+
+    Convolutions *without* activation, valid padding, floor pooling, raw MFCC; Glorot
+    uniform weights and zero biases as Keras makes them. 21,075 parameters for windows of
+    216 frames of 13 MFCC and three classes.
+    """
+
+    time_stride = 6
+
+    def __init__(self, window_shape: Sequence[int], outputs: int, hidden: int = 32) -> None:
+        super().__init__()
+        frames, bands = window_shape
+        self.trunk = nn.Sequential(
+            _Image(),
+            nn.Conv2d(1, 16, 3),
+            nn.MaxPool2d((2, 3)),
+            nn.Conv2d(16, 16, 3),
+            nn.MaxPool2d((2, 2)),
+            _Positions(),
+        )
+        flat = 16 * (((bands - 2) // 2 - 2) // 2) * (((frames - 2) // 3 - 2) // 2)
+        if flat <= 0:
+            raise ValueError(
+                f"the founding network needs windows of at least 17 frames x 10 bands, "
+                f"not {frames} x {bands}"
+            )
+        self.head = nn.Sequential(
+            _FoundingFlatten(),
+            nn.Linear(flat, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, outputs),
+        )
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                nn.init.xavier_uniform_(layer.weight)
+                nn.init.zeros_(layer.bias)
+
+
+# --- the better small network -----------------------------------------------------------
+
+
+class Cnn(nn.Module):
+    """Four blocks of 3 x 3 convolution, batch norm, ReLU and pooling on log-mel windows.
+
+    Padded over bands only, so the trunk can be shared over a song. The head joins the
+    mean and the maximum over the window's positions and the remaining bands.
+    """
+
+    def __init__(
+        self,
+        window_shape: Sequence[int],
+        outputs: int,
+        dropout: float = 0.0,
+        channels: Sequence[int] = (16, 32, 64, 96),
+    ) -> None:
+        super().__init__()
+        frames, bands = window_shape
+        blocks: list[nn.Module] = []
+        width, stride = 1, 1
+        for wide in channels:
+            if frames < 4 or bands < 2:
+                break  # short windows and few bands get fewer blocks
+            blocks += [
+                nn.Conv2d(width, wide, 3, padding=(1, 0), bias=False),
+                nn.BatchNorm2d(wide),
+                nn.ReLU(),
+                nn.MaxPool2d(2),
+            ]
+            frames, bands, width, stride = (frames - 2) // 2, bands // 2, wide, stride * 2
+        self.time_stride = stride
+        self.trunk = nn.Sequential(_Image(), *blocks, _Positions())
+        self.head = nn.Sequential(
+            _MeanAndMax(), nn.Dropout(dropout), nn.Linear(2 * width * bands, outputs)
+        )
+
+
+class _MeanAndMax(nn.Module):
+    """(windows, positions, channels, bands) -> mean and maximum over positions, flat."""
+
+    def forward(self, positions: Tensor) -> Tensor:
+        return torch.cat([positions.mean(dim=1), positions.amax(dim=1)], dim=1).flatten(1)
+
+
+# --- a vector a window ------------------------------------------------------------------
+
+
+class Mlp(nn.Module):
+    """Two hidden layers on a window's values, for vectors and small matrices."""
+
+    time_stride = None
+
+    def __init__(
+        self, window_shape: Sequence[int], outputs: int, dropout: float = 0.0, hidden: int = 64
+    ) -> None:
+        super().__init__()
+        values = 1
+        for size in window_shape:
+            values *= size
+        self.layers = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(values, hidden),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, hidden),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, outputs),
+        )
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """Return outputs (windows, outputs) of windows (windows, ...)."""
+        return self.layers(windows)
+
+
+def layer_table(network: nn.Module) -> list[dict[str, object]]:
+    """Return one row a layer that holds parameters or pools: name, kind, parameters."""
+    rows: list[dict[str, object]] = []
+    for name, layer in network.named_modules():
+        if any(True for _ in layer.children()) or type(layer).__name__.startswith("_"):
+            continue
+        count = sum(parameter.numel() for parameter in layer.parameters(recurse=False))
+        rows.append({"name": name, "layer": str(layer), "parameters": count})
+    return rows
+
+
+Builder = Callable[[Sequence[int], int, float], nn.Module]
+
+# name -> (window_shape, outputs, dropout) -> network
+NETWORKS: dict[str, Builder] = {
+    "founding": lambda shape, outputs, dropout: Founding(shape, outputs),
+    "cnn": lambda shape, outputs, dropout: Cnn(shape, outputs, dropout),
+    "mlp": lambda shape, outputs, dropout: Mlp(shape, outputs, dropout),
+}
+
+
+def build(
+    name: str,
+    window_shape: Sequence[int],
+    classes: int,
+    dropout: float,
+    scale: tuple[Tensor, Tensor] | None,
+) -> SongNetwork:
+    """Build a network by name for windows of ``window_shape``.
+
+    Parameters
+    ----------
+    classes : int
+        Two get a single output, more one output each.
+    scale : (mean, deviation) or None
+        Of the training songs per last axis; None leaves the input raw.
+    """
+    network = NETWORKS[name](window_shape, 1 if classes == 2 else classes, dropout)
+    if scale is not None:
+        network = _scaled(network, Standardised(*scale))
+    return SongNetwork(network.to(memory_format=torch.channels_last), window_shape)
+
+
+def _scaled(network: nn.Module, scale: Standardised) -> nn.Module:
+    if getattr(network, "time_stride", None) is None:
+        return nn.Sequential(scale, network)
+    network.trunk = nn.Sequential(scale, network.trunk)
+    return network

@@ -1,0 +1,77 @@
+"""Work on many songs in several processes, in order, whatever happens to a process."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Future
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    import loky
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def worker_count(wanted: int | None, items: int) -> int:
+    """Return how many processes are worth having: one a core unless told otherwise."""
+    return max(1, min(wanted or os.cpu_count() or 1, items))
+
+
+def in_order(
+    work: Callable[[Item], Result],
+    todo: Sequence[Item],
+    workers: int,
+    died: Callable[[Item], Result],
+) -> Iterator[Result]:
+    """Yield ``work(item)`` in order; one worker means this process.
+
+    When a process dies, every item in flight is lost with it. The oldest of them is tried
+    again alone in a process of its own: if that dies too, the item is the cause and
+    ``died(item)`` is its result. The others start again.
+    """
+    if workers == 1:
+        yield from map(work, todo)
+        return
+    waiting = deque(todo)
+    flying: deque[tuple[Item, Future[Result]]] = deque()
+    pool = _pool(workers)
+    try:
+        while waiting or flying:
+            try:
+                while waiting and len(flying) < 4 * workers:
+                    flying.append((waiting[0], pool.submit(work, waiting[0])))
+                    waiting.popleft()
+                result = flying[0][1].result()
+                flying.popleft()
+            except BrokenExecutor:
+                pool.shutdown(wait=True)
+                waiting.extendleft(item for item, _ in reversed(flying))
+                flying.clear()
+                result = _alone(work, waiting.popleft(), died)
+                pool = _pool(workers)
+            yield result
+    finally:
+        pool.shutdown(wait=True, kill_workers=True)
+
+
+def _alone(
+    work: Callable[[Item], Result], item: Item, died: Callable[[Item], Result]
+) -> Result:
+    pool = _pool(1)
+    try:
+        return pool.submit(work, item).result()
+    except BrokenExecutor:
+        return died(item)
+    finally:
+        pool.shutdown(wait=True, kill_workers=True)
+
+
+def _pool(workers: int) -> "loky.ProcessPoolExecutor":
+    # loky: unlike the standard pool it needs no __main__ guard in a caller's script.
+    # One thread a process: the processes are the parallelism.
+    import loky
+
+    return loky.ProcessPoolExecutor(workers, env={name: "1" for name in _THREADS})

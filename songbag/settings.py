@@ -1,0 +1,276 @@
+"""Frozen records of every choice that changes a number, and the recipes that name them.
+
+`Sound` names the cache and `Windows` cuts the frames; both are saved in every model, so
+that a song is heard in serving exactly as it was in training. `Training` is what only
+learning needs. A `Recipe` is one of each, written as TOML in ``songbag/recipes``.
+"""
+
+import hashlib
+import re
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from songbag.errors import SettingsError, suggestion
+
+# The names live here so that the command line and model files know them without torch;
+# a test compares them with the tables in songbag.learning.
+POOLINGS = ("hard_vote", "mean_logit", "mean_probability")
+NETWORKS = ("cnn", "founding", "mlp")
+
+R = TypeVar("R", bound=msgspec.Struct)
+
+Positive = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=1)]
+Share = Annotated[float, Meta(ge=0, lt=1)]
+
+
+class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of the settings: immutable, keyword-only, unknown keys refused."""
+
+
+class Sound(Record, frozen=True):
+    """How a waveform becomes frames. Its fingerprint is part of every cache key.
+
+    Attributes
+    ----------
+    feature : {"logmel", "mfcc"}
+        What a frame holds.
+    sample_rate : int
+        Hz. Every file is resampled to it.
+    frame_length, hop_length : int
+        Samples. The Hann window, equal to the FFT length, and its step.
+    mel_bands : int
+        Bands of the Slaney mel filter bank.
+    coefficients : int
+        Cepstral coefficients kept when ``feature`` is ``"mfcc"``.
+    min_frequency : float
+        Hz. Lower edge of the lowest mel band.
+    top_db : float or None
+        dB. Everything further below the song's loudest band is raised to that level
+        (librosa's default is 80). It needs the whole song first; None uses only the
+        absolute floor of -100 dB.
+    deltas : bool
+        Append first differences over time (9 frames, as librosa's).
+    code : int
+        Version of the code that computes frames: raised when numbers change.
+    """
+
+    feature: Literal["logmel", "mfcc"] = "logmel"
+    sample_rate: Annotated[int, Meta(ge=1000, le=384_000)] = 22050
+    frame_length: Annotated[int, Meta(ge=16, le=65536)] = 1024
+    hop_length: Count = 512
+    mel_bands: Annotated[int, Meta(ge=1, le=512)] = 64
+    coefficients: Annotated[int, Meta(ge=1, le=512)] = 13
+    min_frequency: Annotated[float, Meta(ge=0)] = 0.0
+    top_db: Positive | None = None
+    deltas: bool = False
+    code: int = 1
+
+    def __post_init__(self) -> None:
+        if self.feature == "mfcc" and self.coefficients > self.mel_bands:
+            raise SettingsError(
+                f"sound.coefficients is {self.coefficients}, but there are only "
+                f"{self.mel_bands} mel_bands to make them from. Lower the one or raise the other."
+            )
+        if self.min_frequency >= self.sample_rate / 2:
+            raise SettingsError(
+                f"sound.min_frequency is {self.min_frequency} Hz; it must lie below half "
+                f"the sample rate ({self.sample_rate / 2:g} Hz)."
+            )
+        if self.hop_length > self.frame_length:
+            raise SettingsError(
+                f"sound.hop_length {self.hop_length} exceeds frame_length "
+                f"{self.frame_length}: samples between frames would never be heard."
+            )
+
+    @property
+    def bands(self) -> int:
+        """Rows of a frame as the network sees it."""
+        rows = self.coefficients if self.feature == "mfcc" else self.mel_bands
+        return 2 * rows if self.deltas else rows
+
+    def fingerprint(self) -> str:
+        """Return 16 hexadecimal digits that change whenever a frame could."""
+        return hashlib.blake2b(msgspec.json.encode(self), digest_size=8).hexdigest()
+
+
+class Windows(Record, frozen=True):
+    """How frames become windows (the window law is in `songbag.sound.windows`).
+
+    Attributes
+    ----------
+    seconds, hop_seconds : float
+        Length of a window and distance between two starts.
+    stride : int
+        Frames. Starts lie on this grid: the time stride of the network's trunk.
+    """
+
+    seconds: Annotated[float, Meta(gt=0, le=3600)] = 5.0
+    hop_seconds: Annotated[float, Meta(gt=0, le=3600)] = 2.5
+    stride: Count = 1
+
+
+class Excerpt(Record, frozen=True):
+    """Which part of a song is heard: its first or middle ``seconds`` (None: all of it)."""
+
+    seconds: Positive | None = None
+    place: Literal["first", "middle"] = "first"
+
+
+class Training(Record, frozen=True):
+    """How a network is fitted.
+
+    Attributes
+    ----------
+    network, pooling : str
+        A name of `NETWORKS` and of `POOLINGS`.
+    loss : {"song", "window"}
+        Cross-entropy of the pooled song, or of every window against its song's label.
+    epochs, songs_per_batch : int
+    windows_per_song : int or None
+        Random windows of each song in a step; None takes all of them.
+    optimizer, learning_rate, weight_decay, schedule
+        ``learning_rate`` is the peak of the one-cycle and cosine schedules.
+    patience : int or None
+        Epochs without a better validation song loss before stopping; None never stops.
+    keep : {"best", "last"}
+        Weights of the epoch with the best validation song loss, or of the last epoch.
+    balance : bool
+        Weight songs inversely to the frequency of their label.
+    label_smoothing, mixup, dropout : float
+    time_mask, band_mask : int
+        Largest SpecAugment masks, in frames and bands (0: none).
+    average : float
+        Decay of the exponential moving average of the weights per step (0: none).
+    """
+
+    network: Literal["cnn", "founding", "mlp"] = "cnn"
+    pooling: Literal["hard_vote", "mean_logit", "mean_probability"] = "mean_logit"
+    loss: Literal["song", "window"] = "song"
+    epochs: Count = 30
+    songs_per_batch: Count = 8
+    windows_per_song: Count | None = 6
+    optimizer: Literal["adamw", "rmsprop", "sgd"] = "adamw"
+    learning_rate: Positive = 1e-3
+    weight_decay: Annotated[float, Meta(ge=0)] = 0.01
+    schedule: Literal["constant", "cosine", "onecycle"] = "onecycle"
+    patience: Count | None = None
+    keep: Literal["best", "last"] = "best"
+    balance: bool = True
+    label_smoothing: Share = 0.0
+    mixup: Annotated[float, Meta(ge=0)] = 0.0
+    dropout: Share = 0.0
+    time_mask: Annotated[int, Meta(ge=0)] = 0
+    band_mask: Annotated[int, Meta(ge=0)] = 0
+    average: Share = 0.0
+
+
+class Recipe(Record, frozen=True):
+    """A named set of choices: everything needed to go from songs to a model."""
+
+    name: str
+    sound: Sound = Sound()
+    windows: Windows = Windows()
+    excerpt: Excerpt = Excerpt()
+    training: Training = Training()
+
+
+class Limits(Record, frozen=True):
+    """What one file may cost before decoding stops with a reason.
+
+    Attributes
+    ----------
+    hours : float
+        Longest decoded sound.
+    native_samples : float
+        Most samples over all channels at the file's own rate.
+    """
+
+    hours: Positive = 1.0
+    native_samples: Positive = 4e8
+
+    @classmethod
+    def of_hours(cls, hours: float) -> "Limits":
+        """Scale both limits to ``hours``."""
+        return cls(hours=hours, native_samples=4e8 * max(1.0, hours))
+
+
+def read(kind: type[R], values: dict[str, Any], where: str) -> R:
+    """Turn plain values into a record, or say which key is wrong and what is known.
+
+    Raises
+    ------
+    SettingsError
+        Unknown key (with a suggestion), wrong type, value out of range.
+    """
+    try:
+        return msgspec.convert(values, kind)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"{where}: {_explain(kind, str(error))}") from None
+
+
+def _explain(kind: type, text: str) -> str:
+    found = re.search(r"unknown field `(.+?)`(?: - at `\$\.?(.*?)`)?$", text)
+    if not found:
+        return text.replace("`", "'").replace("$.", "")
+    record = kind
+    for step in filter(None, (found[2] or "").split(".")):
+        record = next(f.type for f in msgspec.structs.fields(record) if f.name == step)
+    known = [field.name for field in msgspec.structs.fields(record)]
+    place = f"{found[2]}." if found[2] else ""
+    return f"unknown setting '{place}{found[1]}'.{suggestion(found[1], known)}"
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with Songbag."""
+    folder = resources.files("songbag") / "recipes"
+    return sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name[-5:] == ".toml")
+
+
+def load_recipe(name: str | Path, changes: dict[str, Any] | None = None) -> Recipe:
+    """Read a recipe by name or from a TOML file and apply dotted changes.
+
+    Parameters
+    ----------
+    name : str or Path
+        One of `recipe_names`, or the path of a TOML file.
+    changes : dict
+        Dotted keys to values, for example ``{"training.epochs": 5}``.
+
+    Raises
+    ------
+    SettingsError
+        Unknown recipe, unreadable TOML, unknown or invalid setting.
+    """
+    text = _recipe_text(name)
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{name}: not TOML: {error}") from None
+    values.setdefault("name", Path(name).stem)
+    for key, value in (changes or {}).items():
+        *tables, last = key.split(".")
+        table = values
+        for step in tables:
+            table = table.setdefault(step, {})
+        table[last] = value
+    return read(Recipe, values, f"recipe {name}")
+
+
+def _recipe_text(name: str | Path) -> str:
+    if Path(name).suffix == ".toml":
+        try:
+            return Path(name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{name}: the recipe cannot be read: {error}") from None
+    if str(name) not in recipe_names():
+        raise SettingsError(
+            f"there is no recipe '{name}'.{suggestion(str(name), recipe_names())} "
+            "A path ending in .toml reads your own."
+        )
+    return (resources.files("songbag") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")

@@ -1,0 +1,320 @@
+"""Who: songs from a folder, a table or a DataFrame, each with an id that is kept.
+
+A table has the columns ``path`` and (for training) ``label``, and may have ``id``,
+``artist``, ``split``, ``start`` and ``end``; all others travel along into the results.
+"""
+
+import csv
+import io
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from songbag.errors import SongTableError, suggestion
+from songbag.settings import Excerpt
+from songbag.sound.audio import EXTENSIONS
+from songbag.sound.source import Source
+
+if TYPE_CHECKING:
+    import pandas
+
+KNOWN_COLUMNS = ("path", "label", "id", "artist", "split", "start", "end")
+SIDES = {"train": "train", "test": "test", "validation": "validation", "val": "validation"}
+TABLES = (".csv", ".tsv", ".parquet")
+_SHOWN = 8  # problems listed in one error
+
+
+@dataclass(frozen=True, slots=True)
+class Song:
+    """One recording: where it lies and what is known of it.
+
+    ``path`` can be opened; ``id`` is what the user calls it. ``start`` and ``end`` are
+    seconds inside the file. ``line`` is the table's line, None in a folder.
+    """
+
+    id: str
+    path: str
+    label: str | None = None
+    artist: str | None = None
+    split: str | None = None
+    start: float = 0.0
+    end: float | None = None
+    line: int | None = None
+    extra: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def group(self) -> str:
+        """The artist if known, else the song itself."""
+        return f"artist {self.artist}" if self.artist else f"song {self.id}"
+
+    def source(self, excerpt: Excerpt) -> Source:
+        """Return what is to be heard of it."""
+        return Source(path=self.path, start=self.start, end=self.end, excerpt=excerpt)
+
+
+@dataclass(frozen=True)
+class SongTable:
+    """Songs with unique ids, and remarks a user should read (files left out, say)."""
+
+    songs: list[Song]
+    origin: str
+    remarks: list[str] = field(default_factory=list)
+
+    def label_names(self) -> list[str]:
+        """Label names in the one order used everywhere: sorted."""
+        return sorted({song.label for song in self.songs if song.label is not None})
+
+
+def read_songs(
+    origin: "str | Path | pandas.DataFrame | Sequence[str | Path]", allow_outside: bool = False
+) -> SongTable:
+    """Read songs from a folder, a table file, a DataFrame, or a list of any paths.
+
+    Parameters
+    ----------
+    origin
+        A folder (labels are the names of its subfolders), a .csv, .tsv or .parquet file
+        or a DataFrame with a ``path`` column, one audio file, or a list of these.
+    allow_outside : bool
+        Let a table name files outside its own folder.
+
+    Raises
+    ------
+    SongTableError
+        What is wrong, with the lines.
+    """
+    if isinstance(origin, str | Path):
+        return _read_path(Path(origin), allow_outside)
+    if hasattr(origin, "columns"):
+        rows = _frame_rows(origin)
+        return _from_rows(rows, "the DataFrame", Path("."), allow_outside=True)
+    return _joined([_read_path(Path(one), allow_outside) for one in origin])
+
+
+def require_labels(table: SongTable) -> None:
+    """Refuse a table that cannot be trained on: labels missing, or of a single song.
+
+    Raises
+    ------
+    SongTableError
+    """
+    problems = [f"{_where(s)}song '{s.id}' has no label" for s in table.songs if not s.label]
+    songs_of = Counter(song.label for song in table.songs if song.label)
+    for song in table.songs:
+        if song.label and songs_of[song.label] == 1:
+            problems.append(
+                f"{_where(song)}label '{song.label}' has a single song, '{song.id}': it cannot "
+                "be both learned and tested. Add songs, or leave the label out"
+            )
+    if len(songs_of) == 1 and not problems:
+        problems.append(f"every song is labelled '{next(iter(songs_of))}': nothing to tell apart")
+    _refuse(table.origin, problems)
+
+
+def require_files(table: SongTable) -> None:
+    """Refuse a table that names files that are not there."""
+    missing = [
+        f"{_where(song)}no file '{song.path}'"
+        for song in table.songs
+        if not Path(song.path).is_file()
+    ]
+    _refuse(table.origin, missing)
+
+
+# --- folders and files ------------------------------------------------------------------
+
+
+def _read_path(path: Path, allow_outside: bool) -> SongTable:
+    if path.is_dir():
+        return _read_folder(path)
+    if path.suffix.lower() in TABLES:
+        if not path.is_file():
+            raise SongTableError(f"{path}: there is no such table.")
+        return _from_rows(_file_rows(path), str(path), path.parent, allow_outside)
+    return SongTable([Song(id=path.as_posix(), path=str(path))], str(path))
+
+
+def _read_folder(folder: Path) -> SongTable:
+    """Every audio file below a folder; the first folder below it is the label."""
+    songs, others = [], Counter[str]()
+    for file in sorted(p for p in folder.rglob("*") if p.is_file()):
+        relative = file.relative_to(folder)
+        if any(part.startswith(".") for part in relative.parts):
+            continue
+        if file.suffix.lower() not in EXTENSIONS:
+            others[file.suffix.lower() or "no ending"] += 1
+            continue
+        label = relative.parts[0] if len(relative.parts) > 1 else None
+        songs.append(Song(id=relative.as_posix(), path=str(file), label=label))
+    remarks = []
+    if others:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in others.most_common(5))
+        remarks.append(f"{folder}: {others.total()} files are not audio and were left out ({kinds})")
+    if not songs:
+        raise SongTableError(
+            f"{folder}: no audio files below this folder. Looked for {' '.join(sorted(EXTENSIONS))}."
+        )
+    return SongTable(songs, str(folder), remarks)
+
+
+def _joined(tables: Iterable[SongTable]) -> SongTable:
+    """Put several inputs together; a folder's ids then begin with the folder's name."""
+    songs: dict[str, Song] = {}
+    remarks: list[str] = []
+    origins = []
+    for table in tables:
+        origins.append(table.origin)
+        remarks += table.remarks
+        for song in table.songs:
+            if song.line is None:
+                song = Song(id=Path(song.path).as_posix(), path=song.path, label=song.label)
+            elif song.id in songs and songs[song.id] != song:
+                raise SongTableError(f"{table.origin}, line {song.line}: id '{song.id}' is taken.")
+            songs[song.id] = song  # the same file named twice is one song
+    return SongTable(list(songs.values()), ", ".join(origins), remarks)
+
+
+# --- rows of a table --------------------------------------------------------------------
+
+
+def _file_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    if path.suffix.lower() == ".parquet":
+        import pandas
+
+        yield from _frame_rows(pandas.read_parquet(path))
+        return
+    text = _decoded(path)
+    head = text.partition("\n")[0]
+    delimiter = max("\t" if path.suffix.lower() == ".tsv" else ",", ";", "\t", key=head.count)
+    reader = csv.DictReader(io.StringIO(text), delimiter=delimiter, restkey="")
+    if not reader.fieldnames:
+        raise SongTableError(f"{path}: the table is empty. It needs a line of column names.")
+    for row in reader:
+        if "" in row and row[""]:
+            raise SongTableError(
+                f"{path}, line {reader.line_num}: more cells than columns. Quote cells that "
+                f"contain '{delimiter}'."
+            )
+        yield reader.line_num, row
+
+
+def _decoded(path: Path) -> str:
+    data = path.read_bytes()
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise SongTableError(
+            f"{path}, line {line}: not UTF-8 (byte 0x{data[error.start]:02x}). "
+            "Save the table as UTF-8."
+        ) from None
+
+
+def _frame_rows(frame: Any) -> Iterator[tuple[int, dict[str, Any]]]:
+    if frame.index.name and frame.index.name not in frame.columns:
+        frame = frame.reset_index()
+    for number, row in enumerate(frame.to_dict("records"), start=2):  # line 1: column names
+        yield number, {str(name): _cell(value) for name, value in row.items()}
+
+
+def _cell(value: Any) -> str:
+    missing = value is None or value != value  # NaN, NaT
+    return "" if missing else str(value)
+
+
+def _from_rows(
+    rows: Iterable[tuple[int, dict[str, Any]]], origin: str, root: Path, allow_outside: bool
+) -> SongTable:
+    songs: list[Song] = []
+    problems: list[str] = []
+    lines: dict[str, int] = {}
+    for line, row in rows:
+        if not songs and not problems:
+            _require_path_column(origin, list(row))
+        try:
+            song = _song(line, {k.strip(): (v or "").strip() for k, v in row.items() if k}, root)
+            if not allow_outside:
+                _refuse_outside(song, root)
+        except SongTableError as error:
+            problems.append(f"line {line}: {error}")
+            continue
+        if song.id in lines:
+            problems.append(f"line {line}: id '{song.id}' already stands in line {lines[song.id]}")
+        lines.setdefault(song.id, line)
+        songs.append(song)
+    _refuse(origin, problems)
+    if not songs:
+        raise SongTableError(f"{origin}: the table holds no songs.")
+    return SongTable(songs, origin)
+
+
+def _require_path_column(origin: str, columns: list[str]) -> None:
+    if "path" not in columns:
+        raise SongTableError(
+            f"{origin}: there is no column 'path'.{suggestion('path', columns)} "
+            f"Needed: path, and label for training. Used when present: {', '.join(KNOWN_COLUMNS[2:])}."
+        )
+
+
+def _song(line: int, row: dict[str, str], root: Path) -> Song:
+    path = row["path"]
+    if not path:
+        raise SongTableError("the path is empty")
+    if "\0" in path or "://" in path:
+        raise SongTableError(f"{path!r} is not a path of a file; URLs are not read")
+    split = row.get("split", "")
+    if split and split.lower() not in SIDES:
+        raise SongTableError(f"split is '{split}'; it must be train, validation or test")
+    start = _seconds(row.get("start", ""), "start") or 0.0
+    end = _seconds(row.get("end", ""), "end")
+    if end is not None and end <= start:
+        raise SongTableError(f"end {end:g} s does not lie after start {start:g} s")
+    whole = start == 0 and end is None
+    part = "" if whole else f"#{start:g}-{'' if end is None else f'{end:g}'}"
+    return Song(
+        id=row.get("id") or Path(path).as_posix() + part,
+        path=str(root / path),
+        label=row.get("label") or None,
+        artist=row.get("artist") or None,
+        split=SIDES[split.lower()] if split else None,
+        start=start,
+        end=end,
+        line=line,
+        extra={name: value for name, value in row.items() if name not in KNOWN_COLUMNS},
+    )
+
+
+def _seconds(text: str, column: str) -> float | None:
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise SongTableError(f"{column} is '{text}'; it must be seconds, 0 or more")
+    return value
+
+
+def _refuse_outside(song: Song, root: Path) -> None:
+    if not Path(song.path).resolve().is_relative_to(root.resolve()):
+        raise SongTableError(
+            f"'{song.path}' lies outside the table's folder; allow that with --allow-outside"
+        )
+
+
+def _where(song: Song) -> str:
+    return "" if song.line is None else f"line {song.line}: "
+
+
+def _refuse(origin: str, problems: list[str]) -> None:
+    if not problems:
+        return
+    shown = "\n".join(f"  {problem}." for problem in problems[:_SHOWN])
+    more = len(problems) - _SHOWN
+    rest = f"\n  and {more} more." if more > 0 else ""
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    raise SongTableError(f"{origin}: {count}\n{shown}{rest}")

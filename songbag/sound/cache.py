@@ -1,0 +1,183 @@
+"""Frames on disk, one immutable file a song, found by what was heard and how.
+
+::
+
+    <cache>/<sound fingerprint>/<2 digits>/<content hash>[-<part heard>].safetensors
+    <cache>/index.sqlite      (path, part, sound) -> receipt
+
+The key is the content of the audio file, so renamed and copied songs are not decoded
+again. The index spares reading unchanged files; losing it costs only that reading.
+"""
+
+import hashlib
+import os
+import sqlite3
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from songbag.errors import SongbagError
+from songbag.files import replacing
+from songbag.settings import Record, Sound
+from songbag.sound.source import Source
+
+
+class Receipt(Record, frozen=True):
+    """What became of one song's extraction.
+
+    Attributes
+    ----------
+    status : {"ok", "failed"}
+    reason, message : str
+        Empty when ok; else a short word and a sentence.
+    warnings : tuple of str
+    key : str
+        Frames file relative to the cache folder, empty when failed.
+    samples, bands : int
+        Samples at the sound's rate, and values per frame.
+    level_db : float
+        Level of what was heard, dB of full scale.
+    size, mtime_ns : int
+        Of the file when it was opened, -1 when it could not be asked.
+    """
+
+    status: Literal["ok", "failed"]
+    reason: str = ""
+    message: str = ""
+    warnings: tuple[str, ...] = ()
+    key: str = ""
+    samples: int = 0
+    bands: int = 0
+    level_db: float = -100.0
+    size: int = -1
+    mtime_ns: int = -1
+
+
+class DamagedFrames(SongbagError):
+    """A frames file is missing, cut short or changed since it was written."""
+
+
+def default_folder() -> Path:
+    """Return ``$SONGBAG_CACHE``, or the user's cache folder."""
+    chosen = os.environ.get("SONGBAG_CACHE")
+    if chosen:
+        return Path(chosen)
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("songbag"))
+
+
+def frames_key(content: str, source: Source, sound: Sound) -> str:
+    """Return the frames file's name relative to the cache folder."""
+    part = source.part()
+    name = f"{content}-{part}" if part else content
+    return f"{sound.fingerprint()}/{content[:2]}/{name}.safetensors"
+
+
+def write_frames(file: Path, frames: NDArray[np.float32], receipt: Receipt) -> None:
+    """Write frames (frames, bands) with their receipt and a checksum, atomically."""
+    from safetensors.numpy import save
+
+    metadata = {
+        "receipt": msgspec.json.encode(receipt).decode(),
+        "checksum": _checksum(frames),
+    }
+    with replacing(file) as out:
+        out.write(save({"frames": np.ascontiguousarray(frames)}, metadata))
+
+
+def read_frames(file: Path) -> tuple[NDArray[np.float32], Receipt]:
+    """Return frames (frames, bands) and their receipt.
+
+    Raises
+    ------
+    DamagedFrames
+        The file is missing, or not what was written.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, "numpy") as stored:
+            frames: NDArray[np.float32] = stored.get_tensor("frames")
+            metadata = stored.metadata()
+    except (SafetensorError, OSError, ValueError) as error:
+        raise DamagedFrames(f"{file}: {error}") from None
+    if _checksum(frames) != metadata.get("checksum"):
+        raise DamagedFrames(f"{file}: its contents changed since it was written")
+    return frames, msgspec.json.decode(metadata["receipt"], type=Receipt)
+
+
+def _checksum(frames: NDArray[np.float32]) -> str:
+    return hashlib.blake2b(np.ascontiguousarray(frames).data, digest_size=16).hexdigest()
+
+
+# --- index ------------------------------------------------------------------------------
+
+
+class Index:
+    """Remembers receipts of unchanged files. Safe for several processes at once."""
+
+    def __init__(self, folder: Path, sound: Sound) -> None:
+        self.folder = folder
+        self._sound = sound.fingerprint()
+        self._file = folder / "index.sqlite"
+
+    def lookup(self, sources: Iterable[Source]) -> list[Receipt | None]:
+        """Return the receipt of each source that has not changed, else None."""
+        if not self._file.exists():
+            return [None for _ in sources]
+        with closing(self._connect()) as base:
+            return [self._lookup(base, source) for source in sources]
+
+    def _lookup(self, base: sqlite3.Connection, source: Source) -> Receipt | None:
+        row = base.execute(
+            "select receipt from files where path=? and part=? and sound=?",
+            (os.path.abspath(source.path), source.part(), self._sound),
+        ).fetchone()
+        if row is None:
+            return None
+        receipt = msgspec.json.decode(row[0], type=Receipt)
+        if (receipt.size, receipt.mtime_ns) != file_stamp(source.path):
+            return None
+        if receipt.status == "ok" and not (self.folder / receipt.key).exists():
+            return None
+        return receipt
+
+    def remember(self, found: Iterable[tuple[Source, Receipt]]) -> None:
+        """Store receipts, each with the stamp the file had before it was read."""
+        rows = [
+            (os.path.abspath(source.path), source.part(), self._sound, msgspec.json.encode(receipt))
+            for source, receipt in found
+            if receipt.size >= 0
+        ]
+        with closing(self._connect()) as base, base:
+            base.executemany("insert or replace into files values (?, ?, ?, ?)", rows)
+
+    def _connect(self) -> sqlite3.Connection:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        base = sqlite3.connect(self._file, timeout=60)
+        try:
+            base.execute(
+                "create table if not exists files (path text, part text, sound text, "
+                "receipt blob, primary key (path, part, sound))"
+            )
+        except sqlite3.DatabaseError:
+            # Not a database any more (cut short by a full disk, say): it only saves time.
+            base.close()
+            self._file.unlink(missing_ok=True)
+            return self._connect()
+        return base
+
+
+def file_stamp(path: str) -> tuple[int, int]:
+    """Return (size, mtime_ns) of a file, (-1, -1) when it cannot be asked."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return -1, -1
+    return found.st_size, found.st_mtime_ns

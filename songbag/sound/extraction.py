@@ -1,0 +1,108 @@
+"""The work unit: one song's file to cached frames and a receipt, alone or in a pool.
+
+`extract` is pure in effect: the same file and sound give the same frames file under the
+same name, written atomically, so it can be repeated, raced and run on any engine.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from songbag.errors import AudioError
+from songbag.files import content_hash
+from songbag.pool import in_order, worker_count
+from songbag.settings import Limits, Sound
+from songbag.sound import audio
+from songbag.sound.cache import (
+    DamagedFrames,
+    Index,
+    Receipt,
+    file_stamp,
+    frames_key,
+    read_frames,
+    write_frames,
+)
+from songbag.sound.source import Source, heard_frames
+
+_REMEMBERED = 64  # receipts written to the index at once: a commit costs milliseconds
+
+
+def extract(source: Source, sound: Sound, folder: Path, limits: Limits) -> Receipt:
+    """Put one song's frames into the cache, unless they are there, and say what happened.
+
+    Never raises for what is wrong with the file: that is a receipt with status "failed".
+    """
+    size, mtime_ns = file_stamp(source.path)
+    try:
+        receipt = _extracted(source, sound, folder, limits)
+    except AudioError as error:
+        receipt = Receipt(status="failed", reason=error.reason, message=str(error))
+    return msgspec.structs.replace(receipt, size=size, mtime_ns=mtime_ns)
+
+
+def _extracted(source: Source, sound: Sound, folder: Path, limits: Limits) -> Receipt:
+    audio.open_file(source.path).close()  # refuses what cannot be opened, with the reason
+    key = frames_key(content_hash(source.path), source, sound)
+    try:
+        return read_frames(folder / key)[1]
+    except DamagedFrames:
+        pass  # not there yet, or to be made again
+    report = audio.AudioReport()
+    frames = np.concatenate(list(heard_frames(source, sound, report, limits)))
+    receipt = Receipt(
+        status="ok",
+        warnings=tuple(report.warnings()),
+        key=key,
+        samples=report.samples,
+        bands=frames.shape[1],
+        level_db=report.level_db,
+    )
+    write_frames(folder / key, frames, receipt)
+    return receipt
+
+
+def extract_all(
+    sources: Sequence[Source],
+    sound: Sound,
+    folder: Path,
+    limits: Limits | None = None,
+    workers: int | None = None,
+) -> Iterator[Receipt]:
+    """Yield a receipt for every source, in order, extracting what the index lacks.
+
+    Parameters
+    ----------
+    workers : int or None
+        Processes; None takes one a core. 1 works in this process.
+    """
+    limits = limits or Limits()
+    index = Index(folder, sound)
+    known = index.lookup(sources)
+    todo = [source for source, receipt in zip(sources, known, strict=True) if receipt is None]
+    work = partial(extract, sound=sound, folder=folder, limits=limits)
+    made = in_order(work, todo, worker_count(workers, len(todo)), _died)
+    news: list[tuple[Source, Receipt]] = []
+    try:
+        for source, receipt in zip(sources, known, strict=True):
+            if receipt is None:
+                receipt = next(made)
+                news.append((source, receipt))
+            yield receipt
+            if len(news) >= _REMEMBERED:
+                index.remember(news)
+                news = []
+    finally:
+        if news:
+            index.remember(news)
+
+
+def _died(source: Source) -> Receipt:
+    return Receipt(
+        status="failed",
+        reason="worker_died",
+        message=f"{source.path}: the process that read it died twice; the file is the likely "
+        "cause. Leave it out, or convert it with another program.",
+    )
