@@ -4,7 +4,7 @@ Everything before it makes bags (from audio, from a table of windows); everythin
 it (splits, networks, poolings, evaluation) sees only bags.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,8 @@ class Bag:
         What must not be on two sides of a split: the artist if known, else the id.
     level_db : float or None
         Level of the recording, dB of full scale; None where there was no audio.
+    samples : int
+        Samples heard, at the sound's rate; 0 where there was no audio.
     """
 
     id: str
@@ -37,6 +39,11 @@ class Bag:
     label: str | None = None
     group: str = ""
     level_db: float | None = None
+    samples: int = 0
+
+    def with_starts(self, starts: NDArray[np.int64]) -> "Bag":
+        """Return the same song cut at other starts."""
+        return replace(self, starts=starts)
 
     @property
     def window_count(self) -> int:

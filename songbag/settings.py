@@ -132,12 +132,12 @@ class Training(Record, frozen=True):
     loss : {"song", "window"}
         Cross-entropy of the pooled song, or of every window against its song's label.
     epochs, songs_per_batch : int
-    windows_per_song : int or None
-        Random windows of each song in a step; None takes all of them.
+    windows_per_song : int
+        Random windows of each song in a step; 0 takes all of them.
     optimizer, learning_rate, weight_decay, schedule
         ``learning_rate`` is the peak of the one-cycle and cosine schedules.
-    patience : int or None
-        Epochs without a better validation song loss before stopping; None never stops.
+    patience : int
+        Epochs without a better validation song loss before stopping; 0 never stops.
     keep : {"best", "last"}
         Weights of the epoch with the best validation song loss, or of the last epoch.
     balance : bool
@@ -154,12 +154,12 @@ class Training(Record, frozen=True):
     loss: Literal["song", "window"] = "song"
     epochs: Count = 30
     songs_per_batch: Count = 8
-    windows_per_song: Count | None = 6
+    windows_per_song: Annotated[int, Meta(ge=0)] = 6
     optimizer: Literal["adamw", "rmsprop", "sgd"] = "adamw"
     learning_rate: Positive = 1e-3
     weight_decay: Annotated[float, Meta(ge=0)] = 0.01
     schedule: Literal["constant", "cosine", "onecycle"] = "onecycle"
-    patience: Count | None = None
+    patience: Annotated[int, Meta(ge=0)] = 0
     keep: Literal["best", "last"] = "best"
     balance: bool = True
     label_smoothing: Share = 0.0

@@ -279,3 +279,9 @@ def _scaled(network: nn.Module, scale: Standardised) -> nn.Module:
         return nn.Sequential(scale, network)
     network.trunk = nn.Sequential(scale, network.trunk)
     return network
+
+
+def time_stride(name: str, window_shape: Sequence[int]) -> int | None:
+    """Return the frames between positions of a named network's trunk, None if not shared."""
+    stride: int | None = getattr(NETWORKS[name](window_shape, 1, 0.0), "time_stride", None)
+    return stride

@@ -9,7 +9,6 @@ Notation: z_t centred window logits, p_t = softmax(z_t), T windows, w_t weights 
 to one over the windows.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -83,7 +82,7 @@ def mean_probability(logits: Tensor) -> Tensor:
     The founding answer: GlobalAveragePooling1D over windows. A window's pull is bounded,
     so outliers do little harm; it is under-confident where windows disagree.
     """
-    return torch.logsumexp(F.log_softmax(logits, dim=-1), dim=1) - math.log(logits.shape[1])
+    return torch.logsumexp(F.log_softmax(logits, dim=-1) + uniform(logits).log(), dim=1)
 
 
 def hard_vote(logits: Tensor) -> Tensor:

@@ -1,0 +1,186 @@
+"""One file that is only data: what a model is, its weights and its two graphs.
+
+A stored (uncompressed) zip of
+
+``model.json``           the `Card`: labels, settings, split certificate, figures, hashes
+``weights.safetensors``  the truth, for continuing a training
+``network.onnx``, ``pooling.onnx``   derived from it at saving; all that prediction runs
+
+Nothing in it is ever executed or unpickled. Sizes are capped and checked before anything
+is read, and every part must have the hash that the card states.
+"""
+
+import hashlib
+import zipfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from songbag.errors import ModelFileError
+from songbag.files import replacing
+from songbag.settings import Recipe, Record
+from songbag.songs.splits import Certificate
+
+FORMAT = 1
+_CARD = "model.json"
+_PARTS = {"weights.safetensors": 1 << 29, "network.onnx": 1 << 29, "pooling.onnx": 1 << 24}
+_CARD_BYTES = 1 << 26
+
+
+class Card(Record, frozen=True):
+    """All that a model says about itself.
+
+    Attributes
+    ----------
+    format : int
+        Version of this layout.
+    labels : tuple of str
+        In the order of every probability column.
+    recipe : Recipe
+        With the windows' stride as the network needs it.
+    window_shape : tuple of int
+        (frames, bands), or the shape of one window of a table.
+    source : {"audio", "table"}
+        What it predicts on.
+    space : {"logit", "probability"} or None
+        Where contributions add up to the song's score.
+    temperature : float
+        Song logits are divided by it before they become probabilities.
+    seed : int
+    split : Certificate or None
+    heard : tuple of str
+        Short hashes of the ids that training and validation used.
+    majority : str
+        The most frequent label of the training songs.
+    level : dict or None
+        Parameters of the level-only baseline.
+    figures : dict
+        The evaluation on the test songs, if there were any.
+    layers : tuple of dict
+        The layer table.
+    versions : dict
+        Package to version at training.
+    hashes : dict
+        Part to BLAKE2b.
+    """
+
+    format: int
+    labels: Annotated[tuple[str, ...], msgspec.Meta(min_length=2)]
+    recipe: Recipe
+    window_shape: Annotated[tuple[int, ...], msgspec.Meta(min_length=1)]
+    source: Literal["audio", "table"]
+    space: Literal["logit", "probability"] | None
+    temperature: Annotated[float, msgspec.Meta(gt=0)] = 1.0
+    seed: int = 0
+    split: Certificate | None = None
+    heard: tuple[str, ...] = ()
+    majority: str = ""
+    level: dict[str, list[float]] | None = None
+    figures: dict[str, Any] = {}
+    layers: tuple[dict[str, Any], ...] = ()
+    versions: dict[str, str] = {}
+    hashes: dict[str, str] = {}
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A card and its parts (name to bytes), in memory."""
+
+    card: Card
+    parts: dict[str, bytes]
+
+    @cached_property
+    def hash(self) -> str:
+        """32 hexadecimal digits of what predictions depend on."""
+        card = msgspec.structs.replace(self.card, figures={})
+        return hashlib.blake2b(msgspec.json.encode(card), digest_size=16).hexdigest()
+
+
+def short_hash(song_id: str) -> str:
+    """Return 12 hexadecimal digits for an id: a model tells what it heard without naming it."""
+    return hashlib.blake2b(song_id.encode(), digest_size=6).hexdigest()
+
+
+def sealed(card: Card, parts: dict[str, bytes]) -> ModelFile:
+    """Return a model file whose card states the hashes of its parts."""
+    hashes = {name: _hash(data) for name, data in parts.items()}
+    return ModelFile(msgspec.structs.replace(card, hashes=hashes), parts)
+
+
+def write_model(path: str | Path, model: ModelFile) -> None:
+    """Write a model file, whole or not at all; the same model gives the same bytes."""
+    with replacing(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        card = msgspec.json.format(msgspec.json.encode(model.card), indent=1)
+        for name, data in {_CARD: card, **model.parts}.items():
+            archive.writestr(zipfile.ZipInfo(name), data)
+
+
+def read_model(path: str | Path, parts: tuple[str, ...] = ("network.onnx", "pooling.onnx")) -> ModelFile:
+    """Read a model file and the named parts of it.
+
+    Raises
+    ------
+    ModelFileError
+        Missing, not a model file, damaged, too large, or written by a newer Songbag.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _refuse_foreign(path, archive)
+            card = _card(path, archive.read(_CARD))
+            read = {name: archive.read(name) for name in parts}
+    except FileNotFoundError:
+        raise ModelFileError(f"{path}: there is no such model file.") from None
+    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, ValueError) as error:
+        raise ModelFileError(
+            f"{path}: not a model file, or a damaged one ({error}). Train or copy it again."
+        ) from None
+    for name, data in read.items():
+        if card.hashes.get(name) != _hash(data):
+            raise ModelFileError(
+                f"{path}: {name} is not what was saved (its hash differs). The file was damaged "
+                "or changed; copy it again."
+            )
+    return ModelFile(card, read)
+
+
+def _refuse_foreign(path: str | Path, archive: zipfile.ZipFile) -> None:
+    entries = archive.infolist()
+    limits = {_CARD: _CARD_BYTES, **_PARTS}
+    for entry in entries:
+        if entry.filename not in limits:
+            raise ModelFileError(f"{path}: holds a part '{entry.filename[:80]}' no model has.")
+        if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
+            raise ModelFileError(f"{path}: {entry.filename} is compressed; model files are not.")
+        if entry.file_size > limits[entry.filename]:
+            raise ModelFileError(
+                f"{path}: {entry.filename} has {entry.file_size >> 20} MiB; at most "
+                f"{limits[entry.filename] >> 20} MiB are read."
+            )
+    if sorted(entry.filename for entry in entries) != sorted(limits):
+        raise ModelFileError(
+            f"{path}: parts are missing or doubled; a model has {', '.join(sorted(limits))}."
+        )
+
+
+def _card(path: str | Path, data: bytes) -> Card:
+    try:
+        stated = msgspec.json.decode(data, type=_Format).format
+        if stated > FORMAT:
+            raise ModelFileError(
+                f"{path}: written in format {stated} by a newer Songbag; this one reads up to "
+                f"{FORMAT}. Update Songbag."
+            )
+        return msgspec.json.decode(data, type=Card)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ModelFileError(f"{path}: its {_CARD} is not valid: {error}.") from None
+
+
+class _Format(msgspec.Struct):
+    format: int
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()

@@ -1,0 +1,92 @@
+"""Answers as rows: the columns of predictions.csv and windows.csv, and nothing else.
+
+predictions.csv: one row a song, every id exactly once. An answer has status "ok"; a
+failure has status "failed", a reason and empty cells.
+"""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from songbag.answers.prediction import Prediction
+from songbag.files import write_bytes
+
+Row = dict[str, Any]
+
+
+def probability_columns(labels: Sequence[str]) -> list[str]:
+    """Return the columns that hold the song's probabilities, in label order."""
+    return [f"p_{label}" for label in labels]
+
+
+def song_columns(labels: Sequence[str]) -> list[str]:
+    """Return the columns of predictions.csv, before those of the user's own table."""
+    answer = ["id", "status", "reason", "predicted", "confidence", *probability_columns(labels)]
+    return [*answer, "windows", "seconds", "level_db", "warnings"]
+
+
+def window_columns(labels: Sequence[str]) -> list[str]:
+    """Return the columns of windows.csv."""
+    shares = [f"contribution_{label}" for label in labels]
+    return ["id", "window", "start", "end", *probability_columns(labels), *shares]
+
+
+def song_row(
+    song_id: str, found: Prediction, labels: Sequence[str], level_db: float | None
+) -> Row:
+    """Return the row of one answered song."""
+    values: Row = {"id": song_id, "status": "ok", "reason": "", "warnings": ""}
+    values["predicted"] = labels[found.label_index]
+    values["confidence"] = float(found.probabilities.max())
+    values.update(zip(probability_columns(labels), map(float, found.probabilities), strict=True))
+    values["windows"] = len(found.contributions)
+    values["seconds"] = float(found.end_seconds[-1])
+    values["level_db"] = level_db
+    return {name: values[name] for name in song_columns(labels)}
+
+
+def failure_row(song_id: str, reason: str, message: str, labels: Sequence[str]) -> Row:
+    """Return the row of a song that could not be answered."""
+    row: Row = dict.fromkeys(song_columns(labels), None)
+    return row | {"id": song_id, "status": "failed", "reason": reason, "warnings": message}
+
+
+def window_rows(song_id: str, found: Prediction, labels: Sequence[str]) -> list[Row]:
+    """Return one row a window of one song."""
+    rows = []
+    for number, (start, end) in enumerate(zip(found.start_seconds, found.end_seconds, strict=True)):
+        values = [song_id, number, _known(start), _known(end)]
+        values += map(float, found.window_probabilities[number])
+        values += map(float, found.contributions[number])
+        rows.append(dict(zip(window_columns(labels), values, strict=True)))
+    return rows
+
+
+def _known(seconds: float) -> float | None:
+    return None if seconds != seconds else float(seconds)
+
+
+def csv_text(rows: Iterable[Row], columns: Sequence[str], header: bool = True) -> str:
+    """Return rows as CSV; numbers with six decimals, None as an empty cell."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    if header:
+        writer.writerow(columns)
+    for row in rows:
+        writer.writerow([_cell(row.get(column)) for column in columns])
+    return out.getvalue()
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{round(value, 6) + 0.0:g}" if abs(value) >= 1e6 else repr(round(value, 6) + 0.0)
+    return str(value)
+
+
+def write_csv(path: str | Path, rows: Iterable[Row], columns: Sequence[str]) -> None:
+    """Write a CSV file, whole or not at all."""
+    write_bytes(path, csv_text(rows, columns).encode())

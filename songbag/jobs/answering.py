@@ -1,0 +1,124 @@
+"""Many songs to many answers: each id out once, failures as rows, any number of processes."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+
+from songbag.answers import tables
+from songbag.answers.modelfile import read_model
+from songbag.answers.prediction import Prediction, Predictor
+from songbag.errors import AudioError
+from songbag.pool import in_order, worker_count
+from songbag.settings import Limits
+from songbag.songs.table import Song
+from songbag.sound import audio
+from songbag.sound.cache import DamagedFrames, Index, Receipt, file_stamp, read_frames
+from songbag.sound.source import Source, heard_frames
+
+_Stamped = tuple[str, int, int]  # a model's path, size and mtime_ns: a new file, a new model
+
+_POOL_FROM = 8  # songs below which starting processes costs more than it saves
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One song's answer or failure.
+
+    ``prediction`` is None for a failure; ``reason`` is a short word and ``message`` a
+    sentence then.
+    """
+
+    id: str
+    prediction: Prediction | None
+    reason: str = ""
+    message: str = ""
+    warnings: tuple[str, ...] = ()
+    level_db: float | None = None
+
+    def row(self, labels: Sequence[str]) -> tables.Row:
+        """Return the song's row of predictions.csv."""
+        if self.prediction is None:
+            return tables.failure_row(self.id, self.reason, self.message, labels)
+        row = tables.song_row(self.id, self.prediction, labels, self.level_db)
+        return row | {"warnings": "; ".join(self.warnings)}
+
+    def window_rows(self, labels: Sequence[str]) -> list[tables.Row]:
+        """Return the song's rows of windows.csv, none for a failure."""
+        if self.prediction is None:
+            return []
+        return tables.window_rows(self.id, self.prediction, labels)
+
+
+@dataclass(frozen=True)
+class _Task:
+    id: str
+    source: Source
+    known: Receipt | None  # what the cache knows of it
+
+
+def answer_all(
+    songs: Sequence[Song],
+    model_path: str | Path,
+    cache: Path,
+    limits: Limits | None = None,
+    workers: int | None = None,
+) -> Iterator[Answer]:
+    """Yield an answer for every song, in order.
+
+    Frames come from the cache where they are; otherwise the file is decoded in a stream
+    and nothing is stored, so a collection of any size needs no disk.
+    """
+    model = (str(model_path), *file_stamp(str(model_path)))
+    recipe = _predictor(model).card.recipe
+    sources = [song.source(recipe.excerpt) for song in songs]
+    known = Index(cache, recipe.sound).lookup(sources)
+    tasks = [_Task(s.id, o, k) for s, o, k in zip(songs, sources, known, strict=True)]
+    work = partial(_answer, model, cache, limits or Limits())
+    count = worker_count(workers, len(tasks)) if len(tasks) >= _POOL_FROM else 1
+    return in_order(work, tasks, count, _died)
+
+
+def _answer(model: _Stamped, cache: Path, limits: Limits, task: _Task) -> Answer:
+    predictor = _predictor(model)
+    try:
+        found = _cached(predictor, cache, task) or _streamed(predictor, limits, task)
+    except AudioError as error:
+        return Answer(task.id, None, error.reason, str(error))
+    prediction, samples, warnings, level_db = found
+    sound, cut = predictor.card.recipe.sound, predictor.card.recipe.windows
+    if samples < int(cut.seconds * sound.sample_rate):
+        heard = f"{samples / sound.sample_rate:.1f} s"
+        warnings.append(f"short: {heard} repeated to fill one window of {cut.seconds:g} s")
+    return Answer(task.id, prediction, warnings=tuple(warnings), level_db=level_db)
+
+
+_Found = tuple[Prediction, int, list[str], float]  # with samples, warnings and level_db
+
+
+def _cached(predictor: Predictor, cache: Path, task: _Task) -> _Found | None:
+    if task.known is None or task.known.status == "failed":
+        return None
+    try:
+        frames, receipt = read_frames(cache / task.known.key)
+    except DamagedFrames:
+        return None  # heard from the file instead
+    found = predictor.predict([frames], lambda: receipt.samples)
+    return found, receipt.samples, list(receipt.warnings), receipt.level_db
+
+
+def _streamed(predictor: Predictor, limits: Limits, task: _Task) -> _Found:
+    report = audio.AudioReport()
+    blocks = heard_frames(task.source, predictor.card.recipe.sound, report, limits)
+    found = predictor.predict(blocks, lambda: report.samples)
+    return found, report.samples, report.warnings(), report.level_db
+
+
+def _died(task: _Task) -> Answer:
+    message = f"{task.source.path}: the process that read it died twice; leave the file out"
+    return Answer(task.id, None, "worker_died", message)
+
+
+@lru_cache(maxsize=2)
+def _predictor(model: _Stamped) -> Predictor:
+    return Predictor(read_model(model[0]))

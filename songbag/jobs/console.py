@@ -1,0 +1,95 @@
+"""What people see while a job runs: messages and progress, on stderr.
+
+On a terminal progress is a live bar; piped, it is a plain line now and then.
+"""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
+
+_PLAIN_SECONDS = 10.0  # between two lines when stderr is not a terminal
+
+
+class Advance(Protocol):
+    """Moves a bar to ``done``, with a note behind it."""
+
+    def __call__(self, done: int, note: str = "") -> None: ...
+
+
+class Console:
+    """Messages and progress for one job; ``quiet`` shows neither."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.quiet = quiet
+
+    def say(self, text: str) -> None:
+        """Write one message."""
+        if not self.quiet:
+            print(text, file=sys.stderr, flush=True)
+
+    def track(self, items: Iterable[T], total: int, what: str = "Extracting") -> Iterator[T]:
+        """Yield ``items`` behind a progress bar of songs."""
+        with self.bar(what, total) as advance:
+            for done, item in enumerate(items, start=1):
+                yield item
+                advance(done)
+
+    @contextmanager
+    def bar(self, what: str, total: int) -> Iterator[Advance]:
+        """Show a progress bar with songs/s and the time left."""
+        if self.quiet or total == 0:
+            yield lambda done, note="": None
+        elif sys.stderr.isatty():
+            with _live(what, total) as advance:
+                yield advance
+        else:
+            yield _Plain(what, total)
+
+
+class _Plain:
+    def __init__(self, what: str, total: int) -> None:
+        self.what, self.total = what, total
+        self.began = self.said = time.monotonic()
+
+    def __call__(self, done: int, note: str = "") -> None:
+        now = time.monotonic()
+        if done < self.total and now - self.said < _PLAIN_SECONDS:
+            return
+        self.said = now
+        rate = done / max(now - self.began, 1e-9)
+        left = (self.total - done) / max(rate, 1e-9)
+        end = f", {left:.0f} s left" if done < self.total else ""
+        tail = f"  {note}" if note else ""
+        print(
+            f"{self.what}: {done} of {self.total} songs, {rate:.0f} songs/s{end}{tail}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+@contextmanager
+def _live(what: str, total: int) -> Iterator[Advance]:
+    from rich.console import Console as Terminal
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[note]}"),
+    )
+    began = time.monotonic()
+    with Progress(*columns, console=Terminal(stderr=True)) as progress:
+        task = progress.add_task(what, total=total, rate="", note="")
+
+        def advance(done: int, note: str = "") -> None:
+            rate = done / max(time.monotonic() - began, 1e-9)
+            progress.update(task, completed=done, rate=f"{rate:.0f} songs/s", note=note)
+
+        yield advance

@@ -1,0 +1,132 @@
+"""Every song judged once by a model that never heard it or its artist."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from songbag.answers.modelfile import read_model
+from songbag.answers.tables import Row, write_csv
+from songbag.errors import TrainingError
+from songbag.jobs.answering import answer_all
+from songbag.jobs.console import Console
+from songbag.jobs.evaluation import Evaluation, figures, judged_row, row_columns, summary
+from songbag.jobs.report import write_report
+from songbag.jobs.training import fit_bags, hear_labelled, refuse_pooling, save, split_method
+from songbag.settings import Limits, Recipe
+from songbag.songs.song_bags import Heard
+from songbag.songs.splits import certify, folds, hold_out
+from songbag.songs.table import SongTable
+
+VALIDATION_SHARE = 0.15  # of each fold's training part, whole groups
+
+
+@dataclass
+class CrossValidated:
+    """Out-of-fold evaluation and the folder it was written to."""
+
+    evaluation: Evaluation
+    folder: Path
+
+
+def crossvalidate(
+    table: SongTable,
+    folder: Path,
+    recipe: Recipe,
+    cache: Path,
+    console: Console,
+    count: int = 5,
+    seed: int = 0,
+    limits: Limits | None = None,
+    workers: int | None = None,
+    threads: int | None = None,
+) -> CrossValidated:
+    """Train ``count`` models, each judged on the fold it did not see.
+
+    ``folder`` gets folds.csv, history.csv, predictions.csv, windows.csv, metrics.json,
+    report.html and models/foldN.songbag.
+
+    Raises
+    ------
+    SongTableError, TrainingError
+    """
+    refuse_pooling(recipe)
+    heard = hear_labelled(table, recipe, cache, console, limits or Limits(), workers)
+    names = [str(song.label) for song in heard.songs]
+    groups = [song.group for song in heard.songs]
+    fold_of = folds(names, groups, count, seed)
+    _refuse_lost_labels(np.asarray(names), fold_of)
+    method = f"{count} folds, {split_method(heard.songs, given=False)}"
+    sides = [f"fold {fold + 1}" for fold in fold_of]
+    ids = [song.id for song in heard.songs]
+    certificate = certify(ids, names, groups, sides, method, seed)
+    history: list[Row] = []
+    rows: dict[str, Row] = {}
+    window_rows: list[Row] = []
+    for fold in range(count):
+        console.say(f"fold {fold + 1} of {count}")
+        part = _train_fold(heard, fold_of, fold, table, recipe, folder, console, seed, threads)
+        history += [{"fold": fold + 1, **row} for row in part]
+        path = model_path(folder, fold)
+        card = read_model(path, parts=()).card
+        held = [song for song, on in zip(heard.songs, fold_of, strict=True) if on == fold]
+        for song, answer in zip(held, answer_all(held, path, cache, limits, workers), strict=True):
+            rows[song.id] = judged_row(song, answer, card, f"fold {fold + 1}")
+            window_rows += answer.window_rows(card.labels)
+    for song, receipt in heard.failed:
+        failure = {"id": song.id, "status": "failed", "reason": receipt.reason}
+        rows[song.id] = {**failure, "warnings": receipt.message, "label": song.label, **song.extra}
+    labels = tuple(table.label_names())
+    ordered = [rows[song.id] for song in table.songs]
+    found = figures(ordered, labels) | {"split": msgspec.to_builtins(certificate)}
+    columns = row_columns(labels, table.songs)
+    evaluation = Evaluation(found, ordered, window_rows, labels, columns)
+    evaluation.write(folder)
+    write_csv(folder / "history.csv", history, list(history[0]))
+    lines = [dict(id=i, fold=on + 1) for i, on in zip(ids, fold_of.tolist(), strict=True)]
+    write_csv(folder / "folds.csv", lines, ["id", "fold"])
+    write_report(folder)
+    console.say(summary(found))
+    return CrossValidated(evaluation, folder)
+
+
+def model_path(folder: Path, fold: int) -> Path:
+    """Return where the model of a fold (counted from 0) lies."""
+    return folder / "models" / f"fold{fold + 1}.songbag"
+
+
+def _refuse_lost_labels(
+    names: np.ndarray[tuple[int], np.dtype[np.str_]], fold_of: np.ndarray[tuple[int], np.dtype[np.int64]]
+) -> None:
+    for name in np.unique(names):
+        if len(np.unique(fold_of[names == name])) == 1:
+            raise TrainingError(
+                f"all songs labelled '{name}' fall into one fold, so no model could both learn "
+                "and meet them: they belong to one artist, or are too few. Use fewer folds, add "
+                "songs, or leave the label out."
+            )
+
+
+def _train_fold(
+    heard: Heard,
+    fold_of: np.ndarray[tuple[int], np.dtype[np.int64]],
+    fold: int,
+    table: SongTable,
+    recipe: Recipe,
+    folder: Path,
+    console: Console,
+    seed: int,
+    threads: int | None,
+) -> Sequence[Row]:
+    rest = [index for index, on in enumerate(fold_of) if on != fold]
+    names = [str(heard.songs[index].label) for index in rest]
+    groups = [heard.songs[index].group for index in rest]
+    held = hold_out(names, groups, VALIDATION_SHARE, seed)
+    train = [heard.bags[index] for index, on in zip(rest, held, strict=True) if not on]
+    validation = [heard.bags[index] for index, on in zip(rest, held, strict=True) if on]
+    labels = table.label_names()
+    fit, card = fit_bags(train, validation, labels, recipe, seed, console, threads)
+    save(fit, card, model_path(folder, fold))
+    return fit.history

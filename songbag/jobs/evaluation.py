@@ -1,0 +1,191 @@
+"""How good a model is on songs it has not heard: figures, and the rows they come from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from songbag.answers import baselines, tables
+from songbag.answers.intervals import evaluate as evaluate_arrays
+from songbag.answers.modelfile import Card, read_model, short_hash
+from songbag.errors import SongTableError
+from songbag.files import write_json
+from songbag.jobs.answering import Answer, answer_all
+from songbag.jobs.console import Console
+from songbag.settings import Limits
+from songbag.songs.table import Song, SongTable
+
+TRUTH_COLUMNS = ["label", "artist", "side", "windows_right", "baseline_majority", "baseline_level"]
+
+
+@dataclass
+class Evaluation:
+    """Rows of predictions.csv and windows.csv, and the figures made from them.
+
+    Attributes
+    ----------
+    figures : dict
+        What metrics.json holds.
+    rows, window_rows : list of dict
+    labels : tuple of str
+    columns : list of str
+        Of ``rows``, the user's own columns last.
+    """
+
+    figures: dict[str, Any]
+    rows: list[tables.Row]
+    window_rows: list[tables.Row]
+    labels: tuple[str, ...]
+    columns: list[str] = field(default_factory=list)
+
+    def write(self, folder: Path) -> None:
+        """Write metrics.json, predictions.csv and windows.csv."""
+        write_json(folder / "metrics.json", self.figures)
+        tables.write_csv(folder / "predictions.csv", self.rows, self.columns)
+        tables.write_csv(folder / "windows.csv", self.window_rows, tables.window_columns(self.labels))
+
+
+def evaluate_model(
+    model_path: Path,
+    table: SongTable,
+    cache: Path,
+    console: Console,
+    limits: Limits | None = None,
+    workers: int | None = None,
+    everything: bool = False,
+) -> Evaluation:
+    """Predict every song of a labelled table and judge those the model has not heard.
+
+    Parameters
+    ----------
+    everything : bool
+        Judge the songs the model was trained on as well.
+
+    Raises
+    ------
+    SongTableError
+        A label the model does not know, no label at all, or nothing left to judge.
+    """
+    card = read_model(model_path, parts=()).card
+    _refuse_labels(card, table)
+    answers = answer_all(table.songs, model_path, cache, limits, workers)
+    heard = set(card.heard)
+    rows, window_rows = [], []
+    tracked = console.track(answers, len(table.songs), "Predicting")
+    for song, answer in zip(table.songs, tracked, strict=True):
+        side = "training" if short_hash(song.id) in heard else "unheard"
+        rows.append(judged_row(song, answer, card, side))
+        window_rows += answer.window_rows(card.labels)
+    judged = [row for row in rows if everything or row["side"] != "training"]
+    if not any(row["status"] == "ok" for row in judged):
+        raise SongTableError(
+            f"{table.origin}: no song is left to judge: {len(rows) - len(judged)} of {len(rows)} "
+            "were used in training and the others could not be read. Evaluate other songs, or "
+            "add --all to see how well it remembers these."
+        )
+    return Evaluation(
+        figures(judged, card.labels) | {"heard_in_training": len(rows) - len(judged)},
+        rows,
+        window_rows,
+        card.labels,
+        row_columns(card.labels, table.songs),
+    )
+
+
+def _refuse_labels(card: Card, table: SongTable) -> None:
+    for song in table.songs:
+        if song.label not in card.labels:
+            where = f", line {song.line}" if song.line else ""
+            raise SongTableError(
+                f"{table.origin}{where}: song '{song.id}' has "
+                + (f"the label '{song.label}'" if song.label else "no label")
+                + f", but the model knows {', '.join(card.labels)}."
+            )
+
+
+def judged_row(song: Song, answer: Answer, card: Card, side: str) -> tables.Row:
+    """Return a row of predictions.csv with the truth and the baselines' answers beside it."""
+    row = answer.row(card.labels)
+    row |= {"label": song.label, "artist": song.artist, "side": side}
+    row["baseline_majority"] = card.majority
+    if answer.prediction is not None:
+        said = answer.prediction.window_probabilities.argmax(axis=1)
+        row["windows_right"] = int(np.sum(said == card.labels.index(str(song.label))))
+    if card.level is not None and answer.level_db is not None:
+        shares = baselines.level_probabilities(card.level, np.array([answer.level_db]))
+        row["baseline_level"] = card.labels[int(shares[0].argmax())]
+    return row | song.extra
+
+
+def row_columns(labels: Sequence[str], songs: Sequence[Song]) -> list[str]:
+    """Return the columns of a judged predictions.csv; the user's own come last."""
+    columns = tables.song_columns(labels) + TRUTH_COLUMNS
+    own = dict.fromkeys(name for song in songs for name in song.extra)
+    return columns + [name for name in own if name not in columns]
+
+
+def figures(rows: Sequence[tables.Row], labels: Sequence[str]) -> dict[str, Any]:
+    """Return every figure of an evaluation, from the rows of predictions.csv alone.
+
+    Parameters
+    ----------
+    rows
+        With id, status, label, artist, predicted, p_<label>, windows, windows_right and
+        the baselines' answers. Failed songs are counted, not judged.
+    """
+    answered = [row for row in rows if row["status"] == "ok"]
+    index = {label: number for number, label in enumerate(labels)}
+    y = np.array([index[row["label"]] for row in answered])
+    columns = tables.probability_columns(labels)
+    probabilities = np.array([[float(row[name]) for name in columns] for row in answered])
+    probabilities /= probabilities.sum(axis=1, keepdims=True)  # six decimals do not add to one
+    artists = [row.get("artist") or None for row in answered]
+    names = [artist or row["id"] for artist, row in zip(artists, answered, strict=True)]
+    groups = np.unique(names, return_inverse=True)[1] if any(artists) else None
+    found = evaluate_arrays(y, probabilities, labels, groups)
+    windows = sum(int(row["windows"]) for row in answered)
+    right = sum(int(row["windows_right"]) for row in answered)
+    baselines_found = {
+        name: _share(answered, f"baseline_{name}") for name in ("majority", "level")
+    }
+    return {
+        **found,
+        "failed": len(rows) - len(answered),
+        "window_accuracy": right / windows if windows else None,
+        "windows": windows,
+        "baselines": baselines_found,
+    }
+
+
+def _share(rows: Sequence[tables.Row], column: str) -> float | None:
+    if not rows or any(not row.get(column) for row in rows):
+        return None
+    return sum(row[column] == row["label"] for row in rows) / len(rows)
+
+
+def summary(found: dict[str, Any]) -> str:
+    """Return the figures in a few lines for a terminal."""
+    value = found["metrics"]["accuracy"]
+    interval = ""
+    if value["low"] is not None:
+        by = "artists" if found["groups"] else "songs"
+        interval = f"  95 % interval {value['low']:.3f} to {value['high']:.3f} (over {by})"
+    lines = [f"song accuracy    {value['value']:.3f}{interval}"]
+    if found["window_accuracy"] is not None:
+        lines.append(f"window accuracy  {found['window_accuracy']:.3f}")
+    for name, text in (("majority", "most frequent label"), ("level", "loudness alone")):
+        if found["baselines"][name] is not None:
+            lines.append(f"to be beaten     {found['baselines'][name]:.3f}  {text}")
+    ece = found["metrics"]["ece"]["value"]
+    lines.append(
+        f"calibration      ECE {ece:.3f}; a perfectly calibrated model stays below "
+        f"{found['ece_calibrated_q90']:.3f} nine times in ten"
+    )
+    judged = f"judged on        {found['songs']} songs"
+    if found.get("heard_in_training"):
+        judged += f"; {found['heard_in_training']} heard in training left out"
+    if found["failed"]:
+        judged += f"; {found['failed']} could not be read"
+    return "\n".join([*lines, judged])

@@ -1,0 +1,288 @@
+"""The main job: songs to a trained, evaluated model file. Read this file first."""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from songbag.answers import baselines
+from songbag.answers.modelfile import FORMAT, Card, ModelFile, read_model, sealed, short_hash, write_model
+from songbag.answers.tables import write_csv
+from songbag.bags import Bag
+from songbag.errors import TrainingError
+from songbag.jobs.console import Console
+from songbag.jobs.evaluation import Evaluation, evaluate_model, summary
+from songbag.jobs.report import write_report
+from songbag.settings import Limits, Recipe
+from songbag.songs.song_bags import Heard, cut_on_grid, hear
+from songbag.songs.splits import Certificate, certify, split_sides
+from songbag.songs.table import Song, SongTable, require_files, require_labels
+from songbag.sound.windows import window_frames
+
+if TYPE_CHECKING:
+    from songbag.learning.fitting import Fit
+
+_PACKAGES = ("songbag", "torch", "numpy", "av", "soxr", "onnxruntime")
+
+
+@dataclass
+class Trained:
+    """What a training leaves: the model file, its evaluation, its history, its split."""
+
+    model_path: Path
+    folder: Path
+    evaluation: Evaluation | None
+    history: list[dict[str, float]]
+    certificate: Certificate
+    failed: list[tuple[str, str]] = field(default_factory=list)
+
+
+def train_songs(
+    table: SongTable,
+    model_path: Path,
+    recipe: Recipe,
+    cache: Path,
+    console: Console,
+    seed: int = 0,
+    limits: Limits | None = None,
+    workers: int | None = None,
+    threads: int | None = None,
+) -> Trained:
+    """Train on a labelled table of songs and write the model and its evidence.
+
+    Beside ``genre.songbag`` the folder ``genre-training`` gets split.csv, history.csv,
+    predictions.csv, windows.csv, metrics.json and report.html.
+
+    Raises
+    ------
+    SongTableError, TrainingError
+        What is wrong with the songs.
+    """
+    refuse_pooling(recipe)
+    heard = hear_labelled(table, recipe, cache, console, limits or Limits(), workers)
+    labels = table.label_names()
+    names = [str(song.label) for song in heard.songs]
+    groups = [song.group for song in heard.songs]
+    given = [song.split for song in heard.songs]
+    sides = split_sides(names, groups, given, seed)
+    method = split_method(heard.songs, any(given))
+    ids = [song.id for song in heard.songs]
+    certificate = certify(ids, names, groups, sides, method, None if any(given) else seed)
+
+    def part(side: str) -> list[Bag]:
+        return [bag for bag, on in zip(heard.bags, sides, strict=True) if on == side]
+
+    fit, card = fit_bags(
+        part("train"), part("validation"), labels, recipe, seed, console, threads
+    )
+    card = msgspec.structs.replace(card, split=certificate)
+    save(fit, card, model_path)
+    folder = model_path.with_name(f"{model_path.stem}-training")
+    test = [song for song, side in zip(heard.songs, sides, strict=True) if side == "test"]
+    evaluation = None
+    if test:
+        judged = SongTable(test, table.origin)
+        evaluation = _evaluated(model_path, judged, certificate, cache, console, workers)
+    else:
+        console.say("no test songs: the model has no figures. Evaluate it on other songs.")
+    _write_evidence(folder, heard, sides, fit, evaluation)
+    failed = [(song.id, receipt.message) for song, receipt in heard.failed]
+    return Trained(model_path, folder, evaluation, fit.history, certificate, failed)
+
+
+def hear_labelled(
+    table: SongTable,
+    recipe: Recipe,
+    cache: Path,
+    console: Console,
+    limits: Limits,
+    workers: int | None,
+) -> Heard:
+    """Check a table for training, extract it, and report every song that failed."""
+    require_labels(table)
+    require_files(table)
+    for remark in table.remarks:
+        console.say(remark)
+    heard = hear(table.songs, recipe, cache, limits, workers, console.track)
+    for song, receipt in heard.failed:
+        console.say(f"left out: {song.id}: {receipt.message}")
+    for song, receipt in zip(table.songs, heard.receipts, strict=True):
+        for warning in receipt.warnings:
+            console.say(f"warning: {song.id}: {warning}")
+    if heard.failed:
+        remaining = SongTable(heard.songs, f"{table.origin} without the songs left out")
+        require_labels(remaining)
+        if remaining.label_names() != table.label_names():
+            lost = set(table.label_names()) - set(remaining.label_names())
+            raise TrainingError(f"no song labelled {', '.join(sorted(lost))} could be read.")
+    return heard
+
+
+def split_method(songs: Sequence[Song], given: bool) -> str:
+    """Say in words how a split was made."""
+    by = "artist" if any(song.artist for song in songs) else "song (no artist is known)"
+    return f"{'given by the table' if given else 'stratified by label'}, grouped by {by}"
+
+
+def refuse_pooling(recipe: Recipe) -> None:
+    """Refuse a loss on the song through a pooling without a gradient."""
+    if recipe.training.loss == "song" and recipe.training.pooling == "hard_vote":
+        raise TrainingError(
+            "pooling 'hard_vote' counts votes and has no gradient, so a loss on the song cannot "
+            "be trained through it. Use --loss window with it, or --pooling mean_probability."
+        )
+
+
+def fit_bags(
+    bags: Sequence[Bag],
+    validation: Sequence[Bag],
+    labels: Sequence[str],
+    recipe: Recipe,
+    seed: int,
+    console: Console,
+    threads: int | None = None,
+) -> tuple["Fit", Card]:
+    """Fit a network on bags of audio and return it with the card of its model."""
+    import torch
+
+    from songbag.learning.fitting import fit
+    from songbag.learning.networks import layer_table, time_stride
+
+    if threads:
+        torch.set_num_threads(threads)
+    shape = (window_frames(recipe.sound, recipe.windows), recipe.sound.bands)
+    stride = time_stride(recipe.training.network, shape)
+    cut = msgspec.structs.replace(recipe.windows, stride=stride or 1)
+    recipe = msgspec.structs.replace(recipe, windows=cut)
+    train, held_out = (cut_on_grid(part, recipe.sound, cut) for part in (bags, validation))
+    y = label_indices(train, labels)
+    began = time.monotonic()
+    with console.bar("Training", recipe.training.epochs * len(train)) as advance:
+
+        def watch(done: int, row: dict[str, float] | None) -> None:
+            epoch, note = watch_state["epoch"], watch_state["note"]
+            if row is not None:
+                epoch, note = int(row["epoch"]), _note(row)
+                watch_state.update(epoch=epoch, note=note)
+                done = 0
+            advance(epoch * len(train) + done, note)
+
+        watch_state: dict[str, Any] = {"epoch": 0, "note": ""}
+        held = (held_out, label_indices(held_out, labels))
+        found = fit(train, y, held, len(labels), recipe.training, shape, seed, watch)
+    _say_end(found, time.monotonic() - began, console)
+    card = Card(
+        format=FORMAT,
+        labels=tuple(labels),
+        recipe=recipe,
+        window_shape=shape,
+        source="audio",
+        space=None,
+        seed=seed,
+        heard=tuple(sorted(short_hash(bag.id) for bag in [*bags, *validation])),
+        majority=labels[baselines.majority_label(y, len(labels))],
+        level=_level(train, y, len(labels)),
+        layers=tuple(layer_table(found.network.network)),
+        versions={name: version(name) for name in _PACKAGES},
+    )
+    return found, card
+
+
+def _note(row: dict[str, float]) -> str:
+    note = f"loss {row['loss']:.3f}"
+    if "validation_accuracy" in row:
+        note += f", validation {row['validation_accuracy']:.2f}"
+    return note
+
+
+def _say_end(found: "Fit", seconds: float, console: Console) -> None:
+    last = found.history[-1]
+    text = f"trained {int(last['epoch'])} epochs in {seconds:.0f} s; kept epoch {found.kept_epoch}"
+    if found.stopped == "patience":
+        text += "; stopped because the validation songs no longer improved"
+    if found.stopped == "interrupted":
+        text += "; interrupted, the best so far is kept"
+    console.say(text)
+
+
+def label_indices(bags: Sequence[Bag], labels: Sequence[str]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Return the index of every bag's label."""
+    index = {label: number for number, label in enumerate(labels)}
+    return np.array([index[str(bag.label)] for bag in bags], dtype=np.int64)
+
+
+def _level(
+    bags: Sequence[Bag], y: np.ndarray[Any, np.dtype[np.int64]], classes: int
+) -> dict[str, list[float]] | None:
+    levels = [bag.level_db for bag in bags]
+    if any(level is None for level in levels):
+        return None
+    return baselines.fit_level(np.array(levels, dtype=np.float64), y, classes)
+
+
+def save(fit: "Fit", card: Card, path: Path) -> None:
+    """Export, check and write a model file."""
+    from safetensors.torch import save as save_weights
+
+    from songbag.learning.export import export_network, export_pooling
+    from songbag.learning.pooling import POOLINGS
+
+    pooling = POOLINGS[card.recipe.training.pooling]
+    grid = card.recipe.windows.stride
+    hop = card.recipe.windows.hop_seconds * card.recipe.sound.sample_rate
+    hop_frames = max(1, int(hop / card.recipe.sound.hop_length) // grid) * grid
+    state = {name: value.contiguous() for name, value in fit.network.state_dict().items()}
+    parts = {
+        "weights.safetensors": save_weights(state),
+        "network.onnx": export_network(fit.network, card.source == "audio", hop_frames),
+        "pooling.onnx": export_pooling(pooling, len(card.labels)),
+    }
+    card = msgspec.structs.replace(card, space=pooling.space)
+    write_model(path, sealed(card, parts))
+
+
+def _evaluated(
+    model_path: Path,
+    test: SongTable,
+    certificate: Certificate,
+    cache: Path,
+    console: Console,
+    workers: int | None,
+) -> Evaluation:
+    """Judge the test songs from the saved file, and write the figures into it."""
+    found = evaluate_model(model_path, test, cache, console, workers=workers)
+    for row in found.rows:
+        row["side"] = "test"
+    found.figures["split"] = msgspec.to_builtins(certificate)
+    model = read_model(model_path, ("weights.safetensors", "network.onnx", "pooling.onnx"))
+    card = msgspec.structs.replace(model.card, figures=found.figures)
+    write_model(model_path, ModelFile(card, model.parts))
+    console.say(summary(found.figures))
+    return found
+
+
+def _write_evidence(
+    folder: Path,
+    heard: Heard,
+    sides: Sequence[str],
+    fit: "Fit",
+    evaluation: Evaluation | None,
+) -> None:
+    columns = ["id", "label", "artist", "side"]
+    rows = [
+        {"id": song.id, "label": song.label, "artist": song.artist, "side": side}
+        for song, side in zip(heard.songs, sides, strict=True)
+    ]
+    write_csv(folder / "split.csv", rows, columns)
+    write_csv(folder / "history.csv", fit.history, list(fit.history[0]))
+    if evaluation is not None:
+        evaluation.write(folder)
+        write_report(folder)
+
+

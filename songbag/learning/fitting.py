@@ -1,0 +1,303 @@
+"""Bags and labels to weights: the training loop, and nothing about files or people."""
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from songbag.bags import Bag
+from songbag.learning import batches
+from songbag.learning.networks import SongNetwork, build
+from songbag.learning.pooling import POOLINGS, Pooling
+from songbag.settings import Training
+
+Row = dict[str, float]
+Labels = NDArray[np.int64]
+Watch = Callable[[int, Row | None], None]  # songs done so far; the epoch's row when it ends
+
+_SCORED_AT_ONCE = 16  # songs scored together without gradients
+
+
+@dataclass
+class Fit:
+    """What a training run left.
+
+    Attributes
+    ----------
+    network : SongNetwork
+        On the CPU, in evaluation mode, with the weights that were kept.
+    history : list of dict
+        One row an epoch: epoch, seconds, songs_per_second, loss, learning_rate, and
+        validation_loss, validation_accuracy where there were validation songs.
+    kept_epoch : int
+    stopped : str
+        "" when all epochs ran, else "patience" or "interrupted".
+    """
+
+    network: SongNetwork
+    history: list[Row] = field(default_factory=list)
+    kept_epoch: int = 0
+    stopped: str = ""
+
+
+def fit(
+    bags: Sequence[Bag],
+    y: Labels,
+    held_out: tuple[Sequence[Bag], Labels],
+    classes: int,
+    training: Training,
+    window_shape: Sequence[int],
+    seed: int,
+    watch: Watch = lambda songs, row: None,
+) -> Fit:
+    """Train a network on songs.
+
+    Parameters
+    ----------
+    bags, y
+        Training songs and their label indices, shape (songs,).
+    held_out : (bags, y)
+        Validation songs that choose the epoch; may be empty.
+    window_shape : (frames, bands), or the shape of one window of a table
+    seed : int
+        Of weights, order, windows and augmentation. The same seed gives the same
+        weights on one machine and number of threads.
+    watch : callable
+        Called after every batch and every epoch. A KeyboardInterrupt anywhere keeps the
+        best weights so far.
+    """
+    with torch.random.fork_rng(), _flush_denormal():
+        torch.manual_seed(seed)
+        mean, deviation = scale_of(bags)
+        # The founding network takes its MFCC raw.
+        raw = training.network == "founding"
+        scale = None if raw else (torch.from_numpy(mean), torch.from_numpy(deviation))
+        network = build(training.network, window_shape, classes, training.dropout, scale)
+        run = _Run(network, bags, y, held_out, classes, training, seed)
+        if training.time_mask or training.band_mask:
+            run.fill = mean
+        return run.fit(watch)
+
+
+class _flush_denormal:
+    """Denormal numbers cost a hundred times an ordinary multiplication: flush them."""
+
+    def __enter__(self) -> None:
+        torch.set_flush_denormal(True)
+
+    def __exit__(self, *_: object) -> None:
+        torch.set_flush_denormal(False)
+
+
+def scale_of(bags: Sequence[Bag]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return mean and deviation over all songs of each value of the last axis."""
+    count, total, squares = 0, np.float64(0), np.float64(0)
+    for bag in bags:
+        values = bag.features.reshape(-1, bag.features.shape[-1]).astype(np.float64)
+        count += len(values)
+        total = total + values.sum(axis=0)
+        squares = squares + (values**2).sum(axis=0)
+    mean = total / count
+    deviation = np.sqrt(np.maximum(squares / count - mean**2, 0))
+    # A value that never changes carries nothing: leave it at zero instead of dividing by it.
+    deviation = np.where(deviation > 1e-6, deviation, 1.0)
+    return mean.astype(np.float32), deviation.astype(np.float32)
+
+
+class _Run:
+    """The state of one training run."""
+
+    def __init__(
+        self,
+        network: SongNetwork,
+        bags: Sequence[Bag],
+        y: Labels,
+        held_out: tuple[Sequence[Bag], Labels],
+        classes: int,
+        training: Training,
+        seed: int,
+    ) -> None:
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.network = network.to(self.device)
+        self.bags, self.y, self.held_out = bags, y, held_out
+        self.classes, self.training = classes, training
+        self.rng = np.random.default_rng(seed)
+        self.pooling = POOLINGS[training.pooling]
+        self.steps = math.ceil(len(bags) / training.songs_per_batch)
+        self.optimizer = _optimizer(network, training)
+        self.schedule = _schedule(self.optimizer, training, self.steps)
+        self.weights = _song_weights(y, classes) if training.balance else np.ones(len(y))
+        self.averaged: AveragedModel | None = None
+        if training.average:
+            average = get_ema_multi_avg_fn(training.average)
+            self.averaged = AveragedModel(network, multi_avg_fn=average, use_buffers=True)
+        self.fill: NDArray[np.float32] | None = None  # what SpecAugment's masks hide behind
+
+    def fit(self, watch: Watch) -> Fit:
+        """Run the epochs and keep the best."""
+        result = Fit(self.network)
+        best_state, best_loss = None, math.inf
+        try:
+            for epoch in range(1, self.training.epochs + 1):
+                row = self._epoch(epoch, watch)
+                result.history.append(row)
+                loss = row.get("validation_loss", math.inf)
+                keep_last = self.training.keep == "last" or not self.held_out[0]
+                if loss < best_loss or keep_last or best_state is None:
+                    best_state = copy.deepcopy(self._scored().state_dict())
+                    best_loss, result.kept_epoch = min(loss, best_loss), epoch
+                watch(self.steps * self.training.songs_per_batch, row)
+                patience = self.training.patience
+                if patience and not keep_last and epoch - result.kept_epoch >= patience:
+                    result.stopped = "patience"
+                    break
+        except KeyboardInterrupt:
+            if best_state is None:
+                raise
+            result.stopped = "interrupted"
+        assert best_state is not None
+        self.network.load_state_dict(best_state)
+        self.network.cpu().eval()
+        return result
+
+    def _scored(self) -> SongNetwork:
+        """Return the network that validation scores and that is kept."""
+        return self.network if self.averaged is None else self.averaged.module
+
+    def _epoch(self, epoch: int, watch: Watch) -> Row:
+        began, total, done = time.perf_counter(), 0.0, 0
+        rate = self.schedule.get_last_lr()[0]
+        for songs in batches.shuffled(len(self.bags), self.training.songs_per_batch, self.rng):
+            total += self._step(songs) * len(songs)
+            done += len(songs)
+            watch(done, None)
+        seconds = time.perf_counter() - began
+        row: Row = {
+            "epoch": epoch,
+            "seconds": seconds,
+            "songs_per_second": len(self.bags) / seconds,
+            "learning_rate": rate,
+            "loss": total / len(self.bags),
+        }
+        bags, y = self.held_out
+        if bags:
+            logits = song_logits(self._scored(), self.pooling, bags)
+            row["validation_loss"] = float(F.cross_entropy(logits, torch.as_tensor(y)))
+            row["validation_accuracy"] = float(np.mean(logits.argmax(dim=1).numpy() == y))
+        return row
+
+    def _step(self, songs: NDArray[np.int64]) -> float:
+        self.network.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        total = 0.0
+        for group in self._groups(songs):
+            loss = self._loss(group) * (len(group.songs) / len(songs))
+            loss.backward()
+            total += loss.item()
+        self.optimizer.step()
+        self.schedule.step()
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.network)
+        return total
+
+    def _groups(self, songs: NDArray[np.int64]) -> Iterator[batches.Group]:
+        frames, chosen = self.network.window_shape[0], self.training.windows_per_song
+        if chosen:
+            return batches.random_groups(self.bags, songs, chosen, frames, self.rng)
+        share = self.network.time_stride is not None and not self.training.mixup
+        return batches.groups(self.bags, songs, frames, share and self.fill is None)
+
+    def _loss(self, group: batches.Group) -> Tensor:
+        targets = np.eye(self.classes, dtype=np.float32)[self.y[group.songs]]
+        targets = _smoothed(targets, self.training.label_smoothing)
+        weights = self.weights[group.songs]
+        if isinstance(group, batches.Cut):
+            windows = group.windows
+            if self.fill is not None:
+                limits = self.training.time_mask, self.training.band_mask
+                windows = batches.masked(windows, self.fill, *limits, self.rng)
+            if self.training.mixup and len(windows) > 1:
+                strength = self.training.mixup
+                windows, targets = batches.mixed(windows, targets, strength, self.rng)
+            group = batches.Cut(group.songs, windows)
+        with torch.autocast(self.device.type, torch.bfloat16, self.device.type == "cuda"):
+            logits = window_logits(self.network, group).float()
+        truth, share = self._tensor(targets), self._tensor(weights.astype(np.float32))
+        if self.training.loss == "window":
+            losses = _cross_entropy(logits, truth[:, None]).mean(dim=1)
+        else:
+            losses = _cross_entropy(self.pooling.pool(logits), truth)
+        return (losses * share).mean()
+
+    def _tensor(self, values: NDArray[np.float32]) -> Tensor:
+        return torch.from_numpy(values).to(self.device)
+
+
+def window_logits(network: SongNetwork, group: batches.Group) -> Tensor:
+    """Return logits (songs, windows, classes) of a group, along its cheaper path."""
+    device = next(network.parameters()).device
+    if isinstance(group, batches.Shared):
+        starts = torch.from_numpy(group.starts).to(device)
+        return network.song(torch.from_numpy(group.frames).to(device), starts)
+    windows = torch.from_numpy(group.windows).to(device)
+    return network(windows.flatten(0, 1)).unflatten(0, windows.shape[:2])
+
+
+def song_logits(network: SongNetwork, pooling: Pooling, bags: Sequence[Bag]) -> Tensor:
+    """Return song logits (songs, classes) in evaluation mode, all windows heard."""
+    network.eval()
+    found: dict[int, Tensor] = {}
+    frames, share = network.window_shape[0], network.time_stride is not None
+    with torch.no_grad():
+        for first in range(0, len(bags), _SCORED_AT_ONCE):
+            songs = np.arange(first, min(first + _SCORED_AT_ONCE, len(bags)))
+            for group in batches.groups(bags, songs, frames, share):
+                pooled = pooling.pool(window_logits(network, group)).float().cpu()
+                found.update(zip(group.songs.tolist(), pooled, strict=True))
+    return torch.stack([found[song] for song in range(len(bags))])
+
+
+def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return -sum of target log probability over the last axis, targets being shares."""
+    return -(targets * F.log_softmax(logits, dim=-1)).sum(dim=-1)
+
+
+def _smoothed(targets: NDArray[np.float32], amount: float) -> NDArray[np.float32]:
+    return targets * np.float32(1 - amount) + np.float32(amount / targets.shape[1])
+
+
+def _song_weights(y: Labels, classes: int) -> NDArray[np.float64]:
+    """Weight songs inversely to their label's frequency, one on average."""
+    counts = np.bincount(y, minlength=classes)
+    weights: NDArray[np.float64] = (len(y) / (np.count_nonzero(counts) * counts.clip(1)))[y]
+    return weights
+
+
+def _optimizer(network: SongNetwork, training: Training) -> torch.optim.Optimizer:
+    rate, decay = training.learning_rate, training.weight_decay
+    parameters = network.parameters()
+    if training.optimizer == "rmsprop":  # alpha and eps as Keras's default
+        return torch.optim.RMSprop(parameters, rate, alpha=0.9, eps=1e-7, weight_decay=decay)
+    if training.optimizer == "sgd":
+        return torch.optim.SGD(parameters, rate, weight_decay=decay)
+    return torch.optim.AdamW(parameters, rate, weight_decay=decay)
+
+
+def _schedule(
+    optimizer: torch.optim.Optimizer, training: Training, steps: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    total = training.epochs * steps
+    if training.schedule == "onecycle":
+        rate = training.learning_rate
+        return torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=total + 1)
+    if training.schedule == "cosine":
+        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total)
+    return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
