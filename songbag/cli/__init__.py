@@ -1,0 +1,49 @@
+"""The command line: one file for what learns, one for what answers.
+
+Commands import what they need when they run, so that ``--help`` and ``predict`` never
+load torch.
+"""
+
+import sys
+
+import click
+
+from songbag.cli.answer import evaluate, info, predict, report
+from songbag.cli.learn import crossval, demo, train
+from songbag.errors import SongbagError
+
+
+class _Commands(click.Group):
+    """Turns Songbag's errors into a message and exit code 2."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except SongbagError as error:
+            click.echo(f"songbag: {error}", err=True)
+        except BrokenPipeError:
+            # The reader of our output has gone (| head): stop quietly.
+            sys.stderr.close()
+        except OSError as error:
+            name = f" ({error.filename})" if error.filename else ""
+            click.echo(f"songbag: {error.strerror or error}{name}", err=True)
+        ctx.exit(2)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="songbag")
+def main() -> None:
+    """Classify whole songs from short windows.
+
+    \b
+    songbag demo                              try it on generated songs
+    songbag train songs.csv -o genre.songbag  songs and labels to a model
+    songbag predict genre.songbag new/        a model and songs to answers
+    """
+
+
+for command in (train, crossval, evaluate, predict, info, report, demo):
+    main.add_command(command)

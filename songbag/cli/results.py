@@ -1,0 +1,154 @@
+"""How answers look: CSV when piped, a table on a terminal, files when asked."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from songbag.answers import tables
+from songbag.answers.modelfile import Card
+from songbag.jobs import collection
+from songbag.jobs.collection import Predicted
+from songbag.songs.table import Song
+
+_BARS = "▁▂▃▄▅▆▇█"
+_SPARK = 24  # characters of a timeline
+
+
+class Results:
+    """Takes predictions as they come and puts them where the user asked."""
+
+    def __init__(
+        self, labels: Sequence[str], songs: Sequence[Song], options: dict[str, Any]
+    ) -> None:
+        self.labels = labels
+        self.columns = collection.columns(labels, songs)
+        self.csv_file: Path | None = options["csv_file"]
+        self.json_file: Path | None = options["json_file"]
+        self.windows: bool = options["windows"]
+
+    @property
+    def file(self) -> Path | None:
+        """The file whose journal lets the command go on."""
+        return self.csv_file or self.json_file
+
+    def take(self, predictions: Iterable[Predicted]) -> int:
+        """Write everything and return how many songs failed."""
+        if self.file is None and not sys.stdout.isatty():
+            return self._stream(predictions)
+        found = list(predictions)
+        if self.csv_file is not None:
+            self._write_csv(self.csv_file, found)
+        if self.json_file is not None:
+            collection.write_json_rows(self.json_file, found, self.windows)
+        if self.file is not None:
+            collection.finish(self.file)
+        if sys.stdout.isatty():
+            self._show(found)
+        return sum(one.failed for one in found)
+
+    def _stream(self, predictions: Iterable[Predicted]) -> int:
+        columns = tables.window_columns(self.labels) if self.windows else self.columns
+        sys.stdout.write(tables.csv_text([], columns))
+        failed = 0
+        for one in predictions:
+            rows = one.windows if self.windows else [one.row]
+            if self.windows and one.failed:
+                click.echo(f"failed: {one.row['id']}: {one.row['warnings']}", err=True)
+            sys.stdout.write(tables.csv_text(rows, columns, header=False))
+            sys.stdout.flush()
+            failed += one.failed
+        return failed
+
+    def _write_csv(self, path: Path, found: Sequence[Predicted]) -> None:
+        tables.write_csv(path, (one.row for one in found), self.columns)
+        if self.windows:
+            rows = (row for one in found for row in one.windows)
+            name = path.with_name(f"{path.stem}-windows.csv")
+            tables.write_csv(name, rows, tables.window_columns(self.labels))
+
+    def _show(self, found: Sequence[Predicted]) -> None:
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for name in ("song", "answer", "sure"):
+            table.add_column(name, justify="right" if name == "sure" else "left", overflow="fold")
+        table.add_column("over time", no_wrap=True)
+        for one in found:
+            if one.failed:
+                table.add_row(one.row["id"], f"[red]{one.row['reason']}[/red]", "", "")
+                continue
+            label = one.row["predicted"]
+            sure = f"{100 * one.row['confidence']:.0f} %"
+            table.add_row(one.row["id"], label, sure, sparkline(one.windows, label))
+        Console().print(table)
+        for one in found:
+            if one.row["warnings"]:
+                click.echo(f"{one.row['id']}: {one.row['warnings']}", err=True)
+        if self.windows:
+            columns = tables.window_columns(self.labels)
+            click.echo(tables.csv_text((row for one in found for row in one.windows), columns))
+
+
+def sparkline(windows: Sequence[tables.Row], label: str) -> str:
+    """Draw the label's probability over the song's windows in at most 24 characters."""
+    shares = [row[f"p_{label}"] for row in windows]
+    width = min(_SPARK, len(shares))
+    parts = [shares[i * len(shares) // width : (i + 1) * len(shares) // width] for i in range(width)]
+    return "".join(_BARS[min(7, int(8 * sum(part) / len(part)))] for part in parts)
+
+
+def card_text(card: Card) -> str:
+    """Return what a model is, for a terminal."""
+    recipe = card.recipe
+    lines = [
+        f"labels      {', '.join(card.labels)}",
+        f"recipe      {recipe.name}: network {recipe.training.network}, pooling "
+        f"{recipe.training.pooling}, loss on the {recipe.training.loss}",
+        f"windows     {recipe.windows.seconds:g} s every {recipe.windows.hop_seconds:g} s, "
+        f"{' x '.join(map(str, card.window_shape))}",
+        *_settings("sound", recipe.sound),
+        *_settings("excerpt", recipe.excerpt),
+        *_settings("training", recipe.training),
+        f"seed        {card.seed}",
+    ]
+    if card.split is not None:
+        lines.append(f"split       {card.split.method}; {card.split.groups} groups")
+        lines.append(f"            certificate {card.split.hash}")
+        for side, counts in card.split.counts.items():
+            each = ", ".join(f"{label} {count}" for label, count in counts.items())
+            lines.append(f"            {side}: {each}")
+    for name, value in card.figures.get("metrics", {}).items():
+        lines.append(f"{name:<20}{_interval(value)}")
+    if card.figures:
+        lines.append(f"judged on   {card.figures['songs']} songs it had not heard")
+    else:
+        lines.append("figures     none: it was never judged on songs it had not heard")
+    lines.append("versions    " + ", ".join(f"{k} {v}" for k, v in card.versions.items()))
+    return "\n".join(lines)
+
+
+def _settings(name: str, record: msgspec.Struct) -> list[str]:
+    import textwrap
+
+    values = ", ".join(f"{k} {v}" for k, v in msgspec.to_builtins(record).items() if v is not None)
+    return textwrap.wrap(f"{name:<12}{values}", 79, subsequent_indent=" " * 12)
+
+
+def _interval(value: dict[str, float | None]) -> str:
+    if value["value"] is None:
+        return "unknown"
+    if value["low"] is None:
+        return f"{value['value']:.3f}"
+    return f"{value['value']:.3f}  ({value['low']:.3f} to {value['high']:.3f})"
+
+
+def layer_text(card: Card) -> str:
+    """Return the layer table of a model."""
+    total = sum(row["parameters"] for row in card.layers)
+    lines = [f"{row['parameters']:>9,}  {row['layer']}" for row in card.layers]
+    return "\n".join([*lines, f"{total:>9,}  parameters in all"])

@@ -1,0 +1,101 @@
+"""Predict a collection: rows as songs finish, and the same command goes on after a stop.
+
+While it runs, finished rows lie in ``<results>.journal``, one checked line a song, keyed
+by id, file size, modification time, part heard and model. The results file appears whole
+at the end and the journal goes.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+from songbag.answers import tables
+from songbag.answers.modelfile import ModelFile
+from songbag.files import append_line, read_journal, write_bytes
+from songbag.jobs.answering import answer_all
+from songbag.settings import Limits
+from songbag.songs.table import Song
+from songbag.sound.cache import file_stamp
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """One song's row and window rows, ready for any output."""
+
+    row: tables.Row
+    windows: list[tables.Row]
+
+    @property
+    def failed(self) -> bool:
+        """Whether the song got no answer."""
+        return bool(self.row["status"] == "failed")
+
+
+def predict_collection(
+    songs: Sequence[Song],
+    model_path: Path,
+    model: ModelFile,
+    cache: Path,
+    results: Path | None = None,
+    limits: Limits | None = None,
+    workers: int | None = None,
+) -> Iterator[Predicted]:
+    """Yield every song's rows, in order, taking from the journal what is already there.
+
+    Parameters
+    ----------
+    results : Path or None
+        File the caller will write; its journal is beside it. None keeps no journal.
+    """
+    keys = [_key(song, model) for song in songs]
+    journal = None if results is None else results.with_name(f"{results.name}.journal")
+    done = {} if journal is None else {line["key"]: line for line in read_journal(journal)}
+    todo = [song for song, key in zip(songs, keys, strict=True) if key not in done]
+    answers = answer_all(todo, model_path, cache, limits, workers)
+    labels = model.card.labels
+    file: IO[bytes] | None = None
+    if journal is not None:
+        journal.parent.mkdir(parents=True, exist_ok=True)
+        file = open(journal, "ab")
+    try:
+        for song, key in zip(songs, keys, strict=True):
+            if key in done:
+                yield Predicted(done[key]["row"], done[key]["windows"])
+                continue
+            answer = next(answers)
+            found = Predicted(answer.row(labels) | song.extra, answer.window_rows(labels))
+            if file is not None:
+                append_line(file, {"key": key, "row": found.row, "windows": found.windows})
+            yield found
+    finally:
+        if file is not None:
+            file.close()
+
+
+def finish(results: Path) -> None:
+    """Remove the journal of results that have been written."""
+    results.with_name(f"{results.name}.journal").unlink(missing_ok=True)
+
+
+def _key(song: Song, model: ModelFile) -> str:
+    part = (song.id, song.path, song.start, song.end, file_stamp(song.path), model.hash)
+    return hashlib.blake2b(msgspec.json.encode(part), digest_size=12).hexdigest()
+
+
+def columns(labels: Sequence[str], songs: Sequence[Song]) -> list[str]:
+    """Return the columns of the results: answers first, the user's own columns last."""
+    base = tables.song_columns(labels)
+    own = dict.fromkeys(name for song in songs for name in song.extra)
+    return base + [name for name in own if name not in base]
+
+
+def write_json_rows(path: Path, found: Sequence[Predicted], windows: bool) -> None:
+    """Write answers as a JSON list, each with its windows if wanted."""
+    rows: list[dict[str, Any]] = [
+        one.row | ({"windows_detail": one.windows} if windows else {}) for one in found
+    ]
+    write_bytes(path, msgspec.json.format(msgspec.json.encode(rows), indent=1) + b"\n")
