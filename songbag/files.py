@@ -64,7 +64,9 @@ def read_journal(path: str | Path) -> list[Any]:
     except FileNotFoundError:
         return []
     pairs = (line.partition(b" ") for line in lines)
-    return [msgspec.json.decode(data) for mark, _, data in pairs if data and _checksum(data) == mark]
+    return [
+        msgspec.json.decode(data) for mark, _, data in pairs if data and _checksum(data) == mark
+    ]
 
 
 def _checksum(data: bytes) -> bytes:

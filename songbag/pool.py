@@ -57,12 +57,11 @@ def in_order(
         pool.shutdown(wait=True, kill_workers=True)
 
 
-def _alone(
-    work: Callable[[Item], Result], item: Item, died: Callable[[Item], Result]
-) -> Result:
+def _alone(work: Callable[[Item], Result], item: Item, died: Callable[[Item], Result]) -> Result:
     pool = _pool(1)
     try:
-        return pool.submit(work, item).result()
+        result: Result = pool.submit(work, item).result()
+        return result
     except BrokenExecutor:
         return died(item)
     finally:
@@ -74,4 +73,4 @@ def _pool(workers: int) -> "loky.ProcessPoolExecutor":
     # One thread a process: the processes are the parallelism.
     import loky
 
-    return loky.ProcessPoolExecutor(workers, env={name: "1" for name in _THREADS})
+    return loky.ProcessPoolExecutor(workers, env=dict.fromkeys(_THREADS, "1"))

@@ -1,0 +1,1 @@
+"""Frames to answers and figures, with numpy and ONNX Runtime; never torch."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from songbag.answers.metrics import Floats, Ints
 
+
 def majority_label(y: Ints, classes: int) -> int:
     """Return the most frequent label of y (n,), the lowest on ties."""
     return int(np.bincount(y, minlength=classes).argmax())

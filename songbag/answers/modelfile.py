@@ -79,10 +79,10 @@ class Card(Record, frozen=True):
     heard: tuple[str, ...] = ()
     majority: str = ""
     level: dict[str, list[float]] | None = None
-    figures: dict[str, Any] = {}
+    figures: dict[str, Any] = msgspec.field(default_factory=dict)
     layers: tuple[dict[str, Any], ...] = ()
-    versions: dict[str, str] = {}
-    hashes: dict[str, str] = {}
+    versions: dict[str, str] = msgspec.field(default_factory=dict)
+    hashes: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,9 @@ def write_model(path: str | Path, model: ModelFile) -> None:
             archive.writestr(zipfile.ZipInfo(name), data)
 
 
-def read_model(path: str | Path, parts: tuple[str, ...] = ("network.onnx", "pooling.onnx")) -> ModelFile:
+def read_model(
+    path: str | Path, parts: tuple[str, ...] = ("network.onnx", "pooling.onnx")
+) -> ModelFile:
     """Read a model file and the named parts of it.
 
     Raises

@@ -33,9 +33,7 @@ def window_columns(labels: Sequence[str]) -> list[str]:
     return ["id", "window", "start", "end", *probability_columns(labels), *shares]
 
 
-def song_row(
-    song_id: str, found: Prediction, labels: Sequence[str], level_db: float | None
-) -> Row:
+def song_row(song_id: str, found: Prediction, labels: Sequence[str], level_db: float | None) -> Row:
     """Return the row of one answered song."""
     values: Row = {"id": song_id, "status": "ok", "reason": "", "warnings": ""}
     values["predicted"] = labels[found.label_index]

@@ -27,7 +27,7 @@ class _Commands(click.Group):
         except OSError as error:
             name = f" ({error.filename})" if error.filename else ""
             click.echo(f"songbag: {error.strerror or error}{name}", err=True)
-        ctx.exit(2)
+        return ctx.exit(2)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
@@ -36,7 +36,7 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="songbag")
 def main() -> None:
-    """Classify whole songs from short windows.
+    r"""Classify whole songs from short windows.
 
     \b
     songbag demo                              try it on generated songs

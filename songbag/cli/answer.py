@@ -18,7 +18,7 @@ from songbag.cli.options import cache_option, collection_options
 @collection_options
 @click.pass_context
 def evaluate(
-    ctx: click.Context, model: Path, songs: Path, output: Path, everything: bool, **options: Any
+    ctx: click.Context, /, model: Path, songs: Path, output: Path, everything: bool, **options: Any
 ) -> None:
     """Judge MODEL on labelled SONGS it has not heard.
 
@@ -56,7 +56,7 @@ def evaluate(
 @cache_option
 @collection_options
 @click.pass_context
-def predict(ctx: click.Context, model: Path, songs: tuple[str, ...], **options: Any) -> None:
+def predict(ctx: click.Context, /, model: Path, songs: tuple[str, ...], **options: Any) -> None:
     """Say what SONGS are.
 
     SONGS are files, folders (searched to the bottom), quoted patterns, tables with a

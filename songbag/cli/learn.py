@@ -39,7 +39,7 @@ def _job(options: dict[str, Any]) -> dict[str, Any]:
 @cache_option
 @collection_options
 @click.pass_context
-def train(ctx: click.Context, songs: Path, output: Path, **options: Any) -> None:
+def train(ctx: click.Context, /, songs: Path, output: Path, **options: Any) -> None:
     """Train on SONGS and write a model with its evaluation.
 
     SONGS is a folder with one subfolder a label, or a table (.csv, .tsv, .parquet) with
@@ -69,7 +69,7 @@ def train(ctx: click.Context, songs: Path, output: Path, **options: Any) -> None
 @cache_option
 @collection_options
 @click.pass_context
-def crossval(ctx: click.Context, songs: Path, output: Path, folds: int, **options: Any) -> None:
+def crossval(ctx: click.Context, /, songs: Path, output: Path, folds: int, **options: Any) -> None:
     """Cross-validate on SONGS: every song judged by a model that never heard its artist.
 
     The folder gets folds.csv, history.csv, predictions.csv, windows.csv, metrics.json,
@@ -87,7 +87,11 @@ def crossval(ctx: click.Context, songs: Path, output: Path, folds: int, **option
 
 @click.command()
 @click.option(
-    "-o", "--output", default="demo", show_default=True, type=click.Path(path_type=Path),
+    "-o",
+    "--output",
+    default="demo",
+    show_default=True,
+    type=click.Path(path_type=Path),
     help="Folder for songs, model and report.",
 )
 @click.option("--seed", default=0, show_default=True, help="Of the songs and the training.")

@@ -98,7 +98,9 @@ def sparkline(windows: Sequence[tables.Row], label: str) -> str:
     """Draw the label's probability over the song's windows in at most 24 characters."""
     shares = [row[f"p_{label}"] for row in windows]
     width = min(_SPARK, len(shares))
-    parts = [shares[i * len(shares) // width : (i + 1) * len(shares) // width] for i in range(width)]
+    parts = [
+        shares[i * len(shares) // width : (i + 1) * len(shares) // width] for i in range(width)
+    ]
     return "".join(_BARS[min(7, int(8 * sum(part) / len(part)))] for part in parts)
 
 

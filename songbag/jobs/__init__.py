@@ -1,0 +1,1 @@
+"""One whole job a file: they walk the pipeline."""

@@ -13,7 +13,7 @@ from songbag.pool import in_order, worker_count
 from songbag.settings import Limits
 from songbag.songs.table import Song
 from songbag.sound import audio
-from songbag.sound.cache import DamagedFrames, Index, Receipt, file_stamp, read_frames
+from songbag.sound.cache import DamagedFramesError, Index, Receipt, file_stamp, read_frames
 from songbag.sound.source import Source, heard_frames
 
 _Stamped = tuple[str, int, int]  # a model's path, size and mtime_ns: a new file, a new model
@@ -101,7 +101,7 @@ def _cached(predictor: Predictor, cache: Path, task: _Task) -> _Found | None:
         return None
     try:
         frames, receipt = read_frames(cache / task.known.key)
-    except DamagedFrames:
+    except DamagedFramesError:
         return None  # heard from the file instead
     found = predictor.predict([frames], lambda: receipt.samples)
     return found, receipt.samples, list(receipt.warnings), receipt.level_db

@@ -60,7 +60,7 @@ def predict_collection(
     file: IO[bytes] | None = None
     if journal is not None:
         journal.parent.mkdir(parents=True, exist_ok=True)
-        file = open(journal, "ab")
+        file = open(journal, "ab")  # noqa: SIM115
     try:
         for song, key in zip(songs, keys, strict=True):
             if key in done:

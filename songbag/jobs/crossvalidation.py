@@ -14,13 +14,18 @@ from songbag.jobs.answering import answer_all
 from songbag.jobs.console import Console
 from songbag.jobs.evaluation import Evaluation, figures, judged_row, row_columns, summary
 from songbag.jobs.report import write_report
-from songbag.jobs.training import fit_bags, hear_labelled, refuse_pooling, save, split_method
+from songbag.jobs.training import (
+    VALIDATION_SHARE,
+    fit_bags,
+    hear_labelled,
+    refuse_pooling,
+    save,
+    split_method,
+)
 from songbag.settings import Limits, Recipe
 from songbag.songs.song_bags import Heard
 from songbag.songs.splits import certify, folds, hold_out
 from songbag.songs.table import SongTable
-
-VALIDATION_SHARE = 0.15  # of each fold's training part, whole groups
 
 
 @dataclass
@@ -85,7 +90,7 @@ def crossvalidate(
     evaluation = Evaluation(found, ordered, window_rows, labels, columns)
     evaluation.write(folder)
     write_csv(folder / "history.csv", history, list(history[0]))
-    lines = [dict(id=i, fold=on + 1) for i, on in zip(ids, fold_of.tolist(), strict=True)]
+    lines = [{"id": i, "fold": on + 1} for i, on in zip(ids, fold_of.tolist(), strict=True)]
     write_csv(folder / "folds.csv", lines, ["id", "fold"])
     write_report(folder)
     console.say(summary(found))
@@ -98,7 +103,8 @@ def model_path(folder: Path, fold: int) -> Path:
 
 
 def _refuse_lost_labels(
-    names: np.ndarray[tuple[int], np.dtype[np.str_]], fold_of: np.ndarray[tuple[int], np.dtype[np.int64]]
+    names: np.ndarray[tuple[int], np.dtype[np.str_]],
+    fold_of: np.ndarray[tuple[int], np.dtype[np.int64]],
 ) -> None:
     for name in np.unique(names):
         if len(np.unique(fold_of[names == name])) == 1:
@@ -123,7 +129,9 @@ def _train_fold(
     rest = [index for index, on in enumerate(fold_of) if on != fold]
     names = [str(heard.songs[index].label) for index in rest]
     groups = [heard.songs[index].group for index in rest]
-    held = hold_out(names, groups, VALIDATION_SHARE, seed)
+    held = np.zeros(len(rest), dtype=np.bool_)
+    if recipe.training.keep == "best":
+        held = hold_out(names, groups, VALIDATION_SHARE, seed)
     train = [heard.bags[index] for index, on in zip(rest, held, strict=True) if not on]
     validation = [heard.bags[index] for index, on in zip(rest, held, strict=True) if on]
     labels = table.label_names()

@@ -1,11 +1,13 @@
 """The whole job on songs made on the spot: nothing to download, figures to believe."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from songbag.answers.tables import write_csv
+from songbag.answers.tables import Row, write_csv
 from songbag.jobs.console import Console
+from songbag.pool import in_order, worker_count
 from songbag.settings import load_recipe
 from songbag.songs.table import read_songs
 from songbag.sound.audio import write_waveform
@@ -23,18 +25,26 @@ def write_songs(folder: Path, songs: int, seed: int, console: Console) -> Path:
     Formats, artists and levels are dealt out independently of the genre. The same seed
     gives the same songs.
     """
-    rows = []
-    jobs = [(genre, number) for number in range(songs) for genre in GENRES]
-    for index, (genre, number) in enumerate(console.track(jobs, len(jobs), "Generating")):
-        rng = np.random.default_rng([seed, index])
-        ending = _FORMATS[int(rng.integers(len(_FORMATS)))]
-        path = Path("audio") / f"{genre}_{number + 1:03d}{ending}"
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        write_waveform(folder / path, synthesise(genre, rng, SECONDS, _RATE), _RATE)
-        artist = f"{genre} band {number // _SONGS_PER_ARTIST + 1}"
-        rows.append({"path": path.as_posix(), "label": genre, "artist": artist})
+    (folder / "audio").mkdir(parents=True, exist_ok=True)
+    todo = [(genre, number) for number in range(1, songs + 1) for genre in GENRES]
+    work = partial(_write_song, folder, seed)
+    made = in_order(work, todo, worker_count(None, len(todo)), _died)
+    rows = list(console.track(made, len(todo), "Generating"))
     write_csv(folder / "songs.csv", rows, ["path", "label", "artist"])
     return folder / "songs.csv"
+
+
+def _write_song(folder: Path, seed: int, song: tuple[str, int]) -> Row:
+    genre, number = song
+    rng = np.random.default_rng([seed, GENRES.index(genre), number])
+    path = Path("audio") / f"{genre}_{number:03d}{rng.choice(_FORMATS)}"
+    write_waveform(folder / path, synthesise(genre, rng, SECONDS, _RATE), _RATE)
+    artist = f"{genre} band {1 + (number - 1) // _SONGS_PER_ARTIST}"
+    return {"path": path.as_posix(), "label": genre, "artist": artist}
+
+
+def _died(song: tuple[str, int]) -> Row:
+    raise RuntimeError(f"the process that generated song {song} died")
 
 
 def run_demo(folder: Path, songs: int, seed: int, console: Console) -> Path:

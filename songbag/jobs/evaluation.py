@@ -44,7 +44,9 @@ class Evaluation:
         """Write metrics.json, predictions.csv and windows.csv."""
         write_json(folder / "metrics.json", self.figures)
         tables.write_csv(folder / "predictions.csv", self.rows, self.columns)
-        tables.write_csv(folder / "windows.csv", self.window_rows, tables.window_columns(self.labels))
+        tables.write_csv(
+            folder / "windows.csv", self.window_rows, tables.window_columns(self.labels)
+        )
 
 
 def evaluate_model(
@@ -147,9 +149,7 @@ def figures(rows: Sequence[tables.Row], labels: Sequence[str]) -> dict[str, Any]
     found = evaluate_arrays(y, probabilities, labels, groups)
     windows = sum(int(row["windows"]) for row in answered)
     right = sum(int(row["windows_right"]) for row in answered)
-    baselines_found = {
-        name: _share(answered, f"baseline_{name}") for name in ("majority", "level")
-    }
+    baselines_found = {name: _share(answered, f"baseline_{name}") for name in ("majority", "level")}
     return {
         **found,
         "failed": len(rows) - len(answered),
@@ -162,7 +162,7 @@ def figures(rows: Sequence[tables.Row], labels: Sequence[str]) -> dict[str, Any]
 def _share(rows: Sequence[tables.Row], column: str) -> float | None:
     if not rows or any(not row.get(column) for row in rows):
         return None
-    return sum(row[column] == row["label"] for row in rows) / len(rows)
+    return float(np.mean([row[column] == row["label"] for row in rows]))
 
 
 def summary(found: dict[str, Any]) -> str:

@@ -1,7 +1,6 @@
 """The main job: songs to a trained, evaluated model file. Read this file first."""
 
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -12,7 +11,15 @@ import msgspec
 import numpy as np
 
 from songbag.answers import baselines
-from songbag.answers.modelfile import FORMAT, Card, ModelFile, read_model, sealed, short_hash, write_model
+from songbag.answers.modelfile import (
+    FORMAT,
+    Card,
+    ModelFile,
+    read_model,
+    sealed,
+    short_hash,
+    write_model,
+)
 from songbag.answers.tables import write_csv
 from songbag.bags import Bag
 from songbag.errors import TrainingError
@@ -28,6 +35,8 @@ from songbag.sound.windows import window_frames
 if TYPE_CHECKING:
     from songbag.learning.fitting import Fit
 
+TEST_SHARE = 0.2  # of all songs, whole groups
+VALIDATION_SHARE = 0.15  # of the songs not tested; only where it chooses the epoch
 _PACKAGES = ("songbag", "torch", "numpy", "av", "soxr", "onnxruntime")
 
 
@@ -70,7 +79,8 @@ def train_songs(
     names = [str(song.label) for song in heard.songs]
     groups = [song.group for song in heard.songs]
     given = [song.split for song in heard.songs]
-    sides = split_sides(names, groups, given, seed)
+    share = VALIDATION_SHARE if recipe.training.keep == "best" else 0.0
+    sides = split_sides(names, groups, given, seed, TEST_SHARE, share)
     method = split_method(heard.songs, any(given))
     ids = [song.id for song in heard.songs]
     certificate = certify(ids, names, groups, sides, method, None if any(given) else seed)
@@ -78,9 +88,7 @@ def train_songs(
     def part(side: str) -> list[Bag]:
         return [bag for bag, on in zip(heard.bags, sides, strict=True) if on == side]
 
-    fit, card = fit_bags(
-        part("train"), part("validation"), labels, recipe, seed, console, threads
-    )
+    fit, card = fit_bags(part("train"), part("validation"), labels, recipe, seed, console, threads)
     card = msgspec.structs.replace(card, split=certificate)
     save(fit, card, model_path)
     folder = model_path.with_name(f"{model_path.stem}-training")
@@ -211,7 +219,9 @@ def _say_end(found: "Fit", seconds: float, console: Console) -> None:
     console.say(text)
 
 
-def label_indices(bags: Sequence[Bag], labels: Sequence[str]) -> np.ndarray[Any, np.dtype[np.int64]]:
+def label_indices(
+    bags: Sequence[Bag], labels: Sequence[str]
+) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Return the index of every bag's label."""
     index = {label: number for number, label in enumerate(labels)}
     return np.array([index[str(bag.label)] for bag in bags], dtype=np.int64)
@@ -284,5 +294,3 @@ def _write_evidence(
     if evaluation is not None:
         evaluation.write(folder)
         write_report(folder)
-
-

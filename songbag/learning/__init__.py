@@ -1,0 +1,1 @@
+"""Bags to weights. torch lives here, and only here."""

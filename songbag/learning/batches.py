@@ -42,32 +42,37 @@ Group = Cut | Shared
 
 
 def cut_windows(bag: Bag, chosen: Indices, window_frames: int) -> Array:
-    """Return the chosen windows (chosen, *window_shape) of a bag."""
+    """Return windows (chosen, *window_shape) of a bag.
+
+    ``chosen`` are first frames, or window numbers where the bag holds windows.
+    """
     if bag.starts is None:
         return np.asarray(bag.features[chosen])
     frames = filled(bag.features, window_frames)
     views = np.lib.stride_tricks.sliding_window_view(frames, window_frames, axis=0)
-    return np.ascontiguousarray(views[bag.starts[chosen]].transpose(0, 2, 1))
+    return np.ascontiguousarray(views[chosen].transpose(0, 2, 1))
 
 
-def groups(
-    bags: Sequence[Bag], songs: Indices, window_frames: int, share: bool
-) -> Iterator[Group]:
+def _every_window(bag: Bag) -> Indices:
+    return np.arange(bag.window_count) if bag.starts is None else bag.starts
+
+
+def groups(bags: Sequence[Bag], songs: Indices, window_frames: int, share: bool) -> Iterator[Group]:
     """Yield ``songs`` (indices into bags) with all their windows."""
     by_count: dict[int, list[int]] = defaultdict(list)
     for song in songs:
         by_count[bags[song].window_count].append(int(song))
-    for count, members in by_count.items():
-        yield _all_windows(bags, np.array(members), count, window_frames, share)
+    for members in by_count.values():
+        yield _all_windows(bags, np.array(members), window_frames, share)
 
 
-def _all_windows(
-    bags: Sequence[Bag], songs: Indices, count: int, window_frames: int, share: bool
-) -> Group:
+def _all_windows(bags: Sequence[Bag], songs: Indices, window_frames: int, share: bool) -> Group:
     starts = bags[songs[0]].starts
     if starts is None or not share:
         everything = np.arange(count)
-        return Cut(songs, np.stack([cut_windows(bags[s], everything, window_frames) for s in songs]))
+        return Cut(
+            songs, np.stack([cut_windows(bags[s], everything, window_frames) for s in songs])
+        )
     # By the window law starts depend on the number of windows alone, so these songs have
     # the same, and cutting behind the last window makes their frames equally many.
     end = int(starts[-1]) + window_frames
@@ -83,14 +88,22 @@ def random_groups(
     rng: np.random.Generator,
 ) -> Iterator[Cut]:
     """Yield ``songs`` with ``windows_per_song`` random windows each, or all they have."""
-    by_count: dict[int, list[tuple[int, Indices]]] = defaultdict(list)
+    by_count: dict[int, list[tuple[int, Array]]] = defaultdict(list)
     for song in songs:
-        count = bags[song].window_count
-        chosen = rng.permutation(count)[:windows_per_song]
-        by_count[len(chosen)].append((int(song), chosen))
+        chosen = _random_windows(bags[song], windows_per_song, window_frames, rng)
+        cut = cut_windows(bags[song], chosen, window_frames)
+        by_count[len(cut)].append((int(song), cut))
     for members in by_count.values():
-        cut = [cut_windows(bags[song], chosen, window_frames) for song, chosen in members]
-        yield Cut(np.array([song for song, _ in members]), np.stack(cut))
+        indices = np.array([song for song, _ in members])
+        yield Cut(indices, np.stack([cut for _, cut in members]))
+
+
+def _random_windows(bag: Bag, most: int, window_frames: int, rng: np.random.Generator) -> Indices:
+    count = min(most, bag.window_count)
+    if bag.starts is None:
+        return rng.permutation(bag.window_count)[:count]
+    # Any frame may begin a window in training: more windows to learn from than serving has.
+    return rng.integers(0, max(1, len(bag.features) - window_frames + 1), size=count)
 
 
 def shuffled(count: int, batch: int, rng: np.random.Generator) -> Iterator[Indices]:

@@ -148,7 +148,9 @@ def _exported(
 def _check(
     graph: bytes, inputs: dict[str, NDArray[Any]], truth: Tensor | Sequence[Tensor], count: int
 ) -> None:
-    found = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"]).run(None, inputs)
+    found = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"]).run(
+        None, inputs
+    )
     expected = [truth] if isinstance(truth, Tensor) else truth
     for ours, theirs in zip(found, expected, strict=True):
         wanted = theirs.detach().numpy()
@@ -169,5 +171,3 @@ def _noise(*shape: int) -> NDArray[np.float32]:
 
 def _starts(count: int, hop_frames: int) -> Tensor:
     return torch.arange(count) * hop_frames
-
-

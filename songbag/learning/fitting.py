@@ -99,9 +99,10 @@ class _flush_denormal:
 
 def scale_of(bags: Sequence[Bag]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return mean and deviation over all songs of each value of the last axis."""
-    count, total, squares = 0, np.float64(0), np.float64(0)
+    count, width = 0, bags[0].features.shape[-1]
+    total, squares = np.zeros(width), np.zeros(width)
     for bag in bags:
-        values = bag.features.reshape(-1, bag.features.shape[-1]).astype(np.float64)
+        values = bag.features.reshape(-1, width).astype(np.float64)
         count += len(values)
         total = total + values.sum(axis=0)
         squares = squares + (values**2).sum(axis=0)
@@ -137,7 +138,7 @@ class _Run:
         self.weights = _song_weights(y, classes) if training.balance else np.ones(len(y))
         self.averaged: AveragedModel | None = None
         if training.average:
-            average = get_ema_multi_avg_fn(training.average)
+            average = get_ema_multi_avg_fn(training.average)  # type: ignore[no-untyped-call]
             self.averaged = AveragedModel(network, multi_avg_fn=average, use_buffers=True)
         self.fill: NDArray[np.float32] | None = None  # what SpecAugment's masks hide behind
 
@@ -170,11 +171,14 @@ class _Run:
 
     def _scored(self) -> SongNetwork:
         """Return the network that validation scores and that is kept."""
-        return self.network if self.averaged is None else self.averaged.module
+        if self.averaged is None:
+            return self.network
+        assert isinstance(self.averaged.module, SongNetwork)
+        return self.averaged.module
 
     def _epoch(self, epoch: int, watch: Watch) -> Row:
         began, total, done = time.perf_counter(), 0.0, 0
-        rate = self.schedule.get_last_lr()[0]
+        rate = float(self.schedule.get_last_lr()[0])
         for songs in batches.shuffled(len(self.bags), self.training.songs_per_batch, self.rng):
             total += self._step(songs) * len(songs)
             done += len(songs)
@@ -200,7 +204,7 @@ class _Run:
         total = 0.0
         for group in self._groups(songs):
             loss = self._loss(group) * (len(group.songs) / len(songs))
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             total += loss.item()
         self.optimizer.step()
         self.schedule.step()
@@ -248,7 +252,8 @@ def window_logits(network: SongNetwork, group: batches.Group) -> Tensor:
         starts = torch.from_numpy(group.starts).to(device)
         return network.song(torch.from_numpy(group.frames).to(device), starts)
     windows = torch.from_numpy(group.windows).to(device)
-    return network(windows.flatten(0, 1)).unflatten(0, windows.shape[:2])
+    logits: Tensor = network(windows.flatten(0, 1))
+    return logits.reshape(*windows.shape[:2], logits.shape[-1])
 
 
 def song_logits(network: SongNetwork, pooling: Pooling, bags: Sequence[Bag]) -> Tensor:
@@ -283,12 +288,17 @@ def _song_weights(y: Labels, classes: int) -> NDArray[np.float64]:
 
 def _optimizer(network: SongNetwork, training: Training) -> torch.optim.Optimizer:
     rate, decay = training.learning_rate, training.weight_decay
-    parameters = network.parameters()
+    matrices = [p for p in network.parameters() if p.ndim > 1]
+    vectors = [p for p in network.parameters() if p.ndim <= 1]  # biases, norms: not decayed
+    parameters = [
+        {"params": matrices, "weight_decay": decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
     if training.optimizer == "rmsprop":  # alpha and eps as Keras's default
-        return torch.optim.RMSprop(parameters, rate, alpha=0.9, eps=1e-7, weight_decay=decay)
+        return torch.optim.RMSprop(parameters, rate, alpha=0.9, eps=1e-7)
     if training.optimizer == "sgd":
-        return torch.optim.SGD(parameters, rate, weight_decay=decay)
-    return torch.optim.AdamW(parameters, rate, weight_decay=decay)
+        return torch.optim.SGD(parameters, rate)
+    return torch.optim.AdamW(parameters, rate)
 
 
 def _schedule(

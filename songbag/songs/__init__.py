@@ -1,0 +1,1 @@
+"""Who: songs and their labels, groups and splits; songs become bags."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from songbag.bags import Bag
 from songbag.settings import Limits, Recipe, Sound, Windows
 from songbag.songs.table import Song
-from songbag.sound.cache import DamagedFrames, Receipt, read_frames
+from songbag.sound.cache import DamagedFramesError, Receipt, read_frames
 from songbag.sound.extraction import extract, extract_all
 from songbag.sound.source import Source
 from songbag.sound.windows import window_starts
@@ -56,7 +56,7 @@ def _bag(
 ) -> Bag:
     try:
         frames, _ = read_frames(cache / receipt.key)
-    except DamagedFrames:
+    except DamagedFramesError:
         receipt = extract(source, recipe.sound, cache, limits)
         frames, _ = read_frames(cache / receipt.key)
     return Bag(

@@ -42,9 +42,7 @@ class Certificate(Record, frozen=True):
     hash: str
 
 
-def folds(
-    labels: Sequence[str], groups: Sequence[str], count: int, seed: int
-) -> NDArray[np.int64]:
+def folds(labels: Sequence[str], groups: Sequence[str], count: int, seed: int) -> NDArray[np.int64]:
     """Assign every song to one of ``count`` folds; groups stay whole, labels even.
 
     Returns
@@ -109,7 +107,7 @@ def hold_out(
     assigned = folds(labels, groups, count, seed)
     names = np.asarray(labels)
     for fold in range(count):
-        held = assigned == fold
+        held: NDArray[np.bool_] = np.equal(assigned, fold)
         if set(names[~held]) == set(names):
             return held
     return _one_group_each(names, np.asarray(groups))
@@ -129,8 +127,8 @@ def split_sides(
     groups: Sequence[str],
     given: Sequence[str | None],
     seed: int,
-    test_share: float = 0.2,
-    validation_share: float = 0.15,
+    test_share: float,
+    validation_share: float,
 ) -> list[str]:
     """Return "train", "validation" or "test" for every song.
 
@@ -186,11 +184,11 @@ def certify(
             "What is tested would have been heard before. Put each on one side."
         )
     counts = {
-        side: dict(sorted(Counter(n for n, s in zip(labels, sides, strict=True) if s == side).items()))
+        side: dict(
+            sorted(Counter(n for n, s in zip(labels, sides, strict=True) if s == side).items())
+        )
         for side in sorted(set(sides))
     }
     lines = "\n".join(sorted(f"{id_}\t{side}" for id_, side in zip(ids, sides, strict=True)))
     digest = hashlib.blake2b(lines.encode(), digest_size=16).hexdigest()
-    return Certificate(
-        method=method, seed=seed, groups=len(sides_of), counts=counts, hash=digest
-    )
+    return Certificate(method=method, seed=seed, groups=len(sides_of), counts=counts, hash=digest)

@@ -152,7 +152,9 @@ def _read_folder(folder: Path) -> SongTable:
     remarks = []
     if others:
         kinds = ", ".join(f"{count} {kind}" for kind, count in others.most_common(5))
-        remarks.append(f"{folder}: {others.total()} files are not audio and were left out ({kinds})")
+        remarks.append(
+            f"{folder}: {others.total()} files without an audio ending left out ({kinds})"
+        )
     if not songs:
         raise SongTableError(
             f"{folder}: no audio files below this folder. Looked for {' '.join(sorted(EXTENSIONS))}."
@@ -193,7 +195,7 @@ def _file_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     if not reader.fieldnames:
         raise SongTableError(f"{path}: the table is empty. It needs a line of column names.")
     for row in reader:
-        if "" in row and row[""]:
+        if row.get(""):
             raise SongTableError(
                 f"{path}, line {reader.line_num}: more cells than columns. Quote cells that "
                 f"contain '{delimiter}'."
@@ -255,7 +257,7 @@ def _require_path_column(origin: str, columns: list[str]) -> None:
     if "path" not in columns:
         raise SongTableError(
             f"{origin}: there is no column 'path'.{suggestion('path', columns)} "
-            f"Needed: path, and label for training. Used when present: {', '.join(KNOWN_COLUMNS[2:])}."
+            f"Needed: path, and label for training. Used: {', '.join(KNOWN_COLUMNS[2:])}."
         )
 
 

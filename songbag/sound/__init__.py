@@ -1,0 +1,1 @@
+"""File to frames: decoding, features, windows, and their cache."""

@@ -23,7 +23,8 @@ Samples = NDArray[np.float32]
 
 # What a folder is searched for. A table may name any file: the content decides.
 EXTENSIONS = frozenset(
-    ".wav .flac .ogg .oga .opus .mp3 .m4a .mp4 .aac .webm .aif .aiff .wma .mka".split()
+    {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".mp4", ".aac", ".webm"}
+    | {".aif", ".aiff", ".wma", ".mka"}
 )
 _CONTAINERS = "mp3,flac,ogg,wav,w64,aiff,mov,mp4,m4a,3gp,3g2,mj2,aac,matroska,webm,asf"
 _NATIVE_BLOCK = 1 << 17  # samples gathered before downmixing: bounds both memory and overhead
@@ -129,7 +130,9 @@ def read_waveform(
     return np.concatenate(blocks), report
 
 
-def _refuse_nothing(path: str | Path, span: tuple[float, float | None], report: AudioReport) -> None:
+def _refuse_nothing(
+    path: str | Path, span: tuple[float, float | None], report: AudioReport
+) -> None:
     if report.decoded_seconds == 0:
         raise AudioError(
             "not_audio", f"{path}: no audio could be decoded from it; is it an audio file?"
@@ -198,7 +201,7 @@ def _frames(
 def open_file(path: str | Path) -> BinaryIO:
     """Open a file for decoding, or raise `AudioError`: missing, unreadable or empty."""
     try:
-        file = open(path, "rb")
+        file = open(path, "rb")  # noqa: SIM115
     except FileNotFoundError:
         raise AudioError("missing", f"{path}: there is no such file") from None
     except (OSError, ValueError) as error:
@@ -290,7 +293,7 @@ def _downmix(values: NDArray[np.generic], report: AudioReport) -> Samples:
     if values.dtype == np.uint8:
         values = (values.astype(np.float32) - 128) / 128
     elif np.issubdtype(values.dtype, np.integer):
-        values = values.astype(np.float32) / -float(np.iinfo(values.dtype).min)
+        values = values.astype(np.float32) / float(1 << (8 * values.dtype.itemsize - 1))
     mono = values.mean(axis=0, dtype=np.float32) if len(values) > 1 else values[0]
     mono = np.asarray(mono, dtype=np.float32)
     good = np.abs(mono) <= _LOUDEST  # False for NaN too
@@ -364,6 +367,7 @@ def write_waveform(
     rate = 48_000 if codec == "libopus" else sample_rate
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate, layout=layout)
+        assert isinstance(stream, av.AudioStream)
         stream.bit_rate = bit_rate
         frame = av.AudioFrame.from_ndarray(planes, format="fltp", layout=layout)
         frame.sample_rate = sample_rate

@@ -58,7 +58,7 @@ class Receipt(Record, frozen=True):
     mtime_ns: int = -1
 
 
-class DamagedFrames(SongbagError):
+class DamagedFramesError(SongbagError):
     """A frames file is missing, cut short or changed since it was written."""
 
 
@@ -96,7 +96,7 @@ def read_frames(file: Path) -> tuple[NDArray[np.float32], Receipt]:
 
     Raises
     ------
-    DamagedFrames
+    DamagedFramesError
         The file is missing, or not what was written.
     """
     from safetensors import SafetensorError, safe_open
@@ -106,9 +106,9 @@ def read_frames(file: Path) -> tuple[NDArray[np.float32], Receipt]:
             frames: NDArray[np.float32] = stored.get_tensor("frames")
             metadata = stored.metadata()
     except (SafetensorError, OSError, ValueError) as error:
-        raise DamagedFrames(f"{file}: {error}") from None
+        raise DamagedFramesError(f"{file}: {error}") from None
     if _checksum(frames) != metadata.get("checksum"):
-        raise DamagedFrames(f"{file}: its contents changed since it was written")
+        raise DamagedFramesError(f"{file}: its contents changed since it was written")
     return frames, msgspec.json.decode(metadata["receipt"], type=Receipt)
 
 

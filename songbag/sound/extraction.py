@@ -17,7 +17,7 @@ from songbag.pool import in_order, worker_count
 from songbag.settings import Limits, Sound
 from songbag.sound import audio
 from songbag.sound.cache import (
-    DamagedFrames,
+    DamagedFramesError,
     Index,
     Receipt,
     file_stamp,
@@ -48,7 +48,7 @@ def _extracted(source: Source, sound: Sound, folder: Path, limits: Limits) -> Re
     key = frames_key(content_hash(source.path), source, sound)
     try:
         return read_frames(folder / key)[1]
-    except DamagedFrames:
+    except DamagedFramesError:
         pass  # not there yet, or to be made again
     report = audio.AudioReport()
     frames = np.concatenate(list(heard_frames(source, sound, report, limits)))

@@ -86,8 +86,8 @@ def _spectra(padded: NDArray[np.float32], sound: Sound) -> Frames:
     views = np.lib.stride_tricks.sliding_window_view(padded, sound.frame_length)
     # float32 throughout: librosa does the same, and it is twice as fast
     spectrum = np.fft.rfft(views[:: sound.hop_length] * _hann(sound.frame_length))
-    power = spectrum.real**2 + spectrum.imag**2
-    mel = power @ mel_filters(
+    power: Frames = (spectrum.real**2 + spectrum.imag**2).astype(np.float32, copy=False)
+    mel: Frames = power @ mel_filters(
         sound.sample_rate, sound.frame_length, sound.mel_bands, sound.min_frequency
     )
     np.maximum(mel, np.float32(_FLOOR), out=mel)
@@ -152,7 +152,8 @@ def mel_filters(
     rising = (bins[:, None] - edges[:-2]) / np.diff(edges)[:-1]
     falling = (edges[2:] - bins[:, None]) / np.diff(edges)[1:]
     triangles = np.maximum(0, np.minimum(rising, falling))
-    return (triangles * (2 / (edges[2:] - edges[:-2]))).astype(np.float32)
+    filters: NDArray[np.float32] = (triangles * (2 / (edges[2:] - edges[:-2]))).astype(np.float32)
+    return filters
 
 
 @lru_cache(maxsize=8)
@@ -161,7 +162,8 @@ def cepstrum_matrix(mel_bands: int, coefficients: int) -> NDArray[np.float32]:
     angle = np.pi / mel_bands * (np.arange(mel_bands)[:, None] + 0.5) * np.arange(coefficients)
     matrix = np.cos(angle) * np.sqrt(2 / mel_bands)
     matrix[:, 0] /= np.sqrt(2)
-    return matrix.astype(np.float32)
+    narrow: NDArray[np.float32] = matrix.astype(np.float32)
+    return narrow
 
 
 # Slaney's scale: linear below 1 kHz (15 mel), then 27 steps for every factor of 6.4.

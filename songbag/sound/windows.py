@@ -52,7 +52,7 @@ def window_starts(samples: int, sound: Sound, windows: Windows) -> NDArray[np.in
 
 def start_seconds(starts: NDArray[np.int64], sound: Sound) -> NDArray[np.float64]:
     """Seconds into the song at which windows that begin at frames ``starts`` begin."""
-    return starts * (sound.hop_length / sound.sample_rate)
+    return starts.astype(np.float64) * (sound.hop_length / sound.sample_rate)
 
 
 def filled(frames: NDArray[np.float32], count: int) -> NDArray[np.float32]:
