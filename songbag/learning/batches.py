@@ -69,10 +69,8 @@ def groups(bags: Sequence[Bag], songs: Indices, window_frames: int, share: bool)
 def _all_windows(bags: Sequence[Bag], songs: Indices, window_frames: int, share: bool) -> Group:
     starts = bags[songs[0]].starts
     if starts is None or not share:
-        everything = np.arange(count)
-        return Cut(
-            songs, np.stack([cut_windows(bags[s], everything, window_frames) for s in songs])
-        )
+        cut = [cut_windows(bags[s], _every_window(bags[s]), window_frames) for s in songs]
+        return Cut(songs, np.stack(cut))
     # By the window law starts depend on the number of windows alone, so these songs have
     # the same, and cutting behind the last window makes their frames equally many.
     end = int(starts[-1]) + window_frames

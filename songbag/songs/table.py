@@ -153,11 +153,11 @@ def _read_folder(folder: Path) -> SongTable:
     if others:
         kinds = ", ".join(f"{count} {kind}" for kind, count in others.most_common(5))
         remarks.append(
-            f"{folder}: {others.total()} files without an audio ending left out ({kinds})"
+            f"{folder}: {others.total()} files have no audio ending, left out ({kinds})"
         )
     if not songs:
         raise SongTableError(
-            f"{folder}: no audio files below this folder. Looked for {' '.join(sorted(EXTENSIONS))}."
+            f"{folder}: no audio files below it. Looked for {' '.join(sorted(EXTENSIONS))}."
         )
     return SongTable(songs, str(folder), remarks)
 
