@@ -13,6 +13,8 @@ from songbag.answers.metrics import Floats, Ints
 
 def majority_label(y: Ints, classes: int) -> int:
     """Return the most frequent label of y (n,), the lowest on ties."""
+    if len(y) == 0 or max(y) >= classes:
+        raise ValueError(f"labels must lie in 0 .. {classes - 1}, and there must be some")
     return int(np.bincount(y, minlength=classes).argmax())
 
 

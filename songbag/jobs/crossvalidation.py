@@ -24,7 +24,7 @@ from songbag.jobs.training import (
 )
 from songbag.settings import Limits, Recipe
 from songbag.songs.song_bags import Heard
-from songbag.songs.splits import certify, folds, hold_out
+from songbag.songs.splits import certify, folds, validation_part
 from songbag.songs.table import SongTable
 
 
@@ -131,7 +131,7 @@ def _train_fold(
     groups = [heard.songs[index].group for index in rest]
     held = np.zeros(len(rest), dtype=np.bool_)
     if recipe.training.keep == "best":
-        held = hold_out(names, groups, VALIDATION_SHARE, seed)
+        held = validation_part(names, groups, VALIDATION_SHARE, seed)
     train = [heard.bags[index] for index, on in zip(rest, held, strict=True) if not on]
     validation = [heard.bags[index] for index, on in zip(rest, held, strict=True) if on]
     labels = table.label_names()

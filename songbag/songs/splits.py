@@ -62,6 +62,11 @@ def folds(labels: Sequence[str], groups: Sequence[str], count: int, seed: int) -
             f"{count} folds need at least {count} groups (artists, or songs where no artist "
             f"is given); there are {len(set(groups))}. Use fewer folds or add songs."
         )
+    if max(Counter(labels).values()) < count:
+        raise TrainingError(
+            f"{count} folds need a label with at least {count} songs; the most frequent one has "
+            f"{max(Counter(labels).values())}. Use fewer folds or add songs."
+        )
     y = np.unique(np.asarray(labels), return_inverse=True)[1]
     codes = np.unique(np.asarray(groups), return_inverse=True)[1]
     best, least = np.zeros(len(y), dtype=np.int64), np.inf
@@ -103,7 +108,8 @@ def hold_out(
                 f"all songs labelled '{label}' belong to one group ({next(iter(own))}), so they "
                 "cannot be both learned and tested. Add songs by others, or leave the label out."
             )
-    count = max(2, min(round(1 / share), len(set(groups))))
+    most = max(Counter(labels).values())
+    count = max(2, min(round(1 / share), len(set(groups)), most))
     assigned = folds(labels, groups, count, seed)
     names = np.asarray(labels)
     for fold in range(count):
@@ -149,14 +155,38 @@ def split_sides(
             "others do. Fill the column, or empty it to have a split made."
         )
     sides = [side or "train" for side in given]
-    for name, share in (("test", test_share), ("validation", validation_share)):
+    for name, share, part in (
+        ("test", test_share, hold_out),
+        ("validation", validation_share, validation_part),
+    ):
         if name in sides or share == 0:
             continue
         rest = [index for index, side in enumerate(sides) if side == "train"]
-        held = hold_out([labels[i] for i in rest], [groups[i] for i in rest], share, seed)
+        held = part([labels[i] for i in rest], [groups[i] for i in rest], share, seed)
         for index in np.asarray(rest)[held]:
             sides[index] = name
     return sides
+
+
+def validation_part(
+    labels: Sequence[str], groups: Sequence[str], share: float, seed: int
+) -> NDArray[np.bool_]:
+    """Mark a part of the training songs that chooses the epoch; nothing where too few.
+
+    The only group of a label stays in training: choosing without that label is better
+    than never learning it.
+    """
+    groups_of: dict[str, set[str]] = defaultdict(set)
+    for label, group in zip(labels, groups, strict=True):
+        groups_of[label].add(group)
+    needed = {next(iter(own)) for own in groups_of.values() if len(own) == 1}
+    spare = [index for index, group in enumerate(groups) if group not in needed]
+    held = np.zeros(len(labels), dtype=np.bool_)
+    try:
+        held[spare] = hold_out([labels[i] for i in spare], [groups[i] for i in spare], share, seed)
+    except (TrainingError, ValueError):
+        pass  # too few songs to spare any
+    return held
 
 
 def certify(

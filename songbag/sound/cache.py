@@ -58,6 +58,11 @@ class Receipt(Record, frozen=True):
     mtime_ns: int = -1
 
 
+class _Stored(Record, frozen=True):
+    receipt: Receipt
+    checksum: str
+
+
 class DamagedFramesError(SongbagError):
     """A frames file is missing, cut short or changed since it was written."""
 
@@ -83,10 +88,9 @@ def write_frames(file: Path, frames: NDArray[np.float32], receipt: Receipt) -> N
     """Write frames (frames, bands) with their receipt and a checksum, atomically."""
     from safetensors.numpy import save
 
-    metadata = {
-        "receipt": msgspec.json.encode(receipt).decode(),
-        "checksum": _checksum(frames),
-    }
+    # One entry: safetensors writes several in an order that changes from run to run.
+    stored = msgspec.json.encode(_Stored(receipt=receipt, checksum=_checksum(frames)))
+    metadata = {"songbag": stored.decode()}
     with replacing(file) as out:
         out.write(save({"frames": np.ascontiguousarray(frames)}, metadata))
 
@@ -104,12 +108,12 @@ def read_frames(file: Path) -> tuple[NDArray[np.float32], Receipt]:
     try:
         with safe_open(file, "numpy") as stored:
             frames: NDArray[np.float32] = stored.get_tensor("frames")
-            metadata = stored.metadata()
-    except (SafetensorError, OSError, ValueError) as error:
+            about = msgspec.json.decode(stored.metadata()["songbag"], type=_Stored)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise DamagedFramesError(f"{file}: {error}") from None
-    if _checksum(frames) != metadata.get("checksum"):
+    if _checksum(frames) != about.checksum:
         raise DamagedFramesError(f"{file}: its contents changed since it was written")
-    return frames, msgspec.json.decode(metadata["receipt"], type=Receipt)
+    return frames, about.receipt
 
 
 def _checksum(frames: NDArray[np.float32]) -> str:

@@ -1,0 +1,99 @@
+"""What tests share: songs made once, a model trained once, and where real songs lie."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+EMOTIFY = ROOT.parent / "shared" / "data" / "emotify" / "songs.csv"
+
+
+def pytest_addoption(parser):
+    parser.addoption("--full", action="store_true", help="run what is too slow for every change")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--full"):
+        return
+    kept = [item for item in items if "full" not in item.keywords]
+    config.hook.pytest_deselected(items=[item for item in items if "full" in item.keywords])
+    items[:] = kept
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "full: too slow for every change; runs with --full")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """In CI a skip is a failure, unless it is for want of a GPU or of Emotify."""
+    outcome = yield
+    report = outcome.get_result()
+    if os.environ.get("CI") and report.skipped and not hasattr(report, "wasxfail"):
+        reason = str(call.excinfo.value)
+        if "GPU" not in reason and "Emotify" not in reason:
+            report.outcome, report.longrepr = "failed", f"skipped in CI: {reason}"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory):
+    os.environ["SONGBAG_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def songs(tmp_path_factory):
+    """A songs.csv of 24 generated songs in several formats."""
+    from songbag.jobs.console import Console
+    from songbag.jobs.demo import write_songs
+
+    return write_songs(tmp_path_factory.mktemp("songs"), 8, 1, Console(quiet=True))
+
+
+@pytest.fixture(scope="session")
+def trained(songs, tmp_path_factory):
+    """A founding model after a few epochs, with its evidence (jobs.training.Trained)."""
+    from songbag.jobs.console import Console
+    from songbag.jobs.training import train_songs
+    from songbag.settings import load_recipe
+    from songbag.songs.table import read_songs
+    from songbag.sound.cache import default_folder
+
+    recipe = load_recipe("founding", {"training.epochs": 8})
+    path = tmp_path_factory.mktemp("model") / "genre.songbag"
+    return train_songs(read_songs(songs), path, recipe, default_folder(), Console(quiet=True))
+
+
+@pytest.fixture(scope="session")
+def model_path(trained):
+    return trained.model_path
+
+
+@pytest.fixture
+def nine(songs, tmp_path):
+    """Five good songs, an empty file, a JPEG named .mp3, half an mp3 and a 0.1 s wav."""
+    import numpy as np
+
+    from songbag.sound.audio import write_waveform
+
+    folder = tmp_path / "nine"
+    folder.mkdir()
+    for file in sorted((songs.parent / "audio").iterdir())[:5]:
+        shutil.copy(file, folder)
+    rng = np.random.default_rng(0)
+    (folder / "empty.mp3").touch()
+    (folder / "photo.mp3").write_bytes(b"\xff\xd8\xff\xe0\x00\x10JFIF\x00" + rng.bytes(5000))
+    noise = (0.1 * rng.standard_normal(22050 * 60)).astype(np.float32)
+    write_waveform(folder / "half.mp3", noise, 22050)
+    data = (folder / "half.mp3").read_bytes()
+    (folder / "half.mp3").write_bytes(data[: len(data) // 2])
+    write_waveform(folder / "tiny.wav", noise[:2205], 22050)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def emotify():
+    if not EMOTIFY.exists():
+        pytest.skip("Emotify is not here")
+    return EMOTIFY

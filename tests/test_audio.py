@@ -1,0 +1,205 @@
+"""Files to samples: every format, every rate, and what is wrong with files."""
+
+import numpy as np
+import pytest
+import soundfile
+
+from songbag.errors import AudioError
+from songbag.settings import Limits
+from songbag.sound import audio
+
+RATE = 44100
+
+
+@pytest.fixture(scope="module")
+def tone():
+    t = np.arange(4 * RATE) / RATE
+    left = 0.4 * np.sin(2 * np.pi * 440 * t) * np.minimum(1, t)
+    return np.stack([left, 0.5 * left]).astype(np.float32)
+
+
+def written(path, tone, rate=RATE):
+    if path.suffix in (".ogg", ".aiff"):
+        soundfile.write(path, tone.T, rate)
+    else:
+        audio.write_waveform(path, tone, rate)
+    return path
+
+
+@pytest.mark.parametrize(
+    "ending", [".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".webm", ".aiff"]
+)
+def test_every_format_decodes_to_the_mean_of_its_channels(tmp_path, tone, ending):
+    waveform, report = audio.read_waveform(written(tmp_path / f"x{ending}", tone), 22050)
+    truth = tone.mean(axis=0)[::2]
+    assert report.warnings() == []
+    assert report.channels == 2
+    assert abs(len(waveform) - len(truth)) <= 1024
+    assert abs(report.decoded_seconds - 4) < 0.05
+    lag = 40  # codecs may shift by a few samples
+    best = max(
+        np.corrcoef(waveform[200 + k : 60000 + k], truth[200:60000])[0, 1] for k in range(-lag, lag)
+    )
+    assert best > 0.999
+    assert abs(report.level_db - 10 * np.log10(np.mean(truth**2))) < 0.6
+
+
+@pytest.mark.parametrize("rate", [8000, 22050, 48000, 96000])
+def test_any_rate_is_resampled(tmp_path, rate):
+    t = np.arange(2 * rate) / rate
+    soundfile.write(tmp_path / "x.wav", 0.5 * np.sin(2 * np.pi * 300 * t), rate)
+    waveform, report = audio.read_waveform(tmp_path / "x.wav", 22050)
+    assert report.native_rate == rate
+    assert len(waveform) == 44100
+    spectrum = np.abs(np.fft.rfft(waveform * np.hanning(len(waveform))))
+    assert np.argmax(spectrum) * 22050 / len(waveform) == pytest.approx(300, abs=1)
+
+
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
+def test_every_sample_type_has_the_same_scale(tmp_path, tone, subtype):
+    soundfile.write(tmp_path / "x.wav", tone[0], RATE, subtype=subtype)
+    waveform, _ = audio.read_waveform(tmp_path / "x.wav", RATE)
+    np.testing.assert_allclose(waveform, tone[0], atol=0.01 if subtype == "PCM_U8" else 1e-4)
+
+
+def test_eight_channels(tmp_path):
+    values = np.random.default_rng(0).uniform(-0.5, 0.5, (RATE, 8))
+    soundfile.write(tmp_path / "x.wav", values, RATE, subtype="FLOAT")
+    waveform, report = audio.read_waveform(tmp_path / "x.wav", RATE)
+    assert report.channels == 8
+    np.testing.assert_allclose(waveform, values.mean(axis=1), atol=1e-6)
+
+
+def test_start_and_end_cut_to_the_sample(tmp_path, tone):
+    path = written(tmp_path / "x.flac", tone)
+    whole, _ = audio.read_waveform(path, RATE)
+    part, report = audio.read_waveform(path, RATE, (1.0, 2.5))
+    assert (part == whole[RATE : 5 * RATE // 2]).all()
+    assert report.warnings() == []
+
+
+def test_half_an_mp3_says_so(tmp_path, tone):
+    path = written(tmp_path / "x.mp3", tone)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    waveform, report = audio.read_waveform(path, 22050)
+    assert 1.5 * 22050 < len(waveform) < 2.5 * 22050
+    assert "truncated" in report.warnings()[0]
+
+
+def test_damaged_packets_cost_only_themselves(tmp_path, tone):
+    path = written(tmp_path / "x.mp3", np.tile(tone, 5))
+    data = bytearray(path.read_bytes())
+    data[100_000:104_000] = np.random.default_rng(0).bytes(4000)
+    path.write_bytes(data)
+    waveform, report = audio.read_waveform(path, 22050)
+    assert len(waveform) > 18 * 22050
+    assert report.warnings()
+
+
+def test_vbr_without_a_length_header_decodes_whole(tmp_path, tone):
+    path = written(tmp_path / "x.mp3", tone)
+    data = path.read_bytes()
+    frame = data.index(b"Info")  # the header frame: drop it, as a cut stream would lack it
+    start = data.rindex(b"\xff\xfb", 0, frame)
+    follow = data.index(b"\xff\xfb", frame)
+    path.write_bytes(data[:start] + data[follow:])
+    waveform, report = audio.read_waveform(path, 22050)
+    assert len(waveform) >= 4 * 22050
+    assert report.claimed_seconds is None
+    assert report.warnings() == []
+
+
+def test_not_finite_samples_become_silence_or_a_reason(tmp_path):
+    values = np.zeros(RATE, np.float32)
+    values[:3] = [np.nan, np.inf, 1e30]
+    soundfile.write(tmp_path / "x.wav", values, RATE, subtype="FLOAT")
+    waveform, report = audio.read_waveform(tmp_path / "x.wav", RATE)
+    assert np.isfinite(waveform).all()
+    assert report.bad_samples == 3
+    soundfile.write(tmp_path / "y.wav", np.full(RATE, np.nan, np.float32), RATE, subtype="FLOAT")
+    with pytest.raises(AudioError, match="does not hold sound") as caught:
+        audio.read_waveform(tmp_path / "y.wav", RATE)
+    assert caught.value.reason == "bad_samples"
+
+
+def test_latin_1_in_a_tag_is_no_reason_to_fail(tmp_path, tone):
+    audio_bytes = written(tmp_path / "x.mp3", tone).read_bytes()
+    text = b"\x03caf\xe9"
+    frame = b"TIT2" + len(text).to_bytes(4, "big") + b"\0\0" + text
+    tag = b"ID3\x03\0\0" + bytes([0, 0, 0, len(frame)]) + frame
+    body = audio_bytes[audio_bytes.index(b"\xff\xfb") :]
+    (tmp_path / "tagged.mp3").write_bytes(tag + body)
+    assert len(audio.read_waveform(tmp_path / "tagged.mp3", 22050)[0]) >= 4 * 22050
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "missing"),
+        (b"", "empty"),
+        (b"\xff\xd8\xff\xe0\x00\x10JFIF" + bytes(4000), "not_audio"),
+        (np.random.default_rng(0).bytes(20000), "not_audio"),
+        (b"<html><body>not found</body></html>" * 50, "not_audio"),
+        (b"#EXTM3U\n#EXTINF:1,\nother.wav\n", "not_audio"),
+        (b"ffconcat version 1.0\nfile other.wav\n", "not_audio"),
+    ],
+)
+def test_what_is_not_audio_has_a_reason(tmp_path, tone, content, reason):
+    written(tmp_path / "other.wav", tone)  # what a playlist would lead to
+    path = tmp_path / "x.mp3"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(AudioError) as caught:
+        audio.read_waveform(path, 22050)
+    assert caught.value.reason == reason
+    assert "x.mp3" in str(caught.value)
+
+
+def test_urls_are_only_file_names():
+    with pytest.raises(AudioError) as caught:
+        audio.read_waveform("http://127.0.0.1:9/x.mp3", 22050)
+    assert caught.value.reason == "missing"
+
+
+def test_folders_and_nul_are_unreadable(tmp_path):
+    for path in (tmp_path, "a\0b.mp3"):
+        with pytest.raises(AudioError) as caught:
+            audio.read_waveform(path, 22050)
+        assert caught.value.reason == "unreadable"
+
+
+def test_a_video_without_sound_has_a_reason(tmp_path):
+    import av
+
+    with av.open(str(tmp_path / "x.mp4"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width = stream.height = 64
+        frame = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            container.mux(packet)
+    with pytest.raises(AudioError) as caught:
+        audio.read_waveform(tmp_path / "x.mp4", 22050)
+    assert caught.value.reason == "no_audio_stream"
+
+
+def test_limits_stop_long_files(tmp_path):
+    soundfile.write(tmp_path / "long.flac", np.zeros(8000 * 60), 8000)
+    with pytest.raises(AudioError, match="--max-hours") as caught:
+        list(
+            audio.read_blocks(
+                tmp_path / "long.flac", 8000, audio.AudioReport(), limits=Limits(hours=0.01)
+            )
+        )
+    assert caught.value.reason == "too_long"
+
+
+def test_a_part_behind_the_end_is_refused(tmp_path, tone):
+    with pytest.raises(AudioError, match="nothing lies between") as caught:
+        audio.read_waveform(written(tmp_path / "x.wav", tone), 22050, (10.0, 12.0))
+    assert caught.value.reason == "outside"
+
+
+def test_unknown_endings_are_not_written(tmp_path, tone):
+    with pytest.raises(ValueError, match="cannot write"):
+        audio.write_waveform(tmp_path / "x.xyz", tone, RATE)
