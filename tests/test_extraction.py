@@ -41,7 +41,9 @@ def test_the_pool_and_this_process_give_the_same_bytes(noises, tmp_path):
 
 def test_an_unchanged_file_is_not_read_again(noises, tmp_path, monkeypatch):
     before = list(extract_all(noises, SOUND, tmp_path / "c", workers=1))
-    monkeypatch.setattr("songbag.sound.extraction.extract", lambda *a, **k: pytest.fail("read again"))
+    monkeypatch.setattr(
+        "songbag.sound.extraction.extract", lambda *a, **k: pytest.fail("read again")
+    )
     assert list(extract_all(noises, SOUND, tmp_path / "c", workers=1)) == before
 
 
@@ -145,7 +147,9 @@ def test_the_index_serves_two_processes_at_once(noises, tmp_path):
 
 
 def _workers_of(pid):
-    listed = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(pid)], capture_output=True, text=True)
+    listed = subprocess.run(
+        ["ps", "-o", "pid=,args=", "--ppid", str(pid)], capture_output=True, text=True
+    )
     lines = [line.split(None, 1) for line in listed.stdout.splitlines()]
     return [int(number) for number, args in lines if "loky.backend.popen_loky" in args]
 

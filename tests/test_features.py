@@ -23,14 +23,18 @@ def waveform():
 @pytest.mark.parametrize("coefficients", [13, 20])
 def test_mfcc_equals_librosa(waveform, coefficients):
     sound = Sound(feature="mfcc", coefficients=coefficients, mel_bands=128, top_db=80.0)
-    truth = librosa.feature.mfcc(y=waveform, sr=RATE, n_mfcc=coefficients, n_fft=FFT, hop_length=HOP)
+    truth = librosa.feature.mfcc(
+        y=waveform, sr=RATE, n_mfcc=coefficients, n_fft=FFT, hop_length=HOP
+    )
     np.testing.assert_allclose(features.frames(waveform, sound), truth.T, atol=1e-3)
 
 
 @pytest.mark.parametrize("bands", [64, 128])
 @pytest.mark.parametrize("top_db", [80.0, None])
 def test_log_mel_equals_librosa(waveform, bands, top_db):
-    mel = librosa.feature.melspectrogram(y=waveform, sr=RATE, n_mels=bands, n_fft=FFT, hop_length=HOP)
+    mel = librosa.feature.melspectrogram(
+        y=waveform, sr=RATE, n_mels=bands, n_fft=FFT, hop_length=HOP
+    )
     truth = librosa.power_to_db(mel, top_db=top_db).T
     ours = features.frames(waveform, Sound(mel_bands=bands, top_db=top_db))
     heard = truth > truth.max() - 80
@@ -39,7 +43,9 @@ def test_log_mel_equals_librosa(waveform, bands, top_db):
 
 
 def test_min_frequency_equals_librosa(waveform):
-    mel = librosa.feature.melspectrogram(y=waveform, sr=RATE, n_mels=40, n_fft=FFT, hop_length=HOP, fmin=50)
+    mel = librosa.feature.melspectrogram(
+        y=waveform, sr=RATE, n_mels=40, n_fft=FFT, hop_length=HOP, fmin=50
+    )
     truth = librosa.power_to_db(mel, top_db=80).T
     ours = features.frames(waveform, Sound(mel_bands=40, min_frequency=50.0, top_db=80.0))
     np.testing.assert_allclose(ours, truth, atol=1e-3)

@@ -32,7 +32,13 @@ def test_a_table_keeps_everything(tmp_path):
         "path,label,artist,start,end,mood,id\na.wav,rock,Ann,1.5,9,sad,one\nb/c.wav,jazz,,,,gay,\n",
     )
     first, second = read_songs(path).songs
-    assert (first.id, first.label, first.artist, first.start, first.end) == ("one", "rock", "Ann", 1.5, 9)
+    assert (first.id, first.label, first.artist, first.start, first.end) == (
+        "one",
+        "rock",
+        "Ann",
+        1.5,
+        9,
+    )
     assert first.group == "artist Ann"
     assert first.extra == {"mood": "sad"}
     assert first.path == str(tmp_path / "a.wav")

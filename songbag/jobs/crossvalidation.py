@@ -18,7 +18,7 @@ from songbag.jobs.training import (
     VALIDATION_SHARE,
     fit_bags,
     hear_labelled,
-    refuse_pooling,
+    require_trainable,
     save,
     split_method,
 )
@@ -57,7 +57,7 @@ def crossvalidate(
     ------
     SongTableError, TrainingError
     """
-    refuse_pooling(recipe)
+    require_trainable(recipe)
     heard = hear_labelled(table, recipe, cache, console, limits or Limits(), workers)
     names = [str(song.label) for song in heard.songs]
     groups = [song.group for song in heard.songs]

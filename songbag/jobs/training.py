@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +74,7 @@ def train_songs(
     SongTableError, TrainingError
         What is wrong with the songs.
     """
-    refuse_pooling(recipe)
+    require_trainable(recipe)
     heard = hear_labelled(table, recipe, cache, console, limits or Limits(), workers)
     labels = table.label_names()
     names = [str(song.label) for song in heard.songs]
@@ -138,8 +139,21 @@ def split_method(songs: Sequence[Song], given: bool) -> str:
     return f"{'given by the table' if given else 'stratified by label'}, grouped by {by}"
 
 
-def refuse_pooling(recipe: Recipe) -> None:
-    """Refuse a loss on the song through a pooling without a gradient."""
+def require_trainable(recipe: Recipe) -> None:
+    """Refuse what could not be trained, before any song is read.
+
+    Raises
+    ------
+    TrainingError
+        Packages are missing, or a loss on the song goes through a pooling without a
+        gradient.
+    """
+    missing = [name for name in ("torch", "sklearn", "onnx", "onnxscript") if not find_spec(name)]
+    if missing:
+        raise TrainingError(
+            f"training needs packages that are not installed ({', '.join(missing)}). "
+            "Install them with: pip install 'songbag[train]'"
+        )
     if recipe.training.loss == "song" and recipe.training.pooling == "hard_vote":
         raise TrainingError(
             "pooling 'hard_vote' counts votes and has no gradient, so a loss on the song cannot "

@@ -16,14 +16,13 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from songbag.bags import Bag
 from songbag.learning import batches
 from songbag.learning.networks import SongNetwork, build
-from songbag.learning.pooling import POOLINGS, Pooling
+from songbag.learning.pooling import POOLINGS
+from songbag.learning.scoring import song_logits, window_logits
 from songbag.settings import Training
 
 Row = dict[str, float]
 Labels = NDArray[np.int64]
 Watch = Callable[[int, Row | None], None]  # songs done so far; the epoch's row when it ends
-
-_SCORED_AT_ONCE = 16  # songs scored together without gradients
 
 
 @dataclass
@@ -141,6 +140,10 @@ class _Run:
             average = get_ema_multi_avg_fn(training.average)  # type: ignore[no-untyped-call]
             self.averaged = AveragedModel(network, multi_avg_fn=average, use_buffers=True)
         self.fill: NDArray[np.float32] | None = None  # what SpecAugment's masks hide behind
+        # A shared trunk is exact without batch norm and augmentation, else windows are cut.
+        norms = any(isinstance(layer, torch.nn.BatchNorm2d) for layer in network.modules())
+        augments = training.mixup or training.time_mask or training.band_mask
+        self.share = network.time_stride is not None and not norms and not augments
 
     def fit(self, watch: Watch) -> Fit:
         """Run the epochs and keep the best."""
@@ -201,73 +204,49 @@ class _Run:
     def _step(self, songs: NDArray[np.int64]) -> float:
         self.network.train()
         self.optimizer.zero_grad(set_to_none=True)
-        total = 0.0
-        for group in self._groups(songs):
-            loss = self._loss(group) * (len(group.songs) / len(songs))
-            loss.backward()  # type: ignore[no-untyped-call]
-            total += loss.item()
+        prepared = [self._prepared(group) for group in self._groups(songs)]
+        with torch.autocast(self.device.type, torch.bfloat16, self.device.type == "cuda"):
+            logits = window_logits(self.network, [group for group, _ in prepared])
+        loss = torch.zeros((), device=self.device)
+        for (group, targets), found in zip(prepared, logits, strict=True):
+            loss = loss + self._losses(group, targets, found.float()).sum() / len(songs)
+        loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         self.schedule.step()
         if self.averaged is not None:
             self.averaged.update_parameters(self.network)
-        return total
+        return float(loss.detach())
 
     def _groups(self, songs: NDArray[np.int64]) -> Iterator[batches.Group]:
         frames, chosen = self.network.window_shape[0], self.training.windows_per_song
         if chosen:
             return batches.random_groups(self.bags, songs, chosen, frames, self.rng)
-        share = self.network.time_stride is not None and not self.training.mixup
-        return batches.groups(self.bags, songs, frames, share and self.fill is None)
+        return batches.groups(self.bags, songs, frames, self.share)
 
-    def _loss(self, group: batches.Group) -> Tensor:
+    def _prepared(self, group: batches.Group) -> tuple[batches.Group, NDArray[np.float32]]:
+        """Return the group augmented, and its target shares (songs, classes)."""
         targets = np.eye(self.classes, dtype=np.float32)[self.y[group.songs]]
         targets = _smoothed(targets, self.training.label_smoothing)
-        weights = self.weights[group.songs]
-        if isinstance(group, batches.Cut):
-            windows = group.windows
-            if self.fill is not None:
-                limits = self.training.time_mask, self.training.band_mask
-                windows = batches.masked(windows, self.fill, *limits, self.rng)
-            if self.training.mixup and len(windows) > 1:
-                strength = self.training.mixup
-                windows, targets = batches.mixed(windows, targets, strength, self.rng)
-            group = batches.Cut(group.songs, windows)
-        with torch.autocast(self.device.type, torch.bfloat16, self.device.type == "cuda"):
-            logits = window_logits(self.network, group).float()
-        truth, share = self._tensor(targets), self._tensor(weights.astype(np.float32))
+        if isinstance(group, batches.Shared):
+            return group, targets
+        windows = group.windows
+        if self.fill is not None:
+            limits = self.training.time_mask, self.training.band_mask
+            windows = batches.masked(windows, self.fill, *limits, self.rng)
+        if self.training.mixup and len(windows) > 1:
+            windows, targets = batches.mixed(windows, targets, self.training.mixup, self.rng)
+        return batches.Cut(group.songs, windows), targets
+
+    def _losses(self, group: batches.Group, targets: NDArray[np.float32], logits: Tensor) -> Tensor:
+        """Return the weighted loss of every song of a group."""
+        truth = self._tensor(targets)
+        weights = self._tensor(self.weights[group.songs].astype(np.float32))
         if self.training.loss == "window":
-            losses = _cross_entropy(logits, truth[:, None]).mean(dim=1)
-        else:
-            losses = _cross_entropy(self.pooling.pool(logits), truth)
-        return (losses * share).mean()
+            return weights * _cross_entropy(logits, truth[:, None]).mean(dim=1)
+        return weights * _cross_entropy(self.pooling.pool(logits), truth)
 
     def _tensor(self, values: NDArray[np.float32]) -> Tensor:
         return torch.from_numpy(values).to(self.device)
-
-
-def window_logits(network: SongNetwork, group: batches.Group) -> Tensor:
-    """Return logits (songs, windows, classes) of a group, along its cheaper path."""
-    device = next(network.parameters()).device
-    if isinstance(group, batches.Shared):
-        starts = torch.from_numpy(group.starts).to(device)
-        return network.song(torch.from_numpy(group.frames).to(device), starts)
-    windows = torch.from_numpy(group.windows).to(device)
-    logits: Tensor = network(windows.flatten(0, 1))
-    return logits.reshape(*windows.shape[:2], logits.shape[-1])
-
-
-def song_logits(network: SongNetwork, pooling: Pooling, bags: Sequence[Bag]) -> Tensor:
-    """Return song logits (songs, classes) in evaluation mode, all windows heard."""
-    network.eval()
-    found: dict[int, Tensor] = {}
-    frames, share = network.window_shape[0], network.time_stride is not None
-    with torch.no_grad():
-        for first in range(0, len(bags), _SCORED_AT_ONCE):
-            songs = np.arange(first, min(first + _SCORED_AT_ONCE, len(bags)))
-            for group in batches.groups(bags, songs, frames, share):
-                pooled = pooling.pool(window_logits(network, group)).float().cpu()
-                found.update(zip(group.songs.tolist(), pooled, strict=True))
-    return torch.stack([found[song] for song in range(len(bags))])
 
 
 def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:

@@ -38,6 +38,7 @@ class SongNetwork(nn.Module):
         self.time_stride: int | None = getattr(network, "time_stride", None)
         self.positions = self.window_shape[0]
         if self.time_stride is not None:
+            network.eval()  # in training mode this would move batch norm's averages
             with torch.no_grad():
                 self.positions = self._part("trunk")(torch.zeros(1, *self.window_shape)).shape[1]
 

@@ -8,6 +8,7 @@ import hashlib
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -182,10 +183,8 @@ def validation_part(
     needed = {next(iter(own)) for own in groups_of.values() if len(own) == 1}
     spare = [index for index, group in enumerate(groups) if group not in needed]
     held = np.zeros(len(labels), dtype=np.bool_)
-    try:
+    with suppress(TrainingError, ValueError):  # too few songs to spare any
         held[spare] = hold_out([labels[i] for i in spare], [groups[i] for i in spare], share, seed)
-    except (TrainingError, ValueError):
-        pass  # too few songs to spare any
     return held
 
 

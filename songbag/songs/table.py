@@ -152,9 +152,7 @@ def _read_folder(folder: Path) -> SongTable:
     remarks = []
     if others:
         kinds = ", ".join(f"{count} {kind}" for kind, count in others.most_common(5))
-        remarks.append(
-            f"{folder}: {others.total()} files have no audio ending, left out ({kinds})"
-        )
+        remarks.append(f"{folder}: {others.total()} files have no audio ending, left out ({kinds})")
     if not songs:
         raise SongTableError(
             f"{folder}: no audio files below it. Looked for {' '.join(sorted(EXTENSIONS))}."

@@ -115,7 +115,7 @@ def read_blocks(
     energy = 0.0
     for block in _resampled(native, sample_rate):
         report.samples += len(block)
-        energy += float(np.dot(block, block))
+        energy += float(np.sum(np.square(block, dtype=np.float64)))
         yield block
     _refuse_nothing(path, span, report)
     report.level_db = 10 * float(np.log10(energy / report.samples + 1e-10))

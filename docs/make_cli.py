@@ -1,0 +1,21 @@
+"""Write docs/cli.md from what ``--help`` says, so the page is never behind the program."""
+
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from songbag.cli import main
+
+
+def page() -> str:
+    """Return the text of docs/cli.md."""
+    parts = ["# The command line\n\nGenerated from `--help` by `python docs/make_cli.py`.\n"]
+    for name in ["", *main.commands]:
+        arguments = [name, "--help"] if name else ["--help"]
+        text = CliRunner().invoke(main, arguments, prog_name="songbag", terminal_width=80).output
+        parts.append(f"## songbag {name}".rstrip() + f"\n\n```text\n{text.rstrip()}\n```\n")
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    Path(__file__).with_name("cli.md").write_text(page())

@@ -1,0 +1,347 @@
+"""Networks, poolings and the training loop."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from songbag import settings as choices
+from songbag.bags import Bag
+from songbag.errors import ExportError
+from songbag.learning import batches, export, fitting, networks, scoring
+from songbag.learning.pooling import POOLINGS, centred
+from songbag.settings import Sound, Training, Windows
+from songbag.sound.windows import window_starts
+
+SHAPES = {"founding": (216, 13), "cnn": (108, 64), "mlp": (40, 13)}
+
+
+def test_names_in_settings_are_the_tables_in_learning():
+    assert set(choices.POOLINGS) == set(POOLINGS)
+    assert set(choices.NETWORKS) == set(networks.NETWORKS)
+
+
+def test_the_founding_network_is_the_founding_network():
+    network = networks.Founding((216, 13), 3)
+    counts = [row["parameters"] for row in networks.layer_table(network) if row["parameters"]]
+    assert counts == [160, 2320, 17440, 1056, 99]
+    assert sum(counts) == 21075
+    kinds = [
+        type(layer).__name__ for layer in network.trunk if not type(layer).__name__.startswith("_")
+    ]
+    assert kinds == ["Conv2d", "MaxPool2d", "Conv2d", "MaxPool2d"]  # no activation in between
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear):
+            assert (layer.bias == 0).all()
+            fan_in, fan_out = torch.nn.init._calculate_fan_in_and_fan_out(layer.weight)
+            limit = (6 / (fan_in + fan_out)) ** 0.5
+            assert 0.9 * limit < layer.weight.abs().max() <= limit
+    assert networks.build("founding", (216, 13), 2, 0.0, None).network.head[-1].out_features == 1
+
+
+@pytest.mark.parametrize("name", sorted(SHAPES))
+def test_the_shared_trunk_equals_every_window_alone(name):
+    torch.manual_seed(0)
+    shape = SHAPES[name]
+    network = networks.build(
+        name, shape, 3, 0.3, (torch.zeros(shape[1]), torch.ones(shape[1]))
+    ).eval()
+    stride = network.time_stride or 1
+    frames = torch.randn(2, shape[0] + 500, shape[1])
+    starts = torch.arange(0, 500, 5 * stride)
+    with torch.no_grad():
+        shared = network.song(frames, starts)
+        cut = torch.stack([frames[:, s : s + shape[0]] for s in starts], dim=1)
+        alone = network(cut.flatten(0, 1)).reshape(shared.shape)
+    assert (shared - alone).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("frames", [3, 5, 20, 108, 500])
+@pytest.mark.parametrize("bands", [1, 2, 13, 64, 128])
+def test_the_cnn_takes_windows_of_any_size(frames, bands):
+    network = networks.build("cnn", (frames, bands), 3, 0.0, None).eval()
+    assert network(torch.randn(2, frames, bands)).shape == (2, 3)
+
+
+def test_too_small_windows_are_refused_by_the_founding_network():
+    with pytest.raises(ValueError, match="at least 17 frames x 10 bands"):
+        networks.Founding((10, 13), 3)
+
+
+def test_two_classes_are_one_sigmoid():
+    z = torch.linspace(-30, 30, 13)[:, None]
+    both = networks.both_classes(z)
+    torch.testing.assert_close(both.softmax(-1)[:, 1:], torch.sigmoid(z))
+    loss = torch.nn.functional.cross_entropy(both, torch.ones(13, dtype=torch.long))
+    truth = torch.nn.functional.binary_cross_entropy_with_logits(z, torch.ones(13, 1))
+    torch.testing.assert_close(loss, truth)
+
+
+# --- poolings: every law over every operator ---------------------------------------------
+
+logits_of_songs = st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(2, 5)).flatmap(
+    lambda shape: arrays(np.float64, shape, elements=st.floats(-20, 20, width=32))
+)
+each_pooling = pytest.mark.parametrize("name", sorted(POOLINGS))
+# What an operator promises: (duplicated bags give the same, one window gives its own logits)
+PROMISES = {
+    "mean_logit": (True, True),
+    "mean_probability": (True, True),
+    "hard_vote": (False, False),
+}
+
+
+def test_every_pooling_has_its_promises_written_down():
+    assert set(PROMISES) == set(POOLINGS)
+
+
+@each_pooling
+@settings(max_examples=60, deadline=None)
+@given(values=logits_of_songs, seed=st.integers(0, 99))
+def test_pooling_laws(name, values, seed):
+    pooling, logits = POOLINGS[name], torch.from_numpy(values)
+    song = pooling.pool(logits)
+    assert song.shape == (values.shape[0], values.shape[2])
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(values.shape[1]))
+    torch.testing.assert_close(pooling.pool(logits[:, order]), song)
+    alone = torch.cat([pooling.pool(one[None]) for one in logits])
+    torch.testing.assert_close(alone, song)
+    same_twice, own_logits = PROMISES[name]
+    if same_twice:
+        torch.testing.assert_close(
+            pooling.pool(logits.repeat(1, 2, 1)).softmax(-1), song.softmax(-1)
+        )
+    if own_logits:
+        one = pooling.pool(logits[:, :1])
+        torch.testing.assert_close(one.softmax(-1), logits[:, 0].softmax(-1))
+    if pooling.space:
+        total = pooling.contributions(logits).sum(dim=1)
+        torch.testing.assert_close(total, pooling.score(logits), atol=1e-5, rtol=0)
+        weights = pooling.weights(logits)
+        torch.testing.assert_close(weights.sum(dim=1), torch.ones_like(song))
+
+
+@each_pooling
+def test_extreme_logits_stay_finite(name):
+    pooling = POOLINGS[name]
+    logits = torch.tensor([[[1e4, -1e4, 0.0], [-1e4, 1e4, 0.0]]], requires_grad=True)
+    song = pooling.pool(logits)
+    assert torch.isfinite(song).all()
+    if pooling.differentiable:
+        torch.nn.functional.cross_entropy(song, torch.tensor([2])).backward()
+        assert torch.isfinite(logits.grad).all()
+
+
+def test_poolings_by_hand():
+    p = torch.tensor([[[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]]])
+    z = p.log()
+    torch.testing.assert_close(
+        POOLINGS["mean_probability"].pool(z).softmax(-1), torch.tensor([[1.7, 1.3]]) / 3
+    )
+    torch.testing.assert_close(POOLINGS["mean_logit"].pool(z), centred(z).mean(dim=1))
+    vote = POOLINGS["hard_vote"].pool(z).softmax(-1)
+    torch.testing.assert_close(vote, torch.tensor([[2 + 1.7 / 3, 1 + 1.3 / 3]]) / 4)
+
+
+def test_ties_of_a_vote_go_to_the_mean_probability():
+    p = torch.tensor([[[0.9, 0.1], [0.4, 0.6]]])
+    assert POOLINGS["hard_vote"].pool(p.log()).argmax() == 0
+    assert POOLINGS["hard_vote"].pool(p.flip(-1).log()).argmax() == 1
+
+
+@each_pooling
+def test_poolings_export_and_agree(name):
+    export.export_pooling(POOLINGS[name], 3)
+
+
+# --- export -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(SHAPES))
+def test_networks_export_for_songs_and_for_windows(name):
+    torch.manual_seed(0)
+    network = networks.build(name, SHAPES[name], 3, 0.3, None).eval()
+    export.export_network(network, True, 4 * (network.time_stride or 1))
+    export.export_network(network, False, 1)
+
+
+def test_a_network_that_cannot_be_exported_truly_is_refused():
+    class CountsWindows(torch.nn.Module):
+        def forward(self, windows):
+            # A Python number is frozen into the graph: right for 3 windows only.
+            return windows.mean(dim=(1, 2))[:, None] * len(windows.tolist()) * torch.ones(1, 3)
+
+    network = networks.SongNetwork(CountsWindows(), (8, 4)).eval()
+    with pytest.raises((ExportError, Exception)) as caught:
+        export.export_network(network, False, 1)
+    assert caught.value is not None
+
+
+def test_a_graph_that_disagrees_is_refused():
+    network = networks.build("mlp", (8, 4), 3, 0.0, None).eval()
+    graph = export.export_network(network, False, 1)
+    other = networks.build("mlp", (8, 4), 3, 0.0, None).eval()
+    windows = export._noise(2, 8, 4)
+    with pytest.raises(ExportError, match="disagrees with the trained network at 2 windows"):
+        export._check(graph, {"windows": windows}, other(torch.from_numpy(windows)), 2)
+
+
+# --- batches and fitting ----------------------------------------------------------------
+
+SOUND, CUT = Sound(feature="mfcc", mel_bands=40), Windows(seconds=1.0, hop_seconds=0.5)
+
+
+def made_bags(count, classes=2, seconds=(0.4, 1.0, 3.0), seed=0):
+    """Songs of several lengths whose class is the mean of one band, in some windows only."""
+    rng = np.random.default_rng(seed)
+    bags = []
+    for number in range(count):
+        samples = int(22050 * seconds[number % len(seconds)])
+        frames = rng.standard_normal((1 + samples // 512, 13)).astype(np.float32)
+        frames[: len(frames) // 2, number % classes] += 3
+        starts = window_starts(samples, SOUND, CUT)
+        bags.append(Bag(str(number), frames, starts, f"label{number % classes}", samples=samples))
+    return bags, np.arange(count) % classes
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_groups_hold_every_song_once_and_nothing_padded(share):
+    bags, _ = made_bags(11)
+    seen = []
+    for group in batches.groups(bags, np.arange(11), 44, share):
+        counts = {bags[song].window_count for song in group.songs}
+        assert len(counts) == 1
+        if isinstance(group, batches.Cut):
+            assert group.windows.shape[:2] == (len(group.songs), counts.pop())
+        seen += group.songs.tolist()
+    assert sorted(seen) == list(range(11))
+
+
+def test_cut_windows_are_slices_of_the_frames():
+    bags, _ = made_bags(3)
+    bag = bags[2]
+    cut = batches.cut_windows(bag, bag.starts, 44)
+    for window, start in zip(cut, bag.starts, strict=True):
+        assert (window == bag.features[start : start + 44]).all()
+
+
+def test_a_song_scores_alone_as_in_a_batch():
+    bags, _ = made_bags(9)
+    torch.manual_seed(0)
+    network = networks.build("cnn", (44, 13), 2, 0.0, None).eval()
+    pooling = POOLINGS["mean_logit"]
+    together = scoring.song_logits(network, pooling, bags)
+    alone = torch.cat([scoring.song_logits(network, pooling, [bag]) for bag in bags])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
+
+
+def fitted(training, bags, y, held=None, seed=0, watch=lambda songs, row: None):
+    held = held or ([], y[:0])
+    return fitting.fit(bags, y, held, int(y.max()) + 1, training, (44, 13), seed, watch)
+
+
+@pytest.mark.parametrize("loss", ["song", "window"])
+@pytest.mark.parametrize("network", ["cnn", "mlp"])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_songs_are_learned(loss, network, classes):
+    bags, y = made_bags(30, classes, seconds=(1.0, 2.0))
+    training = Training(network=network, loss=loss, epochs=25, learning_rate=5e-3, keep="last")
+    found = fitted(training, bags, y)
+    more, truth = made_bags(30, classes, seconds=(1.0, 2.0), seed=5)
+    logits = scoring.song_logits(found.network, POOLINGS["mean_logit"], more)
+    assert (logits.argmax(1).numpy() == truth).mean() >= 0.8
+    assert found.history[-1]["loss"] < 0.6 * found.history[0]["loss"]
+
+
+@pytest.mark.parametrize("windows_per_song", [0, 2])
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_the_same_seed_gives_the_same_weights(windows_per_song, average):
+    bags, y = made_bags(12)
+    training = Training(
+        epochs=2, windows_per_song=windows_per_song, mixup=0.2, time_mask=5, band_mask=3,
+        dropout=0.2, label_smoothing=0.1, average=average,
+    )  # fmt: skip
+    first, second = fitted(training, bags, y), fitted(training, bags, y)
+    third = fitted(training, bags, y, seed=1)
+    a, b, c = (one.network.state_dict() for one in (first, second, third))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert not all(torch.equal(a[name], c[name]) for name in a)
+
+
+def test_training_leaves_the_global_random_state_alone():
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    bags, y = made_bags(6)
+    fitted(Training(epochs=1), bags, y)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_the_best_epoch_by_song_loss_is_kept_and_patience_stops():
+    bags, y = made_bags(20)
+    held = made_bags(8, seed=9)
+    training = Training(epochs=40, patience=3, keep="best", schedule="constant", learning_rate=0.02)
+    found = fitted(training, bags, y, held)
+    losses = [row["validation_loss"] for row in found.history]
+    assert found.kept_epoch == 1 + int(np.argmin(losses))
+    logits = scoring.song_logits(found.network, POOLINGS["mean_logit"], held[0])
+    kept = torch.nn.functional.cross_entropy(logits, torch.as_tensor(held[1]))
+    assert float(kept) == pytest.approx(min(losses), abs=1e-5)
+    if found.stopped == "patience":
+        assert len(losses) - found.kept_epoch == 3
+
+
+def test_an_interrupt_keeps_the_best_so_far():
+    bags, y = made_bags(12)
+
+    def stop(songs, row):
+        if row is not None and row["epoch"] == 3:
+            raise KeyboardInterrupt
+
+    found = fitted(Training(epochs=50), bags, y, watch=stop)
+    assert found.stopped == "interrupted"
+    assert len(found.history) == 3
+
+
+def test_an_interrupt_before_the_first_epoch_is_an_interrupt():
+    bags, y = made_bags(12)
+
+    def stop(songs, row):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fitted(Training(epochs=5), bags, y, watch=stop)
+
+
+def test_rare_labels_weigh_more():
+    weights = fitting._song_weights(np.array([0, 0, 0, 1]), 2)
+    assert weights.mean() == pytest.approx(1)
+    assert weights[3] == pytest.approx(3 * weights[0])
+
+
+def test_masks_hide_behind_the_mean():
+    rng = np.random.default_rng(0)
+    windows = np.ones((2, 50, 30, 8), np.float32)
+    masked = batches.masked(windows.copy(), np.full(8, 5, np.float32), 10, 4, rng)
+    hidden = (masked == 5).any(axis=(2, 3))
+    assert hidden.any()
+    assert set(np.unique(masked)) <= {1, 5}
+    assert (masked == 5).all(axis=3).sum(axis=2).max() <= 10
+
+
+def test_mixup_mixes_inputs_and_targets_alike():
+    rng = np.random.default_rng(0)
+    targets = np.eye(4, dtype=np.float32)
+    windows = targets[:, None, None, :] * np.ones((4, 3, 5, 4), np.float32)
+    mixed, mixed_targets = batches.mixed(windows, targets, 0.4, rng)
+    np.testing.assert_allclose(mixed.mean(axis=(1, 2)), mixed_targets, atol=1e-6)
+    assert (np.diag(mixed_targets) >= 0.5).all()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_training_on_a_gpu_learns_too():
+    bags, y = made_bags(30)
+    found = fitted(Training(epochs=15, learning_rate=5e-3), bags, y)
+    assert found.history[-1]["loss"] < 0.6 * found.history[0]["loss"]
