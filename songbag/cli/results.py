@@ -86,9 +86,11 @@ class Results:
             sure = f"{100 * one.row['confidence']:.0f} %"
             table.add_row(one.row["id"], label, sure, sparkline(one.windows, label))
         Console().print(table)
+        notes = Console(stderr=True)
         for one in found:
             if one.row["warnings"]:
-                click.echo(f"{one.row['id']}: {one.row['warnings']}", err=True)
+                said = one.row["warnings"].removeprefix(f"{one.row['id']}: ")
+                notes.print(f"{one.row['id']}: {said}", markup=False, highlight=False)
         if self.windows:
             columns = tables.window_columns(self.labels)
             click.echo(tables.csv_text((row for one in found for row in one.windows), columns))
