@@ -18,6 +18,7 @@ from songbag.answers.modelfile import ModelFile, read_model, sealed, write_model
 from songbag.answers.prediction import Predictor
 from songbag.errors import ModelFileError
 from songbag.jobs import training
+from songbag.jobs.synthesis import synthesise
 from songbag.learning.networks import build
 from songbag.learning.pooling import POOLINGS
 from songbag.learning.scoring import song_logits
@@ -25,7 +26,6 @@ from songbag.songs.song_bags import cut_on_grid, hear
 from songbag.songs.table import read_songs
 from songbag.sound import features
 from songbag.sound.cache import default_folder
-from songbag.sound.synthesis import synthesise
 from songbag.sound.windows import window_starts
 
 ALL_PARTS = ("weights.safetensors", "network.onnx", "pooling.onnx")

@@ -9,12 +9,12 @@ from sklearn.preprocessing import StandardScaler
 
 from songbag.bags import Bag
 from songbag.jobs.demo import SECONDS
+from songbag.jobs.synthesis import GENRES, synthesise
 from songbag.learning.fitting import fit
 from songbag.learning.pooling import POOLINGS
 from songbag.learning.scoring import song_logits
 from songbag.settings import Sound, Windows, load_recipe
 from songbag.sound import features
-from songbag.sound.synthesis import GENRES, synthesise
 from songbag.sound.windows import window_starts
 
 SONGS = 40  # a genre

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from songbag.jobs.synthesis import synthesise
 from songbag.settings import Sound
 from songbag.sound import features
-from songbag.sound.synthesis import synthesise
 
 RATE, FFT, HOP = 22050, 1024, 512
 

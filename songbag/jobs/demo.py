@@ -7,11 +7,11 @@ import numpy as np
 
 from songbag.answers.tables import Row, write_csv
 from songbag.jobs.console import Console
+from songbag.jobs.synthesis import GENRES, synthesise
 from songbag.pool import in_order, worker_count
 from songbag.settings import load_recipe
 from songbag.songs.table import read_songs
 from songbag.sound.audio import write_waveform
-from songbag.sound.synthesis import GENRES, synthesise
 
 SECONDS = 30.0
 _RATE = 22050
