@@ -1,8 +1,8 @@
 # Two commands do everything on a fresh machine: make demo, make test.
 PYTHON ?= python3
-PIP = -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PIP = -m pip install -qq --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint types test-all bench-accuracy bench-cold clean
+.PHONY: demo test lint types test-all bench-accuracy bench-cold pictures clean
 
 demo: .venv/train  ## generate songs, train, evaluate, write the report
 	.venv/bin/songbag demo
@@ -25,6 +25,11 @@ bench-accuracy: .venv/dev  ## song accuracy of the recipes on Emotify, 5 folds x
 
 bench-cold: .venv/train  ## one song from a cold start
 	.venv/bin/python bench/cold_predict.py
+
+pictures: demo  ## docs/report.png, a screenshot of the demo's report
+	@command -v chromium >/dev/null || { echo "needs Chromium: apt-get install chromium"; exit 1; }
+	chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=1000,900 \
+	  --screenshot=docs/report.png file://$(CURDIR)/demo/demo-training/report.html
 
 .venv/train: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -246,4 +246,5 @@ def window_frame(rows: Sequence[tables.Row], labels: Sequence[str]) -> "pandas.D
     import pandas
 
     frame = pandas.DataFrame(rows, columns=tables.window_columns(labels))
-    return frame.drop(columns="window").set_index(["id", "start", "end"])
+    # Sorted, because pandas looks up unsorted indices slowly and warns about it.
+    return frame.drop(columns="window").set_index(["id", "start", "end"]).sort_index()

@@ -487,3 +487,15 @@ def test_level_baseline_floor_and_absent_label():
     for level in ([-10.0, -np.inf, 0.0], [1.0, 2.0]):
         with pytest.raises(ValueError):
             baselines.fit_level(np.array(level), np.array([0, 0, 2]), 3)
+
+
+def test_all_right_is_no_certainty():
+    y = np.array([0, 1] * 6)
+    sure = np.eye(2)[y] * 0.98 + 0.01
+    found = iv.bootstrap_intervals(y, sure, None, np.random.default_rng(0), 200)
+    low, high = found["accuracy"]
+    assert high == 1
+    assert low == pytest.approx(0.025 ** (1 / 12))  # Clopper-Pearson for 12 of 12
+    assert np.isnan(found["macro_f1"]).all()
+    wrong = iv.bootstrap_intervals(1 - y, sure, None, np.random.default_rng(0), 200)
+    assert wrong["accuracy"] == (0, pytest.approx(1 - low))

@@ -43,6 +43,23 @@ def _interval(values: Floats, level: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def _honest(
+    name: str, limits: tuple[float, float], groups: int, level: float
+) -> tuple[float, float]:
+    """Return limits that do not claim certainty where every resample was alike.
+
+    With every song right (or wrong) a bootstrap sees no spread at all. The accuracy gets
+    Clopper and Pearson's (1934) exact limits for that many groups, the others none.
+    """
+    low, high = limits
+    if low < high:
+        return limits
+    if name == "accuracy" and low in (0.0, 1.0):
+        far = float(((1 - level) / 2) ** (1 / groups))
+        return (far, 1.0) if low == 1.0 else (0.0, 1 - far)
+    return float("nan"), float("nan")
+
+
 def bootstrap_intervals(
     y: Ints,
     probabilities: Floats,
@@ -71,7 +88,8 @@ def bootstrap_intervals(
         block = scores[:, start : start + step]
         rows = _resample(group, rng, block.shape[1])
         block[:] = [metric(y, probabilities, rows) for metric in METRICS.values()]
-    return {name: _interval(values, level) for name, values in zip(METRICS, scores, strict=True)}
+    found = {name: _interval(values, level) for name, values in zip(METRICS, scores, strict=True)}
+    return {name: _honest(name, limits, len(distinct), level) for name, limits in found.items()}
 
 
 def _plain(value: Scores | float) -> float | None:

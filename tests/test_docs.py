@@ -1,0 +1,94 @@
+"""Every command and snippet of the README and the tutorial runs."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+BLOCK = re.compile(r"```(sh|python)\n(.*?)```", re.DOTALL)
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def blocks(name):
+    return BLOCK.findall((ROOT / name).read_text())
+
+
+def run(kind, text, folder):
+    """Run one block in a folder, as a user would; warnings are errors."""
+    bin_folder = Path(sys.executable).parent
+    environment = {**os.environ, "PATH": f"{bin_folder}:{os.environ['PATH']}"}
+    environment |= {"PYTHONWARNINGS": "error", "MPLBACKEND": "agg"}
+    command = ["sh", "-ec", text] if kind == "sh" else [sys.executable, "-c", text]
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
+
+
+def test_the_tutorial_runs(tmp_path):
+    python = []
+    for kind, text in blocks("docs/tutorial.md"):
+        if kind == "python":
+            python.append(text)
+            continue
+        run("sh", text, tmp_path)
+    run("python", "\n".join(python), tmp_path)
+
+
+@pytest.fixture
+def own_songs(songs, tmp_path):
+    """What the README's reader has: songs.csv, audio/ and new/."""
+    shutil.copytree(songs.parent / "audio", tmp_path / "audio")
+    shutil.copy(songs, tmp_path / "songs.csv")
+    (tmp_path / "new").mkdir()
+    for file in sorted((tmp_path / "audio").iterdir())[:3]:
+        shutil.copy(file, tmp_path / "new")
+    return tmp_path
+
+
+def test_the_readme_runs(own_songs):
+    kinds = [kind for kind, _ in blocks("README.md")]
+    assert kinds == ["sh", "sh", "python"]
+    makes, commands, python = (text for _, text in blocks("README.md"))
+    targets = re.findall(r"^make (\S+)", makes, re.MULTILINE)
+    makefile = (ROOT / "Makefile").read_text()
+    assert targets == ["demo", "test"]
+    assert all(f"\n{target}:" in makefile for target in targets)
+    # Fewer epochs: this is about the commands, not about the figures.
+    quick = re.sub(r"(songbag (?:train|crossval) \S+)", r"\1 --epochs 1", commands)
+    run("sh", quick, own_songs)
+    run("python", python.replace('"genre.songbag")', '"genre.songbag", epochs=1)', 1), own_songs)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        assert "://" in target or (page.parent / target).exists(), target
+
+
+def test_the_file_tree_of_the_readme_is_true():
+    tree = (ROOT / "README.md").read_text().partition("songbag/\n")[2].partition("```")[0]
+    for line in tree.splitlines():
+        words = re.split(r"[\s,→;]+", line.partition("  ")[2] if line.startswith("  ") else line)
+        room = next((word for word in words if word.endswith("/")), None)
+        if room:
+            assert (ROOT / "songbag" / room).is_dir(), room
+
+
+def test_the_examples_are_python():
+    for path in (ROOT / "examples").rglob("*.py"):
+        compile(path.read_text(), str(path), "exec")
+
+
+def test_commands_named_in_the_readme_exist():
+    from songbag.cli import main
+
+    for line in (ROOT / "README.md").read_text().splitlines():
+        if line.startswith("songbag "):
+            assert shlex.split(line)[1] in main.commands
