@@ -31,6 +31,10 @@ class Bag:
         Level of the recording, dB of full scale; None where there was no audio.
     samples : int
         Samples heard, at the sound's rate; 0 where there was no audio.
+    windows : tuple of str
+        Names of the windows of a table; empty where they are numbered.
+    warnings : tuple of str
+        What a listener should know about the recording.
     """
 
     id: str
@@ -40,6 +44,8 @@ class Bag:
     group: str = ""
     level_db: float | None = None
     samples: int = 0
+    windows: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def with_starts(self, starts: NDArray[np.int64]) -> "Bag":
         """Return the same song cut at other starts."""

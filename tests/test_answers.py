@@ -67,7 +67,7 @@ def test_contributions_add_up_to_the_score(predictor, seconds):
 def test_prediction_equals_torch(model, predictor, songs):
     table = read_songs(songs)
     recipe = model.card.recipe
-    heard = hear(table.songs, recipe, default_folder(), training.Limits(), 1, lambda i, n: i)
+    heard = hear(table, recipe, default_folder(), training.Limits(), 1, lambda i, n: i)
     bags = cut_on_grid(heard.bags, recipe.sound, recipe.windows)
     from safetensors.torch import load
 

@@ -220,7 +220,7 @@ def test_training_files_are_all_there_and_say_the_same(trained, songs):
     assert len({row["id"] for row in split}) == 24
     sides = {}
     for row in split:
-        sides.setdefault(row["artist"], set()).add(row["side"])
+        sides.setdefault(row["group"], set()).add(row["side"])
     assert all(len(on) == 1 for on in sides.values())
     history = rows_of((trained.folder / "history.csv").read_text())
     assert [row["epoch"] for row in history] == [str(1 + n) for n in range(len(history))]

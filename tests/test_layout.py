@@ -16,7 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # What stands lower in this list may be imported by what stands higher, never the other way.
 ORDER = [
     ("cli", "__main__"),
-    ("model",),
+    ("model", "keras"),
     ("jobs",),
     ("learning",),
     ("answers",),

@@ -40,7 +40,7 @@ def song_row(song_id: str, found: Prediction, labels: Sequence[str], level_db: f
     values["confidence"] = float(found.probabilities.max())
     values.update(zip(probability_columns(labels), map(float, found.probabilities), strict=True))
     values["windows"] = len(found.contributions)
-    values["seconds"] = float(found.end_seconds[-1])
+    values["seconds"] = _known(float(found.end_seconds[-1]))
     values["level_db"] = level_db
     return {name: values[name] for name in song_columns(labels)}
 
@@ -51,11 +51,14 @@ def failure_row(song_id: str, reason: str, message: str, labels: Sequence[str]) 
     return row | {"id": song_id, "status": "failed", "reason": reason, "warnings": message}
 
 
-def window_rows(song_id: str, found: Prediction, labels: Sequence[str]) -> list[Row]:
-    """Return one row a window of one song."""
+def window_rows(
+    song_id: str, found: Prediction, labels: Sequence[str], names: Sequence[str] = ()
+) -> list[Row]:
+    """Return one row a window of one song; windows without names are numbered."""
     rows = []
     for number, (start, end) in enumerate(zip(found.start_seconds, found.end_seconds, strict=True)):
-        values = [song_id, number, _known(start), _known(end)]
+        name = names[number] if names else number
+        values = [song_id, name, _known(start), _known(end)]
         values += map(float, found.window_probabilities[number])
         values += map(float, found.contributions[number])
         rows.append(dict(zip(window_columns(labels), values, strict=True)))

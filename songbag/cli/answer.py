@@ -25,6 +25,7 @@ def evaluate(
     The folder gets metrics.json, predictions.csv, windows.csv and report.html. Songs that
     the model was trained on are predicted but not judged, unless --all is given.
     """
+    from songbag.jobs.answering import answer_all
     from songbag.jobs.console import Console
     from songbag.jobs.evaluation import evaluate_model, summary
     from songbag.jobs.report import write_report
@@ -32,15 +33,11 @@ def evaluate(
     from songbag.songs.table import read_songs
     from songbag.sound.cache import default_folder
 
-    found = evaluate_model(
-        model,
-        read_songs(songs, options["allow_outside"]),
-        options["cache"] or default_folder(),
-        Console(options["quiet"]),
-        Limits.of_hours(options["max_hours"]),
-        options["workers"],
-        everything,
-    )
+    table = read_songs(songs, options["allow_outside"])
+    cache = options["cache"] or default_folder()
+    limits = Limits.of_hours(options["max_hours"])
+    answers = answer_all(table.songs, model, cache, limits, options["workers"])
+    found = evaluate_model(model, table, answers, Console(options["quiet"]), everything)
     found.write(output)
     click.echo(summary(found.figures))
     click.echo(f"report  {write_report(output)}")

@@ -1,6 +1,6 @@
 """Many songs to many answers: each id out once, failures as rows, any number of processes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -8,7 +8,8 @@ from pathlib import Path
 from songbag.answers import tables
 from songbag.answers.modelfile import read_model
 from songbag.answers.prediction import Prediction, Predictor
-from songbag.errors import AudioError
+from songbag.bags import Bag
+from songbag.errors import AudioError, SongTableError
 from songbag.pool import in_order, worker_count
 from songbag.settings import Limits
 from songbag.songs.table import Song
@@ -35,6 +36,7 @@ class Answer:
     message: str = ""
     warnings: tuple[str, ...] = ()
     level_db: float | None = None
+    window_names: tuple[str, ...] = ()
 
     def row(self, labels: Sequence[str]) -> tables.Row:
         """Return the song's row of predictions.csv."""
@@ -47,7 +49,7 @@ class Answer:
         """Return the song's rows of windows.csv, none for a failure."""
         if self.prediction is None:
             return []
-        return tables.window_rows(self.id, self.prediction, labels)
+        return tables.window_rows(self.id, self.prediction, labels, self.window_names)
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,33 @@ def answer_all(
     return in_order(work, tasks, count, _died)
 
 
+def answer_bags(bags: Iterable[Bag], model_path: str | Path) -> Iterator[Answer]:
+    """Yield an answer for every bag: songs already heard, or windows of a table.
+
+    Raises
+    ------
+    SongTableError
+        A window has another shape than the model's.
+    """
+    predictor = _predictor((str(model_path), *file_stamp(str(model_path))))
+    return (_bag_answer(predictor, bag) for bag in bags)
+
+
+def _bag_answer(predictor: Predictor, bag: Bag) -> Answer:
+    if bag.starts is not None:
+        found = predictor.predict([bag.features], lambda: bag.samples)
+        warnings = (*bag.warnings, *_short(predictor, bag.samples))
+        return Answer(bag.id, found, warnings=warnings, level_db=bag.level_db)
+    shape = bag.features.shape[1:]
+    if shape != predictor.card.window_shape:
+        raise SongTableError(
+            f"song '{bag.id}' has windows of shape {shape}; the model was trained on "
+            f"{predictor.card.window_shape}. Give it the features it knows."
+        )
+    found = predictor.predict_windows(bag.features)
+    return Answer(bag.id, found, warnings=bag.warnings, window_names=bag.windows)
+
+
 def _answer(model: _Stamped, cache: Path, limits: Limits, task: _Task) -> Answer:
     predictor = _predictor(model)
     try:
@@ -86,11 +115,16 @@ def _answer(model: _Stamped, cache: Path, limits: Limits, task: _Task) -> Answer
     except AudioError as error:
         return Answer(task.id, None, error.reason, str(error))
     prediction, samples, warnings, level_db = found
-    sound, cut = predictor.card.recipe.sound, predictor.card.recipe.windows
-    if samples < int(cut.seconds * sound.sample_rate):
-        heard = f"{samples / sound.sample_rate:.1f} s"
-        warnings.append(f"short: {heard} repeated to fill one window of {cut.seconds:g} s")
+    warnings = [*warnings, *_short(predictor, samples)]
     return Answer(task.id, prediction, warnings=tuple(warnings), level_db=level_db)
+
+
+def _short(predictor: Predictor, samples: int) -> list[str]:
+    sound, cut = predictor.card.recipe.sound, predictor.card.recipe.windows
+    if samples >= int(cut.seconds * sound.sample_rate):
+        return []
+    heard = f"{samples / sound.sample_rate:.1f} s"
+    return [f"short: {heard} repeated to fill one window of {cut.seconds:g} s"]
 
 
 _Found = tuple[Prediction, int, list[str], float]  # with samples, warnings and level_db

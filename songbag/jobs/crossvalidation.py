@@ -8,9 +8,9 @@ import msgspec
 import numpy as np
 
 from songbag.answers.modelfile import read_model
-from songbag.answers.tables import Row, write_csv
+from songbag.answers.tables import Row, failure_row, write_csv
 from songbag.errors import TrainingError
-from songbag.jobs.answering import answer_all
+from songbag.jobs.answering import answer_bags
 from songbag.jobs.console import Console
 from songbag.jobs.evaluation import Evaluation, figures, judged_row, row_columns, summary
 from songbag.jobs.report import write_report
@@ -23,9 +23,9 @@ from songbag.jobs.training import (
     split_method,
 )
 from songbag.settings import Limits, Recipe
-from songbag.songs.song_bags import Heard
+from songbag.songs.song_bags import SongBags
 from songbag.songs.splits import certify, folds, validation_part
-from songbag.songs.table import SongTable
+from songbag.songs.table import SongTable, require_labels
 
 
 @dataclass
@@ -48,6 +48,26 @@ def crossvalidate(
     workers: int | None = None,
     threads: int | None = None,
 ) -> CrossValidated:
+    """Hear a labelled table of songs, then `crossvalidate_bags`.
+
+    Raises
+    ------
+    SongTableError, TrainingError
+    """
+    require_trainable(recipe)
+    heard = hear_labelled(table, recipe, cache, console, limits or Limits(), workers)
+    return crossvalidate_bags(heard, folder, recipe, console, count, seed, threads)
+
+
+def crossvalidate_bags(
+    heard: SongBags,
+    folder: Path,
+    recipe: Recipe,
+    console: Console,
+    count: int = 5,
+    seed: int = 0,
+    threads: int | None = None,
+) -> CrossValidated:
     """Train ``count`` models, each judged on the fold it did not see.
 
     ``folder`` gets folds.csv, history.csv, predictions.csv, windows.csv, metrics.json,
@@ -58,7 +78,7 @@ def crossvalidate(
     SongTableError, TrainingError
     """
     require_trainable(recipe)
-    heard = hear_labelled(table, recipe, cache, console, limits or Limits(), workers)
+    require_labels(heard.table())
     names = [str(song.label) for song in heard.songs]
     groups = [song.group for song in heard.songs]
     fold_of = folds(names, groups, count, seed)
@@ -72,22 +92,22 @@ def crossvalidate(
     window_rows: list[Row] = []
     for fold in range(count):
         console.say(f"fold {fold + 1} of {count}")
-        part = _train_fold(heard, fold_of, fold, table, recipe, folder, console, seed, threads)
+        rest, held = (heard.part(on.tolist()) for on in (fold_of != fold, fold_of == fold))
+        part = _train_fold(rest, heard, fold, recipe, folder, console, seed, threads)
         history += [{"fold": fold + 1, **row} for row in part]
         path = model_path(folder, fold)
         card = read_model(path, parts=()).card
-        held = [song for song, on in zip(heard.songs, fold_of, strict=True) if on == fold]
-        for song, answer in zip(held, answer_all(held, path, cache, limits, workers), strict=True):
+        for song, answer in zip(held.songs, answer_bags(held, path), strict=True):
             rows[song.id] = judged_row(song, answer, card, f"fold {fold + 1}")
             window_rows += answer.window_rows(card.labels)
-    for song, receipt in heard.failed:
-        failure = {"id": song.id, "status": "failed", "reason": receipt.reason}
-        rows[song.id] = {**failure, "warnings": receipt.message, "label": song.label, **song.extra}
-    labels = tuple(table.label_names())
-    ordered = [rows[song.id] for song in table.songs]
+    labels = tuple(heard.table().label_names())
+    everyone = [*heard.songs, *(song for song, _, _ in heard.failed)]
+    for song, reason, message in heard.failed:
+        failure = failure_row(song.id, reason, message, labels)
+        rows[song.id] = failure | {"label": song.label, "group": song.group_value} | song.extra
+    ordered = [rows[song.id] for song in everyone]
     found = figures(ordered, labels) | {"split": msgspec.to_builtins(certificate)}
-    columns = row_columns(labels, table.songs)
-    evaluation = Evaluation(found, ordered, window_rows, labels, columns)
+    evaluation = Evaluation(found, ordered, window_rows, labels, row_columns(labels, everyone))
     evaluation.write(folder)
     write_csv(folder / "history.csv", history, list(history[0]))
     lines = [{"id": i, "fold": on + 1} for i, on in zip(ids, fold_of.tolist(), strict=True)]
@@ -116,25 +136,23 @@ def _refuse_lost_labels(
 
 
 def _train_fold(
-    heard: Heard,
-    fold_of: np.ndarray[tuple[int], np.dtype[np.int64]],
+    rest: SongBags,
+    heard: SongBags,
     fold: int,
-    table: SongTable,
     recipe: Recipe,
     folder: Path,
     console: Console,
     seed: int,
     threads: int | None,
 ) -> Sequence[Row]:
-    rest = [index for index, on in enumerate(fold_of) if on != fold]
-    names = [str(heard.songs[index].label) for index in rest]
-    groups = [heard.songs[index].group for index in rest]
+    """Train the model of one fold on ``rest``, and save it."""
     held = np.zeros(len(rest), dtype=np.bool_)
     if recipe.training.keep == "best":
+        names = [str(song.label) for song in rest.songs]
+        groups = [song.group for song in rest.songs]
         held = validation_part(names, groups, VALIDATION_SHARE, seed)
-    train = [heard.bags[index] for index, on in zip(rest, held, strict=True) if not on]
-    validation = [heard.bags[index] for index, on in zip(rest, held, strict=True) if on]
-    labels = table.label_names()
+    train, validation = (rest.part(on.tolist()).bags for on in (~held, held))
+    labels = heard.table().label_names()
     fit, card = fit_bags(train, validation, labels, recipe, seed, console, threads)
     save(fit, card, model_path(folder, fold))
     return fit.history

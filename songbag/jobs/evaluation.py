@@ -1,6 +1,6 @@
 """How good a model is on songs it has not heard: figures, and the rows they come from."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,11 @@ from songbag.answers.intervals import evaluate as evaluate_arrays
 from songbag.answers.modelfile import Card, read_model, short_hash
 from songbag.errors import SongTableError
 from songbag.files import write_json
-from songbag.jobs.answering import Answer, answer_all
+from songbag.jobs.answering import Answer
 from songbag.jobs.console import Console
-from songbag.settings import Limits
 from songbag.songs.table import Song, SongTable
 
-TRUTH_COLUMNS = ["label", "artist", "side", "windows_right", "baseline_majority", "baseline_level"]
+TRUTH_COLUMNS = ["label", "group", "side", "windows_right", "baseline_majority", "baseline_level"]
 
 
 @dataclass
@@ -52,16 +51,16 @@ class Evaluation:
 def evaluate_model(
     model_path: Path,
     table: SongTable,
-    cache: Path,
+    answers: Iterable[Answer],
     console: Console,
-    limits: Limits | None = None,
-    workers: int | None = None,
     everything: bool = False,
 ) -> Evaluation:
-    """Predict every song of a labelled table and judge those the model has not heard.
+    """Judge a model's answers on the songs of a labelled table that it has not heard.
 
     Parameters
     ----------
+    answers : iterable of Answer
+        One a song, in order: `answer_all` of audio, `answer_bags` of bags.
     everything : bool
         Judge the songs the model was trained on as well.
 
@@ -72,7 +71,6 @@ def evaluate_model(
     """
     card = read_model(model_path, parts=()).card
     _refuse_labels(card, table)
-    answers = answer_all(table.songs, model_path, cache, limits, workers)
     heard = set(card.heard)
     rows, window_rows = [], []
     tracked = console.track(answers, len(table.songs), "Predicting")
@@ -110,7 +108,7 @@ def _refuse_labels(card: Card, table: SongTable) -> None:
 def judged_row(song: Song, answer: Answer, card: Card, side: str) -> tables.Row:
     """Return a row of predictions.csv with the truth and the baselines' answers beside it."""
     row = answer.row(card.labels)
-    row |= {"label": song.label, "artist": song.artist, "side": side}
+    row |= {"label": song.label, "group": song.group_value, "side": side}
     row["baseline_majority"] = card.majority
     if answer.prediction is not None:
         said = answer.prediction.window_probabilities.argmax(axis=1)
@@ -134,7 +132,7 @@ def figures(rows: Sequence[tables.Row], labels: Sequence[str]) -> dict[str, Any]
     Parameters
     ----------
     rows
-        With id, status, label, artist, predicted, p_<label>, windows, windows_right and
+        With id, status, label, group, predicted, p_<label>, windows, windows_right and
         the baselines' answers. Failed songs are counted, not judged.
     """
     answered = [row for row in rows if row["status"] == "ok"]
@@ -143,9 +141,9 @@ def figures(rows: Sequence[tables.Row], labels: Sequence[str]) -> dict[str, Any]
     columns = tables.probability_columns(labels)
     probabilities = np.array([[float(row[name]) for name in columns] for row in answered])
     probabilities /= probabilities.sum(axis=1, keepdims=True)  # six decimals do not add to one
-    artists = [row.get("artist") or None for row in answered]
-    names = [artist or row["id"] for artist, row in zip(artists, answered, strict=True)]
-    groups = np.unique(names, return_inverse=True)[1] if any(artists) else None
+    known = [row.get("group") or None for row in answered]
+    names = [group or row["id"] for group, row in zip(known, answered, strict=True)]
+    groups = np.unique(names, return_inverse=True)[1] if any(known) else None
     found = evaluate_arrays(y, probabilities, labels, groups)
     windows = sum(int(row["windows"]) for row in answered)
     right = sum(int(row["windows_right"]) for row in answered)
@@ -170,7 +168,7 @@ def summary(found: dict[str, Any]) -> str:
     value = found["metrics"]["accuracy"]
     interval = ""
     if value["low"] is not None:
-        by = "artists" if found["groups"] else "songs"
+        by = f"{found['groups']} groups" if found["groups"] else "songs"
         interval = f"  95 % interval {value['low']:.3f} to {value['high']:.3f} (over {by})"
     lines = [f"song accuracy    {value['value']:.3f}{interval}"]
     if found["window_accuracy"] is not None:

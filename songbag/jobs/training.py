@@ -24,11 +24,12 @@ from songbag.answers.modelfile import (
 from songbag.answers.tables import write_csv
 from songbag.bags import Bag
 from songbag.errors import TrainingError
+from songbag.jobs.answering import answer_bags
 from songbag.jobs.console import Console
 from songbag.jobs.evaluation import Evaluation, evaluate_model, summary
 from songbag.jobs.report import write_report
 from songbag.settings import Limits, Recipe
-from songbag.songs.song_bags import Heard, cut_on_grid, hear
+from songbag.songs.song_bags import SongBags, cut_on_grid, hear
 from songbag.songs.splits import Certificate, certify, split_sides
 from songbag.songs.table import Song, SongTable, require_files, require_labels
 from songbag.sound.windows import window_frames
@@ -64,7 +65,27 @@ def train_songs(
     workers: int | None = None,
     threads: int | None = None,
 ) -> Trained:
-    """Train on a labelled table of songs and write the model and its evidence.
+    """Train on a labelled table of songs: hear them, then `train_bags`.
+
+    Raises
+    ------
+    SongTableError, TrainingError
+        What is wrong with the songs.
+    """
+    require_trainable(recipe)
+    heard = hear_labelled(table, recipe, cache, console, limits or Limits(), workers)
+    return train_bags(heard, model_path, recipe, console, seed, threads)
+
+
+def train_bags(
+    heard: SongBags,
+    model_path: Path,
+    recipe: Recipe,
+    console: Console,
+    seed: int = 0,
+    threads: int | None = None,
+) -> Trained:
+    """Split, fit, save and judge: from bags on, audio and tables of windows are one.
 
     Beside ``genre.songbag`` the folder ``genre-training`` gets split.csv, history.csv,
     predictions.csv, windows.csv, metrics.json and report.html.
@@ -75,8 +96,26 @@ def train_songs(
         What is wrong with the songs.
     """
     require_trainable(recipe)
-    heard = hear_labelled(table, recipe, cache, console, limits or Limits(), workers)
-    labels = table.label_names()
+    require_labels(heard.table())
+    sides, certificate = _split(heard, recipe, seed)
+    train, validation, test = (
+        heard.part([side == name for side in sides]) for name in ("train", "validation", "test")
+    )
+    labels = heard.table().label_names()
+    fit, card = fit_bags(train.bags, validation.bags, labels, recipe, seed, console, threads)
+    save(fit, msgspec.structs.replace(card, split=certificate), model_path)
+    folder = model_path.with_name(f"{model_path.stem}-training")
+    evaluation = None
+    if len(test):
+        evaluation = _evaluated(model_path, test, certificate, console)
+    else:
+        console.say("no test songs: the model has no figures. Evaluate it on other songs.")
+    _write_evidence(folder, heard, sides, fit, evaluation)
+    failed = [(song.id, message) for song, _, message in heard.failed]
+    return Trained(model_path, folder, evaluation, fit.history, certificate, failed)
+
+
+def _split(heard: SongBags, recipe: Recipe, seed: int) -> tuple[list[str], Certificate]:
     names = [str(song.label) for song in heard.songs]
     groups = [song.group for song in heard.songs]
     given = [song.split for song in heard.songs]
@@ -85,24 +124,7 @@ def train_songs(
     method = split_method(heard.songs, any(given))
     ids = [song.id for song in heard.songs]
     certificate = certify(ids, names, groups, sides, method, None if any(given) else seed)
-
-    def part(side: str) -> list[Bag]:
-        return [bag for bag, on in zip(heard.bags, sides, strict=True) if on == side]
-
-    fit, card = fit_bags(part("train"), part("validation"), labels, recipe, seed, console, threads)
-    card = msgspec.structs.replace(card, split=certificate)
-    save(fit, card, model_path)
-    folder = model_path.with_name(f"{model_path.stem}-training")
-    test = [song for song, side in zip(heard.songs, sides, strict=True) if side == "test"]
-    evaluation = None
-    if test:
-        judged = SongTable(test, table.origin)
-        evaluation = _evaluated(model_path, judged, certificate, cache, console, workers)
-    else:
-        console.say("no test songs: the model has no figures. Evaluate it on other songs.")
-    _write_evidence(folder, heard, sides, fit, evaluation)
-    failed = [(song.id, receipt.message) for song, receipt in heard.failed]
-    return Trained(model_path, folder, evaluation, fit.history, certificate, failed)
+    return sides, certificate
 
 
 def hear_labelled(
@@ -112,30 +134,28 @@ def hear_labelled(
     console: Console,
     limits: Limits,
     workers: int | None,
-) -> Heard:
+) -> SongBags:
     """Check a table for training, extract it, and report every song that failed."""
     require_labels(table)
     require_files(table)
     for remark in table.remarks:
         console.say(remark)
-    heard = hear(table.songs, recipe, cache, limits, workers, console.track)
-    for song, receipt in heard.failed:
-        console.say(f"left out: {song.id}: {receipt.message}")
-    for song, receipt in zip(table.songs, heard.receipts, strict=True):
-        for warning in receipt.warnings:
-            console.say(f"warning: {song.id}: {warning}")
-    if heard.failed:
-        remaining = SongTable(heard.songs, f"{table.origin} without the songs left out")
-        require_labels(remaining)
-        if remaining.label_names() != table.label_names():
-            lost = set(table.label_names()) - set(remaining.label_names())
-            raise TrainingError(f"no song labelled {', '.join(sorted(lost))} could be read.")
+    heard = hear(table, recipe, cache, limits, workers, console.track)
+    for song, _, message in heard.failed:
+        console.say(f"left out: {song.id}: {message}")
+    for bag in heard:
+        for warning in bag.warnings:
+            console.say(f"warning: {bag.id}: {warning}")
+    lost = set(table.label_names()) - set(heard.table().label_names())
+    if lost:
+        raise TrainingError(f"no song labelled {', '.join(sorted(lost))} could be read.")
     return heard
 
 
 def split_method(songs: Sequence[Song], given: bool) -> str:
     """Say in words how a split was made."""
-    by = "artist" if any(song.artist for song in songs) else "song (no artist is known)"
+    column = songs[0].group_by
+    by = column if any(song.group_value for song in songs) else f"song (no {column} is known)"
     return f"{'given by the table' if given else 'stratified by label'}, grouped by {by}"
 
 
@@ -272,15 +292,11 @@ def save(fit: "Fit", card: Card, path: Path) -> None:
 
 
 def _evaluated(
-    model_path: Path,
-    test: SongTable,
-    certificate: Certificate,
-    cache: Path,
-    console: Console,
-    workers: int | None,
+    model_path: Path, test: SongBags, certificate: Certificate, console: Console
 ) -> Evaluation:
     """Judge the test songs from the saved file, and write the figures into it."""
-    found = evaluate_model(model_path, test, cache, console, workers=workers)
+    answers = answer_bags(test, model_path)
+    found = evaluate_model(model_path, test.table(), answers, console)
     for row in found.rows:
         row["side"] = "test"
     found.figures["split"] = msgspec.to_builtins(certificate)
@@ -293,14 +309,14 @@ def _evaluated(
 
 def _write_evidence(
     folder: Path,
-    heard: Heard,
+    heard: SongBags,
     sides: Sequence[str],
     fit: "Fit",
     evaluation: Evaluation | None,
 ) -> None:
-    columns = ["id", "label", "artist", "side"]
+    columns = ["id", "label", "group", "side"]
     rows = [
-        {"id": song.id, "label": song.label, "artist": song.artist, "side": side}
+        {"id": song.id, "label": song.label, "group": song.group_value, "side": side}
         for song, side in zip(heard.songs, sides, strict=True)
     ]
     write_csv(folder / "split.csv", rows, columns)

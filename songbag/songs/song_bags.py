@@ -1,12 +1,12 @@
 """Songs with audio become bags: frames from the cache, starts by the window law."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from songbag.bags import Bag
 from songbag.settings import Limits, Recipe, Sound, Windows
-from songbag.songs.table import Song
+from songbag.songs.table import Song, SongTable
 from songbag.sound.cache import DamagedFramesError, Receipt, read_frames
 from songbag.sound.extraction import extract, extract_all
 from songbag.sound.source import Source
@@ -17,34 +17,59 @@ Track = Callable[[Iterable[Receipt], int], Iterable[Receipt]]
 
 
 @dataclass(frozen=True)
-class Heard:
-    """Songs that became bags, and those that could not be heard.
+class SongBags:
+    """Bags and what is known of their songs, in the same order.
 
-    ``receipts`` has one entry a song, in order; ``bags`` only those with status "ok".
+    Attributes
+    ----------
+    bags : list of Bag
+    songs : list of Song
+    origin : str
+        Where they come from, for messages.
+    failed : list of (Song, str, str)
+        Songs that could not be heard, with reason and message.
     """
 
     bags: list[Bag]
     songs: list[Song]
-    receipts: list[Receipt]
-    failed: list[tuple[Song, Receipt]]
+    origin: str
+    failed: list[tuple[Song, str, str]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.bags)
+
+    def __iter__(self) -> Iterator[Bag]:
+        return iter(self.bags)
+
+    def __getitem__(self, index: int) -> Bag:
+        return self.bags[index]
+
+    def table(self) -> SongTable:
+        """Return the songs that were heard."""
+        return SongTable(self.songs, self.origin)
+
+    def part(self, keep: Sequence[bool]) -> "SongBags":
+        """Return the songs marked in ``keep``, without the failed ones."""
+        pairs = [pair for pair, on in zip(zip(self.bags, self.songs), keep, strict=True) if on]
+        return SongBags([bag for bag, _ in pairs], [song for _, song in pairs], self.origin)
 
 
 def hear(
-    songs: Sequence[Song],
+    table: SongTable,
     recipe: Recipe,
     cache: Path,
     limits: Limits,
     workers: int | None,
     track: Track,
-) -> Heard:
+) -> SongBags:
     """Extract what the cache lacks and return bags, with starts on a grid of one frame."""
-    sources = [song.source(recipe.excerpt) for song in songs]
+    sources = [song.source(recipe.excerpt) for song in table.songs]
     made = extract_all(sources, recipe.sound, cache, limits, workers)
-    receipts = list(track(made, len(songs)))
-    heard = Heard([], [], receipts, [])
-    for song, source, receipt in zip(songs, sources, receipts, strict=True):
+    heard = SongBags([], [], table.origin)
+    receipts = list(track(made, len(table.songs)))
+    for song, source, receipt in zip(table.songs, sources, receipts, strict=True):
         if receipt.status == "failed":
-            heard.failed.append((song, receipt))
+            heard.failed.append((song, receipt.reason, receipt.message))
             continue
         heard.songs.append(song)
         heard.bags.append(_bag(song, source, receipt, recipe, cache, limits))
@@ -67,9 +92,13 @@ def _bag(
         group=song.group,
         level_db=receipt.level_db,
         samples=receipt.samples,
+        warnings=receipt.warnings,
     )
 
 
 def cut_on_grid(bags: Sequence[Bag], sound: Sound, windows: Windows) -> list[Bag]:
     """Return the same bags with starts on the grid of a network's time stride."""
-    return [bag.with_starts(window_starts(bag.samples, sound, windows)) for bag in bags]
+    return [
+        bag if bag.starts is None else bag.with_starts(window_starts(bag.samples, sound, windows))
+        for bag in bags
+    ]

@@ -9,7 +9,7 @@ import io
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,11 +44,18 @@ class Song:
     end: float | None = None
     line: int | None = None
     extra: dict[str, str] = field(default_factory=dict)
+    group_by: str = "artist"
+
+    @property
+    def group_value(self) -> str | None:
+        """What ``group_by`` says of the song, None where that is unknown."""
+        value = self.artist if self.group_by == "artist" else self.extra.get(self.group_by)
+        return value or None
 
     @property
     def group(self) -> str:
-        """The artist if known, else the song itself."""
-        return f"artist {self.artist}" if self.artist else f"song {self.id}"
+        """What must not be on two sides: the artist if known, else the song itself."""
+        return f"{self.group_by} {self.group_value}" if self.group_value else f"song {self.id}"
 
     def source(self, excerpt: Excerpt) -> Source:
         """Return what is to be heard of it."""
@@ -92,6 +99,20 @@ def read_songs(
         rows = _frame_rows(origin)
         return _from_rows(rows, "the DataFrame", Path("."), allow_outside=True)
     return _joined([_read_path(Path(one), allow_outside) for one in origin])
+
+
+def grouped_by(songs: Sequence[Song], column: str) -> list[Song]:
+    """Return the songs grouped by a column of their table instead of the artist.
+
+    Raises
+    ------
+    SongTableError
+        No song has the column.
+    """
+    known = {name for song in songs for name in song.extra} | {"artist"}
+    if column not in known:
+        raise SongTableError(f"no column '{column}' to group by.{suggestion(column, known)}")
+    return [replace(song, group_by=column) for song in songs]
 
 
 def require_labels(table: SongTable) -> None:
