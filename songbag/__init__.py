@@ -13,9 +13,25 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from songbag.errors import SongbagError
     from songbag.model import CrossValidation, Model, Result, crossval, load, train
+    from songbag.songs.window_table import bags_from_arrays, bags_from_table
 
 __version__ = "0.1.0"
-__all__ = ["CrossValidation", "Model", "Result", "SongbagError", "crossval", "load", "train"]
+__all__ = [
+    "CrossValidation",
+    "Model",
+    "Result",
+    "SongbagError",
+    "bags_from_arrays",
+    "bags_from_table",
+    "crossval",
+    "load",
+    "train",
+]
+_OTHERS = {
+    "SongbagError": "songbag.errors",
+    "bags_from_arrays": "songbag.songs.window_table",
+    "bags_from_table": "songbag.songs.window_table",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -23,5 +39,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'songbag' has no attribute '{name}'")
     from importlib import import_module
 
-    module = "songbag.errors" if name == "SongbagError" else "songbag.model"
-    return getattr(import_module(module), name)
+    return getattr(import_module(_OTHERS.get(name, "songbag.model")), name)

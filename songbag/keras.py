@@ -1,54 +1,40 @@
 """The door for people who stay in Keras: a window model becomes a song model.
 
-The loss is on the song, and ids come back with the answers::
-
     window_model = keras.Sequential([..., keras.layers.Dense(1, activation="sigmoid")])
     model = SongModel(window_model)
-    model.compile(loss="binary_crossentropy", metrics=["accuracy"])
+    model.compile(loss="binary_crossentropy", metrics=["accuracy"])  # a loss on the song
     songs = SongDataset(bags, batch_size=8, shuffle=True)
     model.fit(songs, shuffle=False, epochs=20)  # SongDataset shuffles by itself
     predict_songs(model, new_bags, songs.labels)  # a table, one row a song, by id
 
-This module is written with ``keras.ops`` and needs no torch; it is tested on the torch
-and the JAX backend. Windows are folded into the batch axis and run through the window
-model once: Keras's TimeDistributed is 12 times slower on torch, and its ONNX export is
-silently wrong beyond one window. JAX compiles a training step anew for every number of
-windows (seconds each), so train there with ``windows_per_song``.
+Windows are folded into the batch axis and run through the window model once: Keras's
+TimeDistributed is 12 times slower on torch and its ONNX export wrong beyond one window.
+JAX compiles a training step for every number of windows: set ``windows_per_song`` there.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras  # type: ignore[import-untyped]
 import numpy as np
+import pandas as pd
 from keras import ops
 from numpy.typing import NDArray
 
 from songbag.bags import Bag
 from songbag.sound.windows import filled
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 Array = NDArray[np.float32]
 Tensor = Any  # of the backend Keras runs on
 Operator = Callable[[Tensor], Tensor]
-
 BLOCK = 256  # most windows a prediction holds in memory; a power of two
 
 
-# --- poolings: logits (songs, windows, classes) -> song logits (songs, classes) ---------
-
-
 def mean_probability(logits: Tensor) -> Tensor:
-    """Logarithm of the mean of the windows' probabilities: the founding answer.
-
-    log(1/T sum_t p_t). Means sum to one over classes, so log_softmax divides by T.
-    """
-    log_sum = ops.logsumexp(ops.log_softmax(logits, axis=-1), axis=1)
-    return ops.log_softmax(log_sum, axis=-1)
+    """Logarithm of the mean probability: the sum's, and log_softmax divides by windows."""
+    return ops.log_softmax(ops.logsumexp(ops.log_softmax(logits), axis=1))
 
 
 def mean_logit(logits: Tensor) -> Tensor:
@@ -59,30 +45,27 @@ def mean_logit(logits: Tensor) -> Tensor:
 POOLINGS: dict[str, Operator] = {"mean_probability": mean_probability, "mean_logit": mean_logit}
 
 
-# --- the model --------------------------------------------------------------------------
-
-
 @keras.saving.register_keras_serializable(package="songbag")
 class SongModel(keras.Model):  # type: ignore[misc]
     """A window model, run on every window of a song, and a pooling.
 
     Takes songs (songs, windows, *window_shape) with equally many windows and returns
-    probabilities (songs, columns), with as many columns as the window model. One column
-    is a sigmoid, the probability of the second of two labels: its loss is
-    ``binary_crossentropy``. More are a softmax: ``sparse_categorical_crossentropy``.
+    probabilities (songs, columns), with as many columns as the window model. One is the
+    sigmoid of the second of two labels and wants ``binary_crossentropy``; more are a
+    softmax and want ``sparse_categorical_crossentropy``. Anything else is a ValueError.
 
     Parameters
     ----------
     window_model : keras.Model
-        Takes windows (windows, *window_shape), returns (windows, columns). Its weights are
-        shared with this model, and it can be saved by itself.
+        Takes windows (windows, *window_shape), returns (windows, columns). It shares its
+        weights with this model, and can be saved by itself.
     pooling : str or callable
         A name in `POOLINGS`, or a function of window logits (songs, windows, classes) that
-        returns song logits (songs, classes); softmax makes logits probabilities. A sigmoid
-        comes as two classes, (-z/2, z/2). It is saved by name: load with custom_objects.
+        returns song logits (songs, classes). Softmax makes logits probabilities; a sigmoid
+        comes as two classes, (-z/2, z/2). Loading needs the function in custom_objects.
     from_logits : bool
-        Whether the window model returns logits. Probabilities are clipped to
-        [1e-7, 1 - 1e-7] before their logarithm, as in Keras's losses; logits lose nothing.
+        Whether the window model returns logits, which lose nothing. Probabilities are
+        clipped to [1e-7, 1 - 1e-7] before their logarithm, as in Keras's losses.
     """
 
     def __init__(
@@ -94,37 +77,36 @@ class SongModel(keras.Model):  # type: ignore[misc]
     ) -> None:
         super().__init__(**options)
         if not isinstance(window_model, keras.Model):
-            raise ValueError(
-                f"window_model must be a keras.Model of one window; found {window_model!r}. "
-                "Put layers into a keras.Sequential."
-            )
+            raise ValueError(f"Pass a keras.Model of one window; found {window_model!r}.")
         if not callable(pooling) and pooling not in POOLINGS:
-            raise ValueError(
-                f"pooling must be one of {sorted(POOLINGS)} or a function; found {pooling!r}."
-            )
+            raise ValueError(f"Pass one of {sorted(POOLINGS)} or a function; found {pooling!r}.")
         self.window_model, self.pooling, self.from_logits = window_model, pooling, from_logits
-        self.window_shape: tuple[Any, ...] | None = None  # known once built
+        self.window_shape: tuple[Any, ...] = ()  # known once built
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         """Build the window model for songs (songs, windows, *window_shape) and check it."""
         if len(input_shape) < 3:
-            raise ValueError(
-                "SongModel takes songs (songs, windows, *window_shape); found the shape "
-                f"{tuple(input_shape)}. A single song needs an axis in front."
-            )
-        self.window_shape = tuple(input_shape[2:])
-        if not self.window_model.built:
-            self.window_model.build((None, *self.window_shape))
-        _check_output(self.window_model, self.window_shape, self.from_logits)
-        self.built = True
+            raise ValueError(f"Songs are (songs, windows, *window_shape); found {input_shape}.")
+        self.window_shape, model = tuple(input_shape[2:]), self.window_model
+        if not model.built:
+            model.build((None, *self.window_shape))
+        shape = model.compute_output_shape((None, *self.window_shape))
+        if not isinstance(shape, tuple) or len(shape) != 2:
+            raise ValueError(f"A window model must return (windows, columns); found {shape}.")
+        steps = model.layers if isinstance(model, keras.Sequential) else None
+        last = (steps or getattr(model, "operations", [None]))[-1]
+        found = getattr(getattr(last, "activation", None), "__name__", "")
+        wanted = "linear" if self.from_logits else "sigmoid" if shape[1] == 1 else "softmax"
+        if found in ("linear", "sigmoid", "softmax") and found != wanted:
+            asked = f"With from_logits={self.from_logits} and {shape[1]} columns"
+            raise ValueError(f"{asked} a window model must end in {wanted!r}; found {found!r}.")
 
     def call(self, songs: Tensor) -> Tensor:
         """Return probabilities (songs, columns) of songs (songs, windows, *window_shape)."""
         outputs = self.window_model(ops.reshape(songs, (-1, *songs.shape[2:])))
         logits = self.window_logits(outputs)
         logits = ops.reshape(logits, (-1, ops.shape(songs)[1], logits.shape[-1]))
-        probabilities = self.song_probabilities(logits)
-        return probabilities[:, 1:] if outputs.shape[-1] == 1 else probabilities
+        return self.song_probabilities(logits)[:, -outputs.shape[-1] :]
 
     def window_logits(self, outputs: Tensor) -> Tensor:
         """Return outputs (windows, columns) as logits (windows, classes), float32 or more."""
@@ -137,73 +119,41 @@ class SongModel(keras.Model):  # type: ignore[misc]
     def song_probabilities(self, logits: Tensor) -> Tensor:
         """Pool logits (songs, windows, classes) to probabilities (songs, classes)."""
         pool = self.pooling if callable(self.pooling) else POOLINGS[self.pooling]
-        return ops.softmax(pool(logits), axis=-1)
+        return ops.softmax(pool(logits))
 
     def get_config(self) -> dict[str, Any]:
-        """Return the parameters as Keras saves them."""
-        save = keras.saving.serialize_keras_object
-        own = {"pooling": save(self.pooling), "from_logits": self.from_logits}
-        return {**super().get_config(), "window_model": save(self.window_model), **own}
+        save, own = keras.saving.serialize_keras_object, ("window_model", "pooling", "from_logits")
+        return {**super().get_config(), **{name: save(getattr(self, name)) for name in own}}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "SongModel":
-        """Return the model that `get_config` described, without its weights."""
-        load = keras.saving.deserialize_keras_object
-        names = ("window_model", "pooling")
-        return cls(**{**config, **{name: load(config[name], custom_objects) for name in names}})
-
-
-def _check_output(model: Any, window_shape: tuple[Any, ...], from_logits: bool) -> None:
-    """Refuse what cannot be one row of probabilities or logits a window."""
-    shape = model.compute_output_shape((None, *window_shape))
-    if not isinstance(shape, tuple) or len(shape) != 2:
-        raise ValueError(
-            f"The window model must return (windows, columns); found the shape {shape} for "
-            f"windows {window_shape}. Flatten or pool before the last Dense."
-        )
-    steps = model.layers if isinstance(model, keras.Sequential) else None
-    last = (steps or getattr(model, "operations", [None]))[-1]
-    found = getattr(getattr(last, "activation", None), "__name__", "")
-    wanted = "linear" if from_logits else "sigmoid" if shape[1] == 1 else "softmax"
-    if found in ("linear", "sigmoid", "softmax") and found != wanted:
-        raise ValueError(
-            f"With from_logits={from_logits} a window model of {shape[1]} columns must end in "
-            f"the activation {wanted!r}; found {found!r}. Change one of them."
-        )
-
-
-# --- the songs --------------------------------------------------------------------------
+        load, own = keras.saving.deserialize_keras_object, ("window_model", "pooling")
+        return cls(**{**config, **{name: load(config[name], custom_objects) for name in own}})
 
 
 class SongDataset(keras.utils.PyDataset):  # type: ignore[misc]
     """Bags as batches of songs with equally many windows: nothing is padded.
 
     A batch is (x, y), or (x,) where no bag has a label. x (songs, windows, *window_shape)
-    is float32; windows cut from frames are (window_frames, bands). y is the label's index
-    in ``labels``: int32 (songs,), or for two labels float32 (songs, 1), as
-    ``binary_crossentropy`` wants it and ``sparse_categorical_crossentropy`` takes it.
+    is float32; windows cut from frames are (window_frames, bands). y is the label's place
+    in ``labels``: int32 (songs,), or float32 (songs, 1) for two: ``binary_crossentropy``.
+    A ValueError names ids that come twice, songs without windows, labels out of order.
 
     Parameters
     ----------
     bags : iterable of Bag
     labels : sequence of str, optional
-        All label names, sorted; default: those of the bags. Validation songs take the
-        ``labels`` of the training songs.
-    batch_size : int
-        Most songs in a batch.
+        All names, sorted; default: those of the bags. For validation: those of training.
+    batch_size, seed : int
+        Most songs in a batch. What is random depends on the seed and the epoch alone.
     shuffle : bool
-        Whether songs come in a new order each epoch. Pass ``shuffle=False`` to ``fit``, or
-        it shuffles the batches again, with Python's global generator.
-    seed : int
-        Seeds all that is random here, which depends on it and on the epoch's number alone.
+        Whether songs come in a new order each epoch. Then pass ``shuffle=False`` to
+        ``fit``, which else shuffles the batches again, with Python's global generator.
     windows_per_song : int, optional
-        Draw so many windows of every song, new each epoch; default: all windows. None comes
-        twice before all came once; where windows are cut from frames, any frame may begin
-        one. All batches then have one shape (but a smaller last one): JAX compiles once.
+        Draw so many windows of a song, new each epoch, none twice before all came once;
+        cut from frames, they begin anywhere. Default: all the bag's own windows.
     window_frames : int, optional
         Length of a window; needed where bags have starts.
-    **workers
-        Keras's workers, use_multiprocessing and max_queue_size.
     """
 
     def __init__(
@@ -220,12 +170,16 @@ class SongDataset(keras.utils.PyDataset):  # type: ignore[misc]
     ) -> None:
         super().__init__(**workers)
         if batch_size < 1 or (windows_per_song is not None and windows_per_song < 1):
-            raise ValueError(
-                "batch_size and windows_per_song must be at least 1; found "
-                f"{batch_size} and {windows_per_song}."
-            )
-        self.bags = _checked(bags, window_frames)
-        self.labels = _label_names(self.bags, labels)
+            raise ValueError(f"Pass 1 or more; found {batch_size=} and {windows_per_song=}.")
+        self.bags = list(bags)
+        twice = [name for name, n in Counter(bag.id for bag in self.bags).items() if n > 1]
+        empty = [bag.id for bag in self.bags if bag.window_count == 0]
+        if not self.bags or twice or empty:
+            found = f"{len(self.bags)} songs, twice {twice}, without windows {empty}"
+            raise ValueError(f"Give songs with windows, every id once; found {found}.")
+        if window_frames is None and any(bag.starts is not None for bag in self.bags):
+            raise ValueError("Bags with starts need window_frames, the length of a window.")
+        self.labels = _label_names(labels, {bag.label for bag in self.bags})
         self.batch_size, self.shuffle, self.seed, self.epoch = batch_size, shuffle, seed, 0
         self.windows_per_song, self.window_frames = windows_per_song, window_frames
         self._batches = self._planned()
@@ -236,10 +190,9 @@ class SongDataset(keras.utils.PyDataset):  # type: ignore[misc]
     def __getitem__(self, index: int) -> tuple[Any, ...]:
         songs = self._batches[index]
         x = np.stack([self._windows(song) for song in songs])
-        truths = [self.bags[song].label for song in songs]
-        if None in truths:
+        if self.bags[0].label is None:
             return (x,)
-        y = np.array([self.labels.index(str(truth)) for truth in truths], np.int32)
+        y = np.array([self.labels.index(str(self.bags[song].label)) for song in songs], np.int32)
         return x, y[:, None].astype(np.float32) if len(self.labels) == 2 else y
 
     @property
@@ -248,7 +201,6 @@ class SongDataset(keras.utils.PyDataset):  # type: ignore[misc]
         return [self.bags[song].id for batch in self._batches for song in batch]
 
     def on_epoch_end(self) -> None:
-        """Turn to the next epoch's order and windows; Keras calls this."""
         self.epoch += 1
         self._batches = self._planned()
 
@@ -263,144 +215,85 @@ class SongDataset(keras.utils.PyDataset):  # type: ignore[misc]
 
     def _windows(self, song: int) -> Array:
         """Return a song's windows of this epoch, the same whoever asks and how often."""
-        bag, count = self.bags[song], self.windows_per_song
-        views = _views(bag, self.window_frames)
-        places = _places(bag)
-        if count is not None:
+        views, places = _cut(self.bags[song], self.window_frames)
+        if count := self.windows_per_song:
             rng = np.random.default_rng([self.seed, self.epoch, song + 1])
             rounds = [rng.permutation(len(views)) for _ in range(-(-count // len(views)))]
             places = np.concatenate(rounds)[:count]
         return np.asarray(views[places], np.float32)
 
 
-def _views(bag: Bag, window_frames: int | None) -> Array:
-    """Return every window a bag can give, uncopied, (places, *window_shape)."""
+def _cut(bag: Bag, window_frames: Any) -> tuple[Array, NDArray[np.int64]]:
+    """Return all windows a bag could give, uncopied, and which of them are its own."""
     if bag.starts is None:
-        return bag.features
-    assert window_frames is not None
+        return bag.features, np.arange(bag.window_count)
     frames = filled(bag.features, window_frames)
     views = np.lib.stride_tricks.sliding_window_view(frames, window_frames, axis=0)
-    return np.moveaxis(views, -1, 1)
+    return np.moveaxis(views, -1, 1), bag.starts
 
 
-def _places(bag: Bag) -> NDArray[np.int64]:
-    """Return where in `_views` the bag's own windows are."""
-    return np.arange(bag.window_count) if bag.starts is None else bag.starts
-
-
-def _checked(bags: Iterable[Bag], window_frames: int | None) -> list[Bag]:
-    """Return bags as a list: at least one, every id once, windows all of one shape."""
-    listed = list(bags)
-    twice = [name for name, count in Counter(bag.id for bag in listed).items() if count > 1]
-    if not listed or twice:
-        raise ValueError(f"Give songs, each id once; found {len(listed)} songs, twice: {twice}.")
-    for bag in listed:
-        if bag.window_count == 0 or (bag.starts is not None and not window_frames):
-            raise ValueError(
-                f"Song {bag.id!r} gives no windows: {bag.window_count} starts or windows, "
-                f"window_frames={window_frames}. Leave out empty songs; bags with starts need "
-                "window_frames (or a model that has been built, in predict_songs)."
-            )
-    shapes = {_views(bag, window_frames).shape[1:] for bag in listed}
-    if len(shapes) > 1:
-        raise ValueError(f"Windows must have one shape; found {sorted(shapes)}. Cut them alike.")
-    return listed
-
-
-def _label_names(bags: Sequence[Bag], labels: Sequence[str] | None) -> list[str]:
-    """Return all label names in order; every bag has one of them, or none has a label."""
-    truths = sorted({bag.label for bag in bags if bag.label is not None})
-    if not truths:
-        return list(labels or [])
-    names = _sorted_names(truths if labels is None else labels)
-    strange = {bag.id: bag.label for bag in bags if bag.label not in names}
-    if strange:
-        raise ValueError(
-            f"Labels must be among {names}; found {len(strange)} songs with others: "
-            f"{dict(islice(strange.items(), 5))}. Label every song or none, and pass all labels."
-        )
+def _label_names(labels: Sequence[str] | None, truths: set[str | None]) -> list[str]:
+    """Return label names in order, all truths among them; none where nothing is known."""
+    known = sorted(truth for truth in truths if truth is not None)
+    names = known if labels is None else list(labels)
+    if names and (len(names) < 2 or names != sorted(set(names))):
+        raise ValueError(f"labels must be two names or more, sorted, each once; found {names}.")
+    if known and not truths <= set(names):
+        raise ValueError(f"Label all songs or none among {names}; found {truths - set(names)}.")
     return names
 
 
-def _sorted_names(labels: Sequence[str]) -> list[str]:
-    if len(labels) < 2 or list(labels) != sorted(set(labels)):
-        raise ValueError(
-            f"labels must be two names or more, sorted, each once; found {list(labels)}. "
-            "Use the labels of the SongDataset the model was trained with."
-        )
-    return list(labels)
-
-
-# --- the answers ------------------------------------------------------------------------
-
-
 def predict_songs(
-    model: SongModel,
-    songs: SongDataset | Iterable[Bag],
-    labels: Sequence[str],
-    windows: bool = False,
-) -> "pd.DataFrame":
+    model: SongModel, songs: SongDataset | Iterable[Bag], labels: list[str], windows: bool = False
+) -> pd.DataFrame:
     """Return the answers as a table, by id, in the order of the bags.
 
-    All windows of a song are used, whatever a dataset draws or shuffles.
-
-    Parameters
-    ----------
-    model : SongModel
-    songs : SongDataset or iterable of Bag
-    labels : sequence of str
-        The ``labels`` of the SongDataset the model was trained with.
-    windows : bool
-        Return every window's own probabilities instead.
+    All windows of a song are used, whatever a dataset draws or shuffles. ``labels`` are
+    those of the SongDataset the model was trained with. A ValueError names songs without
+    an answer: there is NaN in their features.
 
     Returns
     -------
     DataFrame
-        One row a song, index id: predicted, confidence (its probability), p_<label>.
-        Or one row a window, index (id, window): p_<label>.
+        One row a song, index id: predicted, confidence (its probability), p_<label>. Or,
+        if ``windows``, the windows' own probabilities, index (id, window): p_<label>.
     """
-    import pandas as pd
-
-    names = _sorted_names(labels)
-    known = model.window_shape[0] if model.window_shape else None
-    frames = songs.window_frames or known if isinstance(songs, SongDataset) else known
-    bags = _checked(songs.bags if isinstance(songs, SongDataset) else songs, frames)
-    logits = _window_logits(model, bags, frames)
-    if logits.shape[-1] != len(names):
-        raise ValueError(f"The model tells {logits.shape[-1]} labels apart; found labels {names}.")
+    given = songs if isinstance(songs, SongDataset) else None
+    frames = given.window_frames if given else next(iter(model.window_shape), None)
+    bags = [Bag(bag.id, bag.features, bag.starts) for bag in (given.bags if given else songs)]
+    songs = SongDataset(bags, labels, window_frames=frames)
+    logits = _window_logits(model, songs)
+    if logits.shape[1] != len(songs.labels):
+        raise ValueError(f"The model tells {logits.shape[1]} labels apart; found {labels}.")
+    columns, counts = [f"p_{name}" for name in songs.labels], [bag.window_count for bag in bags]
+    index: pd.Index[Any] = pd.Index([bag.id for bag in bags], name="id")
     if windows:
-        rows = [(bag.id, window) for bag in bags for window in range(bag.window_count)]
-        found, index = ops.softmax(logits), pd.MultiIndex.from_tuples(rows, names=["id", "window"])
+        rows = [(name, window) for name, n in zip(index, counts) for window in range(n)]
+        index = pd.MultiIndex.from_tuples(rows, names=["id", "window"])
+        each = [ops.softmax(logits)]
     else:
-        ends = np.cumsum([bag.window_count for bag in bags])
-        each = [model.song_probabilities(song[None]) for song in np.split(logits, ends[:-1])]
-        found, index = ops.concatenate(each), pd.Index([bag.id for bag in bags], name="id")
-    p = ops.convert_to_numpy(found).astype(float)
-    if not np.isfinite(p).all():
-        bad = list(index[~np.isfinite(p).all(axis=1)][:5])
-        raise ValueError(f"Probabilities are no numbers for {bad}: look for NaN in the features.")
-    table = pd.DataFrame(p, index, [f"p_{name}" for name in names])
+        alone = np.split(logits[None], np.cumsum(counts)[:-1], axis=1)
+        each = [model.song_probabilities(ops.convert_to_tensor(song)) for song in alone]
+    p = np.concatenate([ops.convert_to_numpy(found) for found in each]).astype(float)
+    strange = index[~np.isfinite(p).all(axis=1)]
+    if len(strange):
+        raise ValueError(f"No numbers for {list(strange[:5])}: look for NaN in the features.")
+    table = pd.DataFrame(p, index, columns)
     if not windows:
-        table.insert(0, "predicted", np.array(names, dtype=object)[p.argmax(axis=1)])
+        table.insert(0, "predicted", [songs.labels[best] for best in p.argmax(axis=1)])
         table.insert(1, "confidence", p.max(axis=1))
     return table
 
 
-def _window_logits(model: SongModel, bags: Sequence[Bag], window_frames: int | None) -> Array:
-    """Return the logits (windows, classes) of all windows of all bags, block by block."""
+def _window_logits(model: SongModel, songs: SongDataset) -> Array:
+    """Return the logits (windows, classes) of all windows of all songs, in order."""
+    cuts = (_cut(bag, songs.window_frames) for bag in songs.bags)
+    every = (views[place] for views, places in cuts for place in places)
     outputs = []
-    for block in _blocks(bags, window_frames):
-        # Windows stand alone here, so a block is filled up to a power of two with its own
-        # windows and their outputs dropped: JAX compiles for nine shapes, not for every one.
+    while block := list(islice(every, BLOCK)):
+        # Filled up to a power of two with its own windows: JAX compiles for nine sizes only.
         size = 1 << (len(block) - 1).bit_length()
-        made = model.window_model.predict(filled(block, size), batch_size=size, verbose=0)
-        outputs.append(made[: len(block)])
+        x = filled(np.stack(block).astype(np.float32), size)
+        outputs.append(model.window_model.predict(x, batch_size=size, verbose=0)[: len(block)])
     logits = model.window_logits(ops.convert_to_tensor(np.concatenate(outputs)))
     return np.asarray(ops.convert_to_numpy(logits))
-
-
-def _blocks(bags: Sequence[Bag], window_frames: int | None) -> Iterator[Array]:
-    pairs = ((_views(bag, window_frames), _places(bag)) for bag in bags)
-    windows = (views[place] for views, places in pairs for place in places)
-    while block := list(islice(windows, BLOCK)):
-        yield np.stack(block).astype(np.float32)

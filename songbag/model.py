@@ -3,21 +3,24 @@
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+import msgspec
 
 from songbag.answers import tables
 from songbag.answers.modelfile import Card, read_model
 from songbag.jobs.console import Console
-from songbag.settings import Limits, Recipe, load_recipe
-from songbag.songs.table import read_songs
+from songbag.settings import Limits, Own, Recipe, Training, load_recipe, read
+from songbag.songs.song_bags import SongBags
+from songbag.songs.table import SongTable, grouped_by, read_songs
 from songbag.sound.cache import default_folder
 
 if TYPE_CHECKING:
     import pandas
 
-    Songs: TypeAlias = str | Path | pandas.DataFrame | Sequence[str | Path]
+    Songs: TypeAlias = str | Path | pandas.DataFrame | Sequence[str | Path] | SongBags
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,8 @@ class Model:
         Parameters
         ----------
         songs
-            A file, a folder, a table or a DataFrame with a ``path`` column, or a list.
+            A file, a folder, a table or a DataFrame with a ``path`` column, a list of
+            these, or bags (`bags_from_table`).
         windows : bool
             Return the windows' answers instead of the songs'.
         cache : path, optional
@@ -78,19 +82,23 @@ class Model:
             The songs cannot be listed. A song that cannot be read is a row with status
             "failed" instead.
         """
-        from songbag.jobs.answering import answer_all
+        from songbag.jobs.answering import answer_all, answer_bags
         from songbag.jobs.collection import columns
 
-        table = read_songs(songs, allow_outside)
-        folder = Path(cache) if cache else default_folder()
-        limits = Limits.of_hours(max_hours)
-        answers = list(answer_all(table.songs, self.path, folder, limits, workers))
+        if isinstance(songs, SongBags):
+            known = songs.songs
+            answers = list(answer_bags(songs, self.path))
+        else:
+            known = read_songs(songs, allow_outside).songs
+            folder = Path(cache) if cache else default_folder()
+            limits = Limits.of_hours(max_hours)
+            answers = list(answer_all(known, self.path, folder, limits, workers))
         if windows:
             rows = [row for answer in answers for row in answer.window_rows(self.labels)]
             return window_frame(rows, self.labels)
-        pairs = zip(answers, table.songs, strict=True)
+        pairs = zip(answers, known, strict=True)
         songs_rows = [answer.row(self.labels) | song.extra for answer, song in pairs]
-        return song_frame(songs_rows, columns(self.labels, table.songs))
+        return song_frame(songs_rows, columns(self.labels, known))
 
 
 @dataclass(frozen=True)
@@ -134,8 +142,12 @@ def load(path: str | Path) -> Model:
 def train(
     songs: "Songs",
     output: str | Path | None = None,
-    recipe: str | Path | Recipe = "cnn",
+    recipe: str | Path | Recipe | None = None,
     seed: int = 0,
+    group: str | None = None,
+    network: Any = None,
+    pooling: Any = None,
+    loss: Any = None,
     cache: str | Path | None = None,
     workers: int | None = None,
     quiet: bool = False,
@@ -146,37 +158,47 @@ def train(
     Parameters
     ----------
     songs
-        A folder with a subfolder a label, a table, or a DataFrame with ``path`` and
-        ``label`` (and, if known, ``id``, ``artist``, ``split``, ``start``, ``end``).
+        A folder with a subfolder a label, a table, a DataFrame with ``path`` and
+        ``label`` (and, if known, ``id``, ``artist``, ``split``, ``start``, ``end``), or
+        bags from `bags_from_table` or `bags_from_arrays`.
     output : path, optional
         Model file; a temporary one otherwise (see `Result.save`).
     recipe
-        Name, TOML file or `Recipe`.
+        Name, TOML file or `Recipe`; by default "cnn" for audio, "windows" for bags.
     seed : int
         Of the split and the training.
+    group : str, optional
+        Column that must not stand on two sides of the split, instead of ``artist``.
+    network : str, nn.Module, Keras model or callable, optional
+        A name, or your own network of a window (see `songbag.settings.Own`).
+    pooling : str or callable, optional
+        A name, or a function of logits (songs, windows, classes) to (songs, classes).
+    loss : str or callable, optional
+        "song", "window", or a function of song logits (songs, classes) and y (songs,).
     cache, workers, quiet
         Folder of extracted frames; processes; no messages.
     **changes
-        Training settings, for example ``epochs=10`` or ``pooling="mean_probability"``.
+        Other training settings, for example ``epochs=10``.
 
     Raises
     ------
     SongTableError, SettingsError, TrainingError
     """
-    from songbag.jobs.training import train_songs
-
-    path = Path(output) if output else Path(tempfile.mkdtemp(prefix="songbag-")) / "model.songbag"
-    trained = train_songs(
-        read_songs(songs, allow_outside=True),
-        path,
-        _recipe(recipe, changes),
-        Path(cache) if cache else default_folder(),
-        Console(quiet),
-        seed,
-        workers=workers,
-    )
     import pandas
 
+    from songbag.jobs.training import train_bags, train_songs
+
+    path = Path(output) if output else Path(tempfile.mkdtemp(prefix="songbag-")) / "model.songbag"
+    chosen, own = _choices(
+        songs, recipe, {"network": network, "pooling": pooling, "loss": loss}, changes
+    )
+    console = Console(quiet)
+    if isinstance(songs, SongBags):
+        trained = train_bags(_grouped(songs, group), path, chosen, console, seed, own=own)
+    else:
+        table = _grouped_table(read_songs(songs, allow_outside=True), group)
+        folder = Path(cache) if cache else default_folder()
+        trained = train_songs(table, path, chosen, folder, console, seed, workers=workers, own=own)
     found = trained.evaluation
     model = load(trained.model_path)
     return Result(
@@ -193,26 +215,34 @@ def crossval(
     songs: "Songs",
     output: str | Path | None = None,
     folds: int = 5,
-    recipe: str | Path | Recipe = "cnn",
+    recipe: str | Path | Recipe | None = None,
     seed: int = 0,
+    group: str | None = None,
+    network: Any = None,
+    pooling: Any = None,
+    loss: Any = None,
     cache: str | Path | None = None,
     workers: int | None = None,
     quiet: bool = False,
     **changes: Any,
 ) -> CrossValidation:
     """Judge a recipe on all songs by grouped cross-validation (see `train`)."""
-    from songbag.jobs.crossvalidation import crossvalidate
+    from songbag.jobs.crossvalidation import crossvalidate, crossvalidate_bags
 
-    found = crossvalidate(
-        read_songs(songs, allow_outside=True),
-        Path(output or tempfile.mkdtemp(prefix="songbag-")),
-        _recipe(recipe, changes),
-        Path(cache) if cache else default_folder(),
-        Console(quiet),
-        folds,
-        seed,
-        workers=workers,
+    out = Path(output or tempfile.mkdtemp(prefix="songbag-"))
+    chosen, own = _choices(
+        songs, recipe, {"network": network, "pooling": pooling, "loss": loss}, changes
     )
+    console = Console(quiet)
+    if isinstance(songs, SongBags):
+        bags = _grouped(songs, group)
+        found = crossvalidate_bags(bags, out, chosen, console, folds, seed, own=own)
+    else:
+        table = _grouped_table(read_songs(songs, allow_outside=True), group)
+        folder = Path(cache) if cache else default_folder()
+        found = crossvalidate(
+            table, out, chosen, folder, console, folds, seed, workers=workers, own=own
+        )
     one = found.evaluation
     return CrossValidation(
         one.figures,
@@ -222,16 +252,30 @@ def crossval(
     )
 
 
-def _recipe(recipe: str | Path | Recipe, changes: dict[str, Any]) -> Recipe:
-    dotted = {f"training.{name}": value for name, value in changes.items()}
+def _choices(
+    songs: "Songs",
+    recipe: str | Path | Recipe | None,
+    parts: dict[str, Any],
+    changes: dict[str, Any],
+) -> tuple[Recipe, Own]:
+    """Return the recipe with all named choices, and the user's own objects."""
+    named = {name: part for name, part in parts.items() if isinstance(part, str)}
+    own = Own(**{name: part for name, part in parts.items() if not isinstance(part, str)})
+    changes = {**changes, **named}
+    if recipe is None:
+        recipe = "windows" if isinstance(songs, SongBags) else "cnn"
     if isinstance(recipe, Recipe):
-        import msgspec
-
-        from songbag.settings import Training, read
-
         training = msgspec.to_builtins(recipe.training) | changes
-        return msgspec.structs.replace(recipe, training=read(Training, training, "training"))
-    return load_recipe(recipe, dotted)
+        return msgspec.structs.replace(recipe, training=read(Training, training, "training")), own
+    return load_recipe(recipe, {f"training.{name}": value for name, value in changes.items()}), own
+
+
+def _grouped(bags: SongBags, group: str | None) -> SongBags:
+    return bags if group is None else replace(bags, songs=grouped_by(bags.songs, group))
+
+
+def _grouped_table(table: SongTable, group: str | None) -> SongTable:
+    return table if group is None else replace(table, songs=grouped_by(table.songs, group))
 
 
 def song_frame(rows: Sequence[tables.Row], columns: Sequence[str]) -> "pandas.DataFrame":
@@ -242,9 +286,11 @@ def song_frame(rows: Sequence[tables.Row], columns: Sequence[str]) -> "pandas.Da
 
 
 def window_frame(rows: Sequence[tables.Row], labels: Sequence[str]) -> "pandas.DataFrame":
-    """Return rows of windows.csv as a DataFrame indexed by song id, start and end."""
+    """Return rows of windows.csv by song id, start and end (a table's by id and window)."""
     import pandas
 
     frame = pandas.DataFrame(rows, columns=tables.window_columns(labels))
+    if frame["start"].isna().all():  # windows of a table have names or numbers, no seconds
+        return frame.drop(columns=["start", "end"]).set_index(["id", "window"]).sort_index()
     # Sorted, because pandas looks up unsorted indices slowly and warns about it.
     return frame.drop(columns="window").set_index(["id", "start", "end"]).sort_index()

@@ -8,6 +8,7 @@ learning needs. A `Recipe` is one of each, written as TOML in ``songbag/recipes`
 import hashlib
 import re
 import tomllib
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -128,8 +129,8 @@ class Training(Record, frozen=True):
     Attributes
     ----------
     network, pooling : str
-        A name of `NETWORKS` and of `POOLINGS`.
-    loss : {"song", "window"}
+        A name of `NETWORKS` and of `POOLINGS`; "own" for objects passed in Python.
+    loss : {"song", "window", "own"}
         Cross-entropy of the pooled song, or of every window against its song's label.
     epochs, songs_per_batch : int
     windows_per_song : int
@@ -149,9 +150,9 @@ class Training(Record, frozen=True):
         Decay of the exponential moving average of the weights per step (0: none).
     """
 
-    network: Literal["cnn", "founding", "mlp"] = "cnn"
-    pooling: Literal["hard_vote", "mean_logit", "mean_probability"] = "mean_logit"
-    loss: Literal["song", "window"] = "song"
+    network: Literal["cnn", "founding", "mlp", "own"] = "cnn"
+    pooling: Literal["hard_vote", "mean_logit", "mean_probability", "own"] = "mean_logit"
+    loss: Literal["song", "window", "own"] = "song"
     epochs: Count = 30
     songs_per_batch: Count = 8
     windows_per_song: Annotated[int, Meta(ge=0)] = 6
@@ -168,6 +169,32 @@ class Training(Record, frozen=True):
     time_mask: Annotated[int, Meta(ge=0)] = 0
     band_mask: Annotated[int, Meta(ge=0)] = 0
     average: Share = 0.0
+
+
+@dataclass(frozen=True)
+class Own:
+    """Plain objects in the place of named parts of a training; None keeps the named one.
+
+    Attributes
+    ----------
+    network : nn.Module, Keras model (torch backend), or callable
+        Windows (windows, ...) to outputs (windows, classes), or one output for two
+        labels. A callable makes one from (window_shape, outputs). It is copied before
+        training.
+    pooling : callable
+        Logits (songs, windows, classes) to song logits (songs, classes).
+    loss : callable
+        Song logits (songs, classes) and label indices (songs,) to one loss, or one a song.
+    """
+
+    network: Any = None
+    pooling: Any = None
+    loss: Any = None
+
+    def named(self, training: Training) -> Training:
+        """Return the settings with "own" in the place of the parts that are given."""
+        own = {name: "own" for name in ("network", "pooling", "loss") if getattr(self, name)}
+        return msgspec.structs.replace(training, **own)
 
 
 class Recipe(Record, frozen=True):

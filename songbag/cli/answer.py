@@ -2,11 +2,19 @@
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from songbag.cli.options import cache_option, collection_options
+from songbag.cli.options import (
+    cache_option,
+    collection_options,
+    read_window_table,
+    table_options,
+)
+
+if TYPE_CHECKING:
+    from songbag.songs.song_bags import SongBags
 
 
 @click.command()
@@ -14,6 +22,7 @@ from songbag.cli.options import cache_option, collection_options
 @click.argument("songs", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder.")
 @click.option("--all", "everything", is_flag=True, help="Judge songs heard in training too.")
+@table_options
 @cache_option
 @collection_options
 @click.pass_context
@@ -25,7 +34,7 @@ def evaluate(
     The folder gets metrics.json, predictions.csv, windows.csv and report.html. Songs that
     the model was trained on are predicted but not judged, unless --all is given.
     """
-    from songbag.jobs.answering import answer_all
+    from songbag.jobs.answering import answer_all, answer_bags
     from songbag.jobs.console import Console
     from songbag.jobs.evaluation import evaluate_model, summary
     from songbag.jobs.report import write_report
@@ -33,10 +42,14 @@ def evaluate(
     from songbag.songs.table import read_songs
     from songbag.sound.cache import default_folder
 
-    table = read_songs(songs, options["allow_outside"])
-    cache = options["cache"] or default_folder()
-    limits = Limits.of_hours(options["max_hours"])
-    answers = answer_all(table.songs, model, cache, limits, options["workers"])
+    bags = read_window_table(songs, options)
+    if bags is not None:
+        table, answers = bags.table(), answer_bags(bags, model)
+    else:
+        table = read_songs(songs, options["allow_outside"])
+        cache = options["cache"] or default_folder()
+        limits = Limits.of_hours(options["max_hours"])
+        answers = answer_all(table.songs, model, cache, limits, options["workers"])
     found = evaluate_model(model, table, answers, Console(options["quiet"]), everything)
     found.write(output)
     click.echo(summary(found.figures))
@@ -50,6 +63,7 @@ def evaluate(
 @click.option("--windows", is_flag=True, help="Every window's answer as well.")
 @click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Write a CSV file.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write a JSON file.")
+@table_options
 @cache_option
 @collection_options
 @click.pass_context
@@ -57,7 +71,8 @@ def predict(ctx: click.Context, /, model: Path, songs: tuple[str, ...], **option
     """Say what SONGS are.
 
     SONGS are files, folders (searched to the bottom), quoted patterns, tables with a
-    path column, or - for paths on standard input, one a line.
+    path column, or - for paths on standard input, one a line; or, with --song, one table
+    of window features.
 
     On a terminal the answer is a table, piped it is CSV. With --csv or --json the same
     command goes on where it was stopped. A song that cannot be read becomes a row with
@@ -71,6 +86,10 @@ def predict(ctx: click.Context, /, model: Path, songs: tuple[str, ...], **option
     from songbag.songs.table import read_songs
     from songbag.sound.cache import default_folder
 
+    bags = read_window_table(Path(songs[0]), options)
+    if bags is not None:
+        _predict_bags(ctx, model, bags, options)
+        return
     table = read_songs(_inputs(songs), options["allow_outside"])
     loaded = read_model(model)
     console = Console(options["quiet"])
@@ -88,6 +107,24 @@ def predict(ctx: click.Context, /, model: Path, songs: tuple[str, ...], **option
     if failed:
         console.say(f"{failed} of {len(table.songs)} songs could not be read; see their reasons")
     ctx.exit(0 if not failed else 2 if failed == len(table.songs) else 1)
+
+
+def _predict_bags(
+    ctx: click.Context, model: Path, bags: "SongBags", options: dict[str, Any]
+) -> None:
+    from songbag.answers.modelfile import read_model
+    from songbag.cli.results import Results
+    from songbag.jobs.answering import answer_bags
+    from songbag.jobs.collection import Predicted
+
+    labels = read_model(model, parts=()).card.labels
+    results = Results(labels, bags.songs, options)
+    pairs = zip(answer_bags(bags, model), bags.songs, strict=True)
+    results.take(
+        Predicted(answer.row(labels) | song.extra, answer.window_rows(labels))
+        for answer, song in pairs
+    )
+    ctx.exit(0)
 
 
 def _inputs(songs: tuple[str, ...]) -> list[str]:

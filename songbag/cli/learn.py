@@ -1,41 +1,62 @@
 """Commands that learn: train, crossval, demo."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from songbag.cli.options import (
     cache_option,
     collection_options,
+    read_window_table,
     recipe_changes,
+    table_options,
     training_options,
 )
 
-_RECIPE = ("network", "pooling", "loss", "epochs", "excerpt", "middle", "settings")
+if TYPE_CHECKING:
+    from songbag.settings import Recipe
+    from songbag.songs.table import Song, SongTable
 
 
-def _job(options: dict[str, Any]) -> dict[str, Any]:
-    """Turn the options of train and crossval into the arguments their jobs share."""
-    from songbag.jobs.console import Console
-    from songbag.settings import Limits, load_recipe
+def _recipe(options: dict[str, Any], default: str) -> "Recipe":
+    from songbag.settings import load_recipe
+
+    return load_recipe(options["recipe"] or default, recipe_changes(options))
+
+
+def _audio(options: dict[str, Any]) -> dict[str, Any]:
+    """Turn options into the arguments that jobs on audio share."""
+    from songbag.settings import Limits
     from songbag.sound.cache import default_folder
 
     return {
-        "recipe": load_recipe(options["recipe"], recipe_changes(options)),
+        "recipe": _recipe(options, "cnn"),
         "cache": options["cache"] or default_folder(),
-        "console": Console(options["quiet"]),
-        "seed": options["seed"],
         "limits": Limits.of_hours(options["max_hours"]),
         "workers": options["workers"],
-        "threads": options["threads"],
     }
+
+
+def _table(songs: Path, options: dict[str, Any]) -> "SongTable":
+    from songbag.songs.table import read_songs
+
+    table = read_songs(songs, options["allow_outside"])
+    return replace(table, songs=_grouped(table.songs, options["group"]))
+
+
+def _grouped(songs: "list[Song]", column: str | None) -> "list[Song]":
+    from songbag.songs.table import grouped_by
+
+    return songs if column is None else grouped_by(songs, column)
 
 
 @click.command()
 @click.argument("songs", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Model file.")
 @training_options
+@table_options
 @cache_option
 @collection_options
 @click.pass_context
@@ -43,17 +64,28 @@ def train(ctx: click.Context, /, songs: Path, output: Path, **options: Any) -> N
     """Train on SONGS and write a model with its evaluation.
 
     SONGS is a folder with one subfolder a label, or a table (.csv, .tsv, .parquet) with
-    the columns path and label, and if you like id, artist, split, start and end.
+    the columns path and label, and if you like id, artist, split, start and end; or, with
+    --song, a table of window features (.csv, .tsv, .parquet, .npz) with a row a window.
 
     A fifth of the songs, whole artists, is never trained on and gives the figures. Beside
     genre.songbag the folder genre-training gets split.csv, history.csv, predictions.csv,
     windows.csv, metrics.json and report.html.
     """
-    from songbag.jobs.training import train_songs
-    from songbag.songs.table import read_songs
+    from songbag.jobs.console import Console
+    from songbag.jobs.training import train_bags, train_songs
 
-    table = read_songs(songs, options["allow_outside"])
-    trained = train_songs(table, output, **_job(options))
+    console = Console(options["quiet"])
+    seed, threads = options["seed"], options["threads"]
+    bags = read_window_table(songs, options)
+    if bags is not None:
+        bags = replace(bags, songs=_grouped(bags.songs, options["group"]))
+        recipe = _recipe(options, "windows")
+        trained = train_bags(bags, output, recipe, console, seed, threads)
+    else:
+        table = _table(songs, options)
+        trained = train_songs(
+            table, output, console=console, seed=seed, threads=threads, **_audio(options)
+        )
     if not options["quiet"]:
         click.echo(f"model   {trained.model_path}")
         if trained.evaluation is not None:
@@ -66,6 +98,7 @@ def train(ctx: click.Context, /, songs: Path, output: Path, **options: Any) -> N
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder.")
 @click.option("--folds", default=5, show_default=True, type=click.IntRange(2), help="How many.")
 @training_options
+@table_options
 @cache_option
 @collection_options
 @click.pass_context
@@ -75,11 +108,22 @@ def crossval(ctx: click.Context, /, songs: Path, output: Path, folds: int, **opt
     The folder gets folds.csv, history.csv, predictions.csv, windows.csv, metrics.json,
     report.html and the model of every fold.
     """
-    from songbag.jobs.crossvalidation import crossvalidate
-    from songbag.songs.table import read_songs
+    from songbag.jobs.console import Console
+    from songbag.jobs.crossvalidation import crossvalidate, crossvalidate_bags
 
-    table = read_songs(songs, options["allow_outside"])
-    found = crossvalidate(table, output, count=folds, **_job(options))
+    console = Console(options["quiet"])
+    seed, threads = options["seed"], options["threads"]
+    bags = read_window_table(songs, options)
+    if bags is not None:
+        bags = replace(bags, songs=_grouped(bags.songs, options["group"]))
+        recipe = _recipe(options, "windows")
+        found = crossvalidate_bags(bags, output, recipe, console, folds, seed, threads)
+    else:
+        table = _table(songs, options)
+        audio = _audio(options)
+        found = crossvalidate(
+            table, output, console=console, count=folds, seed=seed, threads=threads, **audio
+        )
     if not options["quiet"]:
         click.echo(f"report  {found.folder / 'report.html'}")
     ctx.exit(1 if found.evaluation.figures["failed"] else 0)

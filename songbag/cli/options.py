@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from songbag.errors import SettingsError
+
+if TYPE_CHECKING:
+    from songbag.songs.song_bags import SongBags
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -30,10 +33,59 @@ def collection_options(command: Command) -> Command:
     return command
 
 
+def table_options(command: Command) -> Command:
+    """Add the options that say the songs are a table of window features."""
+    options = (
+        click.option("--song", metavar="COLUMN", help="The table has a row a window: its song."),
+        click.option("--song-pattern", metavar="REGEX", help="Finds the song in that column."),
+        click.option("--label", metavar="COLUMN", help="Column of the label."),
+        click.option(
+            "--feature", "features", multiple=True, metavar="COLUMN",
+            help="Column of arrays, or columns such as 'mfcc_*'.",
+        ),
+        click.option("--order", metavar="COLUMN", help="Column that orders a song's windows."),
+        click.option("--shape", metavar="13x216", help="Shape of a window given flat."),
+        click.option("--preview", is_flag=True, help="Show what --song-pattern finds, and stop."),
+    )  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def read_window_table(table: Path, options: dict[str, Any]) -> "SongBags | None":
+    """Return the bags of a table of windows, None when the songs are audio."""
+    if options["song"] is None:
+        for name in ("song_pattern", "label", "features", "order", "shape", "preview"):
+            if options[name]:
+                flag = name.replace("_", "-").removesuffix("s")
+                raise SettingsError(f"--{flag} is for tables of windows; name the --song column.")
+        return None
+    from songbag.songs import window_table
+
+    if options["preview"]:
+        if not options["song_pattern"]:
+            raise SettingsError("--preview shows what --song-pattern finds; give one.")
+        names = window_table.column(table, options["song"])
+        click.echo(window_table.preview(names, options["song_pattern"]))
+        raise SystemExit(0)
+    shape = options["shape"]
+    if shape is not None and not all(part.isdigit() for part in shape.split("x")):
+        raise SettingsError(f"--shape {shape}: write whole numbers with x, for example 13x216.")
+    return window_table.bags_from_table(
+        table,
+        options["song"],
+        options["label"],
+        list(options["features"]) or "feature",
+        options["song_pattern"],
+        options["order"],
+        None if shape is None else [int(part) for part in shape.split("x")],
+    )
+
+
 def training_options(command: Command) -> Command:
     """Add the options of train and crossval that change the recipe."""
     options = (
-        click.option("--recipe", default="cnn", show_default=True, help="Name, or a .toml file."),
+        click.option("--recipe", help="Name or .toml file.  [default: cnn; tables: windows]"),
         click.option("--network", help="Network of the recipe: cnn, founding or mlp."),
         click.option("--pooling", help="mean_logit, mean_probability or hard_vote."),
         click.option("--loss", type=click.Choice(["song", "window"]), help="What is minimised."),
@@ -44,6 +96,7 @@ def training_options(command: Command) -> Command:
             "--set", "settings", multiple=True, metavar="KEY=VALUE",
             help="Any setting, e.g. training.learning_rate=0.001.",
         ),
+        click.option("--group", metavar="COLUMN", help="Never on two sides.  [default: artist]"),
         click.option("--seed", default=0, show_default=True, help="Of split and training."),
         click.option("--threads", type=click.IntRange(1), help="Threads of torch."),
     )  # fmt: skip

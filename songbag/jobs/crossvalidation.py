@@ -22,7 +22,7 @@ from songbag.jobs.training import (
     save,
     split_method,
 )
-from songbag.settings import Limits, Recipe
+from songbag.settings import Limits, Own, Recipe
 from songbag.songs.song_bags import SongBags
 from songbag.songs.splits import certify, folds, validation_part
 from songbag.songs.table import SongTable, require_labels
@@ -47,6 +47,7 @@ def crossvalidate(
     limits: Limits | None = None,
     workers: int | None = None,
     threads: int | None = None,
+    own: Own | None = None,
 ) -> CrossValidated:
     """Hear a labelled table of songs, then `crossvalidate_bags`.
 
@@ -56,7 +57,7 @@ def crossvalidate(
     """
     require_trainable(recipe)
     heard = hear_labelled(table, recipe, cache, console, limits or Limits(), workers)
-    return crossvalidate_bags(heard, folder, recipe, console, count, seed, threads)
+    return crossvalidate_bags(heard, folder, recipe, console, count, seed, threads, own)
 
 
 def crossvalidate_bags(
@@ -67,6 +68,7 @@ def crossvalidate_bags(
     count: int = 5,
     seed: int = 0,
     threads: int | None = None,
+    own: Own | None = None,
 ) -> CrossValidated:
     """Train ``count`` models, each judged on the fold it did not see.
 
@@ -93,7 +95,7 @@ def crossvalidate_bags(
     for fold in range(count):
         console.say(f"fold {fold + 1} of {count}")
         rest, held = (heard.part(on.tolist()) for on in (fold_of != fold, fold_of == fold))
-        part = _train_fold(rest, heard, fold, recipe, folder, console, seed, threads)
+        part = _train_fold(rest, heard, fold, recipe, folder, console, seed, threads, own)
         history += [{"fold": fold + 1, **row} for row in part]
         path = model_path(folder, fold)
         card = read_model(path, parts=()).card
@@ -144,6 +146,7 @@ def _train_fold(
     console: Console,
     seed: int,
     threads: int | None,
+    own: Own | None,
 ) -> Sequence[Row]:
     """Train the model of one fold on ``rest``, and save it."""
     held = np.zeros(len(rest), dtype=np.bool_)
@@ -153,6 +156,6 @@ def _train_fold(
         held = validation_part(names, groups, VALIDATION_SHARE, seed)
     train, validation = (rest.part(on.tolist()).bags for on in (~held, held))
     labels = heard.table().label_names()
-    fit, card = fit_bags(train, validation, labels, recipe, seed, console, threads)
+    fit, card = fit_bags(train, validation, labels, recipe, seed, console, threads, own)
     save(fit, card, model_path(folder, fold))
     return fit.history

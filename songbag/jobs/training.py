@@ -28,7 +28,7 @@ from songbag.jobs.answering import answer_bags
 from songbag.jobs.console import Console
 from songbag.jobs.evaluation import Evaluation, evaluate_model, summary
 from songbag.jobs.report import write_report
-from songbag.settings import Limits, Recipe
+from songbag.settings import Limits, Own, Recipe
 from songbag.songs.song_bags import SongBags, cut_on_grid, hear
 from songbag.songs.splits import Certificate, certify, split_sides
 from songbag.songs.table import Song, SongTable, require_files, require_labels
@@ -64,6 +64,7 @@ def train_songs(
     limits: Limits | None = None,
     workers: int | None = None,
     threads: int | None = None,
+    own: Own | None = None,
 ) -> Trained:
     """Train on a labelled table of songs: hear them, then `train_bags`.
 
@@ -74,7 +75,7 @@ def train_songs(
     """
     require_trainable(recipe)
     heard = hear_labelled(table, recipe, cache, console, limits or Limits(), workers)
-    return train_bags(heard, model_path, recipe, console, seed, threads)
+    return train_bags(heard, model_path, recipe, console, seed, threads, own)
 
 
 def train_bags(
@@ -84,6 +85,7 @@ def train_bags(
     console: Console,
     seed: int = 0,
     threads: int | None = None,
+    own: Own | None = None,
 ) -> Trained:
     """Split, fit, save and judge: from bags on, audio and tables of windows are one.
 
@@ -102,7 +104,7 @@ def train_bags(
         heard.part([side == name for side in sides]) for name in ("train", "validation", "test")
     )
     labels = heard.table().label_names()
-    fit, card = fit_bags(train.bags, validation.bags, labels, recipe, seed, console, threads)
+    fit, card = fit_bags(train.bags, validation.bags, labels, recipe, seed, console, threads, own)
     save(fit, msgspec.structs.replace(card, split=certificate), model_path)
     folder = model_path.with_name(f"{model_path.stem}-training")
     evaluation = None
@@ -174,7 +176,7 @@ def require_trainable(recipe: Recipe) -> None:
             f"training needs packages that are not installed ({', '.join(missing)}). "
             "Install them with: pip install 'songbag[train]'"
         )
-    if recipe.training.loss == "song" and recipe.training.pooling == "hard_vote":
+    if recipe.training.loss != "window" and recipe.training.pooling == "hard_vote":
         raise TrainingError(
             "pooling 'hard_vote' counts votes and has no gradient, so a loss on the song cannot "
             "be trained through it. Use --loss window with it, or --pooling mean_probability."
@@ -189,8 +191,9 @@ def fit_bags(
     seed: int,
     console: Console,
     threads: int | None = None,
+    own: Own | None = None,
 ) -> tuple["Fit", Card]:
-    """Fit a network on bags of audio and return it with the card of its model."""
+    """Fit a network on bags and return it with the card of its model."""
     import torch
 
     from songbag.learning.fitting import fit
@@ -198,11 +201,16 @@ def fit_bags(
 
     if threads:
         torch.set_num_threads(threads)
-    shape = (window_frames(recipe.sound, recipe.windows), recipe.sound.bands)
-    stride = time_stride(recipe.training.network, shape)
+    own = own or Own()
+    recipe = msgspec.structs.replace(recipe, training=own.named(recipe.training))
+    from_audio = bags[0].starts is not None
+    shape = _window_shape(bags, recipe, from_audio)
+    name = recipe.training.network
+    stride = time_stride(name, shape) if from_audio and name != "own" else None
     cut = msgspec.structs.replace(recipe.windows, stride=stride or 1)
     recipe = msgspec.structs.replace(recipe, windows=cut)
     train, held_out = (cut_on_grid(part, recipe.sound, cut) for part in (bags, validation))
+    _require_exportable(own, shape, len(labels), from_audio)
     y = label_indices(train, labels)
     began = time.monotonic()
     with console.bar("Training", recipe.training.epochs * len(train)) as advance:
@@ -217,15 +225,15 @@ def fit_bags(
 
         watch_state: dict[str, Any] = {"epoch": 0, "note": ""}
         held = (held_out, label_indices(held_out, labels))
-        found = fit(train, y, held, len(labels), recipe.training, shape, seed, watch)
+        found = fit(train, y, held, len(labels), recipe.training, shape, seed, watch, own)
     _say_end(found, time.monotonic() - began, console)
     card = Card(
         format=FORMAT,
         labels=tuple(labels),
         recipe=recipe,
         window_shape=shape,
-        source="audio",
-        space=None,
+        source="audio" if from_audio else "table",
+        space=found.pooling.space,
         seed=seed,
         heard=tuple(sorted(short_hash(bag.id) for bag in [*bags, *validation])),
         majority=labels[baselines.majority_label(y, len(labels))],
@@ -234,6 +242,31 @@ def fit_bags(
         versions={name: version(name) for name in _PACKAGES},
     )
     return found, card
+
+
+def _require_exportable(own: Own, shape: tuple[int, ...], classes: int, whole_songs: bool) -> None:
+    """Refuse a user's parts that could not be saved, before hours of training."""
+    from songbag.learning.export import export_network, export_pooling
+    from songbag.learning.networks import build_own
+    from songbag.learning.pooling import Pooling
+
+    if own.network is not None:
+        export_network(build_own(own.network, shape, classes).eval(), whole_songs, 1)
+    if own.pooling is not None:
+        export_pooling(Pooling(own.pooling, None), classes)
+
+
+def _window_shape(bags: Sequence[Bag], recipe: Recipe, from_audio: bool) -> tuple[int, ...]:
+    """Return the shape of one window, refusing matrices for named networks of other shapes."""
+    if from_audio:
+        return window_frames(recipe.sound, recipe.windows), recipe.sound.bands
+    shape = bags[0].features.shape[1:]
+    if recipe.training.network in ("founding", "cnn") and len(shape) != 2:
+        raise TrainingError(
+            f"network '{recipe.training.network}' takes windows that are matrices (bands, "
+            f"frames); these have the shape {shape}. Use --network mlp, or give --shape."
+        )
+    return shape
 
 
 def _note(row: dict[str, float]) -> str:
@@ -275,9 +308,7 @@ def save(fit: "Fit", card: Card, path: Path) -> None:
     from safetensors.torch import save as save_weights
 
     from songbag.learning.export import export_network, export_pooling
-    from songbag.learning.pooling import POOLINGS
 
-    pooling = POOLINGS[card.recipe.training.pooling]
     grid = card.recipe.windows.stride
     hop = card.recipe.windows.hop_seconds * card.recipe.sound.sample_rate
     hop_frames = max(1, int(hop / card.recipe.sound.hop_length) // grid) * grid
@@ -285,9 +316,8 @@ def save(fit: "Fit", card: Card, path: Path) -> None:
     parts = {
         "weights.safetensors": save_weights(state),
         "network.onnx": export_network(fit.network, card.source == "audio", hop_frames),
-        "pooling.onnx": export_pooling(pooling, len(card.labels)),
+        "pooling.onnx": export_pooling(fit.pooling, len(card.labels)),
     }
-    card = msgspec.structs.replace(card, space=pooling.space)
     write_model(path, sealed(card, parts))
 
 

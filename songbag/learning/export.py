@@ -8,6 +8,7 @@
 
 import io
 import logging
+import re
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -135,6 +136,12 @@ def _exported(
                 opset_version=OPSET,
                 verbose=False,
             )
+    except Exception as error:  # torch raises a family of its own, with pages of text
+        raise ExportError(
+            f"this module cannot be exported: {_operation(error)}. Nothing was saved. Write it "
+            "with operations that ONNX has (sums, means, sorting, softmax, ...), whose shapes follow "
+            "their inputs."
+        ) from error
     finally:
         logging.getLogger("torch.onnx").setLevel(level)
     assert program is not None
@@ -143,6 +150,14 @@ def _exported(
 
     onnx.save(program.model_proto, buffer)
     return buffer.getvalue()
+
+
+def _operation(error: BaseException) -> str:
+    """Return the operation without a translation, or the error's first line."""
+    found = re.search(r"No ONNX function found for <OpOverload\(op='([\w.]+)'", str(error))
+    if found:
+        return f"ONNX has no operation for {found[1].replace('aten', 'torch')}"
+    return str(error).strip().partition("\n")[0][:200]
 
 
 def _check(

@@ -15,10 +15,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from songbag.bags import Bag
 from songbag.learning import batches
-from songbag.learning.networks import SongNetwork, build
-from songbag.learning.pooling import POOLINGS
+from songbag.learning.networks import SongNetwork, build, build_own
+from songbag.learning.pooling import POOLINGS, Pooling
 from songbag.learning.scoring import song_logits, window_logits
-from songbag.settings import Training
+from songbag.settings import Own, Training
 
 Row = dict[str, float]
 Labels = NDArray[np.int64]
@@ -33,6 +33,7 @@ class Fit:
     ----------
     network : SongNetwork
         On the CPU, in evaluation mode, with the weights that were kept.
+    pooling : Pooling
     history : list of dict
         One row an epoch: epoch, seconds, songs_per_second, loss, learning_rate, and
         validation_loss, validation_accuracy where there were validation songs.
@@ -42,6 +43,7 @@ class Fit:
     """
 
     network: SongNetwork
+    pooling: Pooling
     history: list[Row] = field(default_factory=list)
     kept_epoch: int = 0
     stopped: str = ""
@@ -56,6 +58,7 @@ def fit(
     window_shape: Sequence[int],
     seed: int,
     watch: Watch = lambda songs, row: None,
+    own: Own | None = None,
 ) -> Fit:
     """Train a network on songs.
 
@@ -72,16 +75,26 @@ def fit(
     watch : callable
         Called after every batch and every epoch. A KeyboardInterrupt anywhere keeps the
         best weights so far.
+    own : Own, optional
+        A user's network, pooling or loss instead of the named ones.
     """
+    own = own or Own()
     with torch.random.fork_rng(), _flush_denormal():
         torch.manual_seed(seed)
-        mean, deviation = scale_of(bags)
-        # The founding network takes its MFCC raw.
-        raw = training.network == "founding"
-        scale = None if raw else (torch.from_numpy(mean), torch.from_numpy(deviation))
-        network = build(training.network, window_shape, classes, training.dropout, scale)
-        run = _Run(network, bags, y, held_out, classes, training, seed)
-        if training.time_mask or training.band_mask:
+        # Matrices of a table are (bands, frames); frames cut from audio (frames, bands).
+        turned = bags[0].starts is None and training.network in ("founding", "cnn")
+        mean, deviation = scale_of(bags, axis=1 if turned else -1)
+        if own.network is not None:
+            network = build_own(own.network, window_shape, classes)
+        else:
+            # The founding network takes its MFCC raw.
+            raw = training.network == "founding"
+            scale = None if raw else (torch.from_numpy(mean), torch.from_numpy(deviation))
+            network = build(
+                training.network, window_shape, classes, training.dropout, scale, turned
+            )
+        run = _Run(network, bags, y, held_out, classes, training, seed, own)
+        if (training.time_mask or training.band_mask) and bags[0].starts is not None:
             run.fill = mean
         return run.fit(watch)
 
@@ -96,12 +109,14 @@ class _flush_denormal:
         torch.set_flush_denormal(False)
 
 
-def scale_of(bags: Sequence[Bag]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return mean and deviation over all songs of each value of the last axis."""
-    count, width = 0, bags[0].features.shape[-1]
+def scale_of(
+    bags: Sequence[Bag], axis: int = -1
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return mean and deviation over all songs of each value along one axis."""
+    count, width = 0, bags[0].features.shape[axis]
     total, squares = np.zeros(width), np.zeros(width)
     for bag in bags:
-        values = bag.features.reshape(-1, width).astype(np.float64)
+        values = np.moveaxis(bag.features, axis, -1).reshape(-1, width).astype(np.float64)
         count += len(values)
         total = total + values.sum(axis=0)
         squares = squares + (values**2).sum(axis=0)
@@ -124,13 +139,15 @@ class _Run:
         classes: int,
         training: Training,
         seed: int,
+        own: Own,
     ) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.network = network.to(self.device)
         self.bags, self.y, self.held_out = bags, y, held_out
         self.classes, self.training = classes, training
         self.rng = np.random.default_rng(seed)
-        self.pooling = POOLINGS[training.pooling]
+        self.own_loss = own.loss
+        self.pooling = Pooling(own.pooling, None) if own.pooling else POOLINGS[training.pooling]
         self.steps = math.ceil(len(bags) / training.songs_per_batch)
         self.optimizer = _optimizer(network, training)
         self.schedule = _schedule(self.optimizer, training, self.steps)
@@ -147,7 +164,7 @@ class _Run:
 
     def fit(self, watch: Watch) -> Fit:
         """Run the epochs and keep the best."""
-        result = Fit(self.network)
+        result = Fit(self.network, self.pooling)
         best_state, best_loss = None, math.inf
         try:
             for epoch in range(1, self.training.epochs + 1):
@@ -233,12 +250,16 @@ class _Run:
         if self.fill is not None:
             limits = self.training.time_mask, self.training.band_mask
             windows = batches.masked(windows, self.fill, *limits, self.rng)
-        if self.training.mixup and len(windows) > 1:
+        if self.training.mixup and len(windows) > 1 and self.own_loss is None:
             windows, targets = batches.mixed(windows, targets, self.training.mixup, self.rng)
         return batches.Cut(group.songs, windows), targets
 
     def _losses(self, group: batches.Group, targets: NDArray[np.float32], logits: Tensor) -> Tensor:
         """Return the weighted loss of every song of a group."""
+        if self.own_loss is not None:
+            y = torch.from_numpy(self.y[group.songs]).to(self.device)
+            own: Tensor = self.own_loss(self.pooling.pool(logits), y)
+            return own.expand(len(group.songs)) if own.ndim == 0 else own
         truth = self._tensor(targets)
         weights = self._tensor(self.weights[group.songs].astype(np.float32))
         if self.training.loss == "window":

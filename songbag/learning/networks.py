@@ -14,10 +14,14 @@ A network is an ``nn.Module`` with two parts and a number:
 `SongNetwork` runs either way.
 """
 
+import copy
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from songbag.errors import TrainingError
 
 
 class SongNetwork(nn.Module):
@@ -267,6 +271,7 @@ def build(
     classes: int,
     dropout: float,
     scale: tuple[Tensor, Tensor] | None,
+    bands_first: bool = False,
 ) -> SongNetwork:
     """Build a network by name for windows of ``window_shape``.
 
@@ -275,13 +280,86 @@ def build(
     classes : int
         Two get a single output, more one output each.
     scale : (mean, deviation) or None
-        Of the training songs per last axis; None leaves the input raw.
+        Of the training songs per band; None leaves the input raw.
+    bands_first : bool
+        Whether windows are (bands, frames), as in a table, and not (frames, bands).
     """
+    if bands_first:
+        bands, frames = window_shape
+        inner = build(name, (frames, bands), classes, dropout, scale)
+        return SongNetwork(_Turned(_Whole(inner.network)), window_shape)
     network = NETWORKS[name](window_shape, 1 if classes == 2 else classes, dropout)
     if scale is not None:
         network = _scaled(network, Standardised(*scale))
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return SongNetwork(network, window_shape)
+
+
+def build_own(own: Any, window_shape: Sequence[int], classes: int) -> SongNetwork:
+    """Wrap a user's network: a module (copied), or a callable that makes one.
+
+    A Keras model whose last layer is a softmax or sigmoid gives probabilities; their
+    logarithms or logits are taken, so that every network here gives logits.
+    """
+    outputs = 1 if classes == 2 else classes
+    made = isinstance(own, nn.Module)
+    network = copy.deepcopy(own) if made else own(tuple(window_shape), outputs)
+    layers = getattr(network, "layers", None)
+    last = getattr(layers[-1], "activation", None) if isinstance(layers, list) and layers else None
+    activation = getattr(last, "__name__", "")
+    if activation in ("softmax", "sigmoid"):
+        network = _Logits(network, activation == "softmax")
+    with torch.no_grad():
+        found = network.eval()(torch.zeros(2, *window_shape))
+    if tuple(found.shape) not in {(2, outputs), (2, classes)}:
+        raise TrainingError(
+            f"the network turns 2 windows of shape {tuple(window_shape)} into "
+            f"{tuple(found.shape)}; needed is (2, {outputs}), one row a window."
+        )
+    return SongNetwork(network, window_shape)
+
+
+class _Logits(nn.Module):
+    """Logits of a network that gives probabilities."""
+
+    def __init__(self, network: nn.Module, softmax: bool) -> None:
+        super().__init__()
+        self.network, self.softmax = network, softmax
+
+    def forward(self, windows: Tensor) -> Tensor:
+        shares = self.network(windows).clamp(1e-7, 1 - 1e-7)
+        return shares.log() if self.softmax else torch.logit(shares)
+
+
+class _Whole(nn.Module):
+    """Trunk and head in one, for windows that are not cut from frames."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, windows: Tensor) -> Tensor:
+        network = self.network
+        if getattr(network, "time_stride", None) is None:
+            outputs: Tensor = network(windows)
+            return outputs
+        trunk, head = network.trunk, network.head
+        assert isinstance(trunk, nn.Module)
+        assert isinstance(head, nn.Module)
+        found: Tensor = head(trunk(windows))
+        return found
+
+
+class _Turned(nn.Module):
+    """Matrices of a table, (bands, frames) as librosa gives them, to (frames, bands)."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, windows: Tensor) -> Tensor:
+        outputs: Tensor = self.network(windows.transpose(1, 2))
+        return outputs
 
 
 def _scaled(network: nn.Module, scale: Standardised) -> nn.Module:
