@@ -18,8 +18,9 @@ tested against. What the published program got wrong is mended here:
   Keras's clip at 1e-7, where the gradient is exactly zero, and two equally frequent labels
   stay at a loss of 8.06 = -ln(1e-7) / 2 (7.97 if it is the other label that wins, as 1 - 1e-7
   has rounded in float32; 10.75 for three). The optimiser here is the asker's: RMSprop, 1e-3.
-- RMSprop alone is half the cure: raw MFCC reach some hundreds, and with many random weights
-  the very first probabilities lie beyond the clip already. Bands are standardised first.
+- RMSprop alone is half the cure: raw MFCC reach some hundreds, and from about every second
+  random start the probabilities lie beyond the clip at once or after the first steps, for
+  good. Bands are standardised first.
 - A song had to last exactly a minute. Longer ones are cut to it, shorter ones repeated.
 - ``example_audio_file()`` is gone from librosa, and made eight songs of one file: songs and
   labels come from a table. Its order is kept, so every probability finds its song's id.
@@ -101,7 +102,8 @@ def standardised(features: Floats) -> Floats:
     """Give every band of (songs, windows, bands, frames, 1) zero mean and unit deviation."""
     mean = features.mean(axis=(0, 1, 3), keepdims=True)
     deviation = features.std(axis=(0, 1, 3), keepdims=True)
-    return (features - mean) / np.maximum(deviation, np.float32(1e-6))
+    scaled: Floats = (features - mean) / np.maximum(deviation, np.float32(1e-6))
+    return scaled
 
 
 def learn(features: Floats, labels: pd.Series, epochs: int) -> pd.DataFrame:

@@ -42,6 +42,7 @@ def mean_logit(logits: Tensor) -> Tensor:
     return ops.mean(logits - ops.mean(logits, axis=-1, keepdims=True), axis=1)
 
 
+# Window logits (songs, windows, classes) -> song logits (songs, classes).
 POOLINGS: dict[str, Operator] = {"mean_probability": mean_probability, "mean_logit": mean_logit}
 
 
@@ -88,10 +89,9 @@ class SongModel(keras.Model):  # type: ignore[misc]
         if len(input_shape) < 3:
             raise ValueError(f"Songs are (songs, windows, *window_shape); found {input_shape}.")
         self.window_shape, model = tuple(input_shape[2:]), self.window_model
-        if not model.built:
-            model.build((None, *self.window_shape))
-        shape = model.compute_output_shape((None, *self.window_shape))
-        if not isinstance(shape, tuple) or len(shape) != 2:
+        outputs = model(keras.KerasTensor((None, *self.window_shape)))
+        shape: tuple[Any, ...] = getattr(outputs, "shape", ())
+        if len(shape) != 2:
             raise ValueError(f"A window model must return (windows, columns); found {shape}.")
         steps = model.layers if isinstance(model, keras.Sequential) else None
         last = (steps or getattr(model, "operations", [None]))[-1]

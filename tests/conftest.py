@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+# Two threads of torch on two busy cores are many times slower than one.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).resolve().parent.parent
 EMOTIFY = ROOT.parent / "shared" / "data" / "emotify" / "songs.csv"
 

@@ -41,6 +41,12 @@ def test_the_tutorial_runs(tmp_path):
     run("python", "\n".join(python), tmp_path)
 
 
+def test_the_page_on_tables_runs(tmp_path):
+    python = [text for kind, text in blocks("docs/tables.md") if kind == "python"]
+    assert len(python) >= 6
+    run("python", "\n".join(python), tmp_path)
+
+
 @pytest.fixture
 def own_songs(songs, tmp_path):
     """What the README's reader has: songs.csv, audio/ and new/."""

@@ -36,6 +36,7 @@ OWNERS = {
     "loky": ["pool.py"],
     "jinja2": ["jobs/report.py"],
     "sqlite3": ["sound/cache.py"],
+    "keras": ["keras.py"],
 }
 
 

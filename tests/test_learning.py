@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 
 from songbag import settings as choices
 from songbag.bags import Bag
-from songbag.errors import ExportError
+from songbag.errors import ExportError, TrainingError
 from songbag.learning import batches, export, fitting, networks, scoring
 from songbag.learning.pooling import POOLINGS, centred
 from songbag.settings import Sound, Training, Windows
@@ -313,6 +313,15 @@ def test_an_interrupt_before_the_first_epoch_is_an_interrupt():
 
     with pytest.raises(KeyboardInterrupt):
         fitted(Training(epochs=5), bags, y, watch=stop)
+
+
+def test_a_training_that_diverges_says_so():
+    bags, y = made_bags(12)
+    wild = Training(
+        optimizer="sgd", learning_rate=1e30, schedule="constant", epochs=5, balance=False
+    )
+    with pytest.raises(TrainingError, match="diverged"):
+        fitted(wild, bags, y)
 
 
 def test_rare_labels_weigh_more():

@@ -281,6 +281,8 @@ def _say_end(found: "Fit", seconds: float, console: Console) -> None:
     text = f"trained {int(last['epoch'])} epochs in {seconds:.0f} s; kept epoch {found.kept_epoch}"
     if found.stopped == "patience":
         text += "; stopped because the validation songs no longer improved"
+    if found.stopped == "diverged":
+        text += "; stopped because the loss was no longer finite (lower the learning rate)"
     if found.stopped == "interrupted":
         text += "; interrupted, the best so far is kept"
     console.say(text)
@@ -312,7 +314,8 @@ def save(fit: "Fit", card: Card, path: Path) -> None:
     grid = card.recipe.windows.stride
     hop = card.recipe.windows.hop_seconds * card.recipe.sound.sample_rate
     hop_frames = max(1, int(hop / card.recipe.sound.hop_length) // grid) * grid
-    state = {name: value.contiguous() for name, value in fit.network.state_dict().items()}
+    # Cloned, because a Keras model lists its weights under two names.
+    state = {name: value.clone() for name, value in fit.network.state_dict().items()}
     parts = {
         "weights.safetensors": save_weights(state),
         "network.onnx": export_network(fit.network, card.source == "audio", hop_frames),

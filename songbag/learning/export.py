@@ -139,8 +139,8 @@ def _exported(
     except Exception as error:  # torch raises a family of its own, with pages of text
         raise ExportError(
             f"this module cannot be exported: {_operation(error)}. Nothing was saved. Write it "
-            "with operations that ONNX has (sums, means, sorting, softmax, ...), whose shapes follow "
-            "their inputs."
+            "with operations that ONNX has (sums, means, sorting, softmax, ...), whose shapes "
+            "follow their inputs."
         ) from error
     finally:
         logging.getLogger("torch.onnx").setLevel(level)

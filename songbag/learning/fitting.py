@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from songbag.bags import Bag
+from songbag.errors import TrainingError
 from songbag.learning import batches
 from songbag.learning.networks import SongNetwork, build, build_own
 from songbag.learning.pooling import POOLINGS, Pooling
@@ -39,7 +40,7 @@ class Fit:
         validation_loss, validation_accuracy where there were validation songs.
     kept_epoch : int
     stopped : str
-        "" when all epochs ran, else "patience" or "interrupted".
+        "" when all epochs ran, else "patience", "interrupted" or "diverged".
     """
 
     network: SongNetwork
@@ -170,6 +171,9 @@ class _Run:
             for epoch in range(1, self.training.epochs + 1):
                 row = self._epoch(epoch, watch)
                 result.history.append(row)
+                if not math.isfinite(row["loss"]):
+                    result.stopped = "diverged"
+                    break
                 loss = row.get("validation_loss", math.inf)
                 keep_last = self.training.keep == "last" or not self.held_out[0]
                 if loss < best_loss or keep_last or best_state is None:
@@ -184,7 +188,11 @@ class _Run:
             if best_state is None:
                 raise
             result.stopped = "interrupted"
-        assert best_state is not None
+        if best_state is None:
+            raise TrainingError(
+                "the loss was not finite in the first epoch: the training diverged. Lower "
+                "training.learning_rate, or take another optimizer."
+            )
         self.network.load_state_dict(best_state)
         self.network.cpu().eval()
         return result

@@ -15,6 +15,7 @@ A network is an ``nn.Module`` with two parts and a number:
 """
 
 import copy
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -303,12 +304,15 @@ def build_own(own: Any, window_shape: Sequence[int], classes: int) -> SongNetwor
     """
     outputs = 1 if classes == 2 else classes
     made = isinstance(own, nn.Module)
-    network = copy.deepcopy(own) if made else own(tuple(window_shape), outputs)
-    layers = getattr(network, "layers", None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Keras 3 copies with old NumPy calls
+        network = copy.deepcopy(own) if made else own(tuple(window_shape), outputs)
+    from_keras = any(kind.__module__.startswith("keras.") for kind in type(network).__mro__)
+    layers = getattr(network, "layers", None) if from_keras else None
     last = getattr(layers[-1], "activation", None) if isinstance(layers, list) and layers else None
     activation = getattr(last, "__name__", "")
-    if activation in ("softmax", "sigmoid"):
-        network = _Logits(network, activation == "softmax")
+    if from_keras:
+        network = _Keras(network, activation)
     with torch.no_grad():
         found = network.eval()(torch.zeros(2, *window_shape))
     if tuple(found.shape) not in {(2, outputs), (2, classes)}:
@@ -319,16 +323,19 @@ def build_own(own: Any, window_shape: Sequence[int], classes: int) -> SongNetwor
     return SongNetwork(network, window_shape)
 
 
-class _Logits(nn.Module):
-    """Logits of a network that gives probabilities."""
+class _Keras(nn.Module):
+    """A Keras model as a torch module: told when it trains, and giving logits."""
 
-    def __init__(self, network: nn.Module, softmax: bool) -> None:
+    def __init__(self, network: nn.Module, activation: str) -> None:
         super().__init__()
-        self.network, self.softmax = network, softmax
+        self.network, self.activation = network, activation
 
     def forward(self, windows: Tensor) -> Tensor:
-        shares = self.network(windows).clamp(1e-7, 1 - 1e-7)
-        return shares.log() if self.softmax else torch.logit(shares)
+        outputs: Tensor = self.network(windows, training=self.training)
+        if self.activation not in ("softmax", "sigmoid"):
+            return outputs
+        shares = outputs.clamp(1e-7, 1 - 1e-7)
+        return shares.log() if self.activation == "softmax" else torch.logit(shares)
 
 
 class _Whole(nn.Module):

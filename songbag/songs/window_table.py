@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 Values = NDArray[np.float32]
 
+_ROWS = 8192  # rows of a wide table turned at once
+
 
 def bags_from_arrays(
     features: Any,
@@ -81,7 +83,7 @@ def bags_from_arrays(
     found = SongBags([], [], origin)
     for number, end in enumerate(ends):
         part = slice(int(end - counts[number]), int(end))
-        about = {name: column[number] for name, column in known.items() if name != "songs"}
+        about = {name: column[number] for name, column in known.items()}
         song = _song(str(ids[number]), about, origin)
         found.songs.append(song)
         window_names = () if names is None else tuple(map(str, names[part]))
@@ -265,12 +267,18 @@ def _matrix(columns: dict[str, Any], names: list[str], origin: str) -> Values:
         if len(only) and np.ndim(np.asarray(only, dtype=object)[0]) > 0:
             return _stacked(np.asarray(only, dtype=object), names[0], origin)
     values = np.empty((len(columns[names[0]]), len(names)), dtype=np.float32)
-    for index, name in enumerate(names):
-        try:
-            values[:, index] = columns[name]
-        except (TypeError, ValueError):
-            raise SongTableError(f"{origin}: column '{name}' does not hold numbers.") from None
+    numbers = [_numbers(columns[name], name, origin) for name in names]
+    for start in range(0, len(values), _ROWS):  # rows that stay in the processor's cache
+        for index, column in enumerate(numbers):
+            values[start : start + _ROWS, index] = column[start : start + _ROWS]
     return values
+
+
+def _numbers(values: Any, name: str, origin: str) -> NDArray[Any]:
+    column = np.asarray(values)
+    if column.dtype.kind not in "fiub":
+        raise SongTableError(f"{origin}: column '{name}' does not hold numbers.")
+    return column
 
 
 def _stacked(cells: NDArray[np.object_], name: str, origin: str) -> Values:
@@ -333,22 +341,23 @@ def _by_song(
     order = None if together else np.argsort(codes, kind="stable")
     if numbers is not None:
         order = np.lexsort((np.asarray(numbers), codes))
-    first = np.full(count, len(codes), dtype=np.int64)
-    np.minimum.at(first, codes, np.arange(len(codes)))
+    first = np.empty(count, dtype=np.int64)
+    first[codes[::-1]] = np.arange(len(codes))[::-1]  # the last one written is the first row
     return order, first, np.bincount(codes, minlength=count)
 
 
 def _per_song(
     told: dict[str, Any], codes: NDArray[np.int64], first: NDArray[np.int64]
-) -> dict[str, NDArray[np.object_]]:
+) -> dict[str, list[str]]:
     """Keep the columns that say one thing about each song; return their values by song."""
-    known = {}
+    known: dict[str, list[str]] = {}
     for name, column in told.items():
         if name == "songs":
             continue
-        inner, _ = _coded(column)
+        inner, values = _coded(column)
         if (inner == inner[first][codes]).all() or name == "labels":
-            known[name] = np.asarray(column, dtype=object)[first]
+            distinct = ["" if value != value else str(value) for value in values]
+            known[name] = [distinct[code] if code >= 0 else "" for code in inner[first]]
     return known
 
 
@@ -371,8 +380,7 @@ def _refuse_two_labels(
         )
 
 
-def _song(song_id: str, about: dict[str, Any], origin: str) -> Song:
-    texts = {name: "" if value != value else str(value) for name, value in about.items()}
+def _song(song_id: str, texts: dict[str, str], origin: str) -> Song:
     split = texts.pop("split", "").lower()
     if split and split not in SIDES:
         raise SongTableError(
