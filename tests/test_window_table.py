@@ -12,7 +12,7 @@ import torch
 
 import songbag
 from songbag.errors import ExportError, SongTableError, TrainingError
-from songbag.songs.window_table import preview
+from songbag.songs.window_columns import preview
 
 
 def founding_table(songs=24, windows=6, seed=0, shape=(5,)):
@@ -120,7 +120,7 @@ def changed(row, column, value):
         (founding_table().rename(columns={"feature": "features"}), "no column 'feature'. Did you mean 'features'"),
         (founding_table().rename(columns={"label": "genre"}), "no column 'label'"),
         (founding_table().rename(columns={"name": "names"}), "no column 'name'. Did you mean 'names'"),
-        (founding_table().iloc[:0], "needed is"),
+        (founding_table().iloc[:0], "the table holds no windows"),
     ],
 )  # fmt: skip
 def test_what_is_refused_names_the_row(table, message):

@@ -60,13 +60,13 @@ def read_window_table(table: Path, options: dict[str, Any]) -> "SongBags | None"
                 flag = name.replace("_", "-").removesuffix("s")
                 raise SettingsError(f"--{flag} is for tables of windows; name the --song column.")
         return None
-    from songbag.songs import window_table
+    from songbag.songs import window_columns, window_table
 
     if options["preview"]:
         if not options["song_pattern"]:
             raise SettingsError("--preview shows what --song-pattern finds; give one.")
-        names = window_table.column(table, options["song"])
-        click.echo(window_table.preview(names, options["song_pattern"]))
+        names = window_columns.column(table, options["song"])
+        click.echo(window_columns.preview(names, options["song_pattern"]))
         raise SystemExit(0)
     shape = options["shape"]
     if shape is not None and not all(part.isdigit() for part in shape.split("x")):

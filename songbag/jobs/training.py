@@ -314,8 +314,8 @@ def save(fit: "Fit", card: Card, path: Path) -> None:
     grid = card.recipe.windows.stride
     hop = card.recipe.windows.hop_seconds * card.recipe.sound.sample_rate
     hop_frames = max(1, int(hop / card.recipe.sound.hop_length) // grid) * grid
-    # Cloned, because a Keras model lists its weights under two names.
-    state = {name: value.clone() for name, value in fit.network.state_dict().items()}
+    # Copies, because a Keras model lists its weights under two names; in plain order.
+    state = {name: value.contiguous().clone() for name, value in fit.network.state_dict().items()}
     parts = {
         "weights.safetensors": save_weights(state),
         "network.onnx": export_network(fit.network, card.source == "audio", hop_frames),
