@@ -23,7 +23,9 @@ def run(kind, text, folder):
     """Run one block in a folder, as a user would; warnings are errors."""
     bin_folder = Path(sys.executable).parent
     environment = {**os.environ, "PATH": f"{bin_folder}:{os.environ['PATH']}"}
-    environment |= {"PYTHONWARNINGS": "error", "MPLBACKEND": "agg"}
+    # Keras 3.15 hands tensors to NumPy 2 in a way that NumPy deprecates.
+    quiet = "error,ignore:__array__ implementation:DeprecationWarning"
+    environment |= {"PYTHONWARNINGS": quiet}
     command = ["sh", "-ec", text] if kind == "sh" else [sys.executable, "-c", text]
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600
