@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Values = NDArray[np.float32]
 
-_ROWS = 8192  # rows of a wide table turned at once
+_ROWS = 8192  # rows of a wide table turned at once: they stay in the processor's cache
 
 
 def column(table: "pandas.DataFrame | str | Path", name: str) -> Any:
@@ -39,14 +39,20 @@ def preview(names: Iterable[Any], song_pattern: str, count: int = 5) -> str:
     return "\n".join(lines)
 
 
-def read_columns(table: Any) -> dict[str, Any]:
-    """Return a table as a dict of columns, in its own order."""
+def read_columns(table: Any, feature: str | Sequence[str] = ()) -> dict[str, Any]:
+    """Return a table as a dict of columns, in its own order.
+
+    The columns that ``feature`` stands for are read from Parquet straight into the matrix
+    that they become, of which they are then views: the table is never held twice.
+    """
     if not hasattr(table, "columns"):
         path = Path(table)
         if not path.is_file():
             raise SongTableError(f"{path}: there is no such table.")
         if path.suffix.lower() == ".npz":
             return _npz(path)
+        if path.suffix.lower() == ".parquet":
+            return _parquet(path, feature)
         table = _read(path)
     return {str(name): table[name] for name in table.columns}
 
@@ -54,8 +60,6 @@ def read_columns(table: Any) -> dict[str, Any]:
 def _read(path: Path) -> "pandas.DataFrame":
     import pandas
 
-    if path.suffix.lower() == ".parquet":
-        return pandas.read_parquet(path)
     if path.suffix.lower() in (".csv", ".tsv"):
         try:
             return pandas.read_csv(path, sep="\t" if path.suffix.lower() == ".tsv" else ",")
@@ -64,6 +68,38 @@ def _read(path: Path) -> "pandas.DataFrame":
     raise SongTableError(
         f"{path}: a table of windows is a .csv, .tsv, .parquet or .npz file, not '{path.suffix}'."
     )
+
+
+def _parquet(path: Path, feature: str | Sequence[str]) -> dict[str, Any]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        schema = pyarrow.parquet.read_schema(path)
+        texts = [one.name for one in schema if pyarrow.types.is_large_string(one.type)]
+        texts += [one.name for one in schema if pyarrow.types.is_string(one.type)]
+        file = pyarrow.parquet.ParquetFile(path, read_dictionary=texts)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise SongTableError(f"{path}: not a Parquet file that can be read: {error}") from None
+    numbers = {one.name for one in schema if pyarrow.types.is_floating(one.type)}
+    wanted = feature_names(dict.fromkeys(schema.names), feature, str(path)) if feature else []
+    wide = wanted if set(wanted) <= numbers else []
+    matrix = np.empty((file.metadata.num_rows, len(wide)), dtype=np.float32)
+    parts: dict[str, list[Any]] = {name: [] for name in schema.names if name not in wide}
+    at = 0
+    for batch in file.iter_batches(_ROWS):
+        for index, name in enumerate(wide):
+            values = batch.column(name).to_numpy(zero_copy_only=False)
+            matrix[at : at + len(values), index] = values
+        for name, chunks in parts.items():
+            chunks.append(batch.column(name))
+        at += batch.num_rows
+    columns = {
+        name: pyarrow.chunked_array(chunks, schema.field(name).type if not chunks else None)
+        for name, chunks in parts.items()
+    }
+    read = {name: column.to_pandas() for name, column in columns.items()}
+    return read | {name: matrix[:, index] for index, name in enumerate(wide)}
 
 
 def _npz(path: Path) -> dict[str, Any]:
@@ -138,9 +174,12 @@ def matrix(columns: dict[str, Any], names: list[str], origin: str) -> Values:
             return np.asarray(only, dtype=np.float32)
         if len(only) and np.ndim(np.asarray(only, dtype=object)[0]) > 0:
             return _stacked(np.asarray(only, dtype=object), names[0], origin)
+    together = getattr(columns[names[0]], "base", None)
+    if isinstance(together, np.ndarray) and together.shape[1:] == (len(names),):
+        return together  # read as a matrix
     values = np.empty((len(columns[names[0]]), len(names)), dtype=np.float32)
     numbers = [_numbers(columns[name], name, origin) for name in names]
-    for start in range(0, len(values), _ROWS):  # rows that stay in the processor's cache
+    for start in range(0, len(values), _ROWS):
         for index, column in enumerate(numbers):
             values[start : start + _ROWS, index] = column[start : start + _ROWS]
     return values
@@ -182,8 +221,7 @@ def shaped(values: NDArray[Any], shape: Sequence[int] | None, origin: str) -> Va
 def finite(values: Values, origin: str) -> Values:
     """Return the features, refusing the first value that is not finite."""
     flat = values.reshape(len(values), -1)
-    sums = flat.sum(axis=1, dtype=np.float64)  # one pass; only a bad row costs a second
-    if not np.isfinite(sums).all():
+    if not np.isfinite(flat.sum(dtype=np.float64)):  # the cheapest pass that nothing escapes
         row = int(np.flatnonzero(~np.isfinite(flat).all(axis=1))[0])
         column = int(np.flatnonzero(~np.isfinite(flat[row]))[0])
         raise SongTableError(

@@ -132,7 +132,7 @@ def bags_from_table(
         or a song has two labels; the row is named.
     """
     origin = "the DataFrame" if hasattr(table, "columns") else str(table)
-    columns = read_columns(table)
+    columns = read_columns(table, feature)
     for name in filter(None, (song, label, order)):
         require(columns, name, origin)
     features = feature_names(columns, feature, origin)
