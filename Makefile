@@ -8,7 +8,7 @@ demo: .venv/train  ## generate songs, train, evaluate, write the report
 	.venv/bin/songbag demo
 
 test: .venv/dev .venv-core/core lint types  ## everything CI runs
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -n 2
 
 lint: .venv/dev
 	.venv/bin/ruff check .
@@ -18,7 +18,7 @@ types: .venv/dev
 	.venv/bin/mypy
 
 test-all: .venv/dev .venv-core/core lint types  ## also what is too slow for every change
-	.venv/bin/python -m pytest --full
+	.venv/bin/python -m pytest -n 2 --full
 
 bench-accuracy: .venv/dev  ## song accuracy of the recipes on Emotify, 5 folds x 3 seeds
 	.venv/bin/python bench/accuracy.py

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 Values = NDArray[np.float32]
 
-_ROWS = 8192  # rows of a wide table turned at once: they stay in the processor's cache
+_ROWS = 2048  # rows of a wide table turned at once: they stay in the processor's cache
+_COLUMNS = 10  # columns of Parquet decoded at once: bounds memory
 
 
 def column(table: "pandas.DataFrame | str | Path", name: str) -> Any:
@@ -84,22 +85,28 @@ def _parquet(path: Path, feature: str | Sequence[str]) -> dict[str, Any]:
     numbers = {one.name for one in schema if pyarrow.types.is_floating(one.type)}
     wanted = feature_names(dict.fromkeys(schema.names), feature, str(path)) if feature else []
     wide = wanted if set(wanted) <= numbers else []
-    matrix = np.empty((file.metadata.num_rows, len(wide)), dtype=np.float32)
-    parts: dict[str, list[Any]] = {name: [] for name in schema.names if name not in wide}
-    at = 0
-    for batch in file.iter_batches(_ROWS):
-        for index, name in enumerate(wide):
-            values = batch.column(name).to_numpy(zero_copy_only=False)
-            matrix[at : at + len(values), index] = values
-        for name, chunks in parts.items():
-            chunks.append(batch.column(name))
-        at += batch.num_rows
-    columns = {
-        name: pyarrow.chunked_array(chunks, schema.field(name).type if not chunks else None)
-        for name, chunks in parts.items()
-    }
-    read = {name: column.to_pandas() for name, column in columns.items()}
-    return read | {name: matrix[:, index] for index, name in enumerate(wide)}
+    others = [name for name in schema.names if name not in wide]
+    values = np.empty((file.metadata.num_rows, len(wide)), dtype=np.float32)
+    rest, at = [], 0
+    for group in range(file.num_row_groups):
+        rows = file.metadata.row_group(group).num_rows
+        for first in range(0, len(wide), _COLUMNS):
+            part = wide[first : first + _COLUMNS]
+            columns = file.read_row_group(group, columns=part)
+            decoded = [columns.column(name).to_numpy() for name in part]
+            _fill(values[at : at + rows, first : first + _COLUMNS], decoded)
+        rest.append(file.read_row_group(group, columns=others))
+        at += rows
+    table = pyarrow.concat_tables(rest) if rest else schema.empty_table().select(others)
+    read = {name: table.column(name).to_pandas() for name in others}
+    return read | {name: values[:, index] for index, name in enumerate(wide)}
+
+
+def _fill(values: Values, numbers: Sequence[NDArray[Any]]) -> None:
+    """Set the columns of ``values`` (rows, columns), some rows at a time."""
+    for start in range(0, len(values), _ROWS):
+        for index, column in enumerate(numbers):
+            values[start : start + _ROWS, index] = column[start : start + _ROWS]
 
 
 def _npz(path: Path) -> dict[str, Any]:
@@ -179,9 +186,7 @@ def matrix(columns: dict[str, Any], names: list[str], origin: str) -> Values:
         return together  # read as a matrix
     values = np.empty((len(columns[names[0]]), len(names)), dtype=np.float32)
     numbers = [_numbers(columns[name], name, origin) for name in names]
-    for start in range(0, len(values), _ROWS):
-        for index, column in enumerate(numbers):
-            values[start : start + _ROWS, index] = column[start : start + _ROWS]
+    _fill(values, numbers)
     return values
 
 
