@@ -74,24 +74,20 @@ def bags_from_arrays(
             )
     codes, ids = _coded(songs)
     rows, first, counts = _by_song(codes, len(ids), order)
-    known = _per_song(told, codes, first)
-    if labels is not None:
-        _refuse_two_labels(labels, codes, first, ids, origin)
+    known = _per_song(told, codes, first, ids, origin)
     if rows is not None:
         values = values[rows]
-    ends = np.cumsum(counts)
     names = None if windows is None else np.asarray(windows, dtype=object)
     if names is not None and rows is not None:
         names = names[rows]
-    found = SongBags([], [], origin)
-    for number, end in enumerate(ends):
-        part = slice(int(end - counts[number]), int(end))
-        about = {name: column[number] for name, column in known.items()}
-        song = _song(str(ids[number]), about, origin)
-        found.songs.append(song)
+    found = SongBags([], _songs(ids, known, origin), origin)
+    begin = 0
+    for song, count in zip(found.songs, counts.tolist(), strict=True):
+        part = slice(begin, begin + count)
         window_names = () if names is None else tuple(map(str, names[part]))
         bag = Bag(song.id, values[part], None, song.label, song.group, windows=window_names)
         found.bags.append(bag)
+        begin += count
     return found
 
 
@@ -179,56 +175,50 @@ def _by_song(
 
 
 def _per_song(
-    told: dict[str, Any], codes: NDArray[np.int64], first: NDArray[np.int64]
-) -> dict[str, list[str]]:
-    """Keep the columns that say one thing about each song; return their values by song."""
-    known: dict[str, list[str]] = {}
-    for name, column in told.items():
-        if name == "songs":
-            continue
-        inner, values = _coded(column)
-        if (inner == inner[first][codes]).all() or name == "labels":
-            distinct = ["" if value != value else str(value) for value in values]
-            known[name] = [distinct[code] if code >= 0 else "" for code in inner[first]]
-    return known
-
-
-def _refuse_two_labels(
-    labels: Any,
+    told: dict[str, Any],
     codes: NDArray[np.int64],
     first: NDArray[np.int64],
     ids: NDArray[np.object_],
     origin: str,
-) -> None:
-    inner, distinct = _coded(labels)
-    wrong = np.flatnonzero(inner != inner[first][codes])
-    if len(wrong):
-        row = int(wrong[0])
-        here = distinct[inner[row]] if inner[row] >= 0 else ""
-        before = int(first[codes[row]])
-        raise SongTableError(
-            f"{origin}, row {row + 1}: song '{ids[codes[row]]}' is labelled '{here}' here and "
-            f"'{distinct[inner[before]]}' in row {before + 1}. A song has one label."
-        )
+) -> dict[str, list[str]]:
+    """Keep the columns that say one thing about each song; return their values by song.
+
+    Labels must; a song with two is refused.
+    """
+    known: dict[str, list[str]] = {}
+    for name, column in told.items():
+        if name == "songs":
+            continue
+        inner, distinct = _coded(column)
+        texts = ["" if value != value else str(value) for value in distinct]
+        wrong = np.flatnonzero(inner != inner[first][codes])
+        if len(wrong) and name == "labels":
+            row, song = int(wrong[0]), codes[wrong[0]]
+            here = texts[inner[row]] if inner[row] >= 0 else ""
+            raise SongTableError(
+                f"{origin}, row {row + 1}: song '{ids[song]}' is labelled '{here}' here and "
+                f"'{texts[inner[first[song]]]}' in row {first[song] + 1}. A song has one label."
+            )
+        if not len(wrong):
+            known[name] = [texts[code] if code >= 0 else "" for code in inner[first].tolist()]
+    return known
 
 
-def _song(song_id: str, texts: dict[str, str], origin: str) -> Song:
-    split = texts.pop("split", "").lower()
-    if split and split not in SIDES:
+def _songs(ids: NDArray[np.object_], known: dict[str, list[str]], origin: str) -> list[Song]:
+    nothing = [""] * len(ids)
+    labels, artists, splits = (known.pop(one, nothing) for one in ("labels", "artist", "split"))
+    wrong = {split for split in splits if split and split.lower() not in SIDES}
+    if wrong:
         raise SongTableError(
-            f"{origin}: song '{song_id}' has the split '{split}'; it must be train, validation "
-            "or test."
+            f"{origin}: split is '{wrong.pop()}'; it must be train, validation or test."
         )
-    label = texts.pop("labels", "")
-    artist = texts.pop("artist", "")
-    return Song(
-        id=song_id,
-        path="",
-        label=label or None,
-        artist=artist or None,
-        split=SIDES[split] if split else None,
-        extra=texts,
-    )
+    extras = [dict(zip(known, values, strict=True)) for values in zip(*known.values(), strict=True)]
+    return [
+        Song(str(id_), "", label or None, artist or None, SIDES.get(split.lower()), extra=extra)
+        for id_, label, artist, split, extra in zip(
+            ids, labels, artists, splits, extras or ({} for _ in ids), strict=True
+        )
+    ]
 
 
 def _safe(told: dict[str, Any]) -> dict[str, Any]:
