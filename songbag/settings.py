@@ -146,6 +146,9 @@ class Training(Record, frozen=True):
     label_smoothing, mixup, dropout : float
     time_mask, band_mask : int
         Largest SpecAugment masks, in frames and bands (0: none).
+    share : bool
+        Run a trunk once over all windows of a song, where that is exact. The same sums
+        in another order: weights differ in their last digits, and training magnifies it.
     average : float
         Decay of the exponential moving average of the weights per step (0: none).
     """
@@ -168,6 +171,7 @@ class Training(Record, frozen=True):
     dropout: Share = 0.0
     time_mask: Annotated[int, Meta(ge=0)] = 0
     band_mask: Annotated[int, Meta(ge=0)] = 0
+    share: bool = True
     average: Share = 0.0
 
 

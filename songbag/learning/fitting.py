@@ -161,7 +161,8 @@ class _Run:
         # A shared trunk is exact without batch norm and augmentation, else windows are cut.
         norms = any(isinstance(layer, torch.nn.BatchNorm2d) for layer in network.modules())
         augments = training.mixup or training.time_mask or training.band_mask
-        self.share = network.time_stride is not None and not norms and not augments
+        exact = network.time_stride is not None and not norms and not augments
+        self.share = training.share and exact
 
     def fit(self, watch: Watch) -> Fit:
         """Run the epochs and keep the best."""
