@@ -73,6 +73,7 @@ class Results:
     def _show(self, found: Sequence[Predicted]) -> None:
         from rich.console import Console
         from rich.table import Table
+        from rich.text import Text
 
         table = Table(box=None, pad_edge=False, header_style="dim")
         for name in ("song", "answer", "sure"):
@@ -80,11 +81,12 @@ class Results:
         table.add_column("over time", no_wrap=True)
         for one in found:
             if one.failed:
-                table.add_row(one.row["id"], f"[red]{one.row['reason']}[/red]", "", "")
+                table.add_row(Text(one.row["id"]), Text(one.row["reason"], "red"), "", "")
                 continue
             label = one.row["predicted"]
             sure = f"{100 * one.row['confidence']:.0f} %"
-            table.add_row(one.row["id"], label, sure, sparkline(one.windows, label))
+            # Text, because a name such as "song [live].mp3" is no markup.
+            table.add_row(Text(one.row["id"]), Text(label), sure, sparkline(one.windows, label))
         Console().print(table)
         notes = Console(stderr=True)
         for one in found:
