@@ -20,7 +20,19 @@ from songbag.errors import SettingsError, suggestion
 
 # The names live here so that the command line and model files know them without torch;
 # a test compares them with the tables in songbag.learning.
-POOLINGS = ("hard_vote", "mean_logit", "mean_probability")
+POOLINGS = (
+    *("attention", "autopool", "conjunctive", "gated_attention", "hard_vote", "linear_softmax"),
+    *(
+        "log_mean_exp",
+        "max",
+        "mean_logit",
+        "mean_probability",
+        "noisy_or",
+        "power",
+        "top_k",
+        "vote",
+    ),
+)
 NETWORKS = ("cnn", "founding", "mlp")
 
 R = TypeVar("R", bound=msgspec.Struct)
@@ -149,12 +161,15 @@ class Training(Record, frozen=True):
     share : bool
         Run a trunk once over all windows of a song, where that is exact. The same sums
         in another order: weights differ in their last digits, and training magnifies it.
+    folds : int
+        Grouped fits whose held-out songs calibrate the model, 0 for none. (A vote gets 3
+        all the same.)
     average : float
         Decay of the exponential moving average of the weights per step (0: none).
     """
 
     network: Literal["cnn", "founding", "mlp", "own"] = "cnn"
-    pooling: Literal["hard_vote", "mean_logit", "mean_probability", "own"] = "mean_logit"
+    pooling: Literal[*POOLINGS, "own"] = "mean_logit"  # type: ignore[valid-type]
     loss: Literal["song", "window", "own"] = "song"
     epochs: Count = 30
     songs_per_batch: Count = 8
@@ -172,6 +187,7 @@ class Training(Record, frozen=True):
     time_mask: Annotated[int, Meta(ge=0)] = 0
     band_mask: Annotated[int, Meta(ge=0)] = 0
     share: bool = True
+    folds: Annotated[int, Meta(ge=0)] = 0
     average: Share = 0.0
 
 

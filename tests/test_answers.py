@@ -19,8 +19,8 @@ from songbag.answers.prediction import Predictor
 from songbag.errors import ModelFileError
 from songbag.jobs import training
 from songbag.jobs.synthesis import synthesise
-from songbag.learning.networks import build
-from songbag.learning.pooling import POOLINGS
+from songbag.learning.building import build
+from songbag.learning.pooling import POOLINGS, SongPooling
 from songbag.learning.scoring import song_logits
 from songbag.songs.song_bags import cut_on_grid, hear
 from songbag.songs.table import read_songs
@@ -28,6 +28,7 @@ from songbag.sound import features
 from songbag.sound.cache import default_folder
 from songbag.sound.windows import window_starts
 
+MEAN = SongPooling(POOLINGS["mean_probability"], 3)
 ALL_PARTS = ("weights.safetensors", "network.onnx", "pooling.onnx")
 
 
@@ -71,9 +72,9 @@ def test_prediction_equals_torch(model, predictor, songs):
     bags = cut_on_grid(heard.bags, recipe.sound, recipe.windows)
     from safetensors.torch import load
 
-    network = build("founding", model.card.window_shape, 3, 0.0, None)
+    network = build("founding", model.card.window_shape, MEAN, 0.0, None)
     network.load_state_dict(load(model.parts["weights.safetensors"]))
-    logits = song_logits(network, POOLINGS[recipe.training.pooling], bags)
+    logits = song_logits(network, MEAN, bags)
     for bag, truth in zip(bags, logits.softmax(dim=1).numpy(), strict=True):
         found = predictor.predict([bag.features], lambda bag=bag: bag.samples)
         np.testing.assert_allclose(found.probabilities, truth, atol=1e-4)
@@ -95,13 +96,13 @@ def test_the_same_bits_however_the_frames_arrive(predictor, cuts, seconds):
 def test_a_pooling_without_a_space_leaves_windows_out(model):
     from songbag.learning.export import export_pooling
 
-    parts = {**model.parts, "pooling.onnx": export_pooling(POOLINGS["hard_vote"], 3)}
+    parts = {**model.parts, "pooling.onnx": export_pooling(SongPooling(POOLINGS["hard_vote"], 3))}
     card = msgspec.structs.replace(model.card, space=None)
     predictor = Predictor(sealed(card, parts))
     frames, samples = frames_of(card, 20.0)
     found = predictor.predict([frames], lambda: samples)
     votes = found.window_probabilities.argmax(axis=1)
-    assert found.label_index == np.bincount(votes, minlength=3).argmax()
+    assert found.answer[0] == np.bincount(votes, minlength=3).argmax()
     logits = np.log(np.array([[0.8, 0.1, 0.1], [0.6, 0.2, 0.2], [0.1, 0.8, 0.1]], np.float32))
     by_hand = predictor._answer(logits, np.zeros(3), np.ones(3))
     assert (by_hand.contributions[:2, 0] > 0).all()

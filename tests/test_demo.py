@@ -11,7 +11,7 @@ from songbag.bags import Bag
 from songbag.jobs.demo import SECONDS
 from songbag.jobs.synthesis import GENRES, synthesise
 from songbag.learning.fitting import fit
-from songbag.learning.pooling import POOLINGS
+from songbag.learning.pooling import POOLINGS, SongPooling
 from songbag.learning.scoring import song_logits
 from songbag.settings import Sound, Windows, load_recipe
 from songbag.sound import features
@@ -68,7 +68,7 @@ def judged(bags, labels, truth, epochs):
     """Song and window accuracy of the founding recipe, out of fold."""
     song_right, window_right = [], []
     recipe = load_recipe("founding", {"training.epochs": epochs, "training.keep": "last"})
-    pooling = POOLINGS[recipe.training.pooling]
+    pooling = SongPooling(POOLINGS[recipe.training.pooling], 3)
     for number, (train, test) in enumerate(FOLDS.split(truth, truth)):
         part = [bags[i] for i in train]
         nobody = ([], labels[:0])

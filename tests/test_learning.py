@@ -10,10 +10,17 @@ from hypothesis.extra.numpy import arrays
 from songbag import settings as choices
 from songbag.bags import Bag
 from songbag.errors import ExportError, TrainingError
-from songbag.learning import batches, export, fitting, networks, scoring
-from songbag.learning.pooling import POOLINGS, centred
+from songbag.learning import batches, building, export, fitting, networks, scoring
+from songbag.learning.pooling import POOLINGS, SongPooling
+from songbag.learning.scorers import both_classes
 from songbag.settings import Sound, Training, Windows
 from songbag.sound.windows import window_starts
+
+
+def mean(classes):
+    """The mean of logits for a number of classes."""
+    return SongPooling(POOLINGS["mean_logit"], classes)
+
 
 SHAPES = {"founding": (216, 13), "cnn": (108, 64), "mlp": (40, 13)}
 
@@ -25,7 +32,7 @@ def test_names_in_settings_are_the_tables_in_learning():
 
 def test_the_founding_network_is_the_founding_network():
     network = networks.Founding((216, 13), 3)
-    counts = [row["parameters"] for row in networks.layer_table(network) if row["parameters"]]
+    counts = [row["parameters"] for row in building.layer_table(network) if row["parameters"]]
     assert counts == [160, 2320, 17440, 1056, 99]
     assert sum(counts) == 21075
     kinds = [
@@ -38,15 +45,17 @@ def test_the_founding_network_is_the_founding_network():
             fan_in, fan_out = torch.nn.init._calculate_fan_in_and_fan_out(layer.weight)
             limit = (6 / (fan_in + fan_out)) ** 0.5
             assert 0.9 * limit < layer.weight.abs().max() <= limit
-    assert networks.build("founding", (216, 13), 2, 0.0, None).network.head[-1].out_features == 1
+    assert (
+        building.build("founding", (216, 13), mean(2), 0.0, None).network.head[-1].out_features == 1
+    )
 
 
 @pytest.mark.parametrize("name", sorted(SHAPES))
 def test_the_shared_trunk_equals_every_window_alone(name):
     torch.manual_seed(0)
     shape = SHAPES[name]
-    network = networks.build(
-        name, shape, 3, 0.3, (torch.zeros(shape[1]), torch.ones(shape[1]))
+    network = building.build(
+        name, shape, mean(3), 0.3, (torch.zeros(shape[1]), torch.ones(shape[1]))
     ).eval()
     stride = network.time_stride or 1
     frames = torch.randn(2, shape[0] + 500, shape[1])
@@ -61,7 +70,7 @@ def test_the_shared_trunk_equals_every_window_alone(name):
 @pytest.mark.parametrize("frames", [3, 5, 20, 108, 500])
 @pytest.mark.parametrize("bands", [1, 2, 13, 64, 128])
 def test_the_cnn_takes_windows_of_any_size(frames, bands):
-    network = networks.build("cnn", (frames, bands), 3, 0.0, None).eval()
+    network = building.build("cnn", (frames, bands), mean(3), 0.0, None).eval()
     assert network(torch.randn(2, frames, bands)).shape == (2, 3)
 
 
@@ -72,88 +81,11 @@ def test_too_small_windows_are_refused_by_the_founding_network():
 
 def test_two_classes_are_one_sigmoid():
     z = torch.linspace(-30, 30, 13)[:, None]
-    both = networks.both_classes(z)
+    both = both_classes(z)
     torch.testing.assert_close(both.softmax(-1)[:, 1:], torch.sigmoid(z))
     loss = torch.nn.functional.cross_entropy(both, torch.ones(13, dtype=torch.long))
     truth = torch.nn.functional.binary_cross_entropy_with_logits(z, torch.ones(13, 1))
     torch.testing.assert_close(loss, truth)
-
-
-# --- poolings: every law over every operator ---------------------------------------------
-
-logits_of_songs = st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(2, 5)).flatmap(
-    lambda shape: arrays(np.float64, shape, elements=st.floats(-20, 20, width=32))
-)
-each_pooling = pytest.mark.parametrize("name", sorted(POOLINGS))
-# What an operator promises: (duplicated bags give the same, one window gives its own logits)
-PROMISES = {
-    "mean_logit": (True, True),
-    "mean_probability": (True, True),
-    "hard_vote": (False, False),
-}
-
-
-def test_every_pooling_has_its_promises_written_down():
-    assert set(PROMISES) == set(POOLINGS)
-
-
-@each_pooling
-@settings(max_examples=60, deadline=None)
-@given(values=logits_of_songs, seed=st.integers(0, 99))
-def test_pooling_laws(name, values, seed):
-    pooling, logits = POOLINGS[name], torch.from_numpy(values)
-    song = pooling.pool(logits)
-    assert song.shape == (values.shape[0], values.shape[2])
-    order = torch.from_numpy(np.random.default_rng(seed).permutation(values.shape[1]))
-    torch.testing.assert_close(pooling.pool(logits[:, order]), song)
-    alone = torch.cat([pooling.pool(one[None]) for one in logits])
-    torch.testing.assert_close(alone, song)
-    same_twice, own_logits = PROMISES[name]
-    if same_twice:
-        torch.testing.assert_close(
-            pooling.pool(logits.repeat(1, 2, 1)).softmax(-1), song.softmax(-1)
-        )
-    if own_logits:
-        one = pooling.pool(logits[:, :1])
-        torch.testing.assert_close(one.softmax(-1), logits[:, 0].softmax(-1))
-    if pooling.space:
-        total = pooling.contributions(logits).sum(dim=1)
-        torch.testing.assert_close(total, pooling.score(logits), atol=1e-5, rtol=0)
-        weights = pooling.weights(logits)
-        torch.testing.assert_close(weights.sum(dim=1), torch.ones_like(song))
-
-
-@each_pooling
-def test_extreme_logits_stay_finite(name):
-    pooling = POOLINGS[name]
-    logits = torch.tensor([[[1e4, -1e4, 0.0], [-1e4, 1e4, 0.0]]], requires_grad=True)
-    song = pooling.pool(logits)
-    assert torch.isfinite(song).all()
-    if pooling.differentiable:
-        torch.nn.functional.cross_entropy(song, torch.tensor([2])).backward()
-        assert torch.isfinite(logits.grad).all()
-
-
-def test_poolings_by_hand():
-    p = torch.tensor([[[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]]])
-    z = p.log()
-    torch.testing.assert_close(
-        POOLINGS["mean_probability"].pool(z).softmax(-1), torch.tensor([[1.7, 1.3]]) / 3
-    )
-    torch.testing.assert_close(POOLINGS["mean_logit"].pool(z), centred(z).mean(dim=1))
-    vote = POOLINGS["hard_vote"].pool(z).softmax(-1)
-    torch.testing.assert_close(vote, torch.tensor([[2 + 1.7 / 3, 1 + 1.3 / 3]]) / 4)
-
-
-def test_ties_of_a_vote_go_to_the_mean_probability():
-    p = torch.tensor([[[0.9, 0.1], [0.4, 0.6]]])
-    assert POOLINGS["hard_vote"].pool(p.log()).argmax() == 0
-    assert POOLINGS["hard_vote"].pool(p.flip(-1).log()).argmax() == 1
-
-
-@each_pooling
-def test_poolings_export_and_agree(name):
-    export.export_pooling(POOLINGS[name], 3)
 
 
 # --- export -----------------------------------------------------------------------------
@@ -162,7 +94,7 @@ def test_poolings_export_and_agree(name):
 @pytest.mark.parametrize("name", sorted(SHAPES))
 def test_networks_export_for_songs_and_for_windows(name):
     torch.manual_seed(0)
-    network = networks.build(name, SHAPES[name], 3, 0.3, None).eval()
+    network = building.build(name, SHAPES[name], mean(3), 0.3, None).eval()
     export.export_network(network, True, 4 * (network.time_stride or 1))
     export.export_network(network, False, 1)
 
@@ -180,9 +112,9 @@ def test_a_network_that_cannot_be_exported_truly_is_refused():
 
 
 def test_a_graph_that_disagrees_is_refused():
-    network = networks.build("mlp", (8, 4), 3, 0.0, None).eval()
+    network = building.build("mlp", (8, 4), mean(3), 0.0, None).eval()
     graph = export.export_network(network, False, 1)
-    other = networks.build("mlp", (8, 4), 3, 0.0, None).eval()
+    other = building.build("mlp", (8, 4), mean(3), 0.0, None).eval()
     windows = export._noise(2, 8, 4)
     with pytest.raises(ExportError, match="disagrees with the trained network at 2 windows"):
         export._check(graph, {"windows": windows}, other(torch.from_numpy(windows)), 2)
@@ -230,8 +162,8 @@ def test_cut_windows_are_slices_of_the_frames():
 def test_a_song_scores_alone_as_in_a_batch():
     bags, _ = made_bags(9)
     torch.manual_seed(0)
-    network = networks.build("cnn", (44, 13), 2, 0.0, None).eval()
-    pooling = POOLINGS["mean_logit"]
+    network = building.build("cnn", (44, 13), mean(2), 0.0, None).eval()
+    pooling = mean(2)
     together = scoring.song_logits(network, pooling, bags)
     alone = torch.cat([scoring.song_logits(network, pooling, [bag]) for bag in bags])
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
@@ -250,7 +182,7 @@ def test_songs_are_learned(loss, network, classes):
     training = Training(network=network, loss=loss, epochs=25, learning_rate=5e-3, keep="last")
     found = fitted(training, bags, y)
     more, truth = made_bags(30, classes, seconds=(1.0, 2.0), seed=5)
-    logits = scoring.song_logits(found.network, POOLINGS["mean_logit"], more)
+    logits = scoring.song_logits(found.network, mean(classes), more)
     assert (logits.argmax(1).numpy() == truth).mean() >= 0.8
     assert found.history[-1]["loss"] < 0.6 * found.history[0]["loss"]
 
@@ -286,7 +218,7 @@ def test_the_best_epoch_by_song_loss_is_kept_and_patience_stops():
     found = fitted(training, bags, y, held)
     losses = [row["validation_loss"] for row in found.history]
     assert found.kept_epoch == 1 + int(np.argmin(losses))
-    logits = scoring.song_logits(found.network, POOLINGS["mean_logit"], held[0])
+    logits = scoring.song_logits(found.network, mean(2), held[0])
     kept = torch.nn.functional.cross_entropy(logits, torch.as_tensor(held[1]))
     assert float(kept) == pytest.approx(min(losses), abs=1e-5)
     if found.stopped == "patience":

@@ -26,7 +26,8 @@ from songbag.songs.splits import Certificate
 
 FORMAT = 1
 _CARD = "model.json"
-_PARTS = {"weights.safetensors": 1 << 29, "network.onnx": 1 << 29, "pooling.onnx": 1 << 24}
+_SIZES = {"weights.safetensors": 1 << 29, "network.onnx": 1 << 29, "pooling.onnx": 1 << 24}
+PARTS = tuple(_SIZES)
 _CARD_BYTES = 1 << 26
 
 
@@ -47,12 +48,20 @@ class Card(Record, frozen=True):
         What it predicts on.
     space : {"logit", "probability"} or None
         Where contributions add up to the song's score.
+    multilabel : bool
+        Whether a song may have any number of the labels, each with its own probability.
+    thresholds : tuple of float
+        Multilabel: the probability from which a label is said to hold.
     temperature : float
         Song logits are divided by it before they become probabilities.
+    precision : tuple of (confidence, share answered, share right)
+        What abstaining below a confidence was worth on songs held out in turn.
     seed : int
     split : Certificate or None
     heard : tuple of str
         Short hashes of the ids that training and validation used.
+    songs : str
+        Hash of those songs' features and labels: the same songs, the same hash.
     majority : str
         The most frequent label of the training songs.
     level : dict or None
@@ -73,10 +82,14 @@ class Card(Record, frozen=True):
     window_shape: Annotated[tuple[int, ...], msgspec.Meta(min_length=1)]
     source: Literal["audio", "table"]
     space: Literal["logit", "probability"] | None
+    multilabel: bool = False
+    thresholds: tuple[float, ...] = ()
     temperature: Annotated[float, msgspec.Meta(gt=0)] = 1.0
+    precision: tuple[tuple[float, float, float], ...] = ()
     seed: int = 0
     split: Certificate | None = None
     heard: tuple[str, ...] = ()
+    songs: str = ""
     majority: str = ""
     level: dict[str, list[float]] | None = None
     figures: dict[str, Any] = msgspec.field(default_factory=dict)
@@ -150,7 +163,7 @@ def read_model(
 
 def _refuse_foreign(path: str | Path, archive: zipfile.ZipFile) -> None:
     entries = archive.infolist()
-    limits = {_CARD: _CARD_BYTES, **_PARTS}
+    limits = {_CARD: _CARD_BYTES, **_SIZES}
     for entry in entries:
         if entry.filename not in limits:
             raise ModelFileError(f"{path}: holds a part '{entry.filename[:80]}' no model has.")

@@ -36,6 +36,8 @@ class Prediction:
     window_probabilities, contributions : ndarray, shape (windows, classes)
     start_seconds, end_seconds : ndarray, shape (windows,)
         Where each window lies in what was heard; NaN for windows of a table.
+    thresholds : tuple of float
+        With several labels a song: the probability from which each holds.
     """
 
     probabilities: NDArray[np.float64]
@@ -45,11 +47,22 @@ class Prediction:
     contributions: Array
     start_seconds: NDArray[np.float64]
     end_seconds: NDArray[np.float64]
+    thresholds: tuple[float, ...] = ()
 
     @property
-    def label_index(self) -> int:
-        """Index of the most probable label, the first one on ties."""
-        return int(np.argmax(self.probabilities))
+    def answer(self) -> list[int]:
+        """Index of the most probable label (the first one on ties), or of all that hold."""
+        if not self.thresholds:
+            return [int(np.argmax(self.probabilities))]
+        return np.flatnonzero(self.probabilities >= np.asarray(self.thresholds)).tolist()
+
+    @property
+    def confidence(self) -> float:
+        """Probability of the answer; with several labels of its least sure yes or no."""
+        if not self.thresholds:
+            return float(self.probabilities.max())
+        yes = self.probabilities >= np.asarray(self.thresholds)
+        return float(np.where(yes, self.probabilities, 1 - self.probabilities).min())
 
 
 class Predictor:
@@ -80,11 +93,11 @@ class Predictor:
         samples : callable
             Returns the song's samples; called once the blocks are exhausted.
         """
-        logits, starts = self._song_logits(blocks, samples)
+        outputs, starts = self._song_outputs(blocks, samples)
         sound, cut = self.card.recipe.sound, self.card.recipe.windows
         begin = windows.start_seconds(starts, sound)
         end = np.minimum(begin + cut.seconds, samples() / sound.sample_rate)
-        return self._answer(logits, begin, end)
+        return self._answer(outputs, begin, end)
 
     def predict_windows(self, values: Array) -> Prediction:
         """Predict one song from its windows (windows, *window_shape)."""
@@ -95,10 +108,10 @@ class Predictor:
         nowhere = np.full(len(values), np.nan)
         return self._answer(np.concatenate(parts), nowhere, nowhere)
 
-    def _song_logits(
+    def _song_outputs(
         self, blocks: Iterable[Array], samples: Callable[[], int]
     ) -> tuple[Array, NDArray[np.int64]]:
-        """Run windows as soon as their frames are there; keep only their logits."""
+        """Run windows as soon as their frames are there; keep only their outputs."""
         sound, cut = self.card.recipe.sound, self.card.recipe.windows
         waiting, behind = np.zeros((0, self._bands), dtype=np.float32), 0
         found: list[Array] = []
@@ -109,41 +122,42 @@ class Predictor:
             while (starts := _next(windows.window_starts(least, sound, cut), found)) is not None:
                 if starts[-1] + self._length > behind + len(waiting):
                     break
-                found.append(self._window_logits(waiting[starts[0] - behind :], starts))
+                found.append(self._window_outputs(waiting[starts[0] - behind :], starts))
                 waiting, behind = waiting[starts[-1] - behind :], int(starts[-1])
         starts = windows.window_starts(samples(), sound, cut)
         for first in range(len(found) * _WINDOWS, len(starts), _WINDOWS):
             some = starts[first : first + _WINDOWS]
-            found.append(self._window_logits(waiting[some[0] - behind :], some))
+            found.append(self._window_outputs(waiting[some[0] - behind :], some))
         return np.concatenate(found), starts
 
-    def _window_logits(self, frames: Array, starts: NDArray[np.int64]) -> Array:
+    def _window_outputs(self, frames: Array, starts: NDArray[np.int64]) -> Array:
         near = starts - starts[0]
         frames = windows.filled(frames[: near[-1] + self._length], self._length)
         return self._run(self._network, {"frames": frames, "starts": near})[0]
 
     def _answer(
-        self, logits: Array, begin: NDArray[np.float64], end: NDArray[np.float64]
+        self, outputs: Array, begin: NDArray[np.float64], end: NDArray[np.float64]
     ) -> Prediction:
-        song, score, *shares = self._run(self._pooling, {"logits": logits})
-        contributions = shares[0] if shares else self._left_out(logits, score)
-        offset = np.zeros_like(score)
+        song, score, *shares = self._run(self._pooling, {"outputs": outputs})
+        contributions = shares[0] if shares else self._left_out(outputs, score)
+        multilabel, logits = self.card.multilabel, outputs[:, : len(self.card.labels)]
         return Prediction(
-            probabilities(song, self.card.temperature),
+            probabilities(song, self.card.temperature, multilabel),
             score,
-            offset,
-            probabilities(logits, 1.0),
+            np.zeros_like(score),
+            probabilities(logits, 1.0, multilabel),
             contributions,
             begin,
             end,
+            self.card.thresholds,
         )
 
-    def _left_out(self, logits: Array, score: Array) -> Array:
+    def _left_out(self, outputs: Array, score: Array) -> Array:
         """Return what the score loses when each window is left out."""
-        if len(logits) == 1:
+        if len(outputs) == 1:
             return score[None]
-        without = (np.delete(logits, window, axis=0) for window in range(len(logits)))
-        return np.stack([score - self._run(self._pooling, {"logits": w})[1] for w in without])
+        without = (np.delete(outputs, window, axis=0) for window in range(len(outputs)))
+        return np.stack([score - self._run(self._pooling, {"outputs": w})[1] for w in without])
 
     def _run(self, session: onnxruntime.InferenceSession, inputs: dict[str, Any]) -> list[Array]:
         found: list[Array] = session.run(None, inputs)

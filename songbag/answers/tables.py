@@ -12,6 +12,7 @@ from typing import Any
 
 from songbag.answers.prediction import Prediction
 from songbag.files import write_bytes
+from songbag.songs.label_sets import join_labels
 
 Row = dict[str, Any]
 
@@ -36,8 +37,8 @@ def window_columns(labels: Sequence[str]) -> list[str]:
 def song_row(song_id: str, found: Prediction, labels: Sequence[str], level_db: float | None) -> Row:
     """Return the row of one answered song."""
     values: Row = {"id": song_id, "status": "ok", "reason": "", "warnings": ""}
-    values["predicted"] = labels[found.label_index]
-    values["confidence"] = float(found.probabilities.max())
+    values["predicted"] = join_labels([labels[index] for index in found.answer])
+    values["confidence"] = found.confidence
     values.update(zip(probability_columns(labels), map(float, found.probabilities), strict=True))
     values["windows"] = len(found.contributions)
     values["seconds"] = _known(float(found.end_seconds[-1]))

@@ -45,6 +45,7 @@ def table_options(command: Command) -> Command:
         ),
         click.option("--order", metavar="COLUMN", help="Column that orders a song's windows."),
         click.option("--shape", metavar="13x216", help="Shape of a window given flat."),
+        click.option("--multilabel", is_flag=True, help="Labels are sets: piano;sad."),
         click.option("--preview", is_flag=True, help="Show what --song-pattern finds, and stop."),
     )  # fmt: skip
     for option in reversed(options):
@@ -55,7 +56,15 @@ def table_options(command: Command) -> Command:
 def read_window_table(table: Path, options: dict[str, Any]) -> "SongBags | None":
     """Return the bags of a table of windows, None when the songs are audio."""
     if options["song"] is None:
-        for name in ("song_pattern", "label", "features", "order", "shape", "preview"):
+        for name in (
+            "song_pattern",
+            "label",
+            "features",
+            "order",
+            "shape",
+            "preview",
+            "multilabel",
+        ):
             if options[name]:
                 flag = name.replace("_", "-").removesuffix("s")
                 raise SettingsError(f"--{flag} is for tables of windows; name the --song column.")
@@ -79,6 +88,7 @@ def read_window_table(table: Path, options: dict[str, Any]) -> "SongBags | None"
         options["song_pattern"],
         options["order"],
         None if shape is None else [int(part) for part in shape.split("x")],
+        options["multilabel"],
     )
 
 
@@ -87,7 +97,7 @@ def training_options(command: Command) -> Command:
     options = (
         click.option("--recipe", help="Name or .toml file.  [default: cnn; tables: windows]"),
         click.option("--network", help="Network of the recipe: cnn, founding or mlp."),
-        click.option("--pooling", help="mean_logit, mean_probability or hard_vote."),
+        click.option("--pooling", help="How windows become a song, e.g. vote (docs/poolings.md)."),
         click.option("--loss", type=click.Choice(["song", "window"]), help="What is minimised."),
         click.option("--epochs", type=int, help="Passes over the training songs."),
         click.option("--excerpt", type=float, help="Hear only so many seconds of each song."),

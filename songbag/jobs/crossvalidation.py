@@ -1,31 +1,30 @@
 """Every song judged once by a model that never heard it or its artist."""
 
-from collections.abc import Sequence
+import csv
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
-from songbag.answers.modelfile import read_model
+from songbag.answers.modelfile import PARTS, ModelFile, read_model, write_model
 from songbag.answers.tables import Row, failure_row, write_csv
-from songbag.errors import TrainingError
+from songbag.errors import ModelFileError, TrainingError
 from songbag.jobs.answering import answer_bags
+from songbag.jobs.calibrating import Calibration, calibrate, calibrated
 from songbag.jobs.console import Console
 from songbag.jobs.evaluation import Evaluation, figures, judged_row, row_columns, summary
+from songbag.jobs.modelling import Learning, fit_bags, require_trainable, save, songs_hash
 from songbag.jobs.report import write_report
-from songbag.jobs.training import (
-    VALIDATION_SHARE,
-    fit_bags,
-    hear_labelled,
-    require_trainable,
-    save,
-    split_method,
-)
+from songbag.jobs.training import VALIDATION_SHARE, hear_labelled, split_method
 from songbag.settings import Limits, Own, Recipe
 from songbag.songs.song_bags import SongBags
-from songbag.songs.splits import certify, folds, validation_part
-from songbag.songs.table import SongTable, require_labels
+from songbag.songs.splits import Certificate, certify, folds, validation_part
+from songbag.songs.table import SongTable, require_labels, split_names
+
+Folds = NDArray[np.int64]
 
 
 @dataclass
@@ -72,6 +71,8 @@ def crossvalidate_bags(
 ) -> CrossValidated:
     """Train ``count`` models, each judged on the fold it did not see.
 
+    Each model is calibrated on the answers of the others, about songs that those had not
+    heard, so no song calibrates its own answer. The same call goes on where it was stopped.
     ``folder`` gets folds.csv, history.csv, predictions.csv, windows.csv, metrics.json,
     report.html and models/foldN.songbag.
 
@@ -81,42 +82,86 @@ def crossvalidate_bags(
     """
     require_trainable(recipe)
     require_labels(heard.table())
-    names = [str(song.label) for song in heard.songs]
-    groups = [song.group for song in heard.songs]
+    fold_of, certificate = fold_songs(heard, count, seed)
+    learning = Learning.of(heard.table(), recipe, console, seed, threads, own)
+    history: list[Row] = []
+    for fold in range(count):
+        console.say(f"fold {fold + 1} of {count}")
+        rest = heard.part((fold_of != fold).tolist())
+        history += [{"fold": fold + 1, **row} for row in _train_fold(rest, fold, learning, folder)]
+    found = _calibrate_folds(heard, fold_of, learning, folder)
+    evaluation = _judge_folds(heard, fold_of, learning, folder)
+    evaluation.figures |= {"split": msgspec.to_builtins(certificate), "calibration": found}
+    evaluation.write(folder)
+    write_csv(folder / "history.csv", history, list(history[0]))
+    pairs = zip(heard.songs, fold_of.tolist(), strict=True)
+    write_csv(
+        folder / "folds.csv", [{"id": s.id, "fold": on + 1} for s, on in pairs], ["id", "fold"]
+    )
+    write_report(folder)
+    console.say(summary(evaluation.figures))
+    return CrossValidated(evaluation, folder)
+
+
+def fold_songs(heard: SongBags, count: int, seed: int) -> tuple[Folds, Certificate]:
+    """Deal songs out to folds, whole groups, labels even; return them with a certificate.
+
+    Raises
+    ------
+    TrainingError
+        Too few groups, or a label that would be met but never learned.
+    """
+    names, groups = split_names(heard.songs), [song.group for song in heard.songs]
     fold_of = folds(names, groups, count, seed)
     _refuse_lost_labels(np.asarray(names), fold_of)
     method = f"{count} folds, {split_method(heard.songs, given=False)}"
     sides = [f"fold {fold + 1}" for fold in fold_of]
     ids = [song.id for song in heard.songs]
-    certificate = certify(ids, names, groups, sides, method, seed)
-    history: list[Row] = []
+    return fold_of, certify(ids, names, groups, sides, method, seed)
+
+
+def _calibrate_folds(
+    heard: SongBags, fold_of: Folds, learning: Learning, folder: Path
+) -> dict[str, Any]:
+    """Give each model the calibration that the other folds' answers ask for."""
+    count, y = int(fold_of.max()) + 1, learning.truths(heard.bags)
+    for fold in range(count):
+        _set(model_path(folder, fold), Calibration())
+    shares = np.zeros((len(heard), len(learning.labels)))
+    for fold in range(count):
+        held = heard.part((fold_of == fold).tolist())
+        answers = answer_bags(held, model_path(folder, fold))
+        shares[fold_of == fold] = [a.prediction.probabilities for a in answers if a.prediction]
+    found = [calibrate(shares[fold_of != k], y[fold_of != k]) for k in range(count)]
+    for fold, one in enumerate(found):
+        _set(model_path(folder, fold), one)
+    return {"temperatures": [one.temperature for one in found]}
+
+
+def _set(path: Path, calibration: Calibration) -> None:
+    model = read_model(path, PARTS)
+    write_model(path, ModelFile(calibrated(model.card, calibration), model.parts))
+
+
+def _judge_folds(heard: SongBags, fold_of: Folds, learning: Learning, folder: Path) -> Evaluation:
+    """Answer every song by the model that did not hear it; failed songs are rows too."""
     rows: dict[str, Row] = {}
     window_rows: list[Row] = []
-    for fold in range(count):
-        console.say(f"fold {fold + 1} of {count}")
-        rest, held = (heard.part(on.tolist()) for on in (fold_of != fold, fold_of == fold))
-        part = _train_fold(rest, heard, fold, recipe, folder, console, seed, threads, own)
-        history += [{"fold": fold + 1, **row} for row in part]
-        path = model_path(folder, fold)
-        card = read_model(path, parts=()).card
-        for song, answer in zip(held.songs, answer_bags(held, path), strict=True):
+    for fold in range(int(fold_of.max()) + 1):
+        held, path = heard.part((fold_of == fold).tolist()), model_path(folder, fold)
+        card, answers = read_model(path, parts=()).card, answer_bags(held, path)
+        for song, answer in zip(held.songs, answers, strict=True):
             rows[song.id] = judged_row(song, answer, card, f"fold {fold + 1}")
             window_rows += answer.window_rows(card.labels)
-    labels = tuple(heard.table().label_names())
     everyone = [*heard.songs, *(song for song, _, _ in heard.failed)]
     for song, reason, message in heard.failed:
-        failure = failure_row(song.id, reason, message, labels)
+        failure = failure_row(song.id, reason, message, learning.labels)
         rows[song.id] = failure | {"label": song.label, "group": song.group_value} | song.extra
     ordered = [rows[song.id] for song in everyone]
-    found = figures(ordered, labels) | {"split": msgspec.to_builtins(certificate)}
-    evaluation = Evaluation(found, ordered, window_rows, labels, row_columns(labels, everyone))
-    evaluation.write(folder)
-    write_csv(folder / "history.csv", history, list(history[0]))
-    lines = [{"id": i, "fold": on + 1} for i, on in zip(ids, fold_of.tolist(), strict=True)]
-    write_csv(folder / "folds.csv", lines, ["id", "fold"])
-    write_report(folder)
-    console.say(summary(found))
-    return CrossValidated(evaluation, folder)
+    columns = row_columns(learning.labels, everyone)
+    return Evaluation(
+        figures(ordered, learning.labels), ordered, window_rows, learning.labels, columns
+    )
 
 
 def model_path(folder: Path, fold: int) -> Path:
@@ -137,25 +182,43 @@ def _refuse_lost_labels(
             )
 
 
-def _train_fold(
-    rest: SongBags,
-    heard: SongBags,
-    fold: int,
-    recipe: Recipe,
-    folder: Path,
-    console: Console,
-    seed: int,
-    threads: int | None,
-    own: Own | None,
-) -> Sequence[Row]:
-    """Train the model of one fold on ``rest``, and save it."""
+def _train_fold(rest: SongBags, fold: int, learning: Learning, folder: Path) -> list[Row]:
+    """Train the model of one fold on ``rest`` and save it, unless it is there already."""
+    path = model_path(folder, fold)
+    history = path.with_suffix(".csv")
+    if _is_of(path, rest, learning) and history.exists():
+        learning.console.say("already trained")
+        return _read_history(history)
     held = np.zeros(len(rest), dtype=np.bool_)
-    if recipe.training.keep == "best":
-        names = [str(song.label) for song in rest.songs]
-        groups = [song.group for song in rest.songs]
-        held = validation_part(names, groups, VALIDATION_SHARE, seed)
+    if learning.recipe.training.keep == "best":
+        names, groups = split_names(rest.songs), [song.group for song in rest.songs]
+        held = validation_part(names, groups, VALIDATION_SHARE, learning.seed)
     train, validation = (rest.part(on.tolist()).bags for on in (~held, held))
-    labels = heard.table().label_names()
-    fit, card = fit_bags(train, validation, labels, recipe, seed, console, threads, own)
-    save(fit, card, model_path(folder, fold))
-    return fit.history
+    fit, card = fit_bags(train, validation, learning)
+    write_csv(history, fit.history, list(fit.history[0]))
+    save(fit, card, path)
+    return list(fit.history)
+
+
+def _is_of(path: Path, rest: SongBags, learning: Learning) -> bool:
+    """Tell whether a model was trained just so: these songs, settings and seed."""
+    if not path.exists() or learning.own != Own():
+        return False  # objects of a user cannot be compared
+    try:
+        card = read_model(path, PARTS).card
+    except ModelFileError:
+        return False
+    return (
+        card.songs == songs_hash(rest.bags)
+        and card.seed == learning.seed
+        and card.labels == learning.labels
+        and card.recipe.training == learning.recipe.training
+        and card.recipe.sound == learning.recipe.sound
+        and msgspec.structs.replace(card.recipe.windows, stride=1)
+        == msgspec.structs.replace(learning.recipe.windows, stride=1)
+    )
+
+
+def _read_history(path: Path) -> list[Row]:
+    with open(path, newline="", encoding="utf-8") as file:
+        return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]

@@ -10,6 +10,7 @@ import numpy as np
 from songbag.answers import baselines, tables
 from songbag.answers.intervals import evaluate as evaluate_arrays
 from songbag.answers.modelfile import Card, read_model, short_hash
+from songbag.answers.prediction import Prediction
 from songbag.errors import SongTableError
 from songbag.files import write_json
 from songbag.jobs.answering import Answer
@@ -95,12 +96,18 @@ def evaluate_model(
 
 
 def _refuse_labels(card: Card, table: SongTable) -> None:
+    if table.multilabel != card.multilabel:
+        kinds = {True: "several labels a song (column labels)", False: "one label a song"}
+        raise SongTableError(
+            f"{table.origin}: it has {kinds[table.multilabel]}, the model {kinds[card.multilabel]}."
+        )
     for song in table.songs:
-        if song.label not in card.labels:
+        strange = [label for label in song.labels if label not in card.labels]
+        if strange or not (song.labels or song.multilabel):
             where = f", line {song.line}" if song.line else ""
             raise SongTableError(
                 f"{table.origin}{where}: song '{song.id}' has "
-                + (f"the label '{song.label}'" if song.label else "no label")
+                + (f"the label '{strange[0]}'" if strange else "no label")
                 + f", but the model knows {', '.join(card.labels)}."
             )
 
@@ -111,12 +118,20 @@ def judged_row(song: Song, answer: Answer, card: Card, side: str) -> tables.Row:
     row |= {"label": song.label, "group": song.group_value, "side": side}
     row["baseline_majority"] = card.majority
     if answer.prediction is not None:
-        said = answer.prediction.window_probabilities.argmax(axis=1)
-        row["windows_right"] = int(np.sum(said == card.labels.index(str(song.label))))
+        row["windows_right"] = _windows_right(song, answer.prediction, card)
     if card.level is not None and answer.level_db is not None:
         shares = baselines.level_probabilities(card.level, np.array([answer.level_db]))
         row["baseline_level"] = card.labels[int(shares[0].argmax())]
     return row | song.extra
+
+
+def _windows_right(song: Song, prediction: Prediction, card: Card) -> float:
+    """Count windows whose own answer is right; of several labels, the share that is."""
+    truth = np.isin(card.labels, song.labels)
+    if card.multilabel:
+        said = prediction.window_probabilities >= np.asarray(card.thresholds)
+        return float(np.sum(np.mean(said == truth, axis=1)))
+    return int(np.sum(truth[prediction.window_probabilities.argmax(axis=1)]))
 
 
 def row_columns(labels: Sequence[str], songs: Sequence[Song]) -> list[str]:
@@ -146,7 +161,7 @@ def figures(rows: Sequence[tables.Row], labels: Sequence[str]) -> dict[str, Any]
     groups = np.unique(names, return_inverse=True)[1] if any(known) else None
     found = evaluate_arrays(y, probabilities, labels, groups)
     windows = sum(int(row["windows"]) for row in answered)
-    right = sum(int(row["windows_right"]) for row in answered)
+    right = sum(float(row["windows_right"]) for row in answered)
     baselines_found = {name: _share(answered, f"baseline_{name}") for name in ("majority", "level")}
     return {
         **found,

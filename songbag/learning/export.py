@@ -1,9 +1,10 @@
 """Trained modules to the two ONNX graphs that prediction runs, checked against torch.
 
-``network.onnx``   (frames (T, bands), starts (W,)) -> logits (W, classes)
-                   or, for windows of a table, windows (W, ...) -> logits (W, classes)
-``pooling.onnx``   logits (W, classes) -> song (classes,), score (classes,) and, where the
-                   pooling has a space, contributions (W, classes)
+``network.onnx``   (frames (T, bands), starts (W,)) -> outputs (W, classes + k)
+                   or, for windows of a table, windows (W, ...) -> outputs (W, classes + k):
+                   logits, then the k scores of a pooling that learns
+``pooling.onnx``   outputs (W, classes + k) -> song (classes,), score (classes,) and, unless
+                   they are found by pooling again, contributions (W, classes)
 """
 
 import io
@@ -11,6 +12,7 @@ import logging
 import re
 import warnings
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,7 @@ from torch import Tensor, nn
 
 from songbag.errors import ExportError
 from songbag.learning.networks import SongNetwork
-from songbag.learning.pooling import Pooling
+from songbag.learning.pooling import SongPooling
 
 OPSET = 20  # read by onnxruntime since 1.18 and by onnxruntime-web
 TOLERANCE = 1e-4  # relative to the largest logit, at least absolute
@@ -46,7 +48,7 @@ def export_network(network: SongNetwork, whole_songs: bool, hop_frames: int) -> 
     length = network.window_shape[0]
     if not whole_songs:
         windows = torch.randn(3, *network.window_shape)
-        graph = _exported(network, (windows,), ["windows"], ["logits"], ({0: "windows"},))
+        graph = _exported(network, (windows,), ["windows"], ["outputs"], ({0: "windows"},))
         for count in _CHECKED_WINDOWS:
             values = {"windows": _noise(count, *network.window_shape)}
             _check(graph, values, network(torch.from_numpy(values["windows"])), count)
@@ -55,7 +57,7 @@ def export_network(network: SongNetwork, whole_songs: bool, hop_frames: int) -> 
     module = _Song(network)
     shapes = ({0: "frames"}, {0: "windows"})
     names = ["frames", "starts"]
-    graph = _exported(module, (frames, starts * hop_frames), names, ["logits"], shapes)
+    graph = _exported(module, (frames, starts * hop_frames), names, ["outputs"], shapes)
     for count in _CHECKED_WINDOWS:
         song = {
             "frames": _noise(length + (count - 1) * hop_frames, network.window_shape[1]),
@@ -66,26 +68,28 @@ def export_network(network: SongNetwork, whole_songs: bool, hop_frames: int) -> 
     return graph
 
 
-def export_pooling(pooling: Pooling, classes: int) -> bytes:
-    """Return ``pooling.onnx``.
+@lru_cache(maxsize=8)
+def export_pooling(pooling: SongPooling) -> bytes:
+    """Return ``pooling.onnx``; the same for every fold, so it is made once.
 
     Raises
     ------
     ExportError
         The graph differs from torch at 1, 2 or 57 windows.
     """
-    module = _Pooled(pooling)
-    outputs = ["song", "score"] + (["contributions"] if pooling.space else [])
-    example = torch.randn(5, classes)
-    graph = _exported(module, (example,), ["logits"], outputs, ({0: "windows"},))
+    module, width = _Pooled(pooling), pooling.classes + pooling.heads
+    example = torch.from_numpy(_noise(5, width))
+    names = ["song", "score", "contributions"][: len(module(example))]
+    # Not simplified: for the vote that takes longer than all else, and the graph is tiny.
+    graph = _exported(module, (example,), ["outputs"], names, ({0: "windows"},), simplify=False)
     for count in _CHECKED_WINDOWS:
-        logits = _noise(count, classes)
-        _check(graph, {"logits": logits}, module(torch.from_numpy(logits)), count)
+        outputs = _noise(count, width)
+        _check(graph, {"outputs": outputs}, module(torch.from_numpy(outputs)), count)
     return graph
 
 
 class _Song(nn.Module):
-    """One song: frames (T, bands), starts (W,) -> logits (W, classes)."""
+    """One song: frames (T, bands), starts (W,) -> outputs (W, classes + k)."""
 
     def __init__(self, network: SongNetwork) -> None:
         super().__init__()
@@ -96,18 +100,18 @@ class _Song(nn.Module):
 
 
 class _Pooled(nn.Module):
-    """One song: logits (W, classes) -> song logits, score and contributions."""
+    """One song: outputs (W, classes + k) -> song logits, score and contributions."""
 
-    def __init__(self, pooling: Pooling) -> None:
+    def __init__(self, pooling: SongPooling) -> None:
         super().__init__()
         self.pooling = pooling
 
-    def forward(self, logits: Tensor) -> tuple[Tensor, ...]:
-        songs = logits.unsqueeze(0)
-        found = [self.pooling.pool(songs), self.pooling.score(songs)]
-        if self.pooling.space:
-            found.append(self.pooling.contributions(songs))
-        return tuple(value.squeeze(0) for value in found)
+    def forward(self, outputs: Tensor) -> tuple[Tensor, ...]:
+        songs = outputs.unsqueeze(0)
+        song = self.pooling.song(songs)
+        score = self.pooling.score(song)
+        found = song, score, self.pooling.contributions(songs, score)
+        return tuple(value.squeeze(0) for value in found if value is not None)
 
 
 def _exported(
@@ -116,6 +120,7 @@ def _exported(
     inputs: list[str],
     outputs: list[str],
     shapes: tuple[dict[int, str], ...],
+    simplify: bool = True,
 ) -> bytes:
     dynamic = tuple(
         {axis: torch.export.Dim(name, min=1) for axis, name in axes.items()} for axes in shapes
@@ -135,6 +140,7 @@ def _exported(
                 dynamic_shapes=dynamic,
                 opset_version=OPSET,
                 verbose=False,
+                optimize=simplify,
             )
     except Exception as error:  # torch raises a family of its own, with pages of text
         raise ExportError(

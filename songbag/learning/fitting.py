@@ -16,9 +16,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from songbag.bags import Bag
 from songbag.errors import TrainingError
 from songbag.learning import batches
-from songbag.learning.networks import SongNetwork, build, build_own
-from songbag.learning.pooling import POOLINGS, Pooling
-from songbag.learning.scoring import song_logits, window_logits
+from songbag.learning.building import build, build_own
+from songbag.learning.networks import SongNetwork
+from songbag.learning.pooling import POOLINGS, SongPooling
+from songbag.learning.scoring import song_logits, window_outputs
 from songbag.settings import Own, Training
 
 Row = dict[str, float]
@@ -34,7 +35,7 @@ class Fit:
     ----------
     network : SongNetwork
         On the CPU, in evaluation mode, with the weights that were kept.
-    pooling : Pooling
+    pooling : SongPooling
     history : list of dict
         One row an epoch: epoch, seconds, songs_per_second, loss, learning_rate, and
         validation_loss, validation_accuracy where there were validation songs.
@@ -44,7 +45,7 @@ class Fit:
     """
 
     network: SongNetwork
-    pooling: Pooling
+    pooling: SongPooling
     history: list[Row] = field(default_factory=list)
     kept_epoch: int = 0
     stopped: str = ""
@@ -66,7 +67,8 @@ def fit(
     Parameters
     ----------
     bags, y
-        Training songs and their label indices, shape (songs,).
+        Training songs and their label indices, shape (songs,); or, for multilabel, 0 and 1
+        for every label, shape (songs, labels).
     held_out : (bags, y)
         Validation songs that choose the epoch; may be empty.
     window_shape : (frames, bands), or the shape of one window of a table
@@ -80,24 +82,32 @@ def fit(
         A user's network, pooling or loss instead of the named ones.
     """
     own = own or Own()
+    pooling = song_pooling(training.pooling, own, classes, multilabel=y.ndim == 2)
     with torch.random.fork_rng(), _flush_denormal():
         torch.manual_seed(seed)
         # Matrices of a table are (bands, frames); frames cut from audio (frames, bands).
         turned = bags[0].starts is None and training.network in ("founding", "cnn")
         mean, deviation = scale_of(bags, axis=1 if turned else -1)
         if own.network is not None:
-            network = build_own(own.network, window_shape, classes)
+            network = build_own(own.network, window_shape, pooling)
         else:
             # The founding network takes its MFCC raw.
             raw = training.network == "founding"
             scale = None if raw else (torch.from_numpy(mean), torch.from_numpy(deviation))
             network = build(
-                training.network, window_shape, classes, training.dropout, scale, turned
+                training.network, window_shape, pooling, training.dropout, scale, turned
             )
-        run = _Run(network, bags, y, held_out, classes, training, seed, own)
+        run = _Run(network, pooling, bags, y, held_out, training, seed, own)
         if (training.time_mask or training.band_mask) and bags[0].starts is not None:
             run.fill = mean
         return run.fit(watch)
+
+
+def song_pooling(name: str, own: Own, classes: int, multilabel: bool) -> SongPooling:
+    """Return the named pooling, or the user's, for a task."""
+    if own.pooling is not None:
+        return SongPooling.own(own.pooling, classes, multilabel)
+    return SongPooling(POOLINGS[name], classes, multilabel)
 
 
 class _flush_denormal:
@@ -134,10 +144,10 @@ class _Run:
     def __init__(
         self,
         network: SongNetwork,
+        pooling: SongPooling,
         bags: Sequence[Bag],
         y: Labels,
         held_out: tuple[Sequence[Bag], Labels],
-        classes: int,
         training: Training,
         seed: int,
         own: Own,
@@ -145,14 +155,16 @@ class _Run:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.network = network.to(self.device)
         self.bags, self.y, self.held_out = bags, y, held_out
-        self.classes, self.training = classes, training
+        self.pooling, self.training = pooling, training
+        classes = pooling.classes
+        self.targets = y.astype(np.float32) if pooling.multilabel else np.eye(classes)[y]
         self.rng = np.random.default_rng(seed)
         self.own_loss = own.loss
-        self.pooling = Pooling(own.pooling, None) if own.pooling else POOLINGS[training.pooling]
         self.steps = math.ceil(len(bags) / training.songs_per_batch)
         self.optimizer = _optimizer(network, training)
         self.schedule = _schedule(self.optimizer, training, self.steps)
-        self.weights = _song_weights(y, classes) if training.balance else np.ones(len(y))
+        balance = training.balance and not pooling.multilabel
+        self.weights = _song_weights(y, classes) if balance else np.ones(len(y))
         self.averaged: AveragedModel | None = None
         if training.average:
             average = get_ema_multi_avg_fn(training.average)  # type: ignore[no-untyped-call]
@@ -223,8 +235,12 @@ class _Run:
         bags, y = self.held_out
         if bags:
             logits = song_logits(self._scored(), self.pooling, bags)
-            row["validation_loss"] = float(F.cross_entropy(logits, torch.as_tensor(y)))
-            row["validation_accuracy"] = float(np.mean(logits.argmax(dim=1).numpy() == y))
+            multilabel = self.pooling.multilabel
+            targets = y.astype(np.float32) if multilabel else np.eye(logits.shape[1])[y]
+            losses = _cross_entropy(logits, torch.from_numpy(targets).float(), multilabel)
+            said = (logits > 0).numpy() if multilabel else logits.argmax(dim=1).numpy()
+            row["validation_loss"] = float(losses.mean())
+            row["validation_accuracy"] = float(np.mean(said == y))
         return row
 
     def _step(self, songs: NDArray[np.int64]) -> float:
@@ -232,9 +248,9 @@ class _Run:
         self.optimizer.zero_grad(set_to_none=True)
         prepared = [self._prepared(group) for group in self._groups(songs)]
         with torch.autocast(self.device.type, torch.bfloat16, self.device.type == "cuda"):
-            logits = window_logits(self.network, [group for group, _ in prepared])
+            outputs = window_outputs(self.network, [group for group, _ in prepared])
         loss = torch.zeros((), device=self.device)
-        for (group, targets), found in zip(prepared, logits, strict=True):
+        for (group, targets), found in zip(prepared, outputs, strict=True):
             loss = loss + self._losses(group, targets, found.float()).sum() / len(songs)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
@@ -251,8 +267,8 @@ class _Run:
 
     def _prepared(self, group: batches.Group) -> tuple[batches.Group, NDArray[np.float32]]:
         """Return the group augmented, and its target shares (songs, classes)."""
-        targets = np.eye(self.classes, dtype=np.float32)[self.y[group.songs]]
-        targets = _smoothed(targets, self.training.label_smoothing)
+        targets = self.targets[group.songs].astype(np.float32)
+        targets = self._smoothed(targets, self.training.label_smoothing)
         if isinstance(group, batches.Shared):
             return group, targets
         windows = group.windows
@@ -263,29 +279,35 @@ class _Run:
             windows, targets = batches.mixed(windows, targets, self.training.mixup, self.rng)
         return batches.Cut(group.songs, windows), targets
 
-    def _losses(self, group: batches.Group, targets: NDArray[np.float32], logits: Tensor) -> Tensor:
+    def _losses(
+        self, group: batches.Group, targets: NDArray[np.float32], outputs: Tensor
+    ) -> Tensor:
         """Return the weighted loss of every song of a group."""
         if self.own_loss is not None:
             y = torch.from_numpy(self.y[group.songs]).to(self.device)
-            own: Tensor = self.own_loss(self.pooling.pool(logits), y)
+            own: Tensor = self.own_loss(self.pooling.song(outputs), y)
             return own.expand(len(group.songs)) if own.ndim == 0 else own
-        truth = self._tensor(targets)
+        truth, multilabel = self._tensor(targets), self.pooling.multilabel
         weights = self._tensor(self.weights[group.songs].astype(np.float32))
         if self.training.loss == "window":
-            return weights * _cross_entropy(logits, truth[:, None]).mean(dim=1)
-        return weights * _cross_entropy(self.pooling.pool(logits), truth)
+            logits = self.pooling.logits(outputs)
+            return weights * _cross_entropy(logits, truth[:, None], multilabel).mean(dim=1)
+        return weights * _cross_entropy(self.pooling.song(outputs), truth, multilabel)
+
+    def _smoothed(self, targets: NDArray[np.float32], amount: float) -> NDArray[np.float32]:
+        rest = amount / (2 if self.pooling.multilabel else targets.shape[1])
+        return targets * np.float32(1 - amount) + np.float32(rest)
 
     def _tensor(self, values: NDArray[np.float32]) -> Tensor:
         return torch.from_numpy(values).to(self.device)
 
 
-def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return -sum of target log probability over the last axis, targets being shares."""
+def _cross_entropy(logits: Tensor, targets: Tensor, multilabel: bool) -> Tensor:
+    """Cross-entropy over the last axis, targets being shares; the mean over labels if many."""
+    if multilabel:
+        wide = targets.expand_as(logits)
+        return F.binary_cross_entropy_with_logits(logits, wide, reduction="none").mean(dim=-1)
     return -(targets * F.log_softmax(logits, dim=-1)).sum(dim=-1)
-
-
-def _smoothed(targets: NDArray[np.float32], amount: float) -> NDArray[np.float32]:
-    return targets * np.float32(1 - amount) + np.float32(amount / targets.shape[1])
 
 
 def _song_weights(y: Labels, classes: int) -> NDArray[np.float64]:

@@ -14,19 +14,16 @@ A network is an ``nn.Module`` with two parts and a number:
 `SongNetwork` runs either way.
 """
 
-import copy
-import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from songbag.errors import TrainingError
+from songbag.learning.scorers import both_classes
 
 
 class SongNetwork(nn.Module):
-    """A window network applied to songs: all windows of one network, logits per class.
+    """A window network applied to songs: for every window logits, then a scorer's scores.
 
     Parameters
     ----------
@@ -48,13 +45,13 @@ class SongNetwork(nn.Module):
                 self.positions = self._part("trunk")(torch.zeros(1, *self.window_shape)).shape[1]
 
     def forward(self, windows: Tensor) -> Tensor:
-        """Return logits (windows, classes) of windows (windows, *window_shape)."""
+        """Return outputs (windows, classes + k) of windows (windows, *window_shape)."""
         if self.time_stride is None:
             return both_classes(self.network(windows))
         return both_classes(self._part("head")(self._part("trunk")(windows)))
 
     def song(self, frames: Tensor, starts: Tensor) -> Tensor:
-        """Return logits (songs, windows, classes) of songs cut at the same starts.
+        """Return outputs (songs, windows, classes + k) of songs cut at the same starts.
 
         Parameters
         ----------
@@ -69,36 +66,13 @@ class SongNetwork(nn.Module):
         cut = seen[:, index]  # (songs, windows, positions, ...)
         flat = cut.flatten(0, 1)
         head = self.network if self.time_stride is None else self._part("head")
-        logits = both_classes(head(flat))
-        return logits.reshape(frames.shape[0], index.shape[0], logits.shape[-1])
+        outputs = both_classes(head(flat))
+        return outputs.reshape(frames.shape[0], index.shape[0], outputs.shape[-1])
 
     def _part(self, name: str) -> nn.Module:
         part = getattr(self.network, name)
         assert isinstance(part, nn.Module)
         return part
-
-
-def both_classes(outputs: Tensor) -> Tensor:
-    """Turn one output z into the centred pair (-z/2, z/2), whose softmax is sigmoid(z)."""
-    if outputs.shape[-1] > 1:
-        return outputs
-    return torch.cat([-outputs / 2, outputs / 2], dim=-1)
-
-
-class Standardised(nn.Module):
-    """Subtract and divide by fixed values per band: the training songs' mean and deviation."""
-
-    mean: Tensor
-    deviation: Tensor
-
-    def __init__(self, mean: Tensor, deviation: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("mean", mean)
-        self.register_buffer("deviation", deviation)
-
-    def forward(self, frames: Tensor) -> Tensor:
-        """Return frames (..., bands) with about zero mean and unit deviation."""
-        return (frames - self.mean) / self.deviation
 
 
 class _Image(nn.Module):
@@ -245,17 +219,6 @@ class Mlp(nn.Module):
         return outputs
 
 
-def layer_table(network: nn.Module) -> list[dict[str, object]]:
-    """Return one row a layer that holds parameters or pools: name, kind, parameters."""
-    rows: list[dict[str, object]] = []
-    for name, layer in network.named_modules():
-        if any(True for _ in layer.children()) or type(layer).__name__.startswith("_"):
-            continue
-        count = sum(parameter.numel() for parameter in layer.parameters(recurse=False))
-        rows.append({"name": name, "layer": str(layer), "parameters": count})
-    return rows
-
-
 Builder = Callable[[Sequence[int], int, float], nn.Module]
 
 # name -> (window_shape, outputs, dropout) -> network
@@ -264,121 +227,3 @@ NETWORKS: dict[str, Builder] = {
     "cnn": lambda shape, outputs, dropout: Cnn(shape, outputs, dropout),
     "mlp": lambda shape, outputs, dropout: Mlp(shape, outputs, dropout),
 }
-
-
-def build(
-    name: str,
-    window_shape: Sequence[int],
-    classes: int,
-    dropout: float,
-    scale: tuple[Tensor, Tensor] | None,
-    bands_first: bool = False,
-) -> SongNetwork:
-    """Build a network by name for windows of ``window_shape``.
-
-    Parameters
-    ----------
-    classes : int
-        Two get a single output, more one output each.
-    scale : (mean, deviation) or None
-        Of the training songs per band; None leaves the input raw.
-    bands_first : bool
-        Whether windows are (bands, frames), as in a table, and not (frames, bands).
-    """
-    if bands_first:
-        bands, frames = window_shape
-        inner = build(name, (frames, bands), classes, dropout, scale)
-        return SongNetwork(_Turned(_Whole(inner.network)), window_shape)
-    network = NETWORKS[name](window_shape, 1 if classes == 2 else classes, dropout)
-    if scale is not None:
-        network = _scaled(network, Standardised(*scale))
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return SongNetwork(network, window_shape)
-
-
-def build_own(own: Any, window_shape: Sequence[int], classes: int) -> SongNetwork:
-    """Wrap a user's network: a module (copied), or a callable that makes one.
-
-    A Keras model whose last layer is a softmax or sigmoid gives probabilities; their
-    logarithms or logits are taken, so that every network here gives logits.
-    """
-    outputs = 1 if classes == 2 else classes
-    made = isinstance(own, nn.Module)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # Keras 3 copies with old NumPy calls
-        network = copy.deepcopy(own) if made else own(tuple(window_shape), outputs)
-    from_keras = any(kind.__module__.startswith("keras.") for kind in type(network).__mro__)
-    layers = getattr(network, "layers", None) if from_keras else None
-    last = getattr(layers[-1], "activation", None) if isinstance(layers, list) and layers else None
-    activation = getattr(last, "__name__", "")
-    if from_keras:
-        network = _Keras(network, activation)
-    with torch.no_grad():
-        found = network.eval()(torch.zeros(2, *window_shape))
-    if tuple(found.shape) not in {(2, outputs), (2, classes)}:
-        raise TrainingError(
-            f"the network turns 2 windows of shape {tuple(window_shape)} into "
-            f"{tuple(found.shape)}; needed is (2, {outputs}), one row a window."
-        )
-    return SongNetwork(network, window_shape)
-
-
-class _Keras(nn.Module):
-    """A Keras model as a torch module: told when it trains, and giving logits."""
-
-    def __init__(self, network: nn.Module, activation: str) -> None:
-        super().__init__()
-        self.network, self.activation = network, activation
-
-    def forward(self, windows: Tensor) -> Tensor:
-        outputs: Tensor = self.network(windows, training=self.training)
-        if self.activation not in ("softmax", "sigmoid"):
-            return outputs
-        shares = outputs.clamp(1e-7, 1 - 1e-7)
-        return shares.log() if self.activation == "softmax" else torch.logit(shares)
-
-
-class _Whole(nn.Module):
-    """Trunk and head in one, for windows that are not cut from frames."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, windows: Tensor) -> Tensor:
-        network = self.network
-        if getattr(network, "time_stride", None) is None:
-            outputs: Tensor = network(windows)
-            return outputs
-        trunk, head = network.trunk, network.head
-        assert isinstance(trunk, nn.Module)
-        assert isinstance(head, nn.Module)
-        found: Tensor = head(trunk(windows))
-        return found
-
-
-class _Turned(nn.Module):
-    """Matrices of a table, (bands, frames) as librosa gives them, to (frames, bands)."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, windows: Tensor) -> Tensor:
-        outputs: Tensor = self.network(windows.transpose(1, 2))
-        return outputs
-
-
-def _scaled(network: nn.Module, scale: Standardised) -> nn.Module:
-    if getattr(network, "time_stride", None) is None:
-        return nn.Sequential(scale, network)
-    trunk = network.trunk
-    assert isinstance(trunk, nn.Module)
-    network.trunk = nn.Sequential(scale, trunk)
-    return network
-
-
-def time_stride(name: str, window_shape: Sequence[int]) -> int | None:
-    """Return the frames between positions of a named network's trunk, None if not shared."""
-    stride: int | None = getattr(NETWORKS[name](window_shape, 1, 0.0), "time_stride", None)
-    return stride

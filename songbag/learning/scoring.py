@@ -1,4 +1,4 @@
-"""Bags through a network in torch: window logits of groups, song logits of songs."""
+"""Bags through a network in torch: window outputs of groups, song logits of songs."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,13 +9,13 @@ from torch import Tensor
 from songbag.bags import Bag
 from songbag.learning import batches
 from songbag.learning.networks import SongNetwork
-from songbag.learning.pooling import Pooling
+from songbag.learning.pooling import SongPooling
 
 _SCORED_AT_ONCE = 16  # songs scored together without gradients
 
 
-def window_logits(network: SongNetwork, groups: Sequence[batches.Group]) -> list[Tensor]:
-    """Return logits (songs, windows, classes) of each group.
+def window_outputs(network: SongNetwork, groups: Sequence[batches.Group]) -> list[Tensor]:
+    """Return outputs (songs, windows, classes + k) of each group.
 
     Cut windows of all groups go through the network together, so that batch norm sees
     the whole batch and not one group of equally long songs, whose labels may be alike.
@@ -25,8 +25,8 @@ def window_logits(network: SongNetwork, groups: Sequence[batches.Group]) -> list
     flat = [group.windows.reshape(-1, *network.window_shape) for group in cut]
     together: Iterator[Tensor] = iter(())
     if cut:
-        logits = network(torch.from_numpy(np.concatenate(flat)).to(device))
-        together = iter(logits.split([len(windows) for windows in flat]))
+        outputs = network(torch.from_numpy(np.concatenate(flat)).to(device))
+        together = iter(outputs.split([len(windows) for windows in flat]))
     found = []
     for group in groups:
         if isinstance(group, batches.Shared):
@@ -38,7 +38,7 @@ def window_logits(network: SongNetwork, groups: Sequence[batches.Group]) -> list
     return found
 
 
-def song_logits(network: SongNetwork, pooling: Pooling, bags: Sequence[Bag]) -> Tensor:
+def song_logits(network: SongNetwork, pooling: SongPooling, bags: Sequence[Bag]) -> Tensor:
     """Return song logits (songs, classes) in evaluation mode, all windows heard."""
     network.eval()
     found: dict[int, Tensor] = {}
@@ -47,7 +47,7 @@ def song_logits(network: SongNetwork, pooling: Pooling, bags: Sequence[Bag]) -> 
         for first in range(0, len(bags), _SCORED_AT_ONCE):
             songs = np.arange(first, min(first + _SCORED_AT_ONCE, len(bags)))
             groups = list(batches.groups(bags, songs, frames, share))
-            for group, logits in zip(groups, window_logits(network, groups), strict=True):
-                pooled = pooling.pool(logits).float().cpu()
+            for group, outputs in zip(groups, window_outputs(network, groups), strict=True):
+                pooled = pooling.song(outputs).float().cpu()
                 found.update(zip(group.songs.tolist(), pooled, strict=True))
     return torch.stack([found[song] for song in range(len(bags))])

@@ -1,7 +1,8 @@
 """Who: songs from a folder, a table or a DataFrame, each with an id that is kept.
 
-A table has the columns ``path`` and (for training) ``label``, and may have ``id``,
-``artist``, ``split``, ``start`` and ``end``; all others travel along into the results.
+A table has the columns ``path`` and (for training) ``label``, or ``labels`` for songs with
+several, and may have ``id``, ``artist``, ``split``, ``start`` and ``end``; all others travel
+along into the results.
 """
 
 import csv
@@ -15,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from songbag.errors import SongTableError, suggestion
 from songbag.settings import Excerpt
+from songbag.songs.label_sets import join_labels, split_labels, strata
 from songbag.sound.audio import EXTENSIONS
 from songbag.sound.source import Source
 
 if TYPE_CHECKING:
     import pandas
 
-KNOWN_COLUMNS = ("path", "label", "id", "artist", "split", "start", "end")
+KNOWN_COLUMNS = ("path", "label", "labels", "id", "artist", "split", "start", "end")
 SIDES = {"train": "train", "test": "test", "validation": "validation", "val": "validation"}
 TABLES = (".csv", ".tsv", ".parquet")
 _SHOWN = 8  # problems listed in one error
@@ -32,7 +34,8 @@ class Song:
     """One recording: where it lies and what is known of it.
 
     ``path`` can be opened; ``id`` is what the user calls it. ``start`` and ``end`` are
-    seconds inside the file. ``line`` is the table's line, None in a folder.
+    seconds inside the file. ``line`` is the table's line, None in a folder. With
+    ``multilabel`` the label is a set of labels, as `songbag.songs.label_sets` writes it.
     """
 
     id: str
@@ -45,6 +48,14 @@ class Song:
     line: int | None = None
     extra: dict[str, str] = field(default_factory=dict)
     group_by: str = "artist"
+    multilabel: bool = False
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """All labels of the song: one, none where it is unknown, any number with multilabel."""
+        if self.multilabel:
+            return split_labels(self.label or "")
+        return (self.label,) if self.label else ()
 
     @property
     def group_value(self) -> str | None:
@@ -72,7 +83,12 @@ class SongTable:
 
     def label_names(self) -> list[str]:
         """Label names in the one order used everywhere: sorted."""
-        return sorted({song.label for song in self.songs if song.label is not None})
+        return sorted({label for song in self.songs for label in song.labels})
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether songs may have several labels."""
+        return any(song.multilabel for song in self.songs)
 
 
 def read_songs(
@@ -115,6 +131,12 @@ def grouped_by(songs: Sequence[Song], column: str) -> list[Song]:
     return [replace(song, group_by=column) for song in songs]
 
 
+def split_names(songs: Sequence[Song]) -> list[str]:
+    """Return what a split is stratified by: the label, or the rarest of several."""
+    names = [song.label or "" for song in songs]
+    return strata(names) if any(song.multilabel for song in songs) else names
+
+
 def require_labels(table: SongTable) -> None:
     """Refuse a table that cannot be trained on: labels missing, or of a single song.
 
@@ -122,16 +144,25 @@ def require_labels(table: SongTable) -> None:
     ------
     SongTableError
     """
-    problems = [f"{_where(s)}song '{s.id}' has no label" for s in table.songs if not s.label]
-    songs_of = Counter(song.label for song in table.songs if song.label)
+    unknown = (song for song in table.songs if not song.label and not song.multilabel)
+    problems = [f"{_where(song)}song '{song.id}' has no label" for song in unknown]
+    songs_of = Counter(label for song in table.songs for label in song.labels)
     for song in table.songs:
-        if song.label and songs_of[song.label] == 1:
-            problems.append(
-                f"{_where(song)}label '{song.label}' has a single song, '{song.id}': it cannot "
-                "be both learned and tested. Add songs, or leave the label out"
-            )
-    if len(songs_of) == 1 and not problems:
-        problems.append(f"every song is labelled '{next(iter(songs_of))}': nothing to tell apart")
+        problems += [
+            f"{_where(song)}label '{label}' has a single song, '{song.id}': it cannot "
+            "be both learned and tested. Add songs, or leave the label out"
+            for label in song.labels
+            if songs_of[label] == 1
+        ]
+    if table.multilabel:
+        problems += [
+            f"label '{label}' is on every song: nothing to tell apart"
+            for label, count in songs_of.items()
+            if count == len(table.songs)
+        ]
+    if len(songs_of) < 2 and not problems:
+        only = f"every song is labelled '{next(iter(songs_of))}'" if songs_of else "no label"
+        problems.append(f"{only}: nothing to tell apart")
     _refuse(table.origin, problems)
 
 
@@ -254,7 +285,7 @@ def _from_rows(
     lines: dict[str, int] = {}
     for line, row in rows:
         if not songs and not problems:
-            _require_path_column(origin, list(row))
+            _require_columns(origin, list(row))
         try:
             song = _song(line, {k.strip(): (v or "").strip() for k, v in row.items() if k}, root)
             if not allow_outside:
@@ -272,7 +303,12 @@ def _from_rows(
     return SongTable(songs, origin)
 
 
-def _require_path_column(origin: str, columns: list[str]) -> None:
+def _require_columns(origin: str, columns: list[str]) -> None:
+    if "label" in columns and "labels" in columns:
+        raise SongTableError(
+            f"{origin}: it has a column label and a column labels. Keep label where every song "
+            "has one, labels where songs may have several."
+        )
     if "path" not in columns:
         raise SongTableError(
             f"{origin}: there is no column 'path'.{suggestion('path', columns)} "
@@ -293,18 +329,21 @@ def _song(line: int, row: dict[str, str], root: Path) -> Song:
     end = _seconds(row.get("end", ""), "end")
     if end is not None and end <= start:
         raise SongTableError(f"end {end:g} s does not lie after start {start:g} s")
+    multilabel = "labels" in row
+    label = join_labels(split_labels(row["labels"])) if multilabel else row.get("label") or None
     whole = start == 0 and end is None
     part = "" if whole else f"#{start:g}-{'' if end is None else f'{end:g}'}"
     return Song(
         id=row.get("id") or Path(path).as_posix() + part,
         path=str(root / path),
-        label=row.get("label") or None,
+        label=label,
         artist=row.get("artist") or None,
         split=SIDES[split.lower()] if split else None,
         start=start,
         end=end,
         line=line,
         extra={name: value for name, value in row.items() if name not in KNOWN_COLUMNS},
+        multilabel=multilabel,
     )
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from songbag.bags import Bag
 from songbag.errors import SongTableError
+from songbag.songs.label_sets import join_labels, split_labels
 from songbag.songs.song_bags import SongBags
 from songbag.songs.table import SIDES, Song
 from songbag.songs.window_columns import (
@@ -37,6 +38,7 @@ def bags_from_arrays(
     origin: str = "the arrays",
     windows: Sequence[Any] | None = None,
     order: Any = None,
+    multilabel: bool = False,
     **columns: Sequence[Any],
 ) -> SongBags:
     """Make bags from windows in an array, as in Keras.
@@ -57,6 +59,8 @@ def bags_from_arrays(
         Names of the windows.
     order : sequence of length windows, optional
         Orders the windows of each song; the order of rows otherwise.
+    multilabel : bool
+        A label is a set of labels, separated by ; or |.
     **columns
         More about the songs (``artist``, ``split``, ...), repeated for each window.
 
@@ -80,7 +84,7 @@ def bags_from_arrays(
     names = None if windows is None else np.asarray(windows, dtype=object)
     if names is not None and rows is not None:
         names = names[rows]
-    found = SongBags([], _songs(ids, known, origin), origin)
+    found = SongBags([], _songs(ids, known, origin, multilabel), origin)
     begin = 0
     for song, count in zip(found.songs, counts.tolist(), strict=True):
         part = slice(begin, begin + count)
@@ -99,6 +103,7 @@ def bags_from_table(
     song_pattern: str | None = None,
     order: str | None = None,
     shape: Sequence[int] | None = None,
+    multilabel: bool = False,
 ) -> SongBags:
     r"""Make bags from a long table with a row a window.
 
@@ -120,6 +125,8 @@ def bags_from_table(
         Column that orders a song's windows; the order of rows otherwise.
     shape : sequence of int, optional
         Shape that every flat window is given, for example (13, 216).
+    multilabel : bool
+        A label is a set of labels, separated by ; or |.
 
     Raises
     ------
@@ -144,7 +151,9 @@ def bags_from_table(
     }
     values = matrix(columns, features, origin)
     labels = None if label is None else columns[label]
-    return bags_from_arrays(values, labels, ids, shape, origin, windows, numbers, **_safe(told))
+    return bags_from_arrays(
+        values, labels, ids, shape, origin, windows, numbers, multilabel, **_safe(told)
+    )
 
 
 # --- songs ------------------------------------------------------------------------------
@@ -204,7 +213,9 @@ def _per_song(
     return known
 
 
-def _songs(ids: NDArray[np.object_], known: dict[str, list[str]], origin: str) -> list[Song]:
+def _songs(
+    ids: NDArray[np.object_], known: dict[str, list[str]], origin: str, multilabel: bool
+) -> list[Song]:
     nothing = [""] * len(ids)
     labels, artists, splits = (known.pop(one, nothing) for one in ("labels", "artist", "split"))
     wrong = {split for split in splits if split and split.lower() not in SIDES}
@@ -212,9 +223,19 @@ def _songs(ids: NDArray[np.object_], known: dict[str, list[str]], origin: str) -
         raise SongTableError(
             f"{origin}: split is '{wrong.pop()}'; it must be train, validation or test."
         )
+    if multilabel:
+        labels = [join_labels(split_labels(label)) for label in labels]
     extras = [dict(zip(known, values, strict=True)) for values in zip(*known.values(), strict=True)]
     return [
-        Song(str(id_), "", label or None, artist or None, SIDES.get(split.lower()), extra=extra)
+        Song(
+            id=str(id_),
+            path="",
+            label=label if multilabel else label or None,
+            artist=artist or None,
+            split=SIDES.get(split.lower()),
+            extra=extra,
+            multilabel=multilabel,
+        )
         for id_, label, artist, split, extra in zip(
             ids, labels, artists, splits, extras or ({} for _ in ids), strict=True
         )
@@ -223,5 +244,5 @@ def _songs(ids: NDArray[np.object_], known: dict[str, list[str]], origin: str) -
 
 def _safe(told: dict[str, Any]) -> dict[str, Any]:
     """Rename columns that would collide with the arguments of `bags_from_arrays`."""
-    taken = {"features", "labels", "songs", "shape", "origin", "windows", "order"}
+    taken = {"features", "labels", "songs", "shape", "origin", "windows", "order", "multilabel"}
     return {f"{name}_" if name in taken else name: column for name, column in told.items()}

@@ -1,0 +1,161 @@
+"""Networks made ready for songs: by name or a user's own, scaled, turned, with a scorer."""
+
+import copy
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from songbag.errors import TrainingError
+from songbag.learning.networks import NETWORKS, SongNetwork
+from songbag.learning.pooling import SongPooling
+from songbag.learning.scorers import with_scorer
+
+
+class Standardised(nn.Module):
+    """Subtract and divide by fixed values per band: the training songs' mean and deviation."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, mean: Tensor, deviation: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean)
+        self.register_buffer("deviation", deviation)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Return frames (..., bands) with about zero mean and unit deviation."""
+        return (frames - self.mean) / self.deviation
+
+
+def build(
+    name: str,
+    window_shape: Sequence[int],
+    pooling: SongPooling,
+    dropout: float,
+    scale: tuple[Tensor, Tensor] | None,
+    bands_first: bool = False,
+) -> SongNetwork:
+    """Build a network by name for windows of ``window_shape``.
+
+    Parameters
+    ----------
+    pooling : SongPooling
+        Says how many outputs and scores a window needs.
+    scale : (mean, deviation) or None
+        Of the training songs per band; None leaves the input raw.
+    bands_first : bool
+        Whether windows are (bands, frames), as in a table, and not (frames, bands).
+    """
+    if bands_first:
+        bands, frames = window_shape
+        inner = build(name, (frames, bands), pooling, dropout, scale)
+        return SongNetwork(_Turned(_Whole(inner.network)), window_shape)
+    network = NETWORKS[name](window_shape, pooling.outputs, dropout)
+    network = with_scorer(network, pooling.pooling.scorer, pooling.heads, pooling.classes)
+    if scale is not None:
+        network = _scaled(network, Standardised(*scale))
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return SongNetwork(network, window_shape)
+
+
+def build_own(own: Any, window_shape: Sequence[int], pooling: SongPooling) -> SongNetwork:
+    """Wrap a user's network: a module (copied), or a callable that makes one.
+
+    A Keras model whose last layer is a softmax or sigmoid gives probabilities; their
+    logarithms or logits are taken, so that every network here gives logits.
+    """
+    outputs = pooling.outputs
+    made = isinstance(own, nn.Module)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Keras 3 copies with old NumPy calls
+        network = copy.deepcopy(own) if made else own(tuple(window_shape), outputs)
+    from_keras = any(kind.__module__.startswith("keras.") for kind in type(network).__mro__)
+    layers = getattr(network, "layers", None) if from_keras else None
+    last = getattr(layers[-1], "activation", None) if isinstance(layers, list) and layers else None
+    activation = getattr(last, "__name__", "")
+    if from_keras:
+        network = _Keras(network, activation)
+    with torch.no_grad():
+        found = network.eval()(torch.zeros(2, *window_shape))
+    if tuple(found.shape) not in {(2, outputs), (2, pooling.classes)}:
+        raise TrainingError(
+            f"the network turns 2 windows of shape {tuple(window_shape)} into "
+            f"{tuple(found.shape)}; needed is (2, {outputs}), one row a window."
+        )
+    network = with_scorer(network, pooling.pooling.scorer, pooling.heads, pooling.classes)
+    return SongNetwork(network, window_shape)
+
+
+class _Keras(nn.Module):
+    """A Keras model as a torch module: told when it trains, and giving logits."""
+
+    def __init__(self, network: nn.Module, activation: str) -> None:
+        super().__init__()
+        self.network, self.activation = network, activation
+
+    def forward(self, windows: Tensor) -> Tensor:
+        outputs: Tensor = self.network(windows, training=self.training)
+        if self.activation not in ("softmax", "sigmoid"):
+            return outputs
+        shares = outputs.clamp(1e-7, 1 - 1e-7)
+        return shares.log() if self.activation == "softmax" else torch.logit(shares)
+
+
+class _Whole(nn.Module):
+    """Trunk and head in one, for windows that are not cut from frames."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, windows: Tensor) -> Tensor:
+        network = self.network
+        if getattr(network, "time_stride", None) is None:
+            outputs: Tensor = network(windows)
+            return outputs
+        trunk, head = network.trunk, network.head
+        assert isinstance(trunk, nn.Module)
+        assert isinstance(head, nn.Module)
+        found: Tensor = head(trunk(windows))
+        return found
+
+
+class _Turned(nn.Module):
+    """Matrices of a table, (bands, frames) as librosa gives them, to (frames, bands)."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, windows: Tensor) -> Tensor:
+        outputs: Tensor = self.network(windows.transpose(1, 2))
+        return outputs
+
+
+def _scaled(network: nn.Module, scale: Standardised) -> nn.Module:
+    if getattr(network, "time_stride", None) is None:
+        return nn.Sequential(scale, network)
+    trunk = network.trunk
+    assert isinstance(trunk, nn.Module)
+    network.trunk = nn.Sequential(scale, trunk)
+    return network
+
+
+def time_stride(name: str, window_shape: Sequence[int]) -> int | None:
+    """Return the frames between positions of a named network's trunk, None if not shared."""
+    stride: int | None = getattr(NETWORKS[name](window_shape, 1, 0.0), "time_stride", None)
+    return stride
+
+
+def layer_table(network: nn.Module) -> list[dict[str, object]]:
+    """Return one row a layer that holds parameters or pools: name, kind, parameters."""
+    rows: list[dict[str, object]] = []
+    for name, layer in network.named_modules():
+        if any(True for _ in layer.children()) or type(layer).__name__.startswith("_"):
+            continue
+        count = sum(parameter.numel() for parameter in layer.parameters(recurse=False))
+        rows.append({"name": name, "layer": str(layer), "parameters": count})
+    return rows
