@@ -10,6 +10,7 @@ import click
 
 from songbag.cli.answer import evaluate, info, predict, report
 from songbag.cli.learn import crossval, demo, train
+from songbag.cli.study import compare, leakage
 from songbag.errors import SongbagError
 
 
@@ -45,5 +46,5 @@ def main() -> None:
     """
 
 
-for command in (train, crossval, evaluate, predict, info, report, demo):
+for command in (train, crossval, compare, leakage, evaluate, predict, info, report, demo):
     main.add_command(command)

@@ -16,34 +16,39 @@ from songbag.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from songbag.jobs.console import Console
     from songbag.settings import Recipe
-    from songbag.songs.table import Song, SongTable
+    from songbag.songs.song_bags import SongBags
+    from songbag.songs.table import Song
 
 
-def _recipe(options: dict[str, Any], default: str) -> "Recipe":
-    from songbag.settings import load_recipe
-
-    return load_recipe(options["recipe"] or default, recipe_changes(options))
-
-
-def _audio(options: dict[str, Any]) -> dict[str, Any]:
-    """Turn options into the arguments that jobs on audio share."""
-    from songbag.settings import Limits
+def hearing(
+    songs: Path, options: dict[str, Any], console: "Console"
+) -> "tuple[Recipe, Callable[[Recipe], SongBags]]":
+    """Return the recipe that options ask for, and what hears the songs for any recipe."""
+    from songbag.jobs.modelling import require_trainable
+    from songbag.jobs.training import hear_labelled
+    from songbag.settings import Limits, load_recipe
+    from songbag.songs.table import read_songs
     from songbag.sound.cache import default_folder
 
-    return {
-        "recipe": _recipe(options, "cnn"),
-        "cache": options["cache"] or default_folder(),
-        "limits": Limits.of_hours(options["max_hours"]),
-        "workers": options["workers"],
-    }
-
-
-def _table(songs: Path, options: dict[str, Any]) -> "SongTable":
-    from songbag.songs.table import read_songs
-
+    bags = read_window_table(songs, options)
+    default = "cnn" if bags is None else "windows"
+    recipe = load_recipe(options["recipe"] or default, recipe_changes(options))
+    if bags is not None:
+        grouped = replace(bags, songs=_grouped(bags.songs, options["group"]))
+        return recipe, lambda _: grouped
     table = read_songs(songs, options["allow_outside"])
-    return replace(table, songs=_grouped(table.songs, options["group"]))
+    table = replace(table, songs=_grouped(table.songs, options["group"]))
+    cache, limits = options["cache"] or default_folder(), Limits.of_hours(options["max_hours"])
+
+    def hear(recipe: "Recipe") -> "SongBags":
+        require_trainable(recipe)  # before an hour of decoding
+        return hear_labelled(table, recipe, cache, console, limits, options["workers"])
+
+    return recipe, hear
 
 
 def _grouped(songs: "list[Song]", column: str | None) -> "list[Song]":
@@ -72,20 +77,12 @@ def train(ctx: click.Context, /, songs: Path, output: Path, **options: Any) -> N
     windows.csv, metrics.json and report.html.
     """
     from songbag.jobs.console import Console
-    from songbag.jobs.training import train_bags, train_songs
+    from songbag.jobs.training import train_bags
 
     console = Console(options["quiet"])
+    recipe, hear = hearing(songs, options, console)
     seed, threads = options["seed"], options["threads"]
-    bags = read_window_table(songs, options)
-    if bags is not None:
-        bags = replace(bags, songs=_grouped(bags.songs, options["group"]))
-        recipe = _recipe(options, "windows")
-        trained = train_bags(bags, output, recipe, console, seed, threads)
-    else:
-        table = _table(songs, options)
-        trained = train_songs(
-            table, output, console=console, seed=seed, threads=threads, **_audio(options)
-        )
+    trained = train_bags(hear(recipe), output, recipe, console, seed, threads)
     if not options["quiet"]:
         click.echo(f"model   {trained.model_path}")
         if trained.evaluation is not None:
@@ -109,21 +106,12 @@ def crossval(ctx: click.Context, /, songs: Path, output: Path, folds: int, **opt
     report.html and the model of every fold.
     """
     from songbag.jobs.console import Console
-    from songbag.jobs.crossvalidation import crossvalidate, crossvalidate_bags
+    from songbag.jobs.crossvalidation import crossvalidate_bags
 
     console = Console(options["quiet"])
+    recipe, hear = hearing(songs, options, console)
     seed, threads = options["seed"], options["threads"]
-    bags = read_window_table(songs, options)
-    if bags is not None:
-        bags = replace(bags, songs=_grouped(bags.songs, options["group"]))
-        recipe = _recipe(options, "windows")
-        found = crossvalidate_bags(bags, output, recipe, console, folds, seed, threads)
-    else:
-        table = _table(songs, options)
-        audio = _audio(options)
-        found = crossvalidate(
-            table, output, console=console, count=folds, seed=seed, threads=threads, **audio
-        )
+    found = crossvalidate_bags(hear(recipe), output, recipe, console, folds, seed, threads)
     if not options["quiet"]:
         click.echo(f"report  {found.folder / 'report.html'}")
     ctx.exit(1 if found.evaluation.figures["failed"] else 0)

@@ -1,0 +1,95 @@
+"""Commands that tell what is better, and what a figure is worth: compare, leakage."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from songbag.cli.learn import hearing
+from songbag.cli.options import (
+    cache_option,
+    collection_options,
+    recipe_changes,
+    table_options,
+    training_options,
+)
+
+_ALIASES = {"mean": "mean_probability"}
+
+
+def _names(text: str) -> list[str]:
+    return [_ALIASES.get(name.strip(), name.strip()) for name in text.split(",") if name.strip()]
+
+
+@click.command()
+@click.argument("songs", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder.")
+@click.option("--poolings", default="", help="Names with commas, e.g. mean,vote,attention.")
+@click.option("--losses", default="", help="song, window or both: song,window.")
+@click.option("--recipes", default="", help="Names or .toml files with commas.")
+@click.option("--seeds", default=3, show_default=True, type=click.IntRange(1), help="How many.")
+@click.option("--folds", default=5, show_default=True, type=click.IntRange(2), help="How many.")
+@training_options
+@table_options
+@cache_option
+@collection_options
+def compare(
+    songs: Path,
+    output: Path,
+    poolings: str,
+    losses: str,
+    recipes: str,
+    seeds: int,
+    folds: int,
+    **options: Any,
+) -> None:
+    """Compare poolings, losses or recipes on SONGS, and say what can be told.
+
+    All systems are cross-validated on the same folds and seeds. The folder gets
+    systems.csv, differences.csv (paired intervals and tests, corrected for their number),
+    runs.csv, answers.csv, report.html and every run; the same command goes on where it
+    was stopped.
+    """
+    from songbag.jobs.comparison import compare, systems_of
+    from songbag.jobs.console import Console
+    from songbag.settings import load_recipe
+
+    console = Console(options["quiet"])
+    own, hear = hearing(songs, options, console)
+    changes = recipe_changes(options)
+    chosen = [load_recipe(name, changes) for name in _names(recipes)] or [own]
+    systems = systems_of(chosen, _names(poolings), _names(losses), console)
+    found = compare(hear, systems, output, console, seeds, folds, options["threads"])
+    click.echo(found.text())
+    click.echo(f"report  {output / 'report.html'}")
+
+
+@click.command()
+@click.argument("songs", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder.")
+@click.option("--folds", default=5, show_default=True, type=click.IntRange(2), help="How many.")
+@training_options
+@table_options
+@cache_option
+@collection_options
+def leakage(songs: Path, output: Path, folds: int, **options: Any) -> None:
+    """Measure how much of a figure is leakage: the same model under right and wrong splits.
+
+    Whole artists held out, whole songs, single windows (wrong, as a warning), and each of
+    artists and windows with labels that mean nothing. The folder gets leakage.csv and a
+    report for every split.
+    """
+    from songbag.jobs.console import Console
+    from songbag.jobs.leakage import measure_leakage, sentences
+
+    console = Console(options["quiet"])
+    recipe, hear = hearing(songs, options, console)
+    rows = measure_leakage(hear(recipe), output, recipe, console, folds, options["seed"])
+    click.echo(f"{'split':<16}  songs  95 % interval    windows")
+    for row in rows:
+        between = f"{row['low']:.3f} to {row['high']:.3f}"
+        click.echo(
+            f"{row['split']:<16}  {row['accuracy']:.3f}  {between:<15}  {row['window_accuracy']:.3f}"
+        )
+    for sentence in sentences(rows):
+        click.echo(sentence)

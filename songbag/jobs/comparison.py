@@ -1,0 +1,117 @@
+"""Which pooling, loss or recipe is better on your songs, and whether that can be told.
+
+Every system is cross-validated on the same songs, folds and seeds; the frames are cached
+once. A run is a system and a seed, a folder like any cross-validation's, and the same
+command goes on where it was stopped: with the run, and in it with the fold.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from songbag.errors import SettingsError
+from songbag.files import write_json
+from songbag.jobs.console import Console
+from songbag.jobs.crossvalidation import crossvalidate_bags
+from songbag.jobs.modelling import require_trainable, songs_hash
+from songbag.jobs.verdicts import Verdict, conclude
+from songbag.settings import Recipe
+from songbag.songs.song_bags import SongBags
+
+
+@dataclass(frozen=True)
+class System:
+    """One thing to compare: a recipe with its pooling and loss, and a short name."""
+
+    name: str
+    recipe: Recipe
+
+
+def systems_of(
+    recipes: Sequence[Recipe], poolings: Sequence[str], losses: Sequence[str], console: Console
+) -> list[System]:
+    """Return every combination that can be trained; an empty list keeps the recipe's own.
+
+    Raises
+    ------
+    SettingsError
+        Fewer than two are left.
+    """
+    found: list[System] = []
+    for recipe in recipes:
+        for pooling in poolings or [recipe.training.pooling]:
+            for loss in losses or [recipe.training.loss]:
+                if pooling == "hard_vote" and loss == "song":
+                    console.say("left out: hard_vote with the loss on the song (no gradient)")
+                    continue
+                training = msgspec.structs.replace(recipe.training, pooling=pooling, loss=loss)
+                parts = [recipe.name] * (len(recipes) > 1) + [pooling] + [loss] * (len(losses) > 1)
+                named = msgspec.structs.replace(recipe, training=training)
+                found.append(System("-".join(parts), named))
+    if len(found) < 2:
+        raise SettingsError("there is nothing to compare: give two or more --poolings or --losses.")
+    return found
+
+
+def compare(
+    hear: Callable[[Recipe], SongBags],
+    systems: Sequence[System],
+    folder: Path,
+    console: Console,
+    seeds: Sequence[int] = (0, 1, 2),
+    count: int = 5,
+    threads: int | None = None,
+) -> Verdict:
+    """Cross-validate every system with every seed, and compare them song by song.
+
+    ``folder`` gets runs/<system>-seedN/ (as `crossvalidate_bags` leaves it), runs.csv (a row
+    a run and fold), answers.csv (a row a song and run), systems.csv, differences.csv,
+    comparison.json and report.html.
+
+    Parameters
+    ----------
+    hear : callable
+        Recipe to the songs as that recipe hears them; the same songs for all.
+
+    Raises
+    ------
+    SongTableError, TrainingError
+    """
+    for system in systems:
+        require_trainable(system.recipe)
+    for turn, seed in enumerate(seeds, start=1):  # a stop leaves systems that can be compared
+        for number, system in enumerate(systems, start=1):
+            console.say(
+                f"seed {turn} of {len(seeds)}, system {number} of {len(systems)}: {system.name}"
+            )
+            path = _run_folder(folder, system, seed)
+            _run(hear(system.recipe), system, path, console, seed, count, threads)
+    return conclude(
+        folder, {s.name: [_run_folder(folder, s, seed) for seed in seeds] for s in systems}
+    )
+
+
+def _run_folder(folder: Path, system: System, seed: int) -> Path:
+    return folder / "runs" / f"{system.name}-seed{seed}"
+
+
+def _run(
+    heard: SongBags,
+    system: System,
+    folder: Path,
+    console: Console,
+    seed: int,
+    count: int,
+    threads: int | None,
+) -> None:
+    parts = (msgspec.json.encode(system.recipe), seed, count, songs_hash(heard.bags))
+    mark = {"run": hashlib.blake2b(msgspec.json.encode(parts), digest_size=16).hexdigest()}
+    done = folder / "run.json"
+    if done.exists() and msgspec.json.decode(done.read_bytes()) == mark:
+        console.say("done already")
+        return
+    crossvalidate_bags(heard, folder, system.recipe, console, count, seed, threads)
+    write_json(done, mark)
