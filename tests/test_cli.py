@@ -236,7 +236,8 @@ def test_crossval_judges_every_song_once(songs, tmp_path):
     folds = {row["id"]: row["fold"] for row in rows_of((out / "folds.csv").read_text())}
     assert {row["side"] for row in rows} == {"fold 1", "fold 2"}
     assert all(row["side"] == f"fold {folds[row['id']]}" for row in rows)
-    assert {file.name for file in (out / "models").iterdir()} == {"fold1.songbag", "fold2.songbag"}
+    models = {file.name for file in (out / "models").iterdir()}
+    assert models == {"fold1.songbag", "fold1.csv", "fold2.songbag", "fold2.csv"}
     assert json.loads((out / "metrics.json").read_text())["songs"] == 24
 
 

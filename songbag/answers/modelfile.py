@@ -54,8 +54,8 @@ class Card(Record, frozen=True):
         Multilabel: the probability from which a label is said to hold.
     temperature : float
         Song logits are divided by it before they become probabilities.
-    precision : tuple of (confidence, share answered, share right)
-        What abstaining below a confidence was worth on songs held out in turn.
+    precision : tuple of (confidence, share answered, share right, its lower limit)
+        What answering only from a confidence on was worth on songs held out in turn.
     seed : int
     split : Certificate or None
     heard : tuple of str
@@ -85,7 +85,7 @@ class Card(Record, frozen=True):
     multilabel: bool = False
     thresholds: tuple[float, ...] = ()
     temperature: Annotated[float, msgspec.Meta(gt=0)] = 1.0
-    precision: tuple[tuple[float, float, float], ...] = ()
+    precision: tuple[tuple[float, float, float, float], ...] = ()
     seed: int = 0
     split: Certificate | None = None
     heard: tuple[str, ...] = ()

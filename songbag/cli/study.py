@@ -59,8 +59,10 @@ def compare(
     changes = recipe_changes(options)
     chosen = [load_recipe(name, changes) for name in _names(recipes)] or [own]
     systems = systems_of(chosen, _names(poolings), _names(losses), console)
-    found = compare(hear, systems, output, console, seeds, folds, options["threads"])
-    click.echo(found.text())
+    first = options["seed"]
+    turns = range(first, first + seeds)
+    found = compare(hear, systems, output, console, turns, folds, options["threads"])
+    click.echo("\n".join(found.said))
     click.echo(f"report  {output / 'report.html'}")
 
 
@@ -88,8 +90,7 @@ def leakage(songs: Path, output: Path, folds: int, **options: Any) -> None:
     click.echo(f"{'split':<16}  songs  95 % interval    windows")
     for row in rows:
         between = f"{row['low']:.3f} to {row['high']:.3f}"
-        click.echo(
-            f"{row['split']:<16}  {row['accuracy']:.3f}  {between:<15}  {row['window_accuracy']:.3f}"
-        )
+        windows = f"{row['window_accuracy']:.3f}"
+        click.echo(f"{row['split']:<16}  {row['accuracy']:.3f}  {between:<15}  {windows}")
     for sentence in sentences(rows):
         click.echo(sentence)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from songbag.answers.calibration import (
-    abstention_curve,
+    abstention,
     best_thresholds,
     fit_temperature,
     probabilities,
@@ -19,6 +19,9 @@ from songbag.songs.song_bags import SongBags, cut_on_grid
 from songbag.songs.splits import folds
 from songbag.songs.table import split_names
 
+_CURVE = ("threshold", "coverage", "accuracy", "low")
+_POINTS = 200  # of the curve that a model keeps
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -26,7 +29,7 @@ class Calibration:
 
     temperature: float = 1.0
     thresholds: tuple[float, ...] = ()
-    precision: tuple[tuple[float, float, float], ...] = ()
+    precision: tuple[tuple[float, float, float, float], ...] = ()
 
 
 def calibrate(shares: NDArray[np.float64], y: Labels) -> Calibration:
@@ -42,11 +45,17 @@ def calibrate(shares: NDArray[np.float64], y: Labels) -> Calibration:
     multilabel = y.ndim == 2
     held = np.clip(shares, 1e-12, 1 - 1e-12)
     logits = np.log(held) - np.log1p(-held) if multilabel else np.log(held)
-    temperature = fit_temperature(logits, y, multilabel)
+    fitted = fit_temperature(logits, y, multilabel)
+    # A bound below 1 only says that these few songs were never wrong: that proves nothing.
+    sure = fitted.at_bound and fitted.temperature < 1
+    temperature = 1.0 if sure else fitted.temperature
     found = probabilities(logits, temperature, multilabel)
     if multilabel:
         return Calibration(temperature, tuple(best_thresholds(y, found).tolist()))
-    return Calibration(temperature, precision=abstention_curve(y, found))
+    curve = abstention(y, found)["curve"]
+    points = list(zip(*(curve[name] for name in _CURVE), strict=True))
+    kept = points[:: max(1, len(points) // _POINTS)]
+    return Calibration(temperature, precision=tuple(kept))
 
 
 def calibrated(card: Card, calibration: Calibration) -> Card:

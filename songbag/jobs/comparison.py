@@ -6,6 +6,7 @@ command goes on where it was stopped: with the run, and in it with the fold.
 """
 
 import hashlib
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from songbag.jobs.console import Console
 from songbag.jobs.crossvalidation import crossvalidate_bags
 from songbag.jobs.modelling import require_trainable, songs_hash
 from songbag.jobs.verdicts import Verdict, conclude
-from songbag.settings import Recipe
+from songbag.settings import Recipe, Training
 from songbag.songs.song_bags import SongBags
 
 
@@ -82,13 +83,17 @@ def compare(
     """
     for system in systems:
         require_trainable(system.recipe)
+    heard: dict[bytes, SongBags] = {}
     for turn, seed in enumerate(seeds, start=1):  # a stop leaves systems that can be compared
         for number, system in enumerate(systems, start=1):
             console.say(
                 f"seed {turn} of {len(seeds)}, system {number} of {len(systems)}: {system.name}"
             )
+            sound = msgspec.json.encode(msgspec.structs.replace(system.recipe, training=Training()))
+            if sound not in heard:
+                heard = {sound: hear(system.recipe)}  # one at a time: a collection may be large
             path = _run_folder(folder, system, seed)
-            _run(hear(system.recipe), system, path, console, seed, count, threads)
+            _run(heard[sound], system, path, console, seed, count, threads)
     return conclude(
         folder, {s.name: [_run_folder(folder, s, seed) for seed in seeds] for s in systems}
     )
@@ -113,5 +118,8 @@ def _run(
     if done.exists() and msgspec.json.decode(done.read_bytes()) == mark:
         console.say("done already")
         return
-    crossvalidate_bags(heard, folder, system.recipe, console, count, seed, threads)
+    began, inner = time.monotonic(), Console(console.quiet, brief=True)
+    found = crossvalidate_bags(heard, folder, system.recipe, inner, count, seed, threads)
     write_json(done, mark)
+    accuracy = found.evaluation.figures["metrics"]["accuracy"]["value"]
+    console.say(f"song accuracy {accuracy:.3f}, {time.monotonic() - began:.0f} s")

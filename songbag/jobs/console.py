@@ -21,14 +21,14 @@ class Advance(Protocol):
 
 
 class Console:
-    """Messages and progress for one job; ``quiet`` shows neither."""
+    """Messages and progress for one job; ``quiet`` shows neither, ``brief`` no messages."""
 
-    def __init__(self, quiet: bool = False) -> None:
-        self.quiet = quiet
+    def __init__(self, quiet: bool = False, brief: bool = False) -> None:
+        self.quiet, self.brief = quiet, brief
 
     def say(self, text: str) -> None:
         """Write one message."""
-        if not self.quiet:
+        if not self.quiet and not self.brief:
             print(text, file=sys.stderr, flush=True)
 
     def track(self, items: Iterable[T], total: int, what: str = "Extracting") -> Iterator[T]:

@@ -5,11 +5,10 @@ run again, or by other means.
 """
 
 import csv
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import combinations
 from pathlib import Path
 
 import msgspec
@@ -21,7 +20,6 @@ from songbag.answers.intervals import cluster_intervals, group_index
 from songbag.answers.tables import Row, probability_columns, write_csv
 from songbag.errors import SongTableError
 from songbag.files import write_json
-from songbag.jobs.report import write_report
 
 Floats = NDArray[np.float64]
 
@@ -31,9 +29,11 @@ SYSTEM_COLUMNS = [
     *("window_accuracy", "nll", "nll_low", "nll_high", "macro_f1", "ece", "seconds"),
 ]
 DIFFERENCE_COLUMNS = [
-    *("a", "b", "accuracy_a", "accuracy_b", "difference", "low", "high"),
-    *("only_a_right", "only_b_right", "p", "p_adjusted", "told_apart"),
+    *("a", "b", "accuracy_a", "accuracy_b", "difference", "low", "high", "seed_error"),
+    *("p", "p_adjusted", "only_a_right", "only_b_right", "p_mcnemar", "p_mcnemar_adjusted"),
+    *("smallest", "told_apart"),
 ]
+_ALPHA = 0.05  # of one false call among all pairs
 
 
 @dataclass
@@ -65,8 +65,7 @@ class _Run:
 
 
 def conclude(folder: Path, runs: Mapping[str, Sequence[Path]]) -> Verdict:
-    """Compare finished runs and write runs.csv, answers.csv, systems.csv, differences.csv,
-    comparison.json and report.html.
+    """Compare finished runs and write the tables and the report of a comparison.
 
     Parameters
     ----------
@@ -75,13 +74,14 @@ def conclude(folder: Path, runs: Mapping[str, Sequence[Path]]) -> Verdict:
     """
     read = {name: [_read_run(path) for path in paths] for name, paths in runs.items()}
     first = next(iter(read.values()))[0]
-    for name, found in read.items():
-        if any(run.ids != first.ids for run in found):
+    for name, ours in read.items():
+        if any(run.ids != first.ids for run in ours):
             raise SongTableError(f"{folder}: the songs of {name} are not those of the others.")
-    groups = first.groups if len(set(first.groups)) < len(first.ids) else None
-    group = group_index(None if groups is None else np.array(groups), len(first.ids))
-    systems, pairs = _system_rows(read, group), _difference_rows(read, group)
-    said = _sentences(systems, pairs, len(first.ids), len(set(first.groups)))
+    known = len(set(first.groups)) < len(first.ids)
+    groups = np.unique(first.groups, return_inverse=True)[1] if known else None
+    systems = _system_rows(read, group_index(groups, len(first.ids)))
+    pairs = _difference_rows(read, groups)
+    said = _sentences(systems, pairs, len(first.ids), len(set(first.groups)) if known else None)
     write_csv(folder / "systems.csv", systems, SYSTEM_COLUMNS)
     write_csv(folder / "differences.csv", pairs, DIFFERENCE_COLUMNS)
     write_csv(folder / "runs.csv", _fold_rows(read), RUN_COLUMNS)
@@ -94,10 +94,9 @@ def conclude(folder: Path, runs: Mapping[str, Sequence[Path]]) -> Verdict:
         "systems": systems,
         "differences": pairs,
         "said": said,
-        "curves": {name: _curve(found) for name, found in read.items()},
+        "curves": {name: _curve(ours) for name, ours in read.items()},
     }
     write_json(folder / "comparison.json", found)
-    write_report(folder)
     return Verdict(folder, systems, pairs, said)
 
 
@@ -203,3 +202,55 @@ def _curve(runs: Sequence[_Run]) -> dict[str, list[float]]:
             if row.get(name):
                 found[name][int(float(row["epoch"]))].append(float(row[name]))
     return {name: [float(np.mean(by[e])) for e in sorted(by)] for name, by in found.items()}
+
+
+def _difference_rows(
+    read: Mapping[str, Sequence[_Run]], groups: NDArray[np.int64] | None
+) -> list[Row]:
+    """One row a pair of systems: accuracy of a less that of b, the surest first.
+
+    The interval and ``p`` take whole groups together and the mean over seeds of every song;
+    ``p_mcnemar`` is exact for the majority of an odd number of seeds and takes songs as
+    independent. Both are corrected for the number of pairs (Holm).
+    """
+    right = {name: np.stack([run.right for run in runs]) for name, runs in read.items()}
+    found = differences.compare(right, groups, np.random.default_rng(0))
+    rows: list[Row] = []
+    for pair in found:
+        a, b = right[pair["a"]], right[pair["b"]]
+        odd = len(a) - 1 + len(a) % 2
+        counts = differences.mcnemar_exact(
+            differences.majority_right(a[:odd]), differences.majority_right(b[:odd])
+        )
+        row: Row = {"a": pair["a"], "b": pair["b"], "difference": pair["value"]}
+        row |= {"accuracy_a": float(a.mean()), "accuracy_b": float(b.mean())}
+        row |= {"only_a_right": counts["only_a"], "only_b_right": counts["only_b"]}
+        row |= {"p_mcnemar": counts["p"], "p_adjusted": pair["p_holm"]}
+        row |= {name: pair[name] for name in ("low", "high", "p", "seed_error", "smallest")}
+        rows.append(row | {"told_apart": pair["p_holm"] < _ALPHA})
+    adjusted = differences.holm([row["p_mcnemar"] for row in rows])
+    for row, p in zip(rows, adjusted.tolist(), strict=True):
+        row["p_mcnemar_adjusted"] = p
+    return sorted(rows, key=lambda row: (row["p"], -abs(row["difference"])))
+
+
+def _sentences(
+    systems: Sequence[Row], pairs: Sequence[Row], songs: int, groups: int | None
+) -> list[str]:
+    """Say in words what these songs can tell, and what they cannot."""
+    best = systems[0]
+    said = [f"Highest: {best['system']} with {best['accuracy']:.3f}."]
+    told = [pair for pair in pairs if pair["told_apart"]]
+    for pair in told[:5]:
+        better, worse = (pair["a"], pair["b"]) if pair["difference"] > 0 else (pair["b"], pair["a"])
+        points = 100 * abs(pair["difference"])
+        said.append(f"{better} is better than {worse} by {points:.1f} points.")
+    if len(told) > 5:
+        said.append(f"So are {len(told) - 5} other pairs told apart.")
+    rest = len(pairs) - len(told)
+    if rest:
+        which = f"{rest} of {len(pairs)} pairs cannot" if told else "No two systems can"
+        said.append(f"{which} be told apart: their order may be chance.")
+    smallest = float(np.median([pair["smallest"] for pair in pairs]))
+    said.append(differences.sentence(smallest, songs, groups).capitalize())
+    return said
