@@ -60,7 +60,7 @@ def _table(probabilities: Floats) -> NDArray[np.float64]:
     return table
 
 
-def _weights(weights: Floats | None, songs: int) -> NDArray[np.float64]:
+def checked_weights(weights: Floats | None, songs: int) -> NDArray[np.float64]:
     """Return weights as float64 (n,) or (resamples, n), or refuse them."""
     rows = np.ones(songs) if weights is None else np.asarray(weights, dtype=np.float64)
     if rows.ndim not in (1, 2) or rows.shape[-1] != songs:
@@ -80,24 +80,24 @@ def checked(
     labels = _labels(y, table.shape[1])
     if len(labels) != len(table):
         raise ValueError(f"{len(labels)} labels, but probabilities of {len(table)} songs")
-    return labels, table, _weights(weights, len(table))
+    return labels, table, checked_weights(weights, len(table))
 
 
-def _ratio(top: Scores, bottom: Scores) -> Scores:
+def ratio(top: Scores, bottom: Scores) -> Scores:
     """Return top / bottom, NaN where bottom is 0."""
-    ratio: Scores = top / np.where(bottom > 0, bottom, np.nan)
-    return ratio
+    share: Scores = top / np.where(bottom > 0, bottom, np.nan)
+    return share
 
 
-def _mean_defined(values: Scores) -> Scores:
+def mean_defined(values: Scores) -> Scores:
     """Return the mean over the last axis without the NaN entries, NaN if all are NaN."""
     defined = ~np.isnan(values)
-    return _ratio(np.where(defined, values, 0.0).sum(axis=-1), defined.sum(axis=-1))
+    return ratio(np.where(defined, values, 0.0).sum(axis=-1), defined.sum(axis=-1))
 
 
-def _mean_song(values: Floats, rows: Floats) -> Scores:
+def mean_song(values: Floats, rows: Floats) -> Scores:
     """Return the weighted mean over songs of values (n,)."""
-    return _ratio(rows @ values, rows.sum(axis=-1))
+    return ratio(rows @ values, rows.sum(axis=-1))
 
 
 def _tallies(labels: Ints, table: Floats, rows: Floats) -> tuple[Scores, Scores, Scores]:
@@ -122,24 +122,23 @@ def _weight_below(scores: Floats, rows: Floats, at: Floats) -> NDArray[np.float6
     return below
 
 
-def _label_auc(positive: NDArray[np.bool_], scores: Floats, rows: Floats) -> Scores:
+def label_auc(positive: NDArray[np.bool_], scores: Floats, rows: Floats) -> Scores:
     """Return the AUC of scores (n,) for positive (n,) songs against the others."""
     for_them, against = rows[..., positive], rows[..., ~positive]
     below = _weight_below(scores[~positive], against, scores[positive])
-    return _ratio((for_them * below).sum(axis=-1), for_them.sum(axis=-1) * against.sum(axis=-1))
+    return ratio((for_them * below).sum(axis=-1), for_them.sum(axis=-1) * against.sum(axis=-1))
 
 
-def _bin_index(table: Floats, rows: Floats, bins: int) -> NDArray[np.int64]:
-    """Return the equal-mass confidence bin of every song: as ``rows``, 0 .. bins - 1."""
+def bin_index(confidence: Floats, rows: Floats, bins: int) -> NDArray[np.int64]:
+    """Return the equal-mass bin of every confidence (n,): as ``rows``, 0 .. bins - 1."""
     if bins < 1:
         raise ValueError("bins must be at least 1")
-    confidence = table.max(axis=1)
     middle = _weight_below(confidence, rows, confidence)
     index: NDArray[np.int64] = (middle * bins / rows.sum(axis=-1, keepdims=True)).astype(np.int64)
     return np.minimum(index, bins - 1)  # songs of weight 0 may lie at the very end
 
 
-def _bin_sums(index: Ints, rows: Floats, bins: int, values: Floats) -> Scores:
+def bin_sums(index: Ints, rows: Floats, bins: int, values: Floats) -> Scores:
     """Return the weighted sum of values (n,) in every bin: ``rows.shape[:-1] + (bins,)``."""
     flat = np.atleast_2d(index)
     flat = flat + bins * np.arange(len(flat))[:, None]
@@ -150,7 +149,7 @@ def _bin_sums(index: Ints, rows: Floats, bins: int, values: Floats) -> Scores:
 def accuracy(y: Ints, probabilities: Floats, weights: Floats | None = None) -> Scores:
     """Return the share of songs whose predicted label is the true one, 0 to 1."""
     labels, table, rows = checked(y, probabilities, weights)
-    return _mean_song((table.argmax(axis=1) == labels).astype(np.float64), rows)
+    return mean_song((table.argmax(axis=1) == labels).astype(np.float64), rows)
 
 
 def balanced_accuracy(y: Ints, probabilities: Floats, weights: Floats | None = None) -> Scores:
@@ -159,7 +158,7 @@ def balanced_accuracy(y: Ints, probabilities: Floats, weights: Floats | None = N
     With more than two labels as scikit-learn has it.
     """
     support, _, both = _tallies(*checked(y, probabilities, weights))
-    return _mean_defined(_ratio(both, support))
+    return mean_defined(ratio(both, support))
 
 
 def macro_f1(y: Ints, probabilities: Floats, weights: Floats | None = None) -> Scores:
@@ -168,7 +167,7 @@ def macro_f1(y: Ints, probabilities: Floats, weights: Floats | None = None) -> S
     A label that no song of the resample has or is given is left out, as scikit-learn does.
     """
     support, predicted, both = _tallies(*checked(y, probabilities, weights))
-    return _mean_defined(_ratio(2 * both, support + predicted))
+    return mean_defined(ratio(2 * both, support + predicted))
 
 
 def roc_auc(y: Ints, probabilities: Floats, weights: Floats | None = None) -> Scores:
@@ -179,8 +178,8 @@ def roc_auc(y: Ints, probabilities: Floats, weights: Floats | None = None) -> Sc
     """
     labels, table, rows = checked(y, probabilities, weights)
     asked = range(table.shape[1]) if table.shape[1] > 2 else (1,)
-    areas = [_label_auc(labels == label, table[:, label], rows) for label in asked]
-    return _mean_defined(np.stack(areas, axis=-1))
+    areas = [label_auc(labels == label, table[:, label], rows) for label in asked]
+    return mean_defined(np.stack(areas, axis=-1))
 
 
 def negative_log_likelihood(
@@ -189,14 +188,14 @@ def negative_log_likelihood(
     """Return the mean of -ln p(true label), p held in 1e-15 .. 1: 0 to 34.54 nats."""
     labels, table, rows = checked(y, probabilities, weights)
     likelihood = table[np.arange(len(labels)), labels]
-    return _mean_song(-np.log(np.clip(likelihood, 1e-15, 1.0)), rows)
+    return mean_song(-np.log(np.clip(likelihood, 1e-15, 1.0)), rows)
 
 
 def brier(y: Ints, probabilities: Floats, weights: Floats | None = None) -> Scores:
     """Return the squared error summed over labels, averaged over songs, 0 to 2 [4]_."""
     labels, table, rows = checked(y, probabilities, weights)
     error = table - np.eye(table.shape[1])[labels]
-    return _mean_song((error**2).sum(axis=1), rows)
+    return mean_song((error**2).sum(axis=1), rows)
 
 
 def expected_calibration_error(
@@ -211,8 +210,8 @@ def expected_calibration_error(
     """
     labels, table, rows = checked(y, probabilities, weights)
     gap = (table.argmax(axis=1) == labels) - table.max(axis=1)
-    gaps = _bin_sums(_bin_index(table, rows, bins), rows, bins, gap)
-    return _ratio(np.abs(gaps).sum(axis=-1), rows.sum(axis=-1))
+    gaps = bin_sums(bin_index(table.max(axis=1), rows, bins), rows, bins, gap)
+    return ratio(np.abs(gaps).sum(axis=-1), rows.sum(axis=-1))
 
 
 def calibrated_ece_quantile(
@@ -227,19 +226,34 @@ def calibrated_ece_quantile(
 
     True labels are drawn ``draws`` times from these probabilities. Only whether the drawn
     label is the predicted one matters, an event whose probability is the confidence, so
-    that event is drawn, in blocks of at most `BLOCK_BYTES`. Weights have shape (n,). The
-    resampling of [7]_ with the probabilities held fixed.
+    that event is drawn (`calibrated_quantile`). Weights have shape (n,).
     """
     table = _table(probabilities)
-    row, confidence = _weights(weights, len(table)), table.max(axis=1)
+    row = checked_weights(weights, len(table))
     if row.ndim != 1:
         raise ValueError("weights must have shape (n,)")
-    place = np.eye(bins)[_bin_index(table, row, bins)] * row[:, None]
+    return calibrated_quantile(table.max(axis=1), row, rng, bins, quantile, draws)
+
+
+def calibrated_quantile(
+    chance: Floats,
+    row: Floats,
+    rng: np.random.Generator,
+    bins: int = 10,
+    quantile: float = 0.9,
+    draws: int = 2000,
+) -> float:
+    """Return the quantile of the calibration error of events drawn with their chance (n,).
+
+    The resampling of [7]_ with the probabilities held fixed; ``row`` (n,) weighs the events,
+    drawn independently and in blocks of at most `BLOCK_BYTES`.
+    """
+    place = np.eye(bins)[bin_index(chance, row, bins)] * row[:, None]
     errors, step = np.empty(draws), max(1, BLOCK_BYTES // (8 * len(row)))
     for start in range(0, draws, step):
         block = errors[start : start + step]
-        right = rng.random((len(block), len(row))) < confidence
-        block[:] = np.abs(right @ place - confidence @ place).sum(axis=-1) / row.sum()
+        happened = rng.random((len(block), len(row))) < chance
+        block[:] = np.abs(happened @ place - chance @ place).sum(axis=-1) / row.sum()
     return float(np.quantile(errors, quantile))
 
 
@@ -262,11 +276,11 @@ def per_label(y: Ints, probabilities: Floats, weights: Floats | None = None) -> 
     """
     labels, table, rows = checked(y, probabilities, weights)
     support, predicted, both = _tallies(labels, table, rows)
-    areas = [_label_auc(labels == k, table[:, k], rows) for k in range(table.shape[1])]
+    areas = [label_auc(labels == k, table[:, k], rows) for k in range(table.shape[1])]
     return {
-        "precision": _ratio(both, predicted),
-        "recall": _ratio(both, support),
-        "f1": _ratio(2 * both, support + predicted),
+        "precision": ratio(both, predicted),
+        "recall": ratio(both, support),
+        "f1": ratio(2 * both, support + predicted),
         "support": support,
         "auc": np.stack(areas, axis=-1),
     }
@@ -280,10 +294,11 @@ def reliability(
     Bins are the last axis, from least to most confident; an empty bin has count 0, else NaN.
     """
     labels, table, rows = checked(y, probabilities, weights)
-    index, right = _bin_index(table, rows, bins), table.argmax(axis=1) == labels
-    count = _bin_sums(index, rows, bins, np.ones(len(labels)))
+    confidence, right = table.max(axis=1), table.argmax(axis=1) == labels
+    index = bin_index(confidence, rows, bins)
+    count = bin_sums(index, rows, bins, np.ones(len(labels)))
     return {
-        "confidence": _ratio(_bin_sums(index, rows, bins, table.max(axis=1)), count),
-        "accuracy": _ratio(_bin_sums(index, rows, bins, right.astype(np.float64)), count),
+        "confidence": ratio(bin_sums(index, rows, bins, confidence), count),
+        "accuracy": ratio(bin_sums(index, rows, bins, right.astype(np.float64)), count),
         "count": count,
     }

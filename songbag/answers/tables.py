@@ -12,7 +12,7 @@ from typing import Any
 
 from songbag.answers.prediction import Prediction
 from songbag.files import write_bytes
-from songbag.songs.label_sets import join_labels
+from songbag.songs.labels import join_labels
 
 Row = dict[str, Any]
 

@@ -19,7 +19,7 @@ from songbag.bags import Bag
 from songbag.errors import TrainingError
 from songbag.jobs.console import Advance, Console
 from songbag.settings import Own, Recipe
-from songbag.songs.label_sets import join_labels, split_labels
+from songbag.songs.labels import join_labels, split_labels
 from songbag.songs.song_bags import cut_on_grid
 from songbag.songs.table import SongTable
 from songbag.sound.windows import window_frames

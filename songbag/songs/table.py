@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from songbag.errors import SongTableError, suggestion
 from songbag.settings import Excerpt
-from songbag.songs.label_sets import join_labels, split_labels, strata
+from songbag.songs.labels import join_labels, split_labels, strata
 from songbag.sound.audio import EXTENSIONS
 from songbag.sound.source import Source
 
@@ -35,7 +35,7 @@ class Song:
 
     ``path`` can be opened; ``id`` is what the user calls it. ``start`` and ``end`` are
     seconds inside the file. ``line`` is the table's line, None in a folder. With
-    ``multilabel`` the label is a set of labels, as `songbag.songs.label_sets` writes it.
+    ``multilabel`` the label is a set of labels, as `songbag.songs.labels` writes it.
     """
 
     id: str

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from songbag.bags import Bag
 from songbag.errors import SongTableError
-from songbag.songs.label_sets import join_labels, split_labels
+from songbag.songs.labels import join_labels, split_labels
 from songbag.songs.song_bags import SongBags
 from songbag.songs.table import SIDES, Song
 from songbag.songs.window_columns import (
