@@ -12,7 +12,7 @@ from scipy.special import expit, softmax
 from sklearn.metrics import f1_score, log_loss
 from statsmodels.stats.proportion import proportion_confint
 
-from songbag.answers import calibration as c
+from songbag.answers import confidence as c
 
 quick = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 

@@ -36,7 +36,9 @@ def calibrated_songs(n, labels, seed):
 
 
 def everything(y, p, thresholds, weights=None):
-    found = {name: measure(weights) for name, measure in ls.bound(y, p, thresholds).items()}
+    found = {
+        name: measure(weights) for name, measure in ls.bound(y, p, ls.decide(p, thresholds)).items()
+    }
     found["ap"] = ls.average_precision(y, p, weights)
     return found
 
@@ -116,7 +118,7 @@ def test_all_match_sklearn_on_many_songs():
         expected = reference.f1_score(y, p >= 0.5, average=average)
         assert ls.DECISION_METRICS[f"{average}_f1"](y, p >= 0.5) == pytest.approx(expected)
     assert ls.subset_accuracy(y, p >= 0.5) == reference.accuracy_score(y, p >= 0.5)
-    table = ls.per_label(y, p, np.full(6, 0.3))
+    table = ls.per_label(y, p, p >= 0.3)
     expected = reference.precision_recall_fscore_support(y, p >= 0.3)
     for name, values in zip(("precision", "recall", "f1", "support"), expected, strict=True):
         np.testing.assert_allclose(table[name], values, **TIGHT)
@@ -146,7 +148,7 @@ def test_a_matrix_of_weights_equals_its_rows_and_order_never_matters(data, seed)
         one = everything(y, p, thresholds, row)
         assert_same({name: values[i] for name, values in at_once.items()}, one)
     assert_same(everything(y, p, thresholds), everything(y[order], p[order], thresholds))
-    scalars = ls.bound(y, p, thresholds).values()
+    scalars = ls.bound(y, p, p >= thresholds).values()
     assert all(np.shape(measure(None)) == () for measure in scalars)
 
 
@@ -187,7 +189,7 @@ def test_blocks_do_not_change_the_error(monkeypatch):
 def test_evaluate_has_the_shape_of_the_other():
     y, p = calibrated_songs(60, 3, 1)
     artists, labels = np.arange(60) // 2, ["calm", "sad", "loud"]
-    found = ls.evaluate(y, p, labels, np.array([0.3, 0.5, 0.7]), artists, resamples=200)
+    found = ls.evaluate(y, p, labels, p >= np.array([0.3, 0.5, 0.7]), artists, resamples=200)
     json.dumps(found, allow_nan=False)
     single = iv.evaluate(
         y[:, 0].astype(int), np.stack([1 - p[:, 0], p[:, 0]], 1), ["a", "b"], artists, 0, 50
@@ -195,11 +197,10 @@ def test_evaluate_has_the_shape_of_the_other():
     assert single.keys() - found.keys() == {"confusion"}
     assert found.keys() - single.keys() == {"multilabel", "baselines"}
     assert (found["songs"], found["groups"], found["labels"]) == (60, 30, labels)
-    for name, measure in ls.bound(y, p, np.array([0.3, 0.5, 0.7])).items():
+    for name, measure in ls.bound(y, p, p >= np.array([0.3, 0.5, 0.7])).items():
         value = found["metrics"][name]
         assert value["value"] == pytest.approx(float(measure(None)))
         assert value["low"] < value["high"]
-    assert [row["threshold"] for row in found["per_label"]] == [0.3, 0.5, 0.7]
     assert found["baselines"]["map"] == pytest.approx(y.mean())
     assert found["reliability"][0].keys() == single["reliability"][0].keys()
     assert sum(row["count"] for row in found["reliability"]) == 180

@@ -189,25 +189,24 @@ DECISION_METRICS: dict[str, Callable[[Truth, Bools, Floats | None], Scores]] = {
 }
 
 
-def bound(y: Truth, probabilities: Floats, thresholds: Floats | None = None) -> dict[str, Measure]:
+def bound(y: Truth, probabilities: Floats, decisions: Bools | None = None) -> dict[str, Measure]:
     """Return every metric of these songs, wanting only weights."""
-    decisions = decide(probabilities, thresholds)
+    decisions = decide(probabilities) if decisions is None else decisions
     measures: dict[str, Measure] = {}
     measures |= {name: partial(metric, y, probabilities) for name, metric in METRICS.items()}
     measures |= {name: partial(f, y, decisions) for name, f in DECISION_METRICS.items()}
     return measures
 
 
-def per_label(
-    y: Truth, probabilities: Floats, thresholds: Floats | None = None
-) -> dict[str, Scores]:
-    """Return support, precision, recall, f1, ap, auc and threshold, each (labels,).
+def per_label(y: Truth, probabilities: Floats, decisions: Bools | None = None) -> dict[str, Scores]:
+    """Return support, precision, recall, f1, ap and auc, each (labels,).
 
     NaN: precision of a label no song is given, recall of one no song has, F1 of one
     neither given nor had, AP and AUC of one that none or all have.
     """
     truth, table, rows = checked(y, probabilities, None)
-    support, given, both = _tallies(truth, decide(table, thresholds), rows)
+    said = decide(table) if decisions is None else decisions
+    support, given, both = _tallies(truth, said, rows)
     return {
         "support": support,
         "precision": ratio(both, given),
@@ -215,7 +214,6 @@ def per_label(
         "f1": ratio(2 * both, support + given),
         "ap": _per_column(_label_precision, truth, table, rows),
         "auc": _per_column(metrics.label_auc, truth, table, rows),
-        "threshold": np.full(len(table.T), 0.5) if thresholds is None else np.asarray(thresholds),
     }
 
 
@@ -247,23 +245,25 @@ def evaluate(
     y: Truth,
     probabilities: Floats,
     labels: Sequence[str],
-    thresholds: Floats | None = None,
+    decisions: Bools | None = None,
     groups: Ints | None = None,
     seed: int = 0,
     resamples: int = 2000,
 ) -> dict[str, object]:
     """Return every metric as one dictionary that JSON can hold, as `intervals.evaluate` does.
 
+    ``decisions`` (n, labels) say which labels each song was given, by thresholds that need
+    not be the same for all songs; at 0.5 unless given.
     ``ece_calibrated_q90`` draws the labels of a song independently; where labels go
     together a calibrated model's error spreads more.
     """
     if len(labels) != probabilities.shape[1]:
         raise ValueError("labels must name every column of probabilities")
-    rng, measures = np.random.default_rng(seed), bound(y, probabilities, thresholds)
+    rng, measures = np.random.default_rng(seed), bound(y, probabilities, decisions)
     group = group_index(groups, len(y))
     intervals = cluster_intervals(measures, group, rng, resamples)
     chance, base = np.ravel(probabilities).astype(np.float64), base_rate_precision(y)
-    rows = zip(labels, records(per_label(y, probabilities, thresholds)), strict=True)
+    rows = zip(labels, records(per_label(y, probabilities, decisions)), strict=True)
     return {
         "multilabel": True,
         "songs": len(y),

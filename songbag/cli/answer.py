@@ -61,6 +61,11 @@ def evaluate(
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("songs", nargs=-1, required=True)
 @click.option("--windows", is_flag=True, help="Every window's answer as well.")
+@click.option(
+    "--precision",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Answer only where so large a share is right, e.g. 0.9.",
+)
 @click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Write a CSV file.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write a JSON file.")
 @table_options
@@ -76,11 +81,12 @@ def predict(ctx: click.Context, /, model: Path, songs: tuple[str, ...], **option
 
     On a terminal the answer is a table, piped it is CSV. With --csv or --json the same
     command goes on where it was stopped. A song that cannot be read becomes a row with
-    the reason, and the exit code is 1; when no song could be read it is 2.
+    the reason, and the exit code is 1; when no song could be read it is 2. With
+    --precision a song whose answer would be too unsure gets none, and the status unsure.
     """
     from songbag.answers.modelfile import read_model
     from songbag.cli.results import Results
-    from songbag.jobs.collection import predict_collection
+    from songbag.jobs.collection import predict_collection, required_confidence, withheld
     from songbag.jobs.console import Console
     from songbag.settings import Limits
     from songbag.songs.table import read_songs
@@ -102,6 +108,9 @@ def predict(ctx: click.Context, /, model: Path, songs: tuple[str, ...], **option
         table.songs, model, loaded, cache, results.file, limits, options["workers"]
     )
     shown = len(table.songs) > 1 and (results.file is not None or sys.stdout.isatty())
+    if options["precision"] is not None:
+        least = required_confidence(loaded.card, options["precision"])
+        found = (withheld(one, least) for one in found)
     tracked = console.track(found, len(table.songs), "Predicting") if shown else found
     failed = results.take(tracked)
     if failed:
@@ -115,13 +124,15 @@ def _predict_bags(
     from songbag.answers.modelfile import read_model
     from songbag.cli.results import Results
     from songbag.jobs.answering import answer_bags
-    from songbag.jobs.collection import Predicted
+    from songbag.jobs.collection import Predicted, required_confidence, withheld
 
-    labels = read_model(model, parts=()).card.labels
+    card = read_model(model, parts=()).card
+    labels, precision = card.labels, options["precision"]
+    least = 0.0 if precision is None else required_confidence(card, precision)
     results = Results(labels, bags.songs, options)
     pairs = zip(answer_bags(bags, model), bags.songs, strict=True)
     results.take(
-        Predicted(answer.row(labels) | song.extra, answer.window_rows(labels))
+        withheld(Predicted(answer.row(labels) | song.extra, answer.window_rows(labels)), least)
         for answer, song in pairs
     )
     ctx.exit(0)

@@ -83,10 +83,15 @@ class Results:
             if one.failed:
                 table.add_row(Text(one.row["id"]), Text(one.row["reason"], "red"), "", "")
                 continue
-            label = one.row["predicted"]
+            label = one.row["predicted"] or "?"
             sure = f"{100 * one.row['confidence']:.0f} %"
             # Text, because a name such as "song [live].mp3" is no markup.
-            table.add_row(Text(one.row["id"]), Text(label), sure, sparkline(one.windows, label))
+            table.add_row(
+                Text(one.row["id"]),
+                Text(label),
+                sure,
+                sparkline(one.windows, label) if one.row["predicted"] else "",
+            )
         Console().print(table)
         notes = Console(stderr=True)
         for one in found:

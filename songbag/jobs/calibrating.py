@@ -6,12 +6,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from songbag.answers.calibration import (
-    abstention,
-    best_thresholds,
-    fit_temperature,
-    probabilities,
-)
+from songbag.answers.calibration import probabilities
+from songbag.answers.confidence import abstention, best_thresholds, fit_temperature
 from songbag.answers.modelfile import Card
 from songbag.errors import TrainingError
 from songbag.jobs.modelling import Labels, Learning, fit_bags

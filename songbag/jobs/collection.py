@@ -7,14 +7,15 @@ at the end and the journal goes.
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
 import msgspec
 
 from songbag.answers import tables
-from songbag.answers.modelfile import ModelFile
+from songbag.answers.modelfile import Card, ModelFile
+from songbag.errors import SettingsError
 from songbag.files import append_line, read_journal, write_bytes
 from songbag.jobs.answering import answer_all
 from songbag.settings import Limits
@@ -74,6 +75,39 @@ def predict_collection(
     finally:
         if file is not None:
             file.close()
+
+
+def required_confidence(card: Card, precision: float) -> float:
+    """Return the confidence below which an answer is withheld to reach a precision.
+
+    Raises
+    ------
+    SettingsError
+        The model was not calibrated, or never reached that precision.
+    """
+    from songbag.answers.confidence import confidence_for
+
+    if not card.precision:
+        raise SettingsError(
+            "--precision needs a calibrated model with one label a song: train it with "
+            "--set training.folds=5, or take a model of songbag crossval."
+        )
+    found = confidence_for(card.precision, precision)
+    if found is None:
+        most = max(point[3] for point in card.precision)
+        raise SettingsError(
+            f"--precision {precision:g}: on songs held out, even the surest answers of this "
+            f"model do not reach that with certainty; at most {most:.2f} can be asked."
+        )
+    return found[0]
+
+
+def withheld(found: Predicted, confidence: float) -> Predicted:
+    """Return the song without an answer if that would be less sure than ``confidence``."""
+    if found.failed or found.row["confidence"] >= confidence:
+        return found
+    reason = f"less sure than {confidence:.3f}"
+    return replace(found, row=found.row | {"status": "unsure", "reason": reason, "predicted": None})
 
 
 def finish(results: Path) -> None:

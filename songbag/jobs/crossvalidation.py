@@ -1,6 +1,8 @@
 """Every song judged once by a model that never heard it or its artist."""
 
 import csv
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from songbag.jobs.training import VALIDATION_SHARE, hear_labelled, split_method
 from songbag.settings import Limits, Own, Recipe
 from songbag.songs.song_bags import SongBags
 from songbag.songs.splits import Certificate, certify, folds, validation_part
-from songbag.songs.table import SongTable, require_labels, split_names
+from songbag.songs.table import Song, SongTable, require_labels, split_names
 
 Folds = NDArray[np.int64]
 
@@ -113,7 +115,7 @@ def fold_songs(heard: SongBags, count: int, seed: int) -> tuple[Folds, Certifica
     """
     names, groups = split_names(heard.songs), [song.group for song in heard.songs]
     fold_of = folds(names, groups, count, seed)
-    _refuse_lost_labels(np.asarray(names), fold_of)
+    _refuse_lost_labels(heard.songs, fold_of)
     method = f"{count} folds, {split_method(heard.songs, given=False)}"
     sides = [f"fold {fold + 1}" for fold in fold_of]
     ids = [song.id for song in heard.songs]
@@ -160,7 +162,11 @@ def _judge_folds(heard: SongBags, fold_of: Folds, learning: Learning, folder: Pa
     ordered = [rows[song.id] for song in everyone]
     columns = row_columns(learning.labels, everyone)
     return Evaluation(
-        figures(ordered, learning.labels), ordered, window_rows, learning.labels, columns
+        figures(ordered, learning.labels, learning.multilabel),
+        ordered,
+        window_rows,
+        learning.labels,
+        columns,
     )
 
 
@@ -169,12 +175,13 @@ def model_path(folder: Path, fold: int) -> Path:
     return folder / "models" / f"fold{fold + 1}.songbag"
 
 
-def _refuse_lost_labels(
-    names: np.ndarray[tuple[int], np.dtype[np.str_]],
-    fold_of: np.ndarray[tuple[int], np.dtype[np.int64]],
-) -> None:
-    for name in np.unique(names):
-        if len(np.unique(fold_of[names == name])) == 1:
+def _refuse_lost_labels(songs: Sequence[Song], fold_of: Folds) -> None:
+    folds_of: dict[str, set[int]] = defaultdict(set)
+    for song, fold in zip(songs, fold_of.tolist(), strict=True):
+        for label in song.labels:
+            folds_of[label].add(fold)
+    for name, found in folds_of.items():
+        if len(found) == 1:
             raise TrainingError(
                 f"all songs labelled '{name}' fall into one fold, so no model could both learn "
                 "and meet them: they belong to one artist, or are too few. Use fewer folds, add "

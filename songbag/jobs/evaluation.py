@@ -1,22 +1,27 @@
 """How good a model is on songs it has not heard: figures, and the rows they come from."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from songbag.answers import baselines, tables
+from songbag.answers import baselines, label_sets, tables
 from songbag.answers.intervals import evaluate as evaluate_arrays
 from songbag.answers.modelfile import Card, read_model, short_hash
 from songbag.answers.prediction import Prediction
+from songbag.answers.windows_heard import Hearing, accuracy_by_windows
 from songbag.errors import SongTableError
 from songbag.files import write_json
 from songbag.jobs.answering import Answer
 from songbag.jobs.console import Console
+from songbag.songs.labels import split_labels
 from songbag.songs.table import Song, SongTable
 
+HEARD_COLUMNS = ["variant", "windows", "shorter", "seconds", "accuracy", "low", "high"]
 TRUTH_COLUMNS = ["label", "group", "side", "windows_right", "baseline_majority", "baseline_level"]
 
 
@@ -41,12 +46,14 @@ class Evaluation:
     columns: list[str] = field(default_factory=list)
 
     def write(self, folder: Path) -> None:
-        """Write metrics.json, predictions.csv and windows.csv."""
+        """Write metrics.json, predictions.csv, windows.csv and, for one label, heard.csv."""
         write_json(folder / "metrics.json", self.figures)
         tables.write_csv(folder / "predictions.csv", self.rows, self.columns)
         tables.write_csv(
             folder / "windows.csv", self.window_rows, tables.window_columns(self.labels)
         )
+        if not self.figures.get("multilabel"):
+            tables.write_csv(folder / "heard.csv", heard_rows(self), HEARD_COLUMNS)
 
 
 def evaluate_model(
@@ -87,7 +94,8 @@ def evaluate_model(
             "add --all to see how well it remembers these."
         )
     return Evaluation(
-        figures(judged, card.labels) | {"heard_in_training": len(rows) - len(judged)},
+        figures(judged, card.labels, card.multilabel)
+        | {"heard_in_training": len(rows) - len(judged)},
         rows,
         window_rows,
         card.labels,
@@ -141,7 +149,9 @@ def row_columns(labels: Sequence[str], songs: Sequence[Song]) -> list[str]:
     return columns + [name for name in own if name not in columns]
 
 
-def figures(rows: Sequence[tables.Row], labels: Sequence[str]) -> dict[str, Any]:
+def figures(
+    rows: Sequence[tables.Row], labels: Sequence[str], multilabel: bool = False
+) -> dict[str, Any]:
     """Return every figure of an evaluation, from the rows of predictions.csv alone.
 
     Parameters
@@ -151,25 +161,40 @@ def figures(rows: Sequence[tables.Row], labels: Sequence[str]) -> dict[str, Any]
         the baselines' answers. Failed songs are counted, not judged.
     """
     answered = [row for row in rows if row["status"] == "ok"]
-    index = {label: number for number, label in enumerate(labels)}
-    y = np.array([index[row["label"]] for row in answered])
     columns = tables.probability_columns(labels)
     probabilities = np.array([[float(row[name]) for name in columns] for row in answered])
-    probabilities /= probabilities.sum(axis=1, keepdims=True)  # six decimals do not add to one
-    known = [row.get("group") or None for row in answered]
-    names = [group or row["id"] for group, row in zip(known, answered, strict=True)]
-    groups = np.unique(names, return_inverse=True)[1] if any(known) else None
-    found = evaluate_arrays(y, probabilities, labels, groups)
+    groups = known_groups(answered)
+    if multilabel:
+        truth, said = (_marks(answered, name, labels) for name in ("label", "predicted"))
+        found = label_sets.evaluate(truth, probabilities, labels, said, groups)
+    else:
+        index = {label: number for number, label in enumerate(labels)}
+        y = np.array([index[row["label"]] for row in answered])
+        probabilities /= probabilities.sum(axis=1, keepdims=True)  # six decimals: not quite one
+        found = evaluate_arrays(y, probabilities, labels, groups)
     windows = sum(int(row["windows"]) for row in answered)
     right = sum(float(row["windows_right"]) for row in answered)
+    told: Any = found.get("baselines", {})
     baselines_found = {name: _share(answered, f"baseline_{name}") for name in ("majority", "level")}
     return {
         **found,
         "failed": len(rows) - len(answered),
         "window_accuracy": right / windows if windows else None,
         "windows": windows,
-        "baselines": baselines_found,
+        "baselines": baselines_found | told,
     }
+
+
+def known_groups(rows: Sequence[tables.Row]) -> NDArray[np.int64] | None:
+    """Return the number of each row's group (n,), a song without one its own; None if none."""
+    known = [row.get("group") or None for row in rows]
+    names = [group or row["id"] for group, row in zip(known, rows, strict=True)]
+    return np.unique(names, return_inverse=True)[1] if any(known) else None
+
+
+def _marks(rows: Sequence[tables.Row], column: str, labels: Sequence[str]) -> NDArray[np.bool_]:
+    """Return which labels (n, labels) the sets in a column hold."""
+    return np.array([np.isin(labels, split_labels(row[column] or "")) for row in rows])
 
 
 def _share(rows: Sequence[tables.Row], column: str) -> float | None:
@@ -178,17 +203,66 @@ def _share(rows: Sequence[tables.Row], column: str) -> float | None:
     return float(np.mean([row[column] == row["label"] for row in rows]))
 
 
+def heard_rows(evaluation: Evaluation) -> list[tables.Row]:
+    """Return the accuracy against the number of windows heard, from the windows' answers.
+
+    Of every song judged, some windows are heard: random ones, the first, the middle; their
+    mean probability answers.
+    """
+    judged = {
+        r["id"]: r for r in evaluation.rows if r["status"] == "ok" and r["side"] != "training"
+    }
+    columns = tables.probability_columns(evaluation.labels)
+    shares: dict[str, list[list[float]]] = defaultdict(list)
+    spans: list[tuple[float, float]] = []
+    for row in evaluation.window_rows:
+        if row["id"] in judged:
+            shares[row["id"]].append([row[name] for name in columns])
+            if row["start"] is not None:
+                spans.append((row["start"], row["end"]))
+    rows = list(judged.values())
+    found = accuracy_by_windows(
+        [np.array(shares[row["id"]]) for row in rows],
+        np.array([evaluation.labels.index(row["label"]) for row in rows]),
+        known_groups(rows),
+        lambda windows: windows.mean(axis=0),
+        np.random.default_rng(0),
+        _hearing(spans),
+    )
+    told = [(row, row.pop("accuracy")) for row in found]
+    return [
+        row | {"accuracy": it["value"], "low": it["low"], "high": it["high"]} for row, it in told
+    ]
+
+
+def _hearing(spans: Sequence[tuple[float, float]]) -> Hearing:
+    """Return how long windows are and how far apart, as the windows of songs themselves say."""
+    if len(spans) < 2:
+        return Hearing()
+    starts = np.array([start for start, _ in spans])
+    steps = np.diff(starts)
+    length = float(np.median([end - start for start, end in spans]))
+    return Hearing(window_seconds=length, hop_seconds=float(np.median(steps[steps > 0])))
+
+
 def summary(found: dict[str, Any]) -> str:
     """Return the figures in a few lines for a terminal."""
-    value = found["metrics"]["accuracy"]
+    headline, name = (
+        ("map", "mean AP") if found.get("multilabel") else ("accuracy", "song accuracy")
+    )
+    value = found["metrics"][headline]
     interval = ""
     if value["low"] is not None:
         by = f"{found['groups']} groups" if found["groups"] else "songs"
         interval = f"  95 % interval {value['low']:.3f} to {value['high']:.3f} (over {by})"
-    lines = [f"song accuracy    {value['value']:.3f}{interval}"]
+    lines = [f"{name:<16} {value['value']:.3f}{interval}"]
+    if found.get("multilabel"):
+        decided = found["metrics"]["hamming_accuracy"]["value"]
+        lines.append(f"decisions right  {decided:.3f}")
+        lines.append(f"to be beaten     {found['baselines']['map']:.3f}  mean AP of saying nothing")
     if found["window_accuracy"] is not None:
         lines.append(f"window accuracy  {found['window_accuracy']:.3f}")
-    for name, text in (("majority", "most frequent label"), ("level", "loudness alone")):
+    for name, text in (("majority", "most frequent answer"), ("level", "loudness alone")):
         if found["baselines"][name] is not None:
             lines.append(f"to be beaten     {found['baselines'][name]:.3f}  {text}")
     ece = found["metrics"]["ece"]["value"]
