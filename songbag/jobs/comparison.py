@@ -49,9 +49,8 @@ def systems_of(
                     console.say("left out: hard_vote with the loss on the song (no gradient)")
                     continue
                 training = msgspec.structs.replace(recipe.training, pooling=pooling, loss=loss)
-                parts = [recipe.name] * (len(recipes) > 1) + [pooling] + [loss] * (len(losses) > 1)
                 named = msgspec.structs.replace(recipe, training=training)
-                found.append(System("-".join(parts), named))
+                found.append(System(f"{recipe.name}-{pooling}-{loss}", named))
     if len(found) < 2:
         raise SettingsError("there is nothing to compare: give two or more --poolings or --losses.")
     return found
@@ -65,6 +64,7 @@ def compare(
     seeds: Sequence[int] = (0, 1, 2),
     count: int = 5,
     threads: int | None = None,
+    runs: Path | None = None,
 ) -> Verdict:
     """Cross-validate every system with every seed, and compare them song by song.
 
@@ -76,6 +76,8 @@ def compare(
     ----------
     hear : callable
         Recipe to the songs as that recipe hears them; the same songs for all.
+    runs : Path, optional
+        Where runs lie, if not in ``folder``: several comparisons can share them.
 
     Raises
     ------
@@ -84,6 +86,7 @@ def compare(
     for system in systems:
         require_trainable(system.recipe)
     heard: dict[bytes, SongBags] = {}
+    runs = runs or folder / "runs"
     for turn, seed in enumerate(seeds, start=1):  # a stop leaves systems that can be compared
         for number, system in enumerate(systems, start=1):
             console.say(
@@ -92,15 +95,10 @@ def compare(
             sound = msgspec.json.encode(msgspec.structs.replace(system.recipe, training=Training()))
             if sound not in heard:
                 heard = {sound: hear(system.recipe)}  # one at a time: a collection may be large
-            path = _run_folder(folder, system, seed)
+            path = runs / f"{system.name}-seed{seed}"
             _run(heard[sound], system, path, console, seed, count, threads)
-    return conclude(
-        folder, {s.name: [_run_folder(folder, s, seed) for seed in seeds] for s in systems}
-    )
-
-
-def _run_folder(folder: Path, system: System, seed: int) -> Path:
-    return folder / "runs" / f"{system.name}-seed{seed}"
+    paths = {s.name: [runs / f"{s.name}-seed{seed}" for seed in seeds] for s in systems}
+    return conclude(folder, paths)
 
 
 def _run(

@@ -1,0 +1,66 @@
+"""The study of poolings: founding network and small CNN, every pooling, loss on song or window.
+
+Both networks' systems run side by side on one thread each, into one folder; then all are
+put together: systems.csv, differences.csv, comparison.json, report.html. Stopped and
+started again it goes on.
+
+    python bench/poolings.py [--songs songs.csv] [--out build/poolings] [--seeds 1]
+"""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+from songbag.jobs.comparison import System, compare, systems_of
+from songbag.jobs.console import Console
+from songbag.jobs.training import hear_labelled
+from songbag.settings import Limits, load_recipe
+from songbag.songs.table import read_songs
+
+SONG_LOSS = (
+    *("mean_logit", "mean_probability", "vote", "max", "top_k", "log_mean_exp"),
+    *("linear_softmax", "power", "autopool", "attention", "gated_attention", "conjunctive"),
+    "noisy_or",
+)
+WINDOW_LOSS = ("mean_logit", "mean_probability", "vote", "hard_vote")
+RECIPES = ("founding", "cnn")
+
+
+def systems(recipes: list[str], console: Console) -> list[System]:
+    chosen = [load_recipe(name) for name in recipes]
+    by_song = systems_of(chosen, SONG_LOSS, ["song"], console)
+    return by_song + systems_of(chosen, WINDOW_LOSS, ["window"], console)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    default = Path(__file__).resolve().parents[2] / "shared/data/emotify/songs.csv"
+    parser.add_argument("--songs", type=Path, default=default)
+    parser.add_argument("--out", type=Path, default=Path("build/poolings"))
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--recipe", choices=RECIPES, help="only this one's systems")
+    options = parser.parse_args()
+    if not options.songs.exists():
+        sys.exit(f"{options.songs}: no such table; name one with --songs")
+    if options.recipe is None:  # both networks at once, each in a process of one thread
+        parts = [[sys.executable, *sys.argv, "--recipe", name] for name in RECIPES]
+        processes = [subprocess.Popen(part) for part in parts]
+        if any(process.wait() for process in processes):
+            sys.exit("a part failed; its message is above")
+    console, table = Console(), read_songs(options.songs, allow_outside=True)
+    chosen = [options.recipe] if options.recipe else list(RECIPES)
+    out = options.out / options.recipe if options.recipe else options.out
+    compare(
+        lambda recipe: hear_labelled(table, recipe, options.out / "cache", console, Limits(), 1),
+        systems(chosen, console),
+        out,
+        console,
+        range(options.seeds),
+        threads=1,
+        runs=options.out / "runs",
+    )
+
+
+if __name__ == "__main__":
+    main()
