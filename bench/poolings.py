@@ -19,18 +19,19 @@ from songbag.settings import Limits, load_recipe
 from songbag.songs.table import read_songs
 
 SONG_LOSS = (
-    *("mean_logit", "mean_probability", "vote", "max", "top_k", "log_mean_exp"),
-    *("linear_softmax", "power", "autopool", "attention", "gated_attention", "conjunctive"),
-    "noisy_or",
+    *("mean_logit", "mean_probability", "vote", "attention", "top_k", "linear_softmax", "max"),
+    *("power", "conjunctive", "autopool", "gated_attention", "log_mean_exp", "noisy_or"),
 )
 WINDOW_LOSS = ("mean_logit", "mean_probability", "vote", "hard_vote")
-RECIPES = ("founding", "cnn")
+# Fewer epochs than the recipe's 30: the same for all poolings, and two thirds of the time.
+RECIPES = {"founding": {}, "cnn": {"training.epochs": 20}}
 
 
 def systems(recipes: list[str], console: Console) -> list[System]:
-    chosen = [load_recipe(name) for name in recipes]
+    chosen = [load_recipe(name, RECIPES[name]) for name in recipes]
     by_song = systems_of(chosen, SONG_LOSS, ["song"], console)
-    return by_song + systems_of(chosen, WINDOW_LOSS, ["window"], console)
+    by_window = systems_of(chosen, WINDOW_LOSS, ["window"], console)
+    return by_song[:4] + by_window + by_song[4:]  # a stop leaves what matters most
 
 
 def main() -> None:
