@@ -9,6 +9,7 @@ import sys
 import click
 
 from songbag.cli.answer import evaluate, info, predict, report
+from songbag.cli.export import export
 from songbag.cli.learn import crossval, demo, train
 from songbag.errors import SongbagError
 
@@ -45,5 +46,5 @@ def main() -> None:
     """
 
 
-for command in (train, crossval, evaluate, predict, info, report, demo):
+for command in (train, crossval, evaluate, predict, info, report, export, demo):
     main.add_command(command)
