@@ -8,8 +8,9 @@ import msgspec
 import onnx
 
 from songbag.answers.modelfile import Card, ModelFile
+from songbag.errors import ExportError
 from songbag.graph import hearing
-from songbag.graph.nodes import Axes, Nodes, real
+from songbag.graph.nodes import Axes, Nodes, real, whole
 
 FORMAT = 1  # of the inputs, outputs and metadata of the graph
 
@@ -24,13 +25,15 @@ def song_graph(model: ModelFile) -> onnx.ModelProto:
     card = model.card
     sound, cut = card.recipe.sound, card.recipe.windows
     network, pooling = _part(model, "network"), _part(model, "pooling")
-    nodes = Nodes(network.opset_import[0].version)
+    nodes = Nodes(_opset(network, pooling))
     starts = hearing.add_starts(nodes, "waveform", sound, cut)
     frames = hearing.add_frames(nodes, "waveform", sound)
     frames = hearing.add_filled(nodes, frames, starts, card.window_shape[0])
     logits = nodes.include(network, "network", {"frames": frames, "starts": starts})["logits"]
     pooled = nodes.include(pooling, "pooling", {"logits": logits})
     classes = len(card.labels)
+    # The network may give the pooling more than logits: those come first.
+    logits = nodes.add("Slice", logits, whole(0), whole(classes), whole(1))
     outputs: dict[str, tuple[str, Axes]] = {
         "probabilities": (_probabilities(nodes, pooled["song"], card.temperature), (classes,)),
         "window_probabilities": (_probabilities(nodes, logits, 1.0), ("windows", classes)),
@@ -46,6 +49,18 @@ def song_graph(model: ModelFile) -> onnx.ModelProto:
 
 def _part(model: ModelFile, name: str) -> onnx.ModelProto:
     return onnx.load_model_from_string(model.parts[f"{name}.onnx"])
+
+
+def _opset(*parts: onnx.ModelProto) -> int:
+    """Return the one version of operations in which all parts are written."""
+    found = {(one.domain, one.version) for part in parts for one in part.opset_import}
+    (domain, version), *others = sorted(found)
+    if domain or others or any(part.functions for part in parts):
+        raise ExportError(
+            f"the model's graphs use the operations {sorted(found)}; only one version of ONNX's "
+            "own can be joined. Nothing was written. Save the model again with this Songbag."
+        )
+    return int(version)
 
 
 def _probabilities(nodes: Nodes, logits: str, temperature: float) -> str:
