@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PIP = -m pip install -qq --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint types test-all bench-accuracy bench-cold pictures clean
+.PHONY: demo test lint types test-all browser bench-accuracy bench-cold pictures clean
 
 demo: .venv/train  ## generate songs, train, evaluate, write the report
 	.venv/bin/songbag demo
@@ -19,6 +19,16 @@ types: .venv/dev
 
 test-all: .venv/dev .venv-core/core lint types  ## also what is too slow for every change
 	.venv/bin/python -m pytest -n 2 --full
+
+browser: examples/browser/node_modules demo  ## the demo's model in a browser, on the page of examples/browser
+	.venv/bin/songbag export demo/demo.songbag examples/browser/genre.onnx
+	@echo "open http://127.0.0.1:8080"
+	.venv/bin/python -m http.server --bind 127.0.0.1 --directory examples/browser 8080
+
+examples/browser/node_modules: examples/browser/package.json
+	@command -v npm >/dev/null || { echo "needs npm: apt-get install npm"; exit 1; }
+	npm install --silent --prefix examples/browser
+	touch $@
 
 bench-accuracy: .venv/dev  ## song accuracy of the recipes on Emotify, 5 folds x 3 seeds
 	.venv/bin/python bench/accuracy.py

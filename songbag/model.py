@@ -100,6 +100,22 @@ class Model:
         songs_rows = [answer.row(self.labels) | song.extra for answer, song in pairs]
         return song_frame(songs_rows, columns(self.labels, known))
 
+    def export(self, path: str | Path) -> Path:
+        """Write the model as one ONNX graph, from samples to answer, for everywhere.
+
+        Its input ``waveform`` is mono float32 at ``card.recipe.sound.sample_rate`` Hz,
+        shape (samples,); its outputs are described in ``docs/export.md``.
+
+        Raises
+        ------
+        ExportError
+            The model predicts windows of a table, the package ``onnx`` is missing, or the
+            graph does not agree with the library to 1e-4. Nothing is written then.
+        """
+        from songbag.jobs.exporting import export_model
+
+        return export_model(self.path, path, Console(quiet=True)).path
+
 
 @dataclass(frozen=True)
 class CrossValidation:

@@ -53,8 +53,8 @@ def chosen(poolings, losses=("song",), epochs=6):
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("comparison")
-    systems = chosen(["mean_logit", "vote", "max"], ["song", "window"])
-    compare(lambda _: made_songs(), systems, folder, QUIET, range(SEEDS), 3, 1)
+    systems = [*chosen(["mean_logit", "max"]), chosen(["mean_logit", "max"], ["window"])[0]]
+    compare(lambda _: made_songs(), systems, folder, QUIET, range(SEEDS), 2, 1)
     return folder
 
 
@@ -77,8 +77,8 @@ def right_by_system(folder):
 def test_every_system_meets_the_same_folds_and_every_song_once(compared):
     runs = rows_of(compared / "runs.csv")
     systems = {row["system"] for row in runs}
-    assert len(systems) == 6
-    assert len(runs) == 6 * SEEDS * 3
+    assert len(systems) == 3
+    assert len(runs) == 3 * SEEDS * 2
     for seed in range(SEEDS):
         folds = set()
         for system in systems:
@@ -103,7 +103,7 @@ def test_tables_agree_with_scipy_and_statsmodels(compared):
         assert float(row["accuracy_low"]) == pytest.approx(low, abs=0.03)
         assert float(row["accuracy_high"]) == pytest.approx(high, abs=0.03)
     pairs = rows_of(compared / "differences.csv")
-    assert len(pairs) == 15
+    assert len(pairs) == 3
     for row in pairs:
         a, b = right[row["a"]], right[row["b"]]
         assert float(row["difference"]) == pytest.approx(a.mean() - b.mean(), abs=1e-5)
@@ -144,13 +144,13 @@ def test_it_says_what_the_songs_cannot_tell(compared):
     assert said[0].startswith("Highest: ")
     assert "36 songs of 18 groups: differences under" in said[-1]
     curves = json.loads((compared / "comparison.json").read_text())["curves"]
-    assert len(curves) == 6
+    assert len(curves) == 3
     assert all(len(curve["loss"]) == 6 for curve in curves.values())
 
 
 def test_a_difference_that_is_there_is_told_apart(tmp_path):
     systems = chosen(["mean_logit", "max"], epochs=1)
-    compare(lambda _: made_songs(90, 2, 3.0), systems, tmp_path, QUIET, [0], 3, 1)
+    compare(lambda _: made_songs(90, 2, 3.0), systems, tmp_path, QUIET, [0], 2, 1)
     # The second system's answers are spoilt by hand: every other song gets the wrong label.
     path = tmp_path / "runs" / "windows-max-song-seed0" / "predictions.csv"
     rows = rows_of(path)
@@ -169,11 +169,11 @@ def test_a_difference_that_is_there_is_told_apart(tmp_path):
 
 
 def test_runs_of_other_songs_are_refused(compared, tmp_path):
-    systems = chosen(["mean_logit", "vote"], epochs=1)
+    systems = chosen(["mean_logit", "max"], epochs=1)
     compare(lambda _: made_songs(24), systems, tmp_path, QUIET, [0], 2, 1)
     runs = {
-        "one": [tmp_path / "runs" / "windows-vote-song-seed0"],
-        "other": [compared / "runs" / "windows-vote-song-seed0"],
+        "one": [tmp_path / "runs" / "windows-max-song-seed0"],
+        "other": [compared / "runs" / "windows-max-song-seed0"],
     }
     with pytest.raises(SongTableError, match="the songs of other are not those"):
         conclude(tmp_path, runs)
@@ -187,8 +187,10 @@ def test_what_cannot_be_compared():
     ]
     with pytest.raises(SettingsError, match="nothing to compare"):
         chosen(["vote"])
-    with pytest.raises(SettingsError, match="pooling"):
-        chosen(["vote", "median"])
+    with pytest.raises(SettingsError, match=r"no pooling 'voter'\. Did you mean 'vote'"):
+        chosen(["vote", "voter"])
+    with pytest.raises(SettingsError, match="no loss 'songs'"):
+        chosen(["vote"], ["song", "songs"])
 
 
 def test_a_killed_comparison_goes_on_and_ends_as_an_undisturbed_one(tmp_path):
@@ -204,7 +206,7 @@ def test_a_killed_comparison_goes_on_and_ends_as_an_undisturbed_one(tmp_path):
     def start(out):
         command = [sys.executable, "-m", "songbag", "compare", table, "-o", out, "--song", "song"]
         command += ["--label", "label", "--feature", "v*", "--poolings", "mean,attention"]
-        command += ["--seeds", "2", "--folds", "3", "--epochs", "12", "--threads", "1"]
+        command += ["--seeds", "1", "--folds", "3", "--epochs", "12", "--threads", "1"]
         return subprocess.Popen(
             list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
@@ -212,7 +214,7 @@ def test_a_killed_comparison_goes_on_and_ends_as_an_undisturbed_one(tmp_path):
     whole = start(tmp_path / "whole")
     assert "differences under" in whole.communicate()[0]
     killed = 0
-    for wanted in (1, 4, 8):  # models that lie there when it is killed
+    for wanted in (1, 3, 5):  # models that lie there when it is killed
         process = start(tmp_path / "killed")
         while process.poll() is None and killed < 3:
             if len(list((tmp_path / "killed").rglob("fold*.songbag"))) >= wanted:

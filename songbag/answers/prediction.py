@@ -70,8 +70,8 @@ class Predictor:
 
     def __init__(self, model: ModelFile) -> None:
         self.card = model.card
-        self._network = _session(model.parts["network.onnx"])
-        self._pooling = _session(model.parts["pooling.onnx"])
+        self._network = session(model.parts["network.onnx"])
+        self._pooling = session(model.parts["pooling.onnx"])
         sound, cut = self.card.recipe.sound, self.card.recipe.windows
         self._length = self.card.window_shape[0]
         self._bands = self.card.window_shape[-1]
@@ -170,7 +170,8 @@ def _next(starts: NDArray[np.int64], found: list[Array]) -> NDArray[np.int64] | 
     return starts[first : first + _WINDOWS] if len(starts) >= first + _WINDOWS else None
 
 
-def _session(graph: bytes) -> onnxruntime.InferenceSession:
+def session(graph: bytes) -> onnxruntime.InferenceSession:
+    """Return what runs a graph: on one thread, so that every sum has one order."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1

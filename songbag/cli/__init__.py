@@ -9,6 +9,7 @@ import sys
 import click
 
 from songbag.cli.answer import evaluate, info, predict, report
+from songbag.cli.export import export
 from songbag.cli.learn import crossval, demo, train
 from songbag.cli.study import compare, leakage
 from songbag.errors import SongbagError
@@ -46,5 +47,9 @@ def main() -> None:
     """
 
 
-for command in (train, crossval, compare, leakage, evaluate, predict, info, report, demo):
+COMMANDS = (
+    *(train, crossval, compare, leakage),
+    *(evaluate, predict, info, report, export, demo),
+)
+for command in COMMANDS:
     main.add_command(command)

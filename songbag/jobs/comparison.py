@@ -13,13 +13,13 @@ from pathlib import Path
 
 import msgspec
 
-from songbag.errors import SettingsError
+from songbag.errors import SettingsError, suggestion
 from songbag.files import write_json
 from songbag.jobs.console import Console
 from songbag.jobs.crossvalidation import crossvalidate_bags
 from songbag.jobs.modelling import require_trainable, songs_hash
 from songbag.jobs.verdicts import Verdict, conclude
-from songbag.settings import Recipe, Training
+from songbag.settings import LOSSES, POOLINGS, Recipe, Training
 from songbag.songs.song_bags import SongBags
 
 
@@ -39,8 +39,12 @@ def systems_of(
     Raises
     ------
     SettingsError
-        Fewer than two are left.
+        An unknown name, or fewer than two systems are left.
     """
+    for kind, names, known in (("pooling", poolings, POOLINGS), ("loss", losses, LOSSES)):
+        for name in names:
+            if name not in known:
+                raise SettingsError(f"there is no {kind} '{name}'.{suggestion(name, known)}")
     found: list[System] = []
     for recipe in recipes:
         for pooling in poolings or [recipe.training.pooling]:

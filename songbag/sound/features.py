@@ -23,9 +23,9 @@ from songbag.settings import Sound
 Frames = NDArray[np.float32]
 
 _BLOCK = 512  # frames computed at once, always: a block's shape decides BLAS rounding
-_FLOOR = 1e-10  # mel power below which everything is -100 dB
+FLOOR = 1e-10  # mel power below which everything is -100 dB
 _SPOOL = 64 << 20  # bytes of log-mel kept in memory while the loudest band is sought
-_DELTA = 4  # frames on each side of a first difference
+DELTA = 4  # frames on each side of a first difference
 
 
 def frame_count(samples: int, sound: Sound) -> int:
@@ -85,10 +85,10 @@ def _log_mel(blocks: Iterable[NDArray[np.float32]], sound: Sound) -> Iterator[Fr
 def _spectra(padded: NDArray[np.float32], sound: Sound) -> Frames:
     views = np.lib.stride_tricks.sliding_window_view(padded, sound.frame_length)
     # float32 throughout: librosa does the same, and it is twice as fast
-    spectrum = np.fft.rfft(views[:: sound.hop_length] * _hann(sound.frame_length))
+    spectrum = np.fft.rfft(views[:: sound.hop_length] * hann(sound.frame_length))
     power: Frames = (spectrum.real**2 + spectrum.imag**2).astype(np.float32, copy=False)
     mel = _mel(power, sound)
-    np.maximum(mel, np.float32(_FLOOR), out=mel)
+    np.maximum(mel, np.float32(FLOOR), out=mel)
     np.log10(mel, out=mel)
     mel *= np.float32(10)
     return mel
@@ -131,28 +131,34 @@ def _with_deltas(blocks: Iterable[Frames]) -> Iterator[Frames]:
     near: Frames | None = None
     for block in blocks:
         if near is None:
-            near = np.repeat(block[:1], _DELTA, axis=0)
+            near = np.repeat(block[:1], DELTA, axis=0)
         near = np.concatenate([near, block])
-        if len(near) > 2 * _DELTA:
+        if len(near) > 2 * DELTA:
             yield _slopes(near)
-            near = near[-2 * _DELTA :]
+            near = near[-2 * DELTA :]
     if near is not None:
-        yield _slopes(np.concatenate([near, np.repeat(near[-1:], _DELTA, axis=0)]))
+        yield _slopes(np.concatenate([near, np.repeat(near[-1:], DELTA, axis=0)]))
 
 
 def _slopes(near: Frames) -> Frames:
-    steps = np.arange(-_DELTA, _DELTA + 1, dtype=np.float32)
+    steps = np.arange(-DELTA, DELTA + 1, dtype=np.float32)
     views = np.lib.stride_tricks.sliding_window_view(near, len(steps), axis=0)
     slopes = np.einsum("fbs,s->fb", views, steps / np.float32(np.sum(steps**2)))
-    return np.concatenate([near[_DELTA:-_DELTA], slopes], axis=1)
+    return np.concatenate([near[DELTA:-DELTA], slopes], axis=1)
 
 
 # --- constants of a sound ---------------------------------------------------------------
 
 
 @lru_cache(maxsize=8)
-def _hann(length: int) -> NDArray[np.float32]:
+def hann(length: int) -> NDArray[np.float32]:
+    """Return the periodic Hann window, shape (length,)."""
     return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)).astype(np.float32)
+
+
+def mel_matrix(sound: Sound) -> Frames:
+    """Return the mel filter bank as a matrix, shape (frame_length // 2 + 1, mel_bands)."""
+    return _mel(np.eye(1 + sound.frame_length // 2, dtype=np.float32), sound)
 
 
 @lru_cache(maxsize=8)

@@ -1,0 +1,104 @@
+"""Writing an ONNX graph: every operation added returns the name of its output."""
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import compose, helper, numpy_helper
+
+IR_VERSION = 10  # read by onnxruntime since 1.18 and by onnxruntime-web
+
+Value: TypeAlias = str | NDArray[Any]  # a name in the graph, or a constant
+Axes: TypeAlias = tuple[str | int, ...]  # a name where the length varies
+
+
+class Nodes:
+    """A graph that grows.
+
+    Parameters
+    ----------
+    opset : int
+        Version of the operations, that of the graphs to be included.
+    """
+
+    def __init__(self, opset: int) -> None:
+        self.opset = opset
+        self._graph = onnx.GraphProto(name="songbag")
+        self._constants: dict[tuple[Any, ...], str] = {}
+
+    def add(self, operation: str, *inputs: Value, **attributes: Any) -> str:
+        """Add one operation and return the name of its output."""
+        names = [one if isinstance(one, str) else self._constant(one) for one in inputs]
+        output = f"{operation.lower()}_{len(self._graph.node)}"
+        self._graph.node.append(
+            helper.make_node(operation, names, [output], name=output, **attributes)
+        )
+        return output
+
+    def include(
+        self, model: onnx.ModelProto, name: str, inputs: Mapping[str, str]
+    ) -> dict[str, str]:
+        """Add a whole graph that takes values of this one; return its outputs by their names.
+
+        Whatever is inside stays as it is; its names get ``name`` before them.
+        """
+        wanted = {one.name for one in model.graph.input}
+        if wanted != set(inputs):
+            raise ValueError(f"the graph {name} takes {sorted(wanted)}, not {sorted(inputs)}.")
+        other = compose.add_prefix(model, f"{name}/").graph
+        for node in other.node:
+            del node.metadata_props[:]  # traces of the program that wrote it
+            node.doc_string = ""
+        for theirs, ours in inputs.items():
+            self._rename(ours, f"{name}/{theirs}")
+        self._graph.node.extend(other.node)
+        self._graph.initializer.extend(other.initializer)
+        return {one.name: f"{name}/{one.name}" for one in model.graph.output}
+
+    def model(
+        self, inputs: Mapping[str, Axes], outputs: Mapping[str, tuple[str, Axes]]
+    ) -> onnx.ModelProto:
+        """Return the finished model, checked.
+
+        Parameters
+        ----------
+        inputs : mapping of name to axes
+        outputs : mapping of name to (value in the graph, axes)
+        """
+        for name, axes in inputs.items():
+            self._graph.input.append(_described(name, axes))
+        for name, (value, axes) in outputs.items():
+            self._rename(value, name)
+            self._graph.output.append(_described(name, axes))
+        opset = helper.make_opsetid("", self.opset)
+        model = helper.make_model(self._graph, opset_imports=[opset], ir_version=IR_VERSION)
+        onnx.checker.check_model(model, full_check=True)
+        return model
+
+    def _rename(self, value: str, name: str) -> None:
+        self._graph.node.append(helper.make_node("Identity", [value], [name], name=name))
+
+    def _constant(self, values: NDArray[Any]) -> str:
+        key = (values.dtype.str, values.shape, values.tobytes())
+        if key not in self._constants:
+            name = f"constant_{len(self._constants)}"
+            self._constants[key] = name
+            values = np.ascontiguousarray(values).reshape(values.shape)
+            self._graph.initializer.append(numpy_helper.from_array(values, name))
+        return self._constants[key]
+
+
+def whole(*numbers: int) -> NDArray[np.int64]:
+    """Return a constant of shape (numbers,)."""
+    return np.array(numbers, dtype=np.int64)
+
+
+def real(number: float) -> NDArray[np.float32]:
+    """Return a constant of shape ()."""
+    return np.array(number, dtype=np.float32)
+
+
+def _described(name: str, axes: Axes) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, list(axes))
