@@ -15,7 +15,9 @@ from songbag.errors import SongTableError
 from songbag.files import write_json
 from songbag.jobs.answering import Answer
 from songbag.jobs.console import Console
+from songbag.jobs.recordings import write_recordings
 from songbag.songs.table import Song, SongTable
+from songbag.sound.source import Source
 
 TRUTH_COLUMNS = ["label", "group", "side", "windows_right", "baseline_majority", "baseline_level"]
 
@@ -32,6 +34,8 @@ class Evaluation:
     labels : tuple of str
     columns : list of str
         Of ``rows``, the user's own columns last.
+    sources : dict of str to Source
+        What was heard of each song, by id; empty for songs without a file.
     """
 
     figures: dict[str, Any]
@@ -39,9 +43,11 @@ class Evaluation:
     window_rows: list[tables.Row]
     labels: tuple[str, ...]
     columns: list[str] = field(default_factory=list)
+    sources: dict[str, Source] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
-        """Write metrics.json, predictions.csv and windows.csv."""
+        """Write metrics.json, predictions.csv, windows.csv and, with files, audio.csv."""
+        write_recordings(folder, self.sources)
         write_json(folder / "metrics.json", self.figures)
         tables.write_csv(folder / "predictions.csv", self.rows, self.columns)
         tables.write_csv(
@@ -92,6 +98,7 @@ def evaluate_model(
         window_rows,
         card.labels,
         row_columns(card.labels, table.songs),
+        {song.id: song.source(card.recipe.excerpt) for song in table.songs if song.path},
     )
 
 
