@@ -199,10 +199,8 @@ def summary(found: dict[str, Any]) -> str:
         if found["baselines"][name] is not None:
             lines.append(f"to be beaten     {found['baselines'][name]:.3f}  {text}")
     ece = found["metrics"]["ece"]["value"]
-    lines.append(
-        f"calibration      ECE {ece:.3f}; a perfectly calibrated model stays below "
-        f"{found['ece_calibrated_q90']:.3f} nine times in ten"
-    )
+    usual = f"a perfectly calibrated model: below {found['ece_calibrated_q90']:.3f} (90 %)"
+    lines.append(f"calibration      ECE {ece:.3f}; {usual}")
     judged = f"judged on        {found['songs']} songs"
     if found.get("heard_in_training"):
         judged += f"; {found['heard_in_training']} heard in training left out"
