@@ -2,7 +2,12 @@
 
 import base64
 import hashlib
-from typing import Any
+import math
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 FOLDER = "templates"
 SCRIPT = "page.js"
@@ -22,6 +27,7 @@ MEASURES = {
     "subset_accuracy": ("subset accuracy", "share of songs with every label right"),
     "hamming_accuracy": ("label accuracy", "share of all yes and no that are right"),
 }
+_UNITS = (("s", 1, 90.0), ("min", 60, 5400.0), ("h", 3600, math.inf))
 BASELINES = {
     "majority": "always the most frequent label",
     "level": "loudness alone",
@@ -42,10 +48,8 @@ def render(template: str, values: dict[str, Any]) -> str:
         autoescape=True, undefined=StrictUndefined, loader=loader, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    pages.filters |= {
-        "percent": percent, "number": number, "points": points, "clock": clock, "time": time,
-        "measure": measure,
-    }  # fmt: skip
+    filters = (percent, share, number, points, clock, time, measure, breakable)
+    pages.filters |= {one.__name__: one for one in filters}
     script = loader.get_source(pages, SCRIPT)[0].strip()
     mark = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return pages.get_template(template).render(values, script=script, script_hash=mark)
@@ -54,6 +58,18 @@ def render(template: str, values: dict[str, Any]) -> str:
 def percent(value: float | None) -> str:
     """Return a share as 81.2 %, with spaces that do not break."""
     return "–" if value is None else f"{100 * value:.1f}\u00a0%"
+
+
+def share(value: float) -> str:
+    """Return a share in percent where the sign is understood."""
+    return f"{100 * value:.1f}"
+
+
+def breakable(name: str) -> "Markup":
+    """Return a name, escaped, that may be broken behind its hyphens and underscores."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub("(?<=[-_])", "<wbr>", str(escape(name))))
 
 
 def points(value: float | None) -> str:
@@ -77,10 +93,8 @@ def time(seconds: float | None) -> str:
     """Return how long something took: 12 s, 3.4 min, 1.2 h."""
     if seconds is None:
         return "–"
-    for limit, unit, size in ((90, "s", 1), (5400, "min", 60)):
-        if seconds < limit:
-            return f"{seconds / size:.3g}\u00a0{unit}"
-    return f"{seconds / 3600:.3g}\u00a0h"
+    unit, size = next(one for one in _UNITS if seconds < one[2])[:2]
+    return f"{seconds / size:.{int(seconds < 10 * size)}f}\u00a0{unit}"
 
 
 def measure(name: str) -> tuple[str, str]:

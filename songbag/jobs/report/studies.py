@@ -16,6 +16,15 @@ from songbag.jobs.report.drawings import (
 
 _FEW = 15  # pairs that are all shown at once
 
+# A row of leakage.json to what it is called, and whether a song stands on both sides.
+_SPLITS = {
+    "group": ("by group", False),
+    "song": ("by song", False),
+    "window": ("by window", True),
+    "permuted": ("labels permuted, by group", False),
+    "permuted_window": ("labels permuted, by window", True),
+}
+
 Row = Mapping[str, Any]
 
 
@@ -34,11 +43,16 @@ def view_comparison(folder: Path, found: dict[str, Any], home: Path) -> dict[str
         "ticks": tick_texts(axis, lambda t: f"{100 * t:.0f} %", 5),
         "first": _placed(first, between),
         "rest": _placed(rest, between),
-        "between_ticks": tick_texts(between, lambda t: f"{100 * t:+.0f}".replace("-", "−"), 5),
+        "between_ticks": tick_texts(between, _signed, 5),
         "curves": _curves(found.get("curves", {}), [row["system"] for row in systems]),
         "runs": _links(folder, home, "runs/*/report.html"),
         "longest": max((row["seconds"] for row in systems), default=0) or 1,
     }
+
+
+def _signed(difference: float) -> str:
+    points = round(100 * difference, 6)
+    return f"{points:+g}".replace("-", "−") if points else "0"
 
 
 def _seeds(row: Row, axis: Axis) -> dict[str, float]:
@@ -60,14 +74,9 @@ def _placed(pairs: Sequence[Row], axis: Axis) -> list[tuple[Row, dict[str, Any]]
 def _curves(
     curves: Mapping[str, Mapping[str, Sequence[float]]], order: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Return every system's learning curve, all with the same axes."""
-    rows = {name: _epoch_rows(curves[name]) for name in order if name in curves}
-    together = [row | {"fold": name} for name, of in rows.items() for row in of]
-    shared = learning_curves(together)
-    if shared is None:
-        return []
-    drawn = {name: [line for line in shared["folds"] if line["fold"] == name] for name in rows}
-    return [shared | {"system": name, "folds": [], "means": lines} for name, lines in drawn.items()]
+    """Return every system's learning curve, each on its own axis."""
+    drawn = {name: learning_curves(_epoch_rows(curves[name])) for name in order if name in curves}
+    return [one | {"system": name} for name, one in drawn.items() if one is not None]
 
 
 def _epoch_rows(curve: Mapping[str, Sequence[float]]) -> list[dict[str, Any]]:
@@ -85,18 +94,13 @@ def view_leakage(folder: Path, found: dict[str, Any], home: Path) -> dict[str, A
     return {
         "found": found,
         "rows": [
-            (row, interval_row(row, axis, ("accuracy", "low", "high")), _is_wrong(row))
+            (row, interval_row(row, axis, ("accuracy", "low", "high")), *_SPLITS[row["split"]])
             for row in rows
         ],
         "honest": next((row for row in rows if row["split"] == "group"), rows[0]),
         "ticks": tick_texts(axis, lambda t: f"{100 * t:.0f} %", 5),
         "runs": _links(folder, home, "*/report.html"),
     }
-
-
-def _is_wrong(row: Row) -> bool:
-    """Tell whether a split lets a song stand on both sides."""
-    return str(row["split"]).endswith("window")
 
 
 def _links(folder: Path, home: Path, pattern: str) -> list[dict[str, str]]:
