@@ -265,9 +265,9 @@ def read(kind: type[R], values: dict[str, Any], where: str) -> R:
 def _explain(kind: type, text: str) -> str:
     wrong = re.search(r"Invalid enum value '(.+?)' - at `\$\.?(.*?)`$", text)
     if wrong:
-        known = {"pooling": POOLINGS, "network": NETWORKS, "loss": LOSSES}
+        names = {"pooling": POOLINGS, "network": NETWORKS, "loss": LOSSES}
         key = wrong[2].rpartition(".")[2]
-        more = suggestion(wrong[1], known[key]) if key in known else ""
+        more = suggestion(wrong[1], names[key]) if key in names else ""
         return f"'{wrong[1]}' is no {key}.{more}"
     found = re.search(r"unknown field `(.+?)`(?: - at `\$\.?(.*?)`)?$", text)
     if not found:

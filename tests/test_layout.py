@@ -36,7 +36,7 @@ OWNERS = {
     "onnxruntime": ["answers/prediction.py", "learning/export.py"],
     "sklearn": ["songs/splits.py"],
     "loky": ["pool.py"],
-    "jinja2": ["jobs/report.py"],
+    "jinja2": ["jobs/report/"],
     "sqlite3": ["sound/cache.py"],
     "keras": ["keras.py"],
 }

@@ -174,7 +174,10 @@ def info(model: Path, network: bool, as_json: bool) -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="HTML file.")
 def report(folder: Path, output: Path | None) -> None:
-    """Write the report of a FOLDER made by train, crossval or evaluate."""
+    """Write the report of a FOLDER made by train, crossval, evaluate, compare or leakage.
+
+    One page that needs no network: it can be mailed, printed, and opened anywhere.
+    """
     from songbag.jobs.report import write_report
 
     click.echo(f"report  {write_report(folder, output)}")

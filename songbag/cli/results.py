@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -14,8 +14,13 @@ from songbag.jobs import collection
 from songbag.jobs.collection import Predicted
 from songbag.songs.table import Song
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 _BARS = "▁▂▃▄▅▆▇█"
-_SPARK = 24  # characters of a timeline
+_PLAIN_BARS = "__..--=#"  # where the terminal's encoding has no blocks
+_SPARK, _LONG_SPARK = 24, 48  # characters of a timeline among others, and alone
+_LABELS = 12  # labels shown of a single song
 
 
 class Results:
@@ -72,27 +77,11 @@ class Results:
 
     def _show(self, found: Sequence[Predicted]) -> None:
         from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
 
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        for name in ("song", "answer", "sure"):
-            table.add_column(name, justify="right" if name == "sure" else "left", overflow="fold")
-        table.add_column("over time", no_wrap=True)
-        for one in found:
-            if one.failed:
-                table.add_row(Text(one.row["id"]), Text(one.row["reason"], "red"), "", "")
-                continue
-            label = one.row["predicted"] or "?"
-            sure = f"{100 * one.row['confidence']:.0f} %"
-            # Text, because a name such as "song [live].mp3" is no markup.
-            table.add_row(
-                Text(one.row["id"]),
-                Text(label),
-                sure,
-                sparkline(one.windows, label) if one.row["predicted"] else "",
-            )
-        Console().print(table)
+        if len(found) == 1 and not found[0].failed:
+            Console().print(_headline(found[0]), _label_table(found[0], self.labels), sep="\n")
+        else:
+            Console().print(_song_table(found))
         notes = Console(stderr=True)
         for one in found:
             if one.row["warnings"]:
@@ -103,14 +92,82 @@ class Results:
             click.echo(tables.csv_text((row for one in found for row in one.windows), columns))
 
 
-def sparkline(windows: Sequence[tables.Row], label: str) -> str:
-    """Draw the label's probability over the song's windows in at most 24 characters."""
+def _song_table(found: Sequence[Predicted]) -> "Table":
+    """One line a song, with the timeline of its answer."""
+    from rich.text import Text
+
+    table = plain_table(
+        ("song", "left"), ("answer", "left"), ("sure", "right"), ("over time", "left")
+    )
+    for one in found:
+        # Text, because a name such as "song [live].mp3" is no markup.
+        name = Text(one.row["id"])
+        if one.failed:
+            table.add_row(name, Text(one.row["reason"], "red"), "", "")
+            continue
+        answer, sure = one.row["predicted"] or "?", f"{100 * one.row['confidence']:.0f} %"
+        drawn = f"p_{answer}" in one.row  # not of several labels, nor of none
+        over_time = sparkline(one.windows, answer) if drawn else ""
+        table.add_row(name, Text(answer), sure, over_time)
+    return table
+
+
+def _headline(one: Predicted) -> Any:
+    from rich.text import Text
+
+    sure = f"{100 * one.row['confidence']:.0f} % sure"
+    return Text.assemble(f"{one.row['id']}: ", (one.row["predicted"] or "?", "bold"), f", {sure}")
+
+
+def _label_table(one: Predicted, labels: Sequence[str]) -> "Table":
+    """One line a label of a single song, each with its timeline, the most probable first."""
+    from rich.text import Text
+
+    answer = one.row["predicted"] or ""
+    table = plain_table(("label", "left"), ("share", "right"), ("over time", "left"))
+    ordered = sorted(labels, key=lambda label: -one.row[f"p_{label}"])
+    for label in ordered[:_LABELS]:
+        style = "bold" if label in answer.split(";") else ""
+        share = f"{100 * one.row[f'p_{label}']:.0f} %"
+        table.add_row(Text(label, style), share, sparkline(one.windows, label, _LONG_SPARK))
+    if len(ordered) > _LABELS:
+        table.add_row(f"{len(ordered) - _LABELS} more", "", "")
+    elif one.row["seconds"] is not None:
+        width = min(_LONG_SPARK, len(one.windows))
+        minutes, seconds = divmod(round(one.row["seconds"]), 60)
+        table.add_row("", "", Text(f"0:00{f'{minutes}:{seconds:02d}':>{max(6, width - 4)}}", "dim"))
+    return table
+
+
+def plain_table(*columns: tuple[str, str]) -> "Table":
+    """Return a table of (name, side) columns; the first folds where a name is too long."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for number, (name, justify) in enumerate(columns):
+        kept = {"overflow": "fold"} if number == 0 else {"no_wrap": name != "answer"}
+        table.add_column(name, justify="right" if justify == "right" else "left", **kept)
+    return table
+
+
+def sparkline(windows: Sequence[tables.Row], label: str, most: int = _SPARK) -> str:
+    """Draw the label's probability over the song's windows in at most so many characters."""
+    bars = _BARS if can_show(_BARS) else _PLAIN_BARS
     shares = [row[f"p_{label}"] for row in windows]
-    width = min(_SPARK, len(shares))
+    width = min(most, len(shares))
     parts = [
         shares[i * len(shares) // width : (i + 1) * len(shares) // width] for i in range(width)
     ]
-    return "".join(_BARS[min(7, int(8 * sum(part) / len(part)))] for part in parts)
+    return "".join(bars[min(7, int(8 * sum(part) / len(part)))] for part in parts)
+
+
+def can_show(text: str) -> bool:
+    """Tell whether standard output can take these characters."""
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def card_text(card: Card) -> str:

@@ -50,6 +50,7 @@ def compare(
     runs.csv, answers.csv, report.html and every run; the same command goes on where it
     was stopped.
     """
+    from songbag.cli.findings import verdict_text
     from songbag.jobs.comparison import compare, systems_of
     from songbag.jobs.console import Console
     from songbag.settings import load_recipe
@@ -62,7 +63,7 @@ def compare(
     first = options["seed"]
     turns = range(first, first + seeds)
     found = compare(hear, systems, output, console, turns, folds, options["threads"])
-    click.echo("\n".join(found.said))
+    click.echo(verdict_text(found))
     click.echo(f"report  {output / 'report.html'}")
 
 
@@ -78,19 +79,15 @@ def leakage(songs: Path, output: Path, folds: int, **options: Any) -> None:
     """Measure how much of a figure is leakage: the same model under right and wrong splits.
 
     Whole artists held out, whole songs, single windows (wrong, as a warning), and each of
-    artists and windows with labels that mean nothing. The folder gets leakage.csv and a
-    report for every split.
+    artists and windows with labels that mean nothing. The folder gets leakage.csv,
+    report.html and a report for every split.
     """
+    from songbag.cli.findings import leakage_text
     from songbag.jobs.console import Console
     from songbag.jobs.leakage import measure_leakage, sentences
 
     console = Console(options["quiet"])
     recipe, hear = hearing(songs, options, console)
     rows = measure_leakage(hear(recipe), output, recipe, console, folds, options["seed"])
-    click.echo(f"{'split':<16}  songs  95 % interval    windows")
-    for row in rows:
-        between = f"{row['low']:.3f} to {row['high']:.3f}"
-        windows = f"{row['window_accuracy']:.3f}"
-        click.echo(f"{row['split']:<16}  {row['accuracy']:.3f}  {between:<15}  {windows}")
-    for sentence in sentences(rows):
-        click.echo(sentence)
+    click.echo(leakage_text(rows, sentences(rows)))
+    click.echo(f"report  {output / 'report.html'}")

@@ -161,13 +161,10 @@ def _judge_folds(heard: SongBags, fold_of: Folds, learning: Learning, folder: Pa
         rows[song.id] = failure | {"label": song.label, "group": song.group_value} | song.extra
     ordered = [rows[song.id] for song in everyone]
     columns = row_columns(learning.labels, everyone)
-    return Evaluation(
-        figures(ordered, learning.labels, learning.multilabel),
-        ordered,
-        window_rows,
-        learning.labels,
-        columns,
-    )
+    found = figures(ordered, learning.labels, learning.multilabel)
+    excerpt = learning.recipe.excerpt
+    sources = {song.id: song.source(excerpt) for song in everyone if song.path}
+    return Evaluation(found, ordered, window_rows, learning.labels, columns, sources)
 
 
 def model_path(folder: Path, fold: int) -> Path:

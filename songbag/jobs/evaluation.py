@@ -18,8 +18,10 @@ from songbag.errors import SongTableError
 from songbag.files import write_json
 from songbag.jobs.answering import Answer
 from songbag.jobs.console import Console
+from songbag.jobs.recordings import write_recordings
 from songbag.songs.labels import split_labels
 from songbag.songs.table import Song, SongTable
+from songbag.sound.source import Source
 
 HEARD_COLUMNS = ["variant", "windows", "shorter", "seconds", "accuracy", "low", "high"]
 TRUTH_COLUMNS = ["label", "group", "side", "windows_right", "baseline_majority", "baseline_level"]
@@ -37,6 +39,8 @@ class Evaluation:
     labels : tuple of str
     columns : list of str
         Of ``rows``, the user's own columns last.
+    sources : dict of str to Source
+        What was heard of each song, by id; empty for songs without a file.
     """
 
     figures: dict[str, Any]
@@ -44,9 +48,14 @@ class Evaluation:
     window_rows: list[tables.Row]
     labels: tuple[str, ...]
     columns: list[str] = field(default_factory=list)
+    sources: dict[str, Source] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
-        """Write metrics.json, predictions.csv, windows.csv and, for one label, heard.csv."""
+        """Write metrics.json, predictions.csv, windows.csv, heard.csv, and audio.csv of files.
+
+        heard.csv is for songs with one label each.
+        """
+        write_recordings(folder, self.sources)
         write_json(folder / "metrics.json", self.figures)
         tables.write_csv(folder / "predictions.csv", self.rows, self.columns)
         tables.write_csv(
@@ -100,6 +109,7 @@ def evaluate_model(
         window_rows,
         card.labels,
         row_columns(card.labels, table.songs),
+        {song.id: song.source(card.recipe.excerpt) for song in table.songs if song.path},
     )
 
 
@@ -266,10 +276,8 @@ def summary(found: dict[str, Any]) -> str:
         if found["baselines"][name] is not None:
             lines.append(f"to be beaten     {found['baselines'][name]:.3f}  {text}")
     ece = found["metrics"]["ece"]["value"]
-    lines.append(
-        f"calibration      ECE {ece:.3f}; a perfectly calibrated model stays below "
-        f"{found['ece_calibrated_q90']:.3f} nine times in ten"
-    )
+    usual = f"a perfectly calibrated model: below {found['ece_calibrated_q90']:.3f} (90 %)"
+    lines.append(f"calibration      ECE {ece:.3f}; {usual}")
     judged = f"judged on        {found['songs']} songs"
     if found.get("heard_in_training"):
         judged += f"; {found['heard_in_training']} heard in training left out"

@@ -29,6 +29,7 @@ from songbag.jobs.answering import answer_bags
 from songbag.jobs.console import Console
 from songbag.jobs.crossvalidation import crossvalidate_bags
 from songbag.jobs.modelling import Learning, fit_bags, require_trainable, save
+from songbag.jobs.report import write_report
 from songbag.settings import Recipe
 from songbag.songs.song_bags import SongBags
 from songbag.songs.table import require_labels
@@ -49,7 +50,7 @@ class _Arm:
 def measure_leakage(
     heard: SongBags, folder: Path, recipe: Recipe, console: Console, count: int = 5, seed: int = 0
 ) -> list[Row]:
-    """Cross-validate a recipe under every split and write leakage.csv and leakage.json.
+    """Cross-validate a recipe under every split; write leakage.csv, leakage.json, report.html.
 
     Raises
     ------
@@ -69,6 +70,7 @@ def measure_leakage(
         rows.append({"split": name, **_figures(found), "what": arm.what})
     write_csv(folder / "leakage.csv", rows, COLUMNS)
     write_json(folder / "leakage.json", {"rows": rows, "said": sentences(rows)})
+    write_report(folder)
     return rows
 
 

@@ -20,6 +20,7 @@ from songbag.answers.intervals import cluster_intervals, group_index
 from songbag.answers.tables import Row, probability_columns, write_csv
 from songbag.errors import SongTableError
 from songbag.files import write_json
+from songbag.jobs.report import write_report
 
 Floats = NDArray[np.float64]
 
@@ -97,6 +98,7 @@ def conclude(folder: Path, runs: Mapping[str, Sequence[Path]]) -> Verdict:
         "curves": {name: _curve(ours) for name, ours in read.items()},
     }
     write_json(folder / "comparison.json", found)
+    write_report(folder)
     return Verdict(folder, systems, pairs, said)
 
 
