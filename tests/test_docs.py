@@ -1,5 +1,6 @@
 """Every command and snippet of the README and the tutorial runs."""
 
+import csv
 import os
 import re
 import shlex
@@ -49,6 +50,20 @@ def test_the_page_on_tables_runs(tmp_path):
     run("python", "\n".join(python), tmp_path)
 
 
+def test_the_page_on_poolings_runs(tmp_path):
+    with open(tmp_path / "windows.csv", "w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["song", "label", "artist", "v1", "v2"])
+        for k in range(24):
+            for window in range(4):
+                values = (k % 2 + 0.3 * window, (k * 7 + window * 3) % 5)
+                rows.writerow([f"song {k}", "ab"[k % 2], f"artist {k // 2}", *values])
+    shell = [text for kind, text in blocks("docs/poolings.md") if kind == "sh"]
+    assert len(shell) == 3
+    for text in shell:
+        run("sh", text, tmp_path)
+
+
 @pytest.fixture
 def own_songs(songs, tmp_path):
     """What the README's reader has: songs.csv, audio/ and new/."""
@@ -69,7 +84,8 @@ def test_the_readme_runs(own_songs):
     assert targets == ["demo", "test"]
     assert all(f"\n{target}:" in makefile for target in targets)
     # Fewer epochs: this is about the commands, not about the figures.
-    quick = re.sub(r"(songbag (?:train|crossval) \S+)", r"\1 --epochs 1", commands)
+    quick = re.sub(r"(songbag (?:train|crossval|compare) \S+)", r"\1 --epochs 1", commands)
+    quick = quick.replace("songbag compare", "songbag compare --seeds 1 --folds 2")
     run("sh", quick, own_songs)
     run("python", python.replace('"genre.songbag")', '"genre.songbag", epochs=1)', 1), own_songs)
 

@@ -142,7 +142,7 @@ def single_frame(songs=60, seed=0):
     rng = np.random.default_rng(seed)
     rows = []
     for k in range(songs):
-        shift = rng.normal(0, 1.0)
+        shift = rng.normal(0, 1.5)
         for _ in range(6):
             value = rng.normal((k % 2) * 1.2 + shift, 0.5, 6)
             rows.append(
@@ -157,7 +157,7 @@ def single_frame(songs=60, seed=0):
 
 
 def test_crossval_calibrates_each_fold_on_the_others(tmp_path):
-    recipe = load_recipe("windows", {"training.epochs": 40})
+    recipe = load_recipe("windows", {"training.epochs": 100})
     bags = bags_from_table(single_frame(), "song", "label", "v*")
     found = crossvalidate_bags(bags, tmp_path, recipe, QUIET, 4)
     temperatures = found.evaluation.figures["calibration"]["temperatures"]
