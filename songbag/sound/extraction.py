@@ -4,7 +4,7 @@
 same name, written atomically, so it can be repeated, raced and run on any engine.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -70,6 +70,7 @@ def extract_all(
     folder: Path,
     limits: Limits | None = None,
     workers: int | None = None,
+    work: Callable[[Source, Sound, Path, Limits], Receipt] | None = None,
 ) -> Iterator[Receipt]:
     """Yield a receipt for every source, in order, extracting what the index lacks.
 
@@ -77,13 +78,15 @@ def extract_all(
     ----------
     workers : int or None
         Processes; None takes one a core. 1 works in this process.
+    work : callable
+        What is done with one song, instead of `extract`.
     """
     limits = limits or Limits()
     index = Index(folder, sound)
     known = index.lookup(sources)
     todo = [source for source, receipt in zip(sources, known, strict=True) if receipt is None]
-    work = partial(extract, sound=sound, folder=folder, limits=limits)
-    made = in_order(work, todo, worker_count(workers, len(todo)), _died)
+    task = partial(work or extract, sound=sound, folder=folder, limits=limits)
+    made = in_order(task, todo, worker_count(workers, len(todo)), _died)
     news: list[tuple[Source, Receipt]] = []
     try:
         for source, receipt in zip(sources, known, strict=True):
