@@ -9,6 +9,7 @@ import sys
 import click
 
 from songbag.cli.answer import evaluate, info, predict, report
+from songbag.cli.checks import check
 from songbag.cli.learn import crossval, demo, train
 from songbag.errors import SongbagError
 
@@ -40,10 +41,11 @@ def main() -> None:
 
     \b
     songbag demo                              try it on generated songs
+    songbag check songs.csv                   what is wrong with songs and labels
     songbag train songs.csv -o genre.songbag  songs and labels to a model
     songbag predict genre.songbag new/        a model and songs to answers
     """
 
 
-for command in (train, crossval, evaluate, predict, info, report, demo):
+for command in (check, train, crossval, evaluate, predict, info, report, demo):
     main.add_command(command)

@@ -25,6 +25,7 @@ from songbag.answers.tables import write_csv
 from songbag.bags import Bag
 from songbag.errors import TrainingError
 from songbag.jobs.answering import answer_bags
+from songbag.jobs.checks.survey import remarks
 from songbag.jobs.console import Console
 from songbag.jobs.evaluation import Evaluation, evaluate_model, summary
 from songbag.jobs.report import write_report
@@ -148,6 +149,8 @@ def hear_labelled(
     for bag in heard:
         for warning in bag.warnings:
             console.say(f"warning: {bag.id}: {warning}")
+    for remark in remarks(heard):
+        console.say(remark)
     lost = set(table.label_names()) - set(heard.table().label_names())
     if lost:
         raise TrainingError(f"no song labelled {', '.join(sorted(lost))} could be read.")

@@ -27,6 +27,8 @@ from songbag.sound.cache import (
 )
 from songbag.sound.source import Source, heard_frames
 
+Work = Callable[[Source, Sound, Path, Limits], Receipt]
+
 _REMEMBERED = 64  # receipts written to the index at once: a commit costs milliseconds
 
 
@@ -70,7 +72,7 @@ def extract_all(
     folder: Path,
     limits: Limits | None = None,
     workers: int | None = None,
-    work: Callable[[Source, Sound, Path, Limits], Receipt] | None = None,
+    work: Work | None = None,
 ) -> Iterator[Receipt]:
     """Yield a receipt for every source, in order, extracting what the index lacks.
 
@@ -85,7 +87,7 @@ def extract_all(
     index = Index(folder, sound)
     known = index.lookup(sources)
     todo = [source for source, receipt in zip(sources, known, strict=True) if receipt is None]
-    task = partial(work or extract, sound=sound, folder=folder, limits=limits)
+    task = partial(_worked, work or extract, sound, folder, limits)
     made = in_order(task, todo, worker_count(workers, len(todo)), _died)
     news: list[tuple[Source, Receipt]] = []
     try:
@@ -100,6 +102,10 @@ def extract_all(
     finally:
         if news:
             index.remember(news)
+
+
+def _worked(work: Work, sound: Sound, folder: Path, limits: Limits, source: Source) -> Receipt:
+    return work(source, sound, folder, limits)
 
 
 def _died(source: Source) -> Receipt:
