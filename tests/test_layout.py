@@ -16,7 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # What stands lower in this list may be imported by what stands higher, never the other way.
 ORDER = [
     ("cli", "__main__"),
-    ("model", "keras"),
+    ("model", "keras", "checks"),
     ("jobs",),
     ("learning",),
     ("answers",),
@@ -110,6 +110,7 @@ def test_files_and_functions_stay_readable():
 def test_the_core_can_be_read_in_an_evening():
     rooms = ("errors", "settings", "bags", "files", "pool", "sound", "songs", "answers", "learning")
     judging = ("metrics.py", "intervals.py", "baselines.py")  # after the answer, read when needed
+    judging += ("fingerprints.py",)  # and of the check
     core = [path for path in FILES if room(path) in rooms and path.name not in judging]
     lines = [line for path in core for line in path.read_text().splitlines() if line.strip()]
     assert len(lines) < 4000

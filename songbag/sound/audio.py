@@ -30,7 +30,7 @@ EXTENSIONS = frozenset(
 _CONTAINERS = "mp3,flac,ogg,wav,w64,aiff,mov,mp4,m4a,3gp,3g2,mj2,aac,matroska,webm,asf"
 _NATIVE_BLOCK = 1 << 17  # samples gathered before downmixing: bounds both memory and overhead
 _LOUDEST = 100.0  # 40 dB above full scale: nothing that was ever recorded is louder
-_CLIPPED = 0.999  # of full scale: as loud as a 16-bit file gets
+_FULL_SCALE = 0.999  # of full scale: as loud as a 16-bit file gets
 
 
 @dataclass
@@ -307,7 +307,7 @@ def _downmix(values: NDArray[np.generic], report: AudioReport) -> Samples:
     elif np.issubdtype(values.dtype, np.integer):
         values = values.astype(np.float32) / float(1 << (8 * values.dtype.itemsize - 1))
     if report.clipped is not None:
-        report.clipped += int(np.count_nonzero(np.abs(values) >= _CLIPPED))
+        report.clipped += int(np.count_nonzero(np.abs(values) >= _FULL_SCALE))
     mono = values.mean(axis=0, dtype=np.float32) if len(values) > 1 else values[0]
     mono = np.asarray(mono, dtype=np.float32)
     good = np.abs(mono) <= _LOUDEST  # False for NaN too

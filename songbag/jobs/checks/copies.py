@@ -35,13 +35,8 @@ def find_pairs(facts: Sequence[Facts], prints: Sequence[Codes]) -> list[Pair]:
     for place, fact in enumerate(facts):
         if fact.status == "ok" and not fact.silent:
             alike[fact.audio_hash].append(place)
-    different = [_best(places, facts) for places in alike.values()]
-    pairs = [
-        Pair(best, place)
-        for best, places in zip(different, alike.values(), strict=True)
-        for place in places
-        if place != best
-    ]
+    different = [places[0] for places in alike.values()]
+    pairs = [Pair(places[0], place) for places in alike.values() for place in places[1:]]
     for first, second, match in same_recordings([prints[place] for place in different]):
         pairs.append(Pair(different[first], different[second], match))
     return pairs
@@ -66,13 +61,15 @@ def families(pairs: Sequence[Pair], facts: Sequence[Facts]) -> list[tuple[int, l
 
 
 def _best(places: Sequence[int], facts: Sequence[Facts]) -> int:
-    """Return the copy to keep: undamaged, lossless, longer, of higher rate, larger, first."""
+    """Return the copy to keep: undamaged, lossless, longest, of most kHz and kbit/s, first."""
 
     def quality(place: int) -> tuple[bool, bool, float, int, int, int]:
         fact = facts[place]
         sound = not (fact.truncated or fact.bad_packets or fact.bad_samples)
+        # In steps, because tags and pictures are part of the file too.
+        steps = 0 if lossless(fact) else round(fact.size / max(1.0, fact.seconds) / 2000)
         seconds = round(fact.seconds, 1)
-        return sound, lossless(fact), seconds, fact.native_rate, fact.size, -place
+        return sound, lossless(fact), seconds, fact.native_rate, steps, -place
 
     return max(places, key=quality)
 

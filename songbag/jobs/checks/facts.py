@@ -152,7 +152,7 @@ def _heard(source: Source, limits: Limits) -> tuple[Facts, Codes]:
         packets=report.packets,
         bad_packets=report.bad_packets,
         bad_samples=report.bad_samples,
-        truncated=_truncated(report) or missing_end(source.path),
+        truncated=_truncated(report, missing_end(source.path)),
         level_db=10 * float(np.log10(meter.energy / max(1, meter.samples) + 1e-10)),
         clipped_share=(report.clipped or 0) / native,
         silent_share=meter.silent / max(1, meter.samples),
@@ -162,9 +162,11 @@ def _heard(source: Source, limits: Limits) -> tuple[Facts, Codes]:
     return facts, codes
 
 
-def _truncated(report: audio.AudioReport) -> str:
+def _truncated(report: audio.AudioReport, ending: str) -> str:
     said = [text for text in report.warnings() if text.startswith("truncated: ")]
-    return said[0].removeprefix("truncated: ") if said else ""
+    if said:
+        return said[0].removeprefix("truncated: ")
+    return f"only {report.decoded_seconds:.1f} s are there; {ending}" if ending else ""
 
 
 @dataclass

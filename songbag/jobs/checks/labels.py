@@ -64,7 +64,7 @@ def class_findings(songs: Sequence[Song]) -> Iterator[Finding]:
         if number == 1:
             found += "; it cannot be both learned and tested, training refuses it"
         else:
-            found += f"; {_FOLDS} folds cannot each have some"
+            found += f"; a cross-validation of {_FOLDS} folds cannot have it in each"
         severity = "error" if number == 1 else ""
         yield Finding("small_class", found, label=label, severity=severity)
 

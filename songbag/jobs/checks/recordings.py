@@ -7,7 +7,7 @@ from songbag.jobs.checks.facts import Facts
 from songbag.jobs.checks.findings import Finding
 from songbag.songs.table import Song
 
-_CLIPPED = 0.02  # share of samples at full scale; loud masters stay below 1.5 %
+_AT_FULL_SCALE = 0.02  # share of samples at full scale; loud masters stay below 1.5 %
 _ODD, _USUAL = 0.05, 0.75  # shares of songs: so few differ from so many
 _LOSSLESS = ("pcm", "flac", "alac", "wavpack", "tta", "ape")
 _DEPTHS = {"u8": "8 bit", "s16": "16 bit", "s32": "24 or 32 bit", "flt": "float", "dbl": "float"}
@@ -33,14 +33,14 @@ def _faults(fact: Facts, window_seconds: float) -> Iterator[tuple[str, str]]:
         share = f"{100 * fact.silent_share:.0f} % of it lies below -70 dB"
         yield "silent", f"its level is {fact.level_db:.0f} dB of full scale, {share}"
     if fact.truncated:
-        yield "truncated", f"{fact.seconds:.1f} s were heard; {fact.truncated}"
+        yield "truncated", fact.truncated
     if fact.bad_packets:
         yield "damaged", f"{fact.bad_packets} of {fact.packets} packets did not decode"
     if fact.bad_samples:
         yield "damaged", f"{fact.bad_samples} samples were no numbers and became silence"
     if fact.seconds < window_seconds:
         yield "short", f"{fact.seconds:.1f} s, less than one window of {window_seconds:g} s"
-    if fact.clipped_share > _CLIPPED:
+    if fact.clipped_share > _AT_FULL_SCALE:
         yield "clipped", f"{100 * fact.clipped_share:.1f} % of its samples are at full scale"
 
 
