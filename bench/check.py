@@ -4,6 +4,7 @@ Prints the tables of docs/check.md: on generated songs (where the limits were ch
 where it is there, on Emotify (where they were only looked at).
 """
 
+import resource
 import sys
 import tempfile
 import time
@@ -67,7 +68,11 @@ def measure(name, waveforms, rng, different):
             other, shift = copy(waveforms[place], kind, rng, folder)
             match = compare(prints[place], other, round(shift / STEP_SECONDS))
             rates.append(match.bit_error_rate)
-            pairs = [(a, b) for a, b, m in same_recordings([*prints, other]) if m.whole]
+            pairs = [
+                (a, b)
+                for a, b, m in same_recordings(len(prints) + 1, [*prints, other].__getitem__)
+                if m.whole
+            ]
             found += (int(place), len(prints)) in pairs
         print(f"| {kind} | {np.median(rates):.3f} | {max(rates):.3f} | {found} of {len(places)} |")
     pairs = [tuple(rng.choice(len(prints), 2, replace=False)) for _ in range(different)]
@@ -75,8 +80,8 @@ def measure(name, waveforms, rng, different):
     print(f"different songs, lowest over all shifts: median {np.median(apart):.3f}")
     print(f"  lowest of {different} pairs {min(apart):.3f}")
     for count in (len(prints) // 4, len(prints) // 2, len(prints)):
-        drawn = rng.choice(len(prints), count, replace=False)
-        share = len(candidates([prints[place] for place in drawn])) / count
+        drawn = [prints[place] for place in rng.choice(len(prints), count, replace=False)]
+        share = len(candidates(count, drawn.__getitem__)) / count
         print(f"candidates a song among {count}: {share:.4f}")
     return prints
 
@@ -86,8 +91,10 @@ def cost(prints, rng, songs):
     heads = [prints[place][:625] for place in rng.integers(0, len(prints), songs)]
     masks = rng.integers(0, 2**32, songs, dtype=np.uint32)
     began = time.monotonic()
-    found = len(candidates([head ^ mask for head, mask in zip(heads, masks)]))
-    print(f"index of {songs} songs: {time.monotonic() - began:.1f} s, {found} candidates")
+    found = len(candidates(songs, lambda number: heads[number] ^ masks[number]))
+    seconds = time.monotonic() - began
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print(f"index of {songs} songs: {seconds:.1f} s, {found} candidates; peak {memory:.1f} GB")
 
 
 def main():

@@ -3,9 +3,10 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from songbag.jobs.checks.duplicates import is_copy, same_recordings
-from songbag.jobs.checks.facts import Facts
+from songbag.jobs.checks.facts import Facts, read_codes
 from songbag.jobs.checks.findings import Finding
 from songbag.jobs.checks.recordings import lossless
 from songbag.songs.table import Song
@@ -26,10 +27,11 @@ class Pair:
         return self.match is None or is_copy(self.match)
 
 
-def find_pairs(facts: Sequence[Facts], prints: Sequence[Codes]) -> list[Pair]:
+def find_pairs(facts: Sequence[Facts], prints: Sequence[Path | None]) -> list[Pair]:
     """Find songs of the same sound, and among one of each of these the same recordings.
 
-    Silent and unreadable songs have no copies.
+    ``prints`` names every song's file of its fingerprint. Silent and unreadable songs have
+    no copies.
     """
     alike: dict[str, list[int]] = defaultdict(list)
     for place, fact in enumerate(facts):
@@ -37,7 +39,11 @@ def find_pairs(facts: Sequence[Facts], prints: Sequence[Codes]) -> list[Pair]:
             alike[fact.audio_hash].append(place)
     different = [places[0] for places in alike.values()]
     pairs = [Pair(places[0], place) for places in alike.values() for place in places[1:]]
-    for first, second, match in same_recordings([prints[place] for place in different]):
+
+    def read(number: int) -> Codes:
+        return read_codes(prints[different[number]])
+
+    for first, second, match in same_recordings(len(different), read):
         pairs.append(Pair(different[first], different[second], match))
     return pairs
 

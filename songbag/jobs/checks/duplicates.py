@@ -6,7 +6,7 @@ compared (`songbag.sound.fingerprints.compare`). A copy trimmed by 5 s still sha
 what is indexed, so the index of a song does not grow with its length.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,16 +21,19 @@ _CROWD = 64  # codes equal to so many neighbours say nothing: held tones, hum
 _HITS = 2  # equal codes at one distance in time
 
 Pairs = NDArray[np.int64]  # (pairs, 3): first song, second song, offset in steps
+Counts = NDArray[np.int32]
+Read = Callable[[int], Codes]  # the fingerprint of a song, by its place
 
 
-def same_recordings(prints: Sequence[Codes]) -> Iterator[tuple[int, int, Match]]:
+def same_recordings(songs: int, read: Read) -> Iterator[tuple[int, int, Match]]:
     """Yield (first, second, match) for songs that are the same, wholly or for 10 s or more.
 
-    A match that is ``whole`` but shifted by more than 5 s is given as a part: it is another
-    excerpt of the same recording.
+    A match that is ``whole`` but shifted by more than 5 s is another excerpt of the same
+    recording (see `is_copy`). Fingerprints are read when they are needed: all of a large
+    collection would not fit into memory.
     """
-    for first, second, offset in candidates(prints).tolist():
-        match = compare(prints[first], prints[second], offset)
+    for first, second, offset in candidates(songs, read).tolist():
+        match = compare(read(first), read(second), offset)
         if match.whole or match.end > match.start:
             yield first, second, match
 
@@ -40,39 +43,42 @@ def is_copy(match: Match) -> bool:
     return match.whole and abs(match.offset) <= _MAX_SHIFT
 
 
-def candidates(prints: Sequence[Codes]) -> Pairs:
+def candidates(count: int, read: Read) -> Pairs:
     """Return the pairs worth comparing, each with the offset that most codes agree on."""
-    codes, songs, times = _index(prints)
-    hits: Pairs = np.zeros((0, 3), dtype=np.int64)
+    codes, songs, times = _index(count, read)
+    found: list[Pairs] = [np.zeros((0, 3), dtype=np.int64)]
     for step in range(1, _CROWD):
         near = np.flatnonzero(codes[step:] == codes[:-step])
         if not len(near):
             break
         near = near[songs[near] != songs[near + step]]
-        found = (songs[near], songs[near + step], times[near] - times[near + step])
-        hits = np.concatenate([hits, np.stack(found, axis=1)])
-    return _agreed(hits, len(prints))
+        offsets = times[near] - times[near + step]
+        found.append(np.stack([songs[near], songs[near + step], offsets], axis=1).astype(np.int64))
+    return _agreed(np.concatenate(found), count)
 
 
-def _index(prints: Sequence[Codes]) -> tuple[Codes, Pairs, Pairs]:
+def _index(count: int, read: Read) -> tuple[Codes, Counts, Counts]:
     """Return code, song and time of everything in the index, sorted by code.
 
     Codes that stand in it too often are left out.
     """
-    places = [
-        np.flatnonzero(one)[:_INDEXED] if len(one) >= _SHORTEST else np.zeros(0, dtype=np.int64)
-        for one in prints
-    ]
-    nothing = [np.zeros(0, dtype=np.uint32)]
-    codes = np.concatenate(nothing + [one[place] for one, place in zip(prints, places)])
-    order = np.argsort(codes, kind="stable")
-    codes = codes[order]
-    first = np.flatnonzero(np.diff(codes, prepend=codes[:1] + np.uint32(1)))
-    count = np.diff(first, append=len(codes))
-    rare = np.repeat(count <= _CROWD, count)
-    songs = np.repeat(np.arange(len(prints)), [len(place) for place in places])[order]
-    times = np.concatenate([np.zeros(0, dtype=np.int64), *places])[order]
-    return codes[rare], songs[rare], times[rare]
+    codes = [np.zeros(0, dtype=np.uint32)]
+    times = [np.zeros(0, dtype=np.int32)]
+    for song in range(count):
+        one = read(song)
+        place = np.flatnonzero(one)[:_INDEXED] if len(one) >= _SHORTEST else np.zeros(0, np.int64)
+        codes.append(one[place])
+        times.append(place.astype(np.int32))
+    lengths = [len(one) for one in codes[1:]]
+    joined = np.concatenate(codes)
+    order = np.argsort(joined, kind="stable")
+    joined = joined[order]
+    first = np.flatnonzero(np.diff(joined, prepend=joined[:1] + np.uint32(1)))
+    crowd = np.diff(first, append=len(joined))
+    rare = np.repeat(crowd <= _CROWD, crowd)
+    order = order[rare]
+    songs = np.repeat(np.arange(count, dtype=np.int32), lengths)[order]
+    return joined[rare], songs, np.concatenate(times)[order]
 
 
 def _agreed(hits: Pairs, songs: int) -> Pairs:

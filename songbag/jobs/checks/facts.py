@@ -92,20 +92,27 @@ def measure_all(
     limits: Limits,
     workers: int | None,
     track: Callable[[Iterable[Receipt], int], Iterable[Receipt]],
-) -> Iterator[tuple[Facts, Codes]]:
-    """Yield facts and fingerprint of every source, in order; failures have no codes."""
+) -> Iterator[tuple[Facts, Path | None]]:
+    """Yield facts of every source, in order, and the file of its fingerprint.
+
+    A source that could not be read has no such file (see `read_codes`).
+    """
     made = extract_all(sources, SOUND, folder, limits, workers, measure)
     for source, receipt in zip(sources, track(made, len(sources)), strict=True):
         if receipt.status == "failed":
-            yield (
-                Facts(status="failed", reason=receipt.reason, message=receipt.message),
-                np.zeros(0, dtype=np.uint32),
-            )
+            yield Facts(status="failed", reason=receipt.reason, message=receipt.message), None
             continue
         try:
-            yield _read(folder / receipt.key)
+            facts = _read(folder / receipt.key)[0]
         except DamagedFramesError:
-            yield _read(folder / measure(source, SOUND, folder, limits).key)
+            receipt = measure(source, SOUND, folder, limits)
+            facts = _read(folder / receipt.key)[0]
+        yield facts, folder / receipt.key
+
+
+def read_codes(file: Path | None) -> Codes:
+    """Return the fingerprint in a file, none of a song that could not be read."""
+    return np.zeros(0, dtype=np.uint32) if file is None else _read(file)[1]
 
 
 def measure(source: Source, sound: Sound, folder: Path, limits: Limits) -> Receipt:

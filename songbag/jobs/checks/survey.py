@@ -66,7 +66,7 @@ def survey_songs(
     track = partial(console.track, what="Checking")
     measured = list(measure_all(sources, cache, limits or Limits(), workers, track))
     facts = [fact for fact, _ in measured]
-    pairs = find_pairs(facts, [codes for _, codes in measured])
+    pairs = find_pairs(facts, [file for _, file in measured])
     kept = {place: best for best, places in families(pairs, facts) for place in places}
     findings = [
         *recording_findings(songs, facts, window_seconds),
