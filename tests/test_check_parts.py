@@ -5,6 +5,7 @@ import pytest
 import soxr
 
 from songbag.jobs.checks import duplicates, facts
+from songbag.jobs.checks.copies import Pair, families, pair_findings
 from songbag.jobs.checks.endings import missing_end
 from songbag.jobs.checks.facts import Facts
 from songbag.jobs.checks.giveaways import giveaway
@@ -15,7 +16,7 @@ from songbag.jobs.synthesis import GENRES, synthesise
 from songbag.settings import Excerpt, Limits
 from songbag.songs.table import Song
 from songbag.sound.audio import write_waveform
-from songbag.sound.fingerprints import SAME_RATE, STEP_SECONDS, compare, fingerprint
+from songbag.sound.fingerprints import SAME_RATE, STEP_SECONDS, Match, compare, fingerprint
 
 RATE = 22050
 
@@ -105,6 +106,47 @@ def test_silence_is_like_nothing():
     assert same(prints) == []
     assert same([]) == []
     assert compare(prints[0], prints[1][:0], 0).whole is False
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "severity"),
+    [
+        ({}, "copy", "warning"),
+        ({"split": "test"}, "copy", "error"),
+        ({"artist": "B"}, "copy", "error"),
+        ({"artist": "the  a"}, "copy", "warning"),
+        ({"label": "y"}, "label_conflict", "error"),
+        ({"label": "X"}, "copy", "warning"),
+    ],
+)
+def test_a_copy_across_a_border_is_an_error(change, kind, severity):
+    known = {"path": "x", "label": "x", "artist": "A", "split": "train"}
+    songs = [Song(id="one", **known), Song(id="two", **known | change)]
+    match = Match(offset=21, bit_error_rate=0.1, whole=True, start=0, end=500)
+    (found,) = pair_findings(songs, [Pair(0, 1, match)], {0: 0, 1: 0})
+    assert (found.kind, found.severity) == (kind, severity)
+    assert (found.id, found.other_id) == ("two", "one")
+    assert "begins 1.0 s later" in found.found
+    (turned,) = pair_findings(songs, [Pair(0, 1, match)], {0: 1, 1: 1})
+    assert (turned.id, turned.other_id) == ("one", "two")
+    assert "begins 1.0 s earlier" in turned.found
+
+
+def test_the_copy_that_stays_is_whole_lossless_long_and_first():
+    def family(**changes):
+        plain = {"codec": "mp3float", "seconds": 60.0, "native_rate": 44100, "size": 960_000}
+        facts = [Facts(**plain), Facts(**plain | changes)]
+        match = Match(offset=0, bit_error_rate=0.1, whole=True, start=0, end=1200)
+        ((best, places),) = families([Pair(0, 1, match)], facts)
+        assert places == [0, 1]
+        return best
+
+    assert family() == 0
+    assert family(codec="flac", seconds=58.0) == 1
+    assert family(codec="flac", truncated="only 58.0 s are there") == 0
+    assert family(seconds=61.0) == 1
+    assert family(size=2_400_000) == 1
+    assert family(size=970_000) == 0  # a tag is no quality
 
 
 # --- arithmetic -------------------------------------------------------------------------

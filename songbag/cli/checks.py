@@ -114,6 +114,6 @@ def _table(findings: Sequence["Finding"]) -> Any:
     table.expand = True
     for one in findings:
         # Text, because a name such as "song [live].mp3" is no markup.
-        names = "\n= ".join(name for name in (one.id, one.other_id) if name) or one.label
+        names = "\n  = ".join(name for name in (one.id, one.other_id) if name) or one.label
         table.add_row(Text(f"  {names}"), Text(one.found))
     return table

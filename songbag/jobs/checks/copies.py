@@ -9,6 +9,7 @@ from songbag.jobs.checks.duplicates import is_copy, same_recordings
 from songbag.jobs.checks.facts import Facts, read_codes
 from songbag.jobs.checks.findings import Finding
 from songbag.jobs.checks.recordings import lossless
+from songbag.jobs.checks.spelling import differ
 from songbag.songs.table import Song
 from songbag.sound.fingerprints import STEP_SECONDS, Codes, Match
 
@@ -98,7 +99,7 @@ def pair_findings(
 def _judged(pair: Pair, one: Song, other: Song) -> tuple[str, str]:
     if not pair.copy:
         return "shared_part", "warning" if _between(one, other) else ""
-    if one.label and other.label and one.label != other.label:
+    if differ(one.label, other.label):
         return "label_conflict", ""
     kind = "duplicate" if pair.match is None else "copy"
     return kind, "error" if _between(one, other) else ""
@@ -107,11 +108,11 @@ def _judged(pair: Pair, one: Song, other: Song) -> tuple[str, str]:
 def _between(one: Song, other: Song) -> list[str]:
     """Say which borders a pair crosses: labels, sides of the split, groups."""
     crossed = []
-    if one.label and other.label and one.label != other.label:
+    if differ(one.label, other.label):
         crossed.append(f"labelled {other.label} and {one.label}")
     if one.split and other.split and one.split != other.split:
         crossed.append(f"on two sides of the split ({other.split}, {one.split})")
-    if one.group_value and other.group_value and one.group_value != other.group_value:
+    if differ(one.group_value, other.group_value):
         crossed.append(f"of two {one.group_by}s ({other.group_value}, {one.group_value})")
     return crossed
 

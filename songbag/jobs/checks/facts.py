@@ -50,7 +50,7 @@ class Facts(Record, frozen=True):
     truncated : str
         How the file shows that its end is missing, empty where it does not.
     level_db : float
-        Dynamic over all that was heard, dB of full scale.
+        Root mean square level of all that was heard, dB of full scale.
     clipped_share, silent_share : float
         Samples at full scale; tenths of a second below -70 dB.
     audio_hash : str
@@ -164,7 +164,7 @@ def _heard(source: Source, limits: Limits) -> tuple[Facts, Codes]:
         clipped_share=(report.clipped or 0) / native,
         silent_share=meter.silent / max(1, meter.samples),
         audio_hash=meter.digest.hexdigest(),
-        size=Path(source.path).stat().st_size,
+        size=file_stamp(source.path)[0],
     )
     return facts, codes
 

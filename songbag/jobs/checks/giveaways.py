@@ -19,6 +19,7 @@ from songbag.answers.baselines import fit_level, level_probabilities
 from songbag.answers.metrics import Ints
 
 _FOLDS = 5
+_ENOUGH = 2000  # songs that are judged; of more, whole groups are drawn
 _DRAWS = 5  # of folds
 _SHUFFLES = 100
 _BINS = 10  # of a number whose size is not bell-shaped
@@ -69,14 +70,15 @@ def giveaway(
     That is where it is the same for every song, or there are fewer than two labels or
     fewer groups than folds.
     """
-    names, y = np.unique(np.asarray(labels), return_inverse=True)
-    codes = np.unique(np.asarray(groups), return_inverse=True)[1]
-    distinct, numbers = np.unique(np.asarray(values), return_inverse=True)
+    rng = np.random.default_rng(0)
+    drawn = _drawn(np.unique(np.asarray(groups), return_inverse=True)[1], rng)
+    codes = np.unique(np.asarray(groups)[drawn], return_inverse=True)[1]
+    names, y = np.unique(np.asarray(labels)[drawn], return_inverse=True)
+    distinct, numbers = np.unique(np.asarray(values)[drawn], return_inverse=True)
     if len(distinct) < 2 or len(names) < 2 or codes.max(initial=-1) + 1 < _FOLDS:
         return None
-    rng = np.random.default_rng(0)
     tell = TELLERS.get(fact, _counted)
-    x = np.asarray(values, dtype=np.float64) if fact in TELLERS else numbers.astype(np.float64)
+    x = (distinct[numbers] if fact in TELLERS else numbers).astype(np.float64)
     answers = np.stack([_out_of_fold(tell, x, y, codes, rng) for _ in range(_DRAWS)])
     right = answers == y
     recalls = np.array([right[:, y == k].mean() for k in range(len(names))])
@@ -89,6 +91,15 @@ def giveaway(
     majority = float(np.bincount(y).max() / len(y))
     accuracy = float(right.mean())
     return Giveaway(fact, accuracy, majority, shuffled, str(names[best]), float(recalls[best]))
+
+
+def _drawn(codes: Ints, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Mark the songs (n,) of as many whole groups as make enough songs."""
+    sizes = np.bincount(codes)
+    order = rng.permutation(len(sizes))
+    kept = np.zeros(len(sizes), dtype=np.bool_)
+    kept[order] = np.cumsum(sizes[order]) - sizes[order] < _ENOUGH
+    return kept[codes]
 
 
 def _group_folds(codes: Ints, y: Ints, rng: np.random.Generator) -> Ints:

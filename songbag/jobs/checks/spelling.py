@@ -39,6 +39,11 @@ def spelt_alike(name: str) -> str:
     return plain or " ".join(name.casefold().split())
 
 
+def differ(one: str | None, other: str | None) -> bool:
+    """Tell whether two names, if both are known, are more than two spellings of one."""
+    return bool(one and other and spelt_alike(one) != spelt_alike(other))
+
+
 def spellings(names: Iterable[str]) -> list[Spelling]:
     """Find the names of songs (one a song) that differ from another only in spelling."""
     songs_of = Counter(names)

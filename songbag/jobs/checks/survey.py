@@ -13,6 +13,7 @@ from songbag.jobs.checks.facts import Facts, measure_all
 from songbag.jobs.checks.findings import Finding, ordered
 from songbag.jobs.checks.labels import class_findings, giveaway_findings, spelling_findings
 from songbag.jobs.checks.recordings import FORMATS, recording_findings
+from songbag.jobs.checks.spelling import differ
 from songbag.jobs.console import Console
 from songbag.settings import Excerpt, Limits
 from songbag.songs.song_bags import SongBags
@@ -111,11 +112,12 @@ def _dropped(songs: Sequence[Song], facts: Sequence[Facts], kept: dict[int, int]
     for place, (song, fact) in enumerate(zip(songs, facts, strict=True)):
         best = kept.get(place, place)
         told = sorted(filter(None, labels.get(best, ())))
+        torn = any(differ(told[0], other) for other in told[1:])
         if fact.status == "failed":
             dropped[song.id] = f"unreadable ({fact.reason})"
         elif fact.silent:
             dropped[song.id] = "silent"
-        elif len(told) > 1:
+        elif torn:
             dropped[song.id] = f"its copies are labelled {', '.join(told)}: correct that first"
         elif best != place:
             dropped[song.id] = f"the same recording as {songs[best].id}"
@@ -149,6 +151,6 @@ def _equal_recordings(heard: SongBags) -> list[Finding]:
         if other != place and np.array_equal(bag.features, heard[other].features):
             one, two = heard.songs[place], heard.songs[other]
             labels = {"label": one.label or "", "other_label": two.label or ""}
-            kind = "duplicate" if one.label == two.label else "label_conflict"
+            kind = "label_conflict" if differ(one.label, two.label) else "duplicate"
             found.append(Finding(kind, "the same sound", one.id, two.id, **labels))
     return found
