@@ -133,11 +133,12 @@ def test_a_copy_across_a_border_is_an_error(change, kind, severity):
 
 
 def test_the_copy_that_stays_is_whole_lossless_long_and_first():
-    def family(**changes):
+    def family(label="a", artist=None, **changes):
         plain = {"codec": "mp3float", "seconds": 60.0, "native_rate": 44100, "size": 960_000}
         facts = [Facts(**plain), Facts(**plain | changes)]
+        songs = [Song("x", "x", label="a"), Song("y", "y", label=label, artist=artist)]
         match = Match(offset=0, bit_error_rate=0.1, whole=True, start=0, end=1200)
-        ((best, places),) = families([Pair(0, 1, match)], facts)
+        ((best, places),) = families([Pair(0, 1, match)], facts, songs)
         assert places == [0, 1]
         return best
 
@@ -147,6 +148,8 @@ def test_the_copy_that_stays_is_whole_lossless_long_and_first():
     assert family(seconds=61.0) == 1
     assert family(size=2_400_000) == 1
     assert family(size=970_000) == 0  # a tag is no quality
+    assert family(artist="somebody") == 1
+    assert family(label=None, codec="flac", artist="somebody") == 0
 
 
 # --- arithmetic -------------------------------------------------------------------------

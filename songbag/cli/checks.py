@@ -77,7 +77,8 @@ def check(ctx: click.Context, /, songs: Path, **options: Any) -> None:
     if options["cleaned"]:
         for line in write_cleaned(table, survey, options["cleaned"]):
             console.say(line)
-    console.say(f"{len(table.songs)} songs checked: {counted(survey.findings)}")
+    count = len(table.songs)
+    console.say(f"{count} song{'' if count == 1 else 's'} checked: {counted(survey.findings)}")
     ctx.exit(1 if survey.findings else 0)
 
 

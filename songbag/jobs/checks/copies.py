@@ -49,7 +49,9 @@ def find_pairs(facts: Sequence[Facts], prints: Sequence[Path | None]) -> list[Pa
     return pairs
 
 
-def families(pairs: Sequence[Pair], facts: Sequence[Facts]) -> list[tuple[int, list[int]]]:
+def families(
+    pairs: Sequence[Pair], facts: Sequence[Facts], songs: Sequence[Song]
+) -> list[tuple[int, list[int]]]:
     """Return every recording that is there several times: its best copy, and all copies."""
     parent: dict[int, int] = {}
 
@@ -64,19 +66,23 @@ def families(pairs: Sequence[Pair], facts: Sequence[Facts]) -> list[tuple[int, l
     members: dict[int, list[int]] = defaultdict(list)
     for place in sorted(parent):
         members[root(place)].append(place)
-    return [(_best(places, facts), places) for places in members.values()]
+    return [(_best(places, facts, songs), places) for places in members.values()]
 
 
-def _best(places: Sequence[int], facts: Sequence[Facts]) -> int:
-    """Return the copy to keep: undamaged, lossless, longest, of most kHz and kbit/s, first."""
+def _best(places: Sequence[int], facts: Sequence[Facts], songs: Sequence[Song]) -> int:
+    """Return the copy to keep.
 
-    def quality(place: int) -> tuple[bool, bool, float, int, int, int]:
-        fact = facts[place]
+    A labelled one; undamaged, lossless, longest, of most kHz and kbit/s; of a known group;
+    the first.
+    """
+
+    def quality(place: int) -> tuple[bool, bool, bool, float, int, int, bool, int]:
+        fact, song = facts[place], songs[place]
         sound = not (fact.truncated or fact.bad_packets or fact.bad_samples)
         # In steps, because tags and pictures are part of the file too.
         steps = 0 if lossless(fact) else round(fact.size / max(1.0, fact.seconds) / 2000)
-        seconds = round(fact.seconds, 1)
-        return sound, lossless(fact), seconds, fact.native_rate, steps, -place
+        heard = (lossless(fact), round(fact.seconds, 1), fact.native_rate, steps)
+        return bool(song.label), sound, *heard, song.group_value is not None, -place
 
     return max(places, key=quality)
 

@@ -68,7 +68,8 @@ def survey_songs(
     measured = list(measure_all(sources, cache, limits or Limits(), workers, track))
     facts = [fact for fact, _ in measured]
     pairs = find_pairs(facts, [file for _, file in measured])
-    kept = {place: best for best, places in families(pairs, facts) for place in places}
+    found = families(pairs, facts, songs)
+    kept = {place: best for best, places in found for place in places}
     findings = [
         *recording_findings(songs, facts, window_seconds),
         *pair_findings(songs, pairs, kept),
