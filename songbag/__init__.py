@@ -11,6 +11,7 @@ Names are imported when they are first used, so ``import songbag`` stays instant
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from songbag.checks import check
     from songbag.errors import SongbagError
     from songbag.model import CrossValidation, Model, Result, crossval, load, train
     from songbag.songs.window_table import bags_from_arrays, bags_from_table
@@ -23,6 +24,7 @@ __all__ = [
     "SongbagError",
     "bags_from_arrays",
     "bags_from_table",
+    "check",
     "crossval",
     "load",
     "train",
@@ -31,6 +33,7 @@ _OTHERS = {
     "SongbagError": "songbag.errors",
     "bags_from_arrays": "songbag.songs.window_table",
     "bags_from_table": "songbag.songs.window_table",
+    "check": "songbag.checks",
 }
 
 

@@ -17,7 +17,10 @@ from click.testing import CliRunner
 
 from songbag.cli import main
 
-COMMANDS = ["train", "crossval", "evaluate", "predict", "info", "report", "export", "demo"]
+COMMANDS = [
+    *("check", "train", "crossval", "compare", "leakage"),
+    *("evaluate", "predict", "info", "report", "export", "demo"),
+]
 
 
 def songbag(*arguments, **options):

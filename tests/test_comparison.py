@@ -243,7 +243,9 @@ def test_a_killed_comparison_goes_on_and_ends_as_an_undisturbed_one(tmp_path):
 @pytest.fixture(scope="module")
 def leaked(tmp_path_factory):
     recipe = load_recipe("windows", {"training.epochs": 30})
-    songs = made_songs(48, 2, strength=0.2, seed=3, own=3.0)  # artists sound more unlike than labels
+    songs = made_songs(
+        48, 2, strength=0.2, seed=3, own=3.0
+    )  # artists sound more unlike than labels
     folder = tmp_path_factory.mktemp("leakage")
     return measure_leakage(songs, folder, recipe, QUIET, 4), folder
 

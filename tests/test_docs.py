@@ -64,6 +64,14 @@ def test_the_page_on_poolings_runs(tmp_path):
         run("sh", text, tmp_path)
 
 
+def test_the_page_on_checking_runs(tmp_path):
+    kinds = [kind for kind, _ in blocks("docs/check.md")]
+    assert kinds == ["sh", "python", "sh"]
+    for kind, text in blocks("docs/check.md"):
+        run(kind, text, tmp_path)
+    assert (tmp_path / "music" / "cleaned.csv").is_file()
+
+
 @pytest.fixture
 def own_songs(songs, tmp_path):
     """What the README's reader has: songs.csv, audio/ and new/."""
@@ -86,6 +94,8 @@ def test_the_readme_runs(own_songs):
     # Fewer epochs: this is about the commands, not about the figures.
     quick = re.sub(r"(songbag (?:train|crossval|compare) \S+)", r"\1 --epochs 1", commands)
     quick = quick.replace("songbag compare", "songbag compare --seeds 1 --folds 2")
+    # Findings are exit code 1, as the page on checking says.
+    quick = re.sub(r"^(songbag check [^#\n]*)", r"\1 || test $? = 1 ", quick, flags=re.MULTILINE)
     run("sh", quick, own_songs)
     run("python", python.replace('"genre.songbag")', '"genre.songbag", epochs=1)', 1), own_songs)
 

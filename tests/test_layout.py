@@ -16,7 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # What stands lower in this list may be imported by what stands higher, never the other way.
 ORDER = [
     ("cli", "__main__"),
-    ("model", "keras"),
+    ("model", "keras", "checks"),
     ("jobs",),
     ("learning",),
     ("graph",),
@@ -111,9 +111,10 @@ def test_files_and_functions_stay_readable():
 
 def test_the_core_can_be_read_in_an_evening():
     rooms = ("errors", "settings", "bags", "files", "pool", "sound", "songs", "answers", "learning")
-    edges = (  # read when needed: what judges answers, and the way in for tables of windows
+    edges = (  # read when needed: what judges answers and collections, and windows of a table
         *("metrics.py", "intervals.py", "baselines.py", "differences.py", "label_sets.py"),
         *("windows_heard.py", "confidence.py", "window_table.py", "window_columns.py"),
+        "fingerprints.py",
     )
     core = [path for path in FILES if room(path) in rooms and path.name not in edges]
     lines = [line for path in core for line in path.read_text().splitlines() if line.strip()]

@@ -9,6 +9,7 @@ import sys
 import click
 
 from songbag.cli.answer import evaluate, info, predict, report
+from songbag.cli.checks import check
 from songbag.cli.export import export
 from songbag.cli.learn import crossval, demo, train
 from songbag.cli.study import compare, leakage
@@ -42,13 +43,14 @@ def main() -> None:
 
     \b
     songbag demo                              try it on generated songs
+    songbag check songs.csv                   what is wrong with songs and labels
     songbag train songs.csv -o genre.songbag  songs and labels to a model
     songbag predict genre.songbag new/        a model and songs to answers
     """
 
 
 COMMANDS = (
-    *(train, crossval, compare, leakage),
+    *(check, train, crossval, compare, leakage),
     *(evaluate, predict, info, report, export, demo),
 )
 for command in COMMANDS:

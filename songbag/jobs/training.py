@@ -12,6 +12,7 @@ from songbag.answers.tables import write_csv
 from songbag.errors import TrainingError
 from songbag.jobs.answering import answer_bags
 from songbag.jobs.calibrating import calibrated, calibration_by_folds
+from songbag.jobs.checks.survey import remarks
 from songbag.jobs.console import Console
 from songbag.jobs.evaluation import Evaluation, evaluate_model, summary
 from songbag.jobs.modelling import Learning, fit_bags, require_trainable, save
@@ -136,6 +137,8 @@ def hear_labelled(
     for bag in heard:
         for warning in bag.warnings:
             console.say(f"warning: {bag.id}: {warning}")
+    for remark in remarks(heard):
+        console.say(remark)
     lost = set(table.label_names()) - set(heard.table().label_names())
     if lost:
         raise TrainingError(f"no song labelled {', '.join(sorted(lost))} could be read.")

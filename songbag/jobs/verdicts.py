@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from songbag.answers import differences, metrics
-from songbag.answers.intervals import cluster_intervals, group_index
+from songbag.answers.intervals import cluster_intervals, group_index, plain
 from songbag.answers.tables import Row, probability_columns, write_csv
 from songbag.errors import SongTableError
 from songbag.files import write_json
@@ -150,7 +150,7 @@ def _system_rows(read: Mapping[str, Sequence[_Run]], group: NDArray[np.int64]) -
         row: Row = {"system": system}
         row |= {name: float(_mean_over_seeds(name, runs, None)) for name in _MEASURES}
         for name in ("accuracy", "nll"):
-            row[f"{name}_low"], row[f"{name}_high"] = limits[f"{system} {name}"]
+            row[f"{name}_low"], row[f"{name}_high"] = map(plain, limits[f"{system} {name}"])
         each = [float(run.right.mean()) for run in runs]
         row |= {"least_seed": min(each), "most_seed": max(each)}
         row["window_accuracy"] = float(np.mean([run.window_accuracy for run in runs]))

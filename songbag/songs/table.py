@@ -185,7 +185,7 @@ def _read_path(path: Path, allow_outside: bool) -> SongTable:
     if path.suffix.lower() in TABLES:
         if not path.is_file():
             raise SongTableError(f"{path}: there is no such table.")
-        return _from_rows(_file_rows(path), str(path), path.parent, allow_outside)
+        return _from_rows(table_rows(path), str(path), path.parent, allow_outside)
     return SongTable([Song(id=path.as_posix(), path=str(path))], str(path))
 
 
@@ -232,7 +232,8 @@ def _joined(tables: Iterable[SongTable]) -> SongTable:
 # --- rows of a table --------------------------------------------------------------------
 
 
-def _file_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def table_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (line, cells by column) of a table file, as they stand in it."""
     if path.suffix.lower() == ".parquet":
         import pandas
 

@@ -6,7 +6,7 @@ mp3 without an index header). Nothing but the named file is ever opened: playlis
 and nested containers are refused by FFmpeg's own whitelists.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -20,6 +20,7 @@ from songbag.errors import AudioError
 from songbag.settings import Limits
 
 Samples = NDArray[np.float32]
+Native = Iterator[tuple[int, Samples]]  # blocks at a file's own rate (Hz), which may change
 
 # What a folder is searched for. A table may name any file: the content decides.
 EXTENSIONS = frozenset(
@@ -29,6 +30,7 @@ EXTENSIONS = frozenset(
 _CONTAINERS = "mp3,flac,ogg,wav,w64,aiff,mov,mp4,m4a,3gp,3g2,mj2,aac,matroska,webm,asf"
 _NATIVE_BLOCK = 1 << 17  # samples gathered before downmixing: bounds both memory and overhead
 _LOUDEST = 100.0  # 40 dB above full scale: nothing that was ever recorded is louder
+_FULL_SCALE = 0.999  # of full scale: as loud as a 16-bit file gets
 
 
 @dataclass
@@ -49,6 +51,10 @@ class AudioReport:
         Samples given out, at the requested rate.
     level_db : float
         Root mean square level of what was given out, dB of full scale.
+    sample_format : str
+        FFmpeg's name of the decoded samples: "s16", "s32", "fltp", ...
+    clipped : int or None
+        Samples at full scale over all channels; counted only where it was set to 0 before.
     """
 
     codec: str = ""
@@ -62,6 +68,8 @@ class AudioReport:
     samples: int = 0
     level_db: float = -100.0
     stopped_early: bool = False
+    sample_format: str = ""
+    clipped: int | None = None
 
     def warnings(self) -> list[str]:
         """Say in words what a listener should know about this file."""
@@ -84,6 +92,7 @@ def read_blocks(
     report: AudioReport,
     span: tuple[float, float | None] = (0.0, None),
     limits: Limits | None = None,
+    watch: Callable[[Native], Native] | None = None,
 ) -> Iterator[Samples]:
     """Yield a file as mono blocks at ``sample_rate``.
 
@@ -100,6 +109,8 @@ def read_blocks(
         ``start`` is decoded and dropped, because seeking in damaged files is a guess.
     limits : Limits
         Decoding stops with an error beyond them.
+    watch : callable
+        Passes on the mono blocks before they are resampled, to look at them.
 
     Yields
     ------
@@ -113,7 +124,7 @@ def read_blocks(
     """
     native = _cut(_mono(_decoded(path, report, limits or Limits()), report), span, report)
     energy = 0.0
-    for block in _resampled(native, sample_rate):
+    for block in _resampled(watch(native) if watch else native, sample_rate):
         report.samples += len(block)
         energy += float(np.sum(np.square(block, dtype=np.float64)))
         yield block
@@ -172,6 +183,7 @@ def _decoded(
             counted[rate] = counted.get(rate, 0) + frame.samples
             native_samples += frame.samples * channels
             report.native_rate, report.channels = rate, channels
+            report.sample_format = frame.format.name
             report.decoded_seconds = sum(count / each for each, count in counted.items())
             _refuse_too_long(path, report.decoded_seconds, native_samples, limits)
             values = frame.to_ndarray()
@@ -294,6 +306,8 @@ def _downmix(values: NDArray[np.generic], report: AudioReport) -> Samples:
         values = (values.astype(np.float32) - 128) / 128
     elif np.issubdtype(values.dtype, np.integer):
         values = values.astype(np.float32) / float(1 << (8 * values.dtype.itemsize - 1))
+    if report.clipped is not None:
+        report.clipped += int(np.count_nonzero(np.abs(values) >= _FULL_SCALE))
     mono = values.mean(axis=0, dtype=np.float32) if len(values) > 1 else values[0]
     mono = np.asarray(mono, dtype=np.float32)
     good = np.abs(mono) <= _LOUDEST  # False for NaN too

@@ -4,7 +4,7 @@
 same name, written atomically, so it can be repeated, raced and run on any engine.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +26,8 @@ from songbag.sound.cache import (
     write_frames,
 )
 from songbag.sound.source import Source, heard_frames
+
+Work = Callable[[Source, Sound, Path, Limits], Receipt]
 
 _REMEMBERED = 64  # receipts written to the index at once: a commit costs milliseconds
 
@@ -70,6 +72,7 @@ def extract_all(
     folder: Path,
     limits: Limits | None = None,
     workers: int | None = None,
+    work: Work | None = None,
 ) -> Iterator[Receipt]:
     """Yield a receipt for every source, in order, extracting what the index lacks.
 
@@ -77,13 +80,15 @@ def extract_all(
     ----------
     workers : int or None
         Processes; None takes one a core. 1 works in this process.
+    work : callable
+        What is done with one song, instead of `extract`.
     """
     limits = limits or Limits()
     index = Index(folder, sound)
     known = index.lookup(sources)
     todo = [source for source, receipt in zip(sources, known, strict=True) if receipt is None]
-    work = partial(extract, sound=sound, folder=folder, limits=limits)
-    made = in_order(work, todo, worker_count(workers, len(todo)), _died)
+    task = partial(_worked, work or extract, sound, folder, limits)
+    made = in_order(task, todo, worker_count(workers, len(todo)), _died)
     news: list[tuple[Source, Receipt]] = []
     try:
         for source, receipt in zip(sources, known, strict=True):
@@ -97,6 +102,10 @@ def extract_all(
     finally:
         if news:
             index.remember(news)
+
+
+def _worked(work: Work, sound: Sound, folder: Path, limits: Limits, source: Source) -> Receipt:
+    return work(source, sound, folder, limits)
 
 
 def _died(source: Source) -> Receipt:

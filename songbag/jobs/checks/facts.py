@@ -1,0 +1,240 @@
+"""What one reading of a file tells about it, kept beside the frames in the cache.
+
+::
+
+    <cache>/<fingerprint's sound>/<2 digits>/<content hash>[-<part heard>].safetensors
+
+holds the facts and the codes of the fingerprint, so checking a collection again reads only
+what changed.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from songbag.errors import AudioError
+from songbag.files import content_hash, replacing
+from songbag.jobs.checks.endings import missing_end
+from songbag.settings import Limits, Record, Sound
+from songbag.sound import audio, fingerprints
+from songbag.sound.cache import DamagedFramesError, Receipt, file_stamp, frames_key
+from songbag.sound.extraction import extract_all
+from songbag.sound.fingerprints import Codes
+from songbag.sound.source import Source, heard_span
+
+_CODE = 1  # raised when a fact or the fingerprint changes
+# Names the cache of facts; its frames are never stored, so the code is free to count facts.
+SOUND = msgspec.structs.replace(fingerprints.SOUND, code=100 * fingerprints.SOUND.code + _CODE)
+_PIECE = 10  # pieces a second whose level is judged
+_SILENT_DB = -70.0  # level below which such a piece is silent
+
+
+class Facts(Record, frozen=True):
+    """What was found in a file, or why it could not be read.
+
+    Attributes
+    ----------
+    status, reason, message
+        As in a `Receipt`.
+    codec, sample_format, native_rate (Hz), channels
+    seconds : float
+        Heard of it.
+    decoded_seconds, claimed_seconds : float
+        Decoded from the file; by its header, None where that does not say.
+    packets, bad_packets, bad_samples : int
+    truncated : str
+        How the file shows that its end is missing, empty where it does not.
+    level_db : float
+        Root mean square level of all that was heard, dB of full scale.
+    clipped_share, silent_share : float
+        Samples at full scale; tenths of a second below -70 dB.
+    audio_hash : str
+        Of the decoded mono samples at the file's own rate: the same for the same sound in
+        another lossless wrapping.
+    size : int
+        Bytes of the file.
+    """
+
+    status: str = "ok"
+    reason: str = ""
+    message: str = ""
+    codec: str = ""
+    sample_format: str = ""
+    native_rate: int = 0
+    channels: int = 0
+    seconds: float = 0.0
+    decoded_seconds: float = 0.0
+    claimed_seconds: float | None = None
+    packets: int = 0
+    bad_packets: int = 0
+    bad_samples: int = 0
+    truncated: str = ""
+    level_db: float = -100.0
+    clipped_share: float = 0.0
+    silent_share: float = 0.0
+    audio_hash: str = ""
+    size: int = 0
+
+    @property
+    def silent(self) -> bool:
+        """Whether there is nothing to hear: below -80 dB, or 99 % of it below -70 dB."""
+        return self.level_db < -80 or self.silent_share > 0.99
+
+
+def measure_all(
+    sources: Sequence[Source],
+    folder: Path,
+    limits: Limits,
+    workers: int | None,
+    track: Callable[[Iterable[Receipt], int], Iterable[Receipt]],
+) -> Iterator[tuple[Facts, Path | None]]:
+    """Yield facts of every source, in order, and the file of its fingerprint.
+
+    A source that could not be read has no such file (see `read_codes`).
+    """
+    made = extract_all(sources, SOUND, folder, limits, workers, measure)
+    for source, receipt in zip(sources, track(made, len(sources)), strict=True):
+        if receipt.status == "failed":
+            yield Facts(status="failed", reason=receipt.reason, message=receipt.message), None
+            continue
+        try:
+            facts = _read(folder / receipt.key)[0]
+        except DamagedFramesError:
+            receipt = measure(source, SOUND, folder, limits)
+            facts = _read(folder / receipt.key)[0]
+        yield facts, folder / receipt.key
+
+
+def read_codes(file: Path | None) -> Codes:
+    """Return the fingerprint in a file, none of a song that could not be read."""
+    return np.zeros(0, dtype=np.uint32) if file is None else _read(file)[1]
+
+
+def measure(source: Source, sound: Sound, folder: Path, limits: Limits) -> Receipt:
+    """Put one song's facts and fingerprint into the cache and return a receipt for them.
+
+    Never raises for what is wrong with the file: that is a receipt with status "failed".
+    """
+    size, mtime_ns = file_stamp(source.path)
+    try:
+        audio.open_file(source.path).close()  # refuses what cannot be opened, with the reason
+        key = frames_key(content_hash(source.path), source, sound)
+        try:
+            facts, _ = _read(folder / key)
+        except DamagedFramesError:
+            facts, codes = _heard(source, limits)
+            _write(folder / key, facts, codes)
+    except AudioError as error:
+        return Receipt(
+            status="failed",
+            reason=error.reason,
+            message=str(error),
+            size=size,
+            mtime_ns=mtime_ns,
+        )
+    return Receipt(status="ok", key=key, level_db=facts.level_db, size=size, mtime_ns=mtime_ns)
+
+
+def _heard(source: Source, limits: Limits) -> tuple[Facts, Codes]:
+    report = audio.AudioReport(clipped=0)
+    meter = _Meter()
+    span = heard_span(source, limits)
+    rate = SOUND.sample_rate
+    blocks = audio.read_blocks(source.path, rate, report, span, limits, meter.watch)
+    codes = fingerprints.fingerprint(blocks)
+    native = max(1.0, report.decoded_seconds * report.native_rate * report.channels)
+    facts = Facts(
+        codec=report.codec,
+        sample_format=report.sample_format,
+        native_rate=report.native_rate,
+        channels=report.channels,
+        seconds=report.samples / rate,
+        decoded_seconds=report.decoded_seconds,
+        claimed_seconds=report.claimed_seconds,
+        packets=report.packets,
+        bad_packets=report.bad_packets,
+        bad_samples=report.bad_samples,
+        truncated=_truncated(report, missing_end(source.path)),
+        level_db=10 * float(np.log10(meter.energy / max(1, meter.samples) + 1e-10)),
+        clipped_share=(report.clipped or 0) / native,
+        silent_share=meter.silent / max(1, meter.samples),
+        audio_hash=meter.digest.hexdigest(),
+        size=file_stamp(source.path)[0],
+    )
+    return facts, codes
+
+
+def _truncated(report: audio.AudioReport, ending: str) -> str:
+    said = [text for text in report.warnings() if text.startswith("truncated: ")]
+    if said:
+        return said[0].removeprefix("truncated: ")
+    return f"only {report.decoded_seconds:.1f} s are there; {ending}" if ending else ""
+
+
+@dataclass
+class _Meter:
+    """Looks at native mono blocks on their way to the resampler."""
+
+    digest: Any = field(default_factory=lambda: hashlib.blake2b(digest_size=16))
+    samples: int = 0
+    energy: float = 0.0
+    silent: int = 0
+
+    def watch(self, blocks: audio.Native) -> audio.Native:
+        rate = 0
+        for now, block in blocks:
+            if now != rate:
+                rate = now
+                self.digest.update(f"{rate} Hz".encode())
+            self.digest.update(np.ascontiguousarray(block, dtype="<f4").data)
+            self._weigh(np.square(block, dtype=np.float64), max(1, rate // _PIECE))
+            yield rate, block
+
+    def _weigh(self, power: Any, piece: int) -> None:
+        starts = np.arange(0, len(power), piece)
+        length = np.diff(starts, append=len(power))
+        energy = np.add.reduceat(power, starts)
+        self.samples += len(power)
+        self.energy += float(energy.sum())
+        self.silent += int(length[energy < length * 10 ** (_SILENT_DB / 10)].sum())
+
+
+# --- files ------------------------------------------------------------------------------
+
+
+class _Stored(Record, frozen=True):
+    facts: Facts
+    checksum: str
+
+
+def _write(file: Path, facts: Facts, codes: Codes) -> None:
+    from safetensors.numpy import save
+
+    stored = msgspec.json.encode(_Stored(facts=facts, checksum=_checksum(facts, codes)))
+    with replacing(file) as out:
+        out.write(save({"codes": codes}, {"songbag": stored.decode()}))
+
+
+def _read(file: Path) -> tuple[Facts, Codes]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, "numpy") as opened:
+            codes: Codes = opened.get_tensor("codes")
+            stored = msgspec.json.decode(opened.metadata()["songbag"], type=_Stored)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise DamagedFramesError(f"{file}: {error}") from None
+    if stored.checksum != _checksum(stored.facts, codes):
+        raise DamagedFramesError(f"{file}: its contents changed since it was written")
+    return stored.facts, codes
+
+
+def _checksum(facts: Facts, codes: Codes) -> str:
+    digest = hashlib.blake2b(msgspec.json.encode(facts), digest_size=16)
+    digest.update(np.ascontiguousarray(codes).data)
+    return digest.hexdigest()

@@ -1,0 +1,157 @@
+"""The check of a whole collection: every file read once, everything found put in order."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from songbag.jobs.checks.contradictions import contradictions
+from songbag.jobs.checks.copies import families, find_pairs, pair_findings
+from songbag.jobs.checks.facts import Facts, measure_all
+from songbag.jobs.checks.findings import Finding, ordered
+from songbag.jobs.checks.labels import class_findings, giveaway_findings, spelling_findings
+from songbag.jobs.checks.recordings import FORMATS, recording_findings
+from songbag.jobs.checks.spelling import differ
+from songbag.jobs.console import Console
+from songbag.settings import Excerpt, Limits
+from songbag.songs.song_bags import SongBags
+from songbag.songs.table import Song, SongTable
+
+MOST_SUSPICIOUS = 20  # labels listed after a cross-validation
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What was found, and what a cleaned table leaves out.
+
+    Attributes
+    ----------
+    findings : list of Finding
+        The gravest first.
+    dropped : dict
+        Song id to the reason why a cleaned table is better without it.
+    """
+
+    findings: list[Finding]
+    dropped: dict[str, str] = field(default_factory=dict)
+
+
+def survey_songs(
+    table: SongTable,
+    cache: Path,
+    console: Console,
+    window_seconds: float,
+    limits: Limits | None = None,
+    workers: int | None = None,
+    crossval: Path | None = None,
+) -> Survey:
+    """Read every song of a table once and say what is wrong with the collection.
+
+    Parameters
+    ----------
+    window_seconds : float
+        Songs shorter than one window are reported.
+    crossval : Path or None
+        Folder of a cross-validation of the table: then contradicted labels are ranked.
+
+    Raises
+    ------
+    SongTableError
+        ``crossval`` is no cross-validation of these songs.
+    """
+    songs = table.songs
+    doubts = list(contradictions(songs, crossval, MOST_SUSPICIOUS)) if crossval else []
+    sources = [song.source(Excerpt()) for song in songs]
+    track = partial(console.track, what="Checking")
+    measured = list(measure_all(sources, cache, limits or Limits(), workers, track))
+    facts = [fact for fact, _ in measured]
+    pairs = find_pairs(facts, [file for _, file in measured])
+    found = families(pairs, facts, songs)
+    kept = {place: best for best, places in found for place in places}
+    findings = [
+        *recording_findings(songs, facts, window_seconds),
+        *pair_findings(songs, pairs, kept),
+        *_about_labels(songs, facts, kept),
+        *doubts,
+    ]
+    return Survey(ordered(findings), _dropped(songs, facts, kept))
+
+
+def _about_labels(
+    songs: Sequence[Song], facts: Sequence[Facts], kept: dict[int, int]
+) -> list[Finding]:
+    """Judge names and classes by the songs that can be heard, one of every recording."""
+    usable = [
+        place
+        for place, fact in enumerate(facts)
+        if fact.status == "ok" and not fact.silent and kept.get(place, place) == place
+    ]
+    heard, known = [songs[place] for place in usable], [facts[place] for place in usable]
+    values: dict[str, Sequence[float | str]] = {
+        "loudness": [fact.level_db for fact in known],
+        "length": [fact.seconds for fact in known],
+        **{name: [value(fact) for fact in known] for name, value in FORMATS.items()},
+    }
+    return [
+        *spelling_findings(songs),
+        *class_findings(heard),
+        *giveaway_findings(heard, values),
+    ]
+
+
+def _dropped(songs: Sequence[Song], facts: Sequence[Facts], kept: dict[int, int]) -> dict[str, str]:
+    """Say why a song is left out: unreadable, silent, a copy, or labelled two ways.
+
+    Where copies disagree about the label nobody here knows which is right: all go.
+    """
+    labels: dict[int, set[str]] = {}
+    for place, best in kept.items():
+        labels.setdefault(best, set()).add(songs[place].label or "")
+    dropped = {}
+    for place, (song, fact) in enumerate(zip(songs, facts, strict=True)):
+        best = kept.get(place, place)
+        told = sorted(filter(None, labels.get(best, ())))
+        torn = any(differ(told[0], other) for other in told[1:])
+        if fact.status == "failed":
+            dropped[song.id] = f"unreadable ({fact.reason})"
+        elif fact.silent:
+            dropped[song.id] = "silent"
+        elif torn:
+            dropped[song.id] = f"its copies are labelled {', '.join(told)}: correct that first"
+        elif best != place:
+            dropped[song.id] = f"the same recording as {songs[best].id}"
+    return dropped
+
+
+def remarks(heard: SongBags) -> list[str]:
+    """Say what a training should know of its songs, without reading a file again.
+
+    Spelling, small labels, loudness and length that tell the label, and equal recordings.
+    """
+    songs = heard.songs
+    values: dict[str, Sequence[float | str]] = {
+        "loudness": [bag.level_db or 0.0 for bag in heard],
+        "length": [float(bag.samples) for bag in heard],
+    }
+    found = [
+        *_equal_recordings(heard),
+        *spelling_findings(songs),
+        *class_findings(songs),
+        *giveaway_findings(songs, values),
+    ]
+    return [one.line() for one in ordered(found)]
+
+
+def _equal_recordings(heard: SongBags) -> list[Finding]:
+    first: dict[tuple[int, float | None], int] = {}
+    found = []
+    for place, bag in enumerate(heard):
+        other = first.setdefault((bag.samples, bag.level_db), place)
+        if other != place and np.array_equal(bag.features, heard[other].features):
+            one, two = heard.songs[place], heard.songs[other]
+            labels = {"label": one.label or "", "other_label": two.label or ""}
+            kind = "label_conflict" if differ(one.label, two.label) else "duplicate"
+            found.append(Finding(kind, "the same sound", one.id, two.id, **labels))
+    return found
