@@ -39,7 +39,7 @@ pictures: demo  ## docs/report.png, a screenshot of the demo's report
 	touch $@
 
 .venv/dev: .venv/train
-	.venv/bin/python $(PIP) --editable '.[train,parquet,dev]'
+	.venv/bin/python $(PIP) --editable '.[train,parquet,serve,dev]'
 	touch $@
 
 # An environment without torch: what serves models must never need it.

@@ -4,7 +4,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import loky
@@ -68,9 +68,45 @@ def _alone(work: Callable[[Item], Result], item: Item, died: Callable[[Item], Re
         pool.shutdown(wait=True, kill_workers=True)
 
 
-def _pool(workers: int) -> "loky.ProcessPoolExecutor":
+class Worker:
+    """One process that does one thing after another, and is replaced when it dies or hangs.
+
+    ``prepare(*arguments)`` runs first in every process it has.
+    """
+
+    def __init__(self, prepare: Callable[..., None], *arguments: Any) -> None:
+        self._prepared = (prepare, arguments)
+        self._pool = _pool(1, *self._prepared)
+
+    def call(self, work: Callable[[Item], Result], item: Item, seconds: float) -> Result:
+        """Return ``work(item)``, done in the process.
+
+        Raises
+        ------
+        TimeoutError
+            It took longer than ``seconds``; the process was killed.
+        BrokenExecutor
+            The process died.
+        """
+        try:
+            result: Result = self._pool.submit(work, item).result(seconds)
+            return result
+        except (BrokenExecutor, TimeoutError):
+            self.close()
+            self._pool = _pool(1, *self._prepared)
+            raise
+
+    def close(self) -> None:
+        """Kill the process, whatever it is doing."""
+        self._pool.shutdown(wait=True, kill_workers=True)
+
+
+def _pool(
+    workers: int, prepare: Callable[..., None] | None = None, arguments: tuple[Any, ...] = ()
+) -> "loky.ProcessPoolExecutor":
     # loky: unlike the standard pool it needs no __main__ guard in a caller's script.
     # One thread a process: the processes are the parallelism.
     import loky
 
-    return loky.ProcessPoolExecutor(workers, env=dict.fromkeys(_THREADS, "1"))
+    threads = dict.fromkeys(_THREADS, "1")
+    return loky.ProcessPoolExecutor(workers, env=threads, initializer=prepare, initargs=arguments)

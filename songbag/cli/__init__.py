@@ -1,4 +1,4 @@
-"""The command line: one file for what learns, one for what answers.
+"""The command line: one file for what learns, one for what answers, one for what serves.
 
 Commands import what they need when they run, so that ``--help`` and ``predict`` never
 load torch.
@@ -10,6 +10,7 @@ import click
 
 from songbag.cli.answer import evaluate, info, predict, report
 from songbag.cli.learn import crossval, demo, train
+from songbag.cli.serve import serve
 from songbag.errors import SongbagError
 
 
@@ -45,5 +46,5 @@ def main() -> None:
     """
 
 
-for command in (train, crossval, evaluate, predict, info, report, demo):
+for command in (train, crossval, evaluate, predict, serve, info, report, demo):
     main.add_command(command)
