@@ -53,8 +53,8 @@ Flag = Annotated[bool, Query()]
 
 def make_app(
     name: str, model: ModelFile, terms: Terms, keys: gate.Keys, started: Callable[[], None]
-) -> FastAPI:
-    """Return the application that answers with one model.
+) -> gate.Gate:
+    """Return the ASGI application that answers with one model.
 
     Parameters
     ----------
@@ -85,7 +85,6 @@ def make_app(
         lifespan=lifespan,
         max_body_size=terms.max_body_bytes,
     )
-    app.add_middleware(gate.Gate, terms=terms)
     app.add_exception_handler(HTTPException, _http_error(terms))
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(FullError, _full)
@@ -93,7 +92,8 @@ def make_app(
     _add_page(app, keys)
     _add_facts(app, name, model, terms)
     _add_answers(app, model, terms)
-    return described(app, model.card)
+    # Around everything, or FastAPI's own limit would speak first, and in plain text.
+    return gate.Gate(described(app, model.card), terms)
 
 
 # --- errors, all of one form ------------------------------------------------------------
