@@ -147,34 +147,33 @@ def test_without_windows_the_rest_is_pooled_again(server, audio, labels):
     assert answer["song"]["windows"] == len(left)
 
 
-@pytest.mark.parametrize("pooling", ["hard_vote", "mean_logit"])
-def test_without_is_right_for_every_pooling(songs, tmp_path, pooling):
-    from songbag.jobs.answering import answer_all
-    from songbag.jobs.console import Console
-    from songbag.jobs.training import train_songs
+@pytest.mark.parametrize("pooling", ["hard_vote", "mean_logit", "mean_probability"])
+def test_without_is_right_for_every_pooling(model_path, pooling):
+    from songbag.jobs.answering import Answer
+    from songbag.learning.export import export_pooling
+    from songbag.learning.pooling import POOLINGS
     from songbag.serving.kept import answer_without, pack
-    from songbag.settings import Limits, load_recipe
-    from songbag.songs.table import read_songs
-    from songbag.sound.cache import default_folder
 
-    changes = {"training.epochs": 1, "training.pooling": pooling, "training.loss": "window"}
-    table = read_songs(songs)
-    path, cache = tmp_path / "m.songbag", default_folder()
-    train_songs(table, path, load_recipe("founding", changes), cache, Console(quiet=True))
-    (answer,) = answer_all(table.songs[:1], path, cache, Limits(), 1)
-    model = read_model(path)
-    text = pack(answer, answer.prediction, model.hash)
-    got, left = answer_without(Predictor(model), model.hash, text, (1, 5))
-    outputs = np.delete(answer.prediction.outputs.astype(np.float64), [1, 5], axis=0)
+    model = read_model(model_path)
+    parts = model.parts | {"pooling.onnx": export_pooling(POOLINGS[pooling], 3)}
+    predictor = Predictor(ModelFile(model.card, parts))
+    said = 3 * np.random.default_rng(0).standard_normal((11, 3)).astype(np.float32)
+    found = predictor.predict_outputs(said, np.arange(11.0), np.arange(11.0) + 5)
+    text = pack(Answer("a", found), found, model.hash)
+    got, left = answer_without(predictor, model.hash, text, (1, 5))
+    assert left == [0, 2, 3, 4, 6, 7, 8, 9, 10]
+    assert got.prediction.start_seconds.tolist() == left
+    outputs = np.delete(said.astype(np.float64), [1, 5], axis=0)
     powers = np.exp(outputs - outputs.max(axis=1, keepdims=True))
     shares = powers / powers.sum(axis=1, keepdims=True)
     if pooling == "mean_logit":
         expected = np.exp(outputs.mean(axis=0))
+    elif pooling == "mean_probability":
+        expected = shares.mean(axis=0)
     else:  # the mean probability is one more vote
         expected = np.bincount(outputs.argmax(axis=1), minlength=3) + shares.mean(axis=0)
     expected = expected / expected.sum()
     assert got.prediction.probabilities == pytest.approx(expected, abs=1e-5)
-    assert left == [k for k in range(len(answer.prediction.outputs)) if k not in (1, 5)]
 
 
 def test_what_was_kept_is_checked(server, audio):

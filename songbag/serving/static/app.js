@@ -98,21 +98,22 @@ async function start() {
   model = await api.model();
   showModel(model);
   view = new AnswerView(model.labels, model.space, find("styles").nonce, say);
-  takeFiles({
-    buttons: [find("choose"), find("more")],
-    input: find("files"),
-    veil: find("veil"),
-    take,
-  });
   const { columns } = model;
   find("save-csv").onclick = () => saveSongs(songs, columns);
   find("save-windows").onclick = () => saveWindows(songs, columns);
   find("save-json").onclick = () => saveJson(songs, columns);
   find("clear").onclick = clear;
-  document.body.classList.add("ready");
 }
 
-start().catch((error) => {
+const started = start();
+// At once, or the browser would leave this page for a file that is dropped early.
+takeFiles({
+  buttons: [find("choose"), find("more")],
+  input: find("files"),
+  veil: find("veil"),
+  take: (files) => started.then(() => take(files)),
+});
+started.catch((error) => {
   find("invite").textContent = "The server does not answer.";
   say(error.message);
 });
