@@ -89,12 +89,19 @@ class Worker:
             The process died.
         """
         try:
-            result: Result = self._pool.submit(work, item).result(seconds)
-            return result
+            future: Future[Result] = self._pool.submit(work, item)
+        except BrokenExecutor:  # it died while it had nothing to do: no fault of this item
+            self._renew()
+            future = self._pool.submit(work, item)
+        try:
+            return future.result(seconds)
         except (BrokenExecutor, TimeoutError):
-            self.close()
-            self._pool = _pool(1, *self._prepared)
+            self._renew()
             raise
+
+    def _renew(self) -> None:
+        self.close()
+        self._pool = _pool(1, *self._prepared)
 
     def close(self) -> None:
         """Kill the process, whatever it is doing."""

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 from songbag.cli import main
 
-COMMANDS = ["train", "crossval", "evaluate", "predict", "info", "report", "demo"]
+COMMANDS = ["train", "crossval", "evaluate", "predict", "serve", "info", "report", "demo"]
 
 
 def songbag(*arguments, **options):

@@ -186,6 +186,10 @@ def test_what_was_kept_is_checked(server, audio):
     kept = bytearray(base64.b64decode(body["kept"]))
     rng = np.random.default_rng(0)
     texts = ["", "?", base64.b64encode(b"\x93" * 50).decode(), body["kept"][:200]]
+    import msgspec.msgpack
+
+    narrow = msgspec.msgpack.decode(bytes(kept)) | {"columns": 1}
+    texts.append(base64.b64encode(msgspec.msgpack.encode(narrow)).decode())
     for place in rng.integers(len(kept), size=20):
         changed = bytearray(kept)
         changed[place] ^= 0xFF

@@ -232,11 +232,25 @@ def test_a_killed_process_is_one_lost_answer(server, song):
     assert not server.uploads()
 
 
-def test_a_process_killed_while_idle_costs_at_most_one_answer(server, song):
+def test_a_process_killed_while_idle_costs_no_answer(server, song):
     os.kill(server.workers()[0], signal.SIGKILL)
-    first = server.predict(song)
-    assert first.ok or first.json()["reason"] == "worker_died"
+    time.sleep(0.3)  # until its death is known
     assert server.predict(song).ok
+
+
+@pytest.mark.full
+def test_ctrl_c_in_the_middle_of_work_stops_without_a_word(model_path, song, tmp_path):
+    with Server(model_path, tmp_path) as server, ThreadPoolExecutor(1) as threads:
+        (worker,) = server.workers()
+        os.kill(worker, signal.SIGSTOP)
+        asked = threads.submit(server.predict, song)
+        server.until(lambda: server.health()["at_work"] == 1)
+        assert server.stop() == 0
+        assert asked.exception() is not None or asked.result().status_code >= 500
+        assert "Traceback" not in server.text()
+        assert "Stopped." in server.text()
+        assert not alive(worker)
+    assert not list(server.temporary.glob("songbag-serve-*"))
 
 
 # --- full size --------------------------------------------------------------------------

@@ -82,6 +82,11 @@ def test_a_walk_over_the_page(chrome, server, mp3, rows, tmp_path):
         assert chart.get_attribute("aria-valuenow") == "5"
         assert start in chart.get_attribute("aria-valuetext")
         picture(page, "playing")
+        wave = page.locator("#wave").bounding_box()
+        page.mouse.click(wave["x"] + wave["width"] / 2, wave["y"] + 20)
+        expect(page.locator("#clock")).to_have_text(re.compile("0:3[0-2]"))
+        expect(page.locator("#window-title")).to_contain_text("Window 12")
+        page.mouse.click(box["x"] + box["width"] * middle / 60, box["y"] + box["height"] / 2)
 
         # Leaving it out pools the others again.
         page.click("#leave")

@@ -63,7 +63,7 @@ class Crew:
         """Kill every process."""
         for worker in self._workers:
             worker.close()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown(wait=True, cancel_futures=True)
 
     @contextmanager
     def place(self) -> Iterator[None]:

@@ -26,7 +26,7 @@ _POLICY = (
     "form-action 'none'; frame-ancestors 'none'"
 )
 _LINGER_SECONDS = 2.0
-_LINGER_BYTES = 1 << 24
+_LINGER_BYTES = 1 << 26
 
 
 class Keys:

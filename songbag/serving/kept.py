@@ -61,7 +61,10 @@ def answer_without(
     left = np.setdiff1d(np.arange(len(outputs)), removed)
     if not len(left):
         raise ValueError("at least one window must be left")
-    found = predictor.predict_outputs(outputs[left], start[left], end[left])
+    try:
+        found = predictor.predict_outputs(outputs[left], start[left], end[left])
+    except Exception:  # onnxruntime raises its own untyped family
+        raise ValueError("the kept song does not fit this model") from None
     answer = Answer(kept.id, found, warnings=kept.warnings, level_db=kept.level_db)
     return answer, left.tolist()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import uvicorn
 
 from songbag.answers.modelfile import ModelFile, read_model
+from songbag.answers.prediction import Predictor
 from songbag.errors import ModelFileError, SettingsError
 from songbag.serving.app import make_app
 from songbag.serving.gate import Keys
@@ -70,6 +71,7 @@ def _model(path: Path) -> ModelFile:
             f"{path}: it was trained on a table of window features, so it cannot hear songs. "
             "Train one on audio, or use songbag predict with --song."
         )
+    Predictor(model)  # refuses what cannot be run, before anybody waits for it
     return model
 
 

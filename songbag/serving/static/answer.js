@@ -134,8 +134,8 @@ export class AnswerView {
     const { removed } = this.song;
     find("without").hidden = !removed.size;
     if (!removed.size) return;
-    const was = percent(whole[`p_${whole.predicted}`] ?? whole.confidence);
-    const is = percent(now[`p_${whole.predicted}`] ?? now.confidence);
+    const was = percent(whole[`p_${whole.predicted}`] ?? whole.confidence, 1);
+    const is = percent(now[`p_${whole.predicted}`] ?? now.confidence, 1);
     const changed = now.predicted !== whole.predicted ? ` The answer becomes ${now.predicted || "none"}.` : "";
     const text = `Without ${count(removed.size, "window")}: ${whole.predicted} ${is}, was ${was}.${changed}`;
     find("without-says").textContent = text;

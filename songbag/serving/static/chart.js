@@ -48,8 +48,9 @@ export class Chart {
   draw(values, scale, label) {
     Object.assign(this, { values, scale, label });
     const below = values.some((value) => value < 0);
-    const zero = below ? TALL / 2 : TALL - 2;
-    const reach = below ? TALL / 2 - 2 : TALL - 4;
+    const above = !below || values.some((value) => value > 0);
+    const zero = !below ? TALL - 2 : above ? TALL / 2 : 2;
+    const reach = below && above ? TALL / 2 - 2 : TALL - 4;
     const wide = this.step() * 0.82;
     const bars = this.windows.map((row, k) => {
       const value = values[k];

@@ -8,12 +8,12 @@ export function time(seconds, decimals = 0) {
   return `${Math.floor(minutes / 60)}:${String(minutes % 60).padStart(2, "0")}:${rest}`;
 }
 
-export function percent(share) {
+export function percent(share, decimals = 0) {
   if (share === null || share === undefined) return "–";
   const value = 100 * share;
   if (value > 99 && value < 100) return `${Math.min(99.9, value).toFixed(1)}\u00a0%`;
   if (value > 0 && value < 1) return value < 0.1 ? "<\u00a00.1\u00a0%" : `${value.toFixed(1)}\u00a0%`;
-  return `${value.toFixed(0)}\u00a0%`;
+  return `${value.toFixed(decimals)}\u00a0%`;
 }
 
 export function signed(value) {
