@@ -26,7 +26,13 @@ HEAD = (
 @pytest.fixture(scope="module")
 def server(model_path, tmp_path_factory):
     folder = tmp_path_factory.mktemp("server")
-    terms = {"waiting": 2, "max_megabytes": 1, "max_hours": 0.02, "idle_seconds": 1}
+    terms = {
+        "waiting": 2,
+        "max_megabytes": 1,
+        "max_hours": 0.02,
+        "idle_seconds": 1,
+        "upload_seconds": 3,
+    }
     with Server(model_path, folder, **terms, max_seconds=3) as one:
         yield one
 
@@ -161,6 +167,22 @@ def test_a_silent_client_is_let_go_and_others_are_served(server, song):
     assert (status, body["reason"]) == (408, "too_slow_upload")
     assert time.monotonic() - began < 5
     server.until(lambda: idle(server))
+
+
+def test_a_client_that_trickles_is_let_go(server):
+    opened = begin(server)
+    began = time.monotonic()
+    opened.settimeout(0.2)
+    while time.monotonic() - began < 10:
+        try:
+            if opened.recv(1, socket.MSG_PEEK):
+                break
+        except TimeoutError:
+            send_part(opened, b"x")
+    opened.settimeout(20)
+    assert answer_of(opened)[0] == 408
+    opened.close()
+    assert 2.5 < time.monotonic() - began < 6
 
 
 def test_hostile_forms_are_refused(server):

@@ -89,6 +89,7 @@ def make_app(
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(FullError, _full)
     app.add_exception_handler(ClientDisconnect, _gone)
+    app.add_exception_handler(Exception, _fault)
     _add_page(app, keys)
     _add_facts(app, name, model, terms)
     _add_answers(app, model, terms)
@@ -121,6 +122,10 @@ async def _full(_: Request, error: Exception) -> Response:
     assert isinstance(error, FullError)
     again = {"retry-after": str(error.seconds)}
     return gate.error(503, "busy", f"Too many songs at once; again in {error.seconds} s.", again)
+
+
+async def _fault(_: Request, error: Exception) -> Response:
+    return gate.error(500, "internal", "The server failed; its log says why.")
 
 
 async def _gone(_: Request, error: Exception) -> Response:
@@ -182,7 +187,7 @@ def _add_answers(app: FastAPI, model: ModelFile, terms: Terms) -> None:
         wanted = work.Wanted(windows=windows, peaks=peaks, csv=csv, kept=kept)
         crew: Crew = app.state.crew
         with crew.place():
-            async with received(request, app.state.folder, terms.idle_seconds) as upload:
+            async with received(request, app.state.folder, terms) as upload:
                 return _sent(await _listened(crew, upload, wanted))
 
     async def _listened(crew: Crew, upload: Upload, wanted: work.Wanted) -> work.Reply:

@@ -34,6 +34,8 @@ class Terms(Record, frozen=True):
         Longest work on one song before its process is killed.
     idle_seconds : float
         Longest silence of a client in the middle of its upload.
+    upload_seconds : float
+        Longest upload: a client that trickles holds a place no longer.
     """
 
     host: str = "127.0.0.1"
@@ -46,6 +48,7 @@ class Terms(Record, frozen=True):
     max_hours: Positive = 1.0
     max_seconds: Positive = 60.0
     idle_seconds: Positive = 15.0
+    upload_seconds: Positive = 300.0
 
     @property
     def limits(self) -> Limits:

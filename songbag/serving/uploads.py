@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import Message
+
+from songbag.serving.terms import Terms
 
 _NAME_LETTERS = 200  # of a song's id
 
@@ -70,18 +73,18 @@ class Upload:
 
 
 @asynccontextmanager
-async def received(request: Request, folder: Path, idle_seconds: float) -> AsyncIterator[Upload]:
+async def received(request: Request, folder: Path, terms: Terms) -> AsyncIterator[Upload]:
     """Receive the field ``file`` of a request into a folder; remove it at the end.
 
     Raises
     ------
     HTTPException
-        408 when the client falls silent, 413 when the body is too large, 400 when it is
+        408 when the client falls silent or trickles, 413 when the body is too large, 400 when it is
         no form, 422 when there is no file in it.
     ClientDisconnect
         The client has gone.
     """
-    patient = Request(request.scope, _patient(request.receive, idle_seconds))
+    patient = Request(request.scope, _patient(request.receive, terms))
     async with patient.form(max_files=1, max_fields=1, max_part_size=1024) as form:
         file = form.get("file")
         if not isinstance(file, UploadFile):
@@ -109,14 +112,19 @@ def _song_id(form: FormData, file: UploadFile) -> str:
 
 
 def _patient(
-    receive: Callable[[], Awaitable[Message]], seconds: float
+    receive: Callable[[], Awaitable[Message]], terms: Terms
 ) -> Callable[[], Awaitable[Message]]:
+    until = time.monotonic() + terms.upload_seconds
+
     async def next_message() -> Message:
+        seconds = min(terms.idle_seconds, until - time.monotonic())
         try:
             return await asyncio.wait_for(receive(), seconds)
         except TimeoutError:
             raise HTTPException(
-                408, f"nothing more of the file arrived for {seconds:g} s"
+                408,
+                f"an upload must not pause for {terms.idle_seconds:g} s, nor take "
+                f"{terms.upload_seconds:g} s",
             ) from None
 
     return next_message
