@@ -349,6 +349,20 @@ def test_every_error_is_json_with_a_reason(server):
         assert set(answer.json()) == {"reason", "message"}
 
 
+def test_nothing_reports_to_anybody(model_path, audio, tmp_path):
+    """ONNX Runtime's reports begin with a file in the temporary folder and one at home."""
+    places = {name: str(tmp_path / name) for name in ("TMPDIR", "HOME", "XDG_CACHE_HOME")}
+    for place in places.values():
+        os.mkdir(place)
+    environment = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"} | places
+    assert songbag("predict", model_path, audio[0], env=environment).returncode == 0
+    # The other way round, so that this test can fail: told to report, it leaves its file.
+    assert not list(tmp_path.rglob(".ses"))
+    loud = environment | {"ORT_DISABLE_TELEMETRY": "0"}
+    assert songbag("predict", model_path, audio[0], env=loud).returncode == 0
+    assert list(tmp_path.rglob(".ses"))
+
+
 # --- starting and stopping --------------------------------------------------------------
 
 
@@ -429,6 +443,8 @@ def test_static_files_stay_readable():
     for path in folder.iterdir():
         if path.is_file():
             assert path.read_text().count("\n") < 300, path.name
-    vendored = {path.name.partition(".")[0] for path in (folder / "vendor").iterdir()}
-    for name in vendored:
-        assert (folder / "vendor" / f"{name}.LICENSE").exists(), name
+    listed = (folder / "vendor" / "README.md").read_text()
+    for path in (folder / "vendor").iterdir():
+        if path.suffix != ".md":
+            assert (folder / "vendor" / f"{path.name.partition('.')[0]}.LICENSE").exists(), path
+            assert f"`{path.name}`" in listed

@@ -65,7 +65,12 @@ class Gate:
         refused = _refusal(scope, self.terms)
         if refused is not None:
             return await refused(scope, unread, guarded)
-        return await self.app(scope, unread, guarded)
+        try:
+            return await self.app(scope, unread, guarded)
+        except asyncio.CancelledError:
+            # The server stops, and this request took longer than it waits for.
+            if not scope.get("answering"):
+                await error(503, "stopping", "The server was stopped.")(scope, unread, guarded)
 
 
 def error(
@@ -123,6 +128,7 @@ def _same(one: str, other: str) -> bool:
 def _with_headers(scope: Scope, send: Send) -> Send:
     async def send_on(message: Message) -> None:
         if message["type"] == "http.response.start":
+            scope["answering"] = True
             headers = MutableHeaders(scope=message)
             headers["content-security-policy"] = _POLICY.format(nonce=scope["nonce"])
             headers["x-content-type-options"] = "nosniff"

@@ -13,6 +13,7 @@ const AT_ONCE = 2; // uploads under way
 const songs = [];
 let chosen = null;
 let sending = 0;
+let due = 0;
 let model;
 let view;
 
@@ -28,7 +29,13 @@ function askForToken() {
   });
 }
 
+// Many uploads tell their progress at once; a screen shows it once a frame.
 function show() {
+  due ||= requestAnimationFrame(render);
+}
+
+function render() {
+  due = 0;
   const some = songs.length > 0;
   document.body.classList.toggle("has-songs", some);
   find("drop").hidden = some;
@@ -39,7 +46,7 @@ function show() {
 
 function choose(song) {
   chosen = song;
-  show();
+  render();
 }
 
 // Ids are a contract: two files of one name are two songs.
@@ -60,7 +67,7 @@ function take(files) {
     songs.push(song);
     chosen ??= song;
   }
-  show();
+  render();
   while (sending < AT_ONCE && next()) send(next());
 }
 
