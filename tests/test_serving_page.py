@@ -141,12 +141,9 @@ def on(page):
 def test_with_the_keyboard_alone(chrome, server, mp3):
     with opened(chrome, server.address) as page:
         expect(page.locator("#knows")).to_contain_text("waltz")
-        reached = []
-        for _ in range(4):
+        for _ in range(3):  # the way past everything, what the model is, the button
             page.keyboard.press("Tab")
-            reached.append(on(page))
-        assert "choose" in reached
-        page.focus("#choose")
+        assert on(page) == "choose"
         with page.expect_file_chooser() as chooser:
             page.keyboard.press("Enter")
         chooser.value.set_files([mp3])

@@ -66,7 +66,7 @@ class _Loaded:
     hash: str
 
 
-_WATCH_SECONDS = 2.0
+_WATCH_SECONDS = 1.0
 
 _loaded: list[_Loaded] = []
 
