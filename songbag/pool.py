@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+_START_SECONDS = 120.0  # for a process to start and prepare itself
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -77,9 +78,15 @@ class Worker:
     def __init__(self, prepare: Callable[..., None], *arguments: Any) -> None:
         self._prepared = (prepare, arguments)
         self._pool = _pool(1, *self._prepared)
+        self._started = False
+
+    def start(self) -> None:
+        """Return when the process is ready; raise as `call` does when it cannot be."""
+        self._pool.submit(_nothing).result(_START_SECONDS)
+        self._started = True
 
     def call(self, work: Callable[[Item], Result], item: Item, seconds: float) -> Result:
-        """Return ``work(item)``, done in the process.
+        """Return ``work(item)``, done in the process; its start does not count.
 
         Raises
         ------
@@ -89,23 +96,35 @@ class Worker:
             The process died.
         """
         try:
-            future: Future[Result] = self._pool.submit(work, item)
-        except BrokenExecutor:  # it died while it had nothing to do: no fault of this item
-            self._renew()
-            future = self._pool.submit(work, item)
-        try:
-            return future.result(seconds)
+            if not self._started:
+                self.start()
+            result: Result = self._given(work, item).result(seconds)
+            return result
         except (BrokenExecutor, TimeoutError):
             self._renew()
             raise
 
+    def _given(self, work: Callable[[Item], Result], item: Item) -> "Future[Result]":
+        try:
+            future: Future[Result] = self._pool.submit(work, item)
+        except BrokenExecutor:  # it died while it had nothing to do: no fault of this item
+            self._renew()
+            self.start()
+            future = self._pool.submit(work, item)
+        return future
+
     def _renew(self) -> None:
         self.close()
         self._pool = _pool(1, *self._prepared)
+        self._started = False
 
     def close(self) -> None:
         """Kill the process, whatever it is doing."""
         self._pool.shutdown(wait=True, kill_workers=True)
+
+
+def _nothing() -> None:
+    pass
 
 
 def _pool(

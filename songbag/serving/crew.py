@@ -51,11 +51,8 @@ class Crew:
     async def start(self) -> None:
         """Return when every process has loaded the model."""
         loop = asyncio.get_running_loop()
-        ready = [
-            loop.run_in_executor(self._threads, worker.call, work.answer, None, 120.0)
-            for worker in self._workers
-        ]
-        await asyncio.gather(*ready)
+        starts = (loop.run_in_executor(self._threads, one.start) for one in self._workers)
+        await asyncio.gather(*starts)
         for worker in self._workers:
             self._idle.put_nowait(worker)
 

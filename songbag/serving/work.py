@@ -85,14 +85,12 @@ def _end_with(server: int) -> None:
     os._exit(1)
 
 
-def answer(task: Listening | Pooling | None) -> Reply:
-    """Do one task; a process that has done None is ready."""
+def answer(task: Listening | Pooling) -> Reply:
+    """Do one task."""
     try:
         if isinstance(task, Listening):
             return _listen(task, _loaded[-1])
-        if isinstance(task, Pooling):
-            return _pool_again(task, _loaded[-1])
-        return Reply(status=200, body=b"")
+        return _pool_again(task, _loaded[-1])
     except Exception:
         traceback.print_exc()
         return refusal(500, "internal", "The server failed on this song; its log says why.")
