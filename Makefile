@@ -2,12 +2,12 @@
 PYTHON ?= python3
 PIP = -m pip install -qq --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint types test-all browser bench-accuracy bench-cold pictures clean
+.PHONY: demo test lint types test-all chromium browser bench-accuracy bench-cold bench-serving pictures clean
 
 demo: .venv/train  ## generate songs, train, evaluate, write the report
 	.venv/bin/songbag demo
 
-test: .venv/dev .venv-core/core lint types  ## everything CI runs
+test: .venv/dev .venv-core/core chromium lint types  ## everything CI runs
 	.venv/bin/python -m pytest -n 2
 
 lint: .venv/dev
@@ -17,7 +17,7 @@ lint: .venv/dev
 types: .venv/dev
 	.venv/bin/mypy
 
-test-all: .venv/dev .venv-core/core lint types  ## also what is too slow for every change
+test-all: .venv/dev .venv-core/core chromium lint types  ## also what is too slow for every change
 	.venv/bin/python -m pytest -n 2 --full
 
 browser: examples/browser/node_modules demo  ## the demo's model in a browser, on the page of examples/browser
@@ -36,10 +36,22 @@ bench-accuracy: .venv/dev  ## song accuracy of the recipes on Emotify, 5 folds x
 bench-cold: .venv/train  ## one song from a cold start
 	.venv/bin/python bench/cold_predict.py
 
-pictures: demo  ## docs/report.png, a screenshot of the demo's report
+bench-serving: .venv/dev  ## a server at 0.5, 1 and 2 times of its capacity
+	.venv/bin/python bench/serving.py
+
+# The tests of the page want a real browser; without one they are skipped, and say so.
+chromium:
+	@command -v chromium || command -v chromium-browser || command -v google-chrome || \
+	  { [ "$$(id -u)" = 0 ] && command -v apt-get && apt-get update -qq && \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium > /dev/null; } || \
+	  echo "No Chromium, and it cannot be installed from here (that needs root and apt-get): the" \
+	       "tests of the page will be skipped. Install it: sudo apt-get install chromium"
+
+pictures: demo .venv/dev  ## docs/report.png and docs/serving.png: the demo's report, the page
 	@command -v chromium >/dev/null || { echo "needs Chromium: apt-get install chromium"; exit 1; }
 	chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=1000,900 \
 	  --screenshot=docs/report.png file://$(CURDIR)/demo/demo-training/report.html
+	PYTHONPATH=. .venv/bin/python docs/make_serving_picture.py demo
 
 .venv/train: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -49,7 +61,7 @@ pictures: demo  ## docs/report.png, a screenshot of the demo's report
 	touch $@
 
 .venv/dev: .venv/train
-	.venv/bin/python $(PIP) --editable '.[train,parquet,dev]'
+	.venv/bin/python $(PIP) --editable '.[train,parquet,serve,dev]'
 	touch $@
 
 # An environment without torch: what serves models must never need it.

@@ -8,7 +8,12 @@
 Names are imported when they are first used, so ``import songbag`` stays instant.
 """
 
+import os
 from typing import TYPE_CHECKING, Any
+
+# ONNX Runtime (1.29 and later) reports its use to its maker unless told not to before it is
+# imported. Songbag sends nothing anywhere; whoever wants the reports sets it to 0.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from songbag.checks import check

@@ -4,7 +4,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import loky
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+_START_SECONDS = 120.0  # for a process to start and prepare itself
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -68,9 +69,70 @@ def _alone(work: Callable[[Item], Result], item: Item, died: Callable[[Item], Re
         pool.shutdown(wait=True, kill_workers=True)
 
 
-def _pool(workers: int) -> "loky.ProcessPoolExecutor":
+class Worker:
+    """One process that does one thing after another, and is replaced when it dies or hangs.
+
+    ``prepare(*arguments)`` runs first in every process it has.
+    """
+
+    def __init__(self, prepare: Callable[..., None], *arguments: Any) -> None:
+        self._prepared = (prepare, arguments)
+        self._pool = _pool(1, *self._prepared)
+        self._started = False
+
+    def start(self) -> None:
+        """Return when the process is ready; raise as `call` does when it cannot be."""
+        self._pool.submit(_nothing).result(_START_SECONDS)
+        self._started = True
+
+    def call(self, work: Callable[[Item], Result], item: Item, seconds: float) -> Result:
+        """Return ``work(item)``, done in the process; its start does not count.
+
+        Raises
+        ------
+        TimeoutError
+            It took longer than ``seconds``; the process was killed.
+        BrokenExecutor
+            The process died.
+        """
+        try:
+            if not self._started:
+                self.start()
+            result: Result = self._given(work, item).result(seconds)
+            return result
+        except (BrokenExecutor, TimeoutError):
+            self._renew()
+            raise
+
+    def _given(self, work: Callable[[Item], Result], item: Item) -> "Future[Result]":
+        try:
+            future: Future[Result] = self._pool.submit(work, item)
+        except BrokenExecutor:  # it died while it had nothing to do: no fault of this item
+            self._renew()
+            self.start()
+            future = self._pool.submit(work, item)
+        return future
+
+    def _renew(self) -> None:
+        self.close()
+        self._pool = _pool(1, *self._prepared)
+        self._started = False
+
+    def close(self) -> None:
+        """Kill the process, whatever it is doing."""
+        self._pool.shutdown(wait=True, kill_workers=True)
+
+
+def _nothing() -> None:
+    pass
+
+
+def _pool(
+    workers: int, prepare: Callable[..., None] | None = None, arguments: tuple[Any, ...] = ()
+) -> "loky.ProcessPoolExecutor":
     # loky: unlike the standard pool it needs no __main__ guard in a caller's script.
     # One thread a process: the processes are the parallelism.
     import loky
 
-    return loky.ProcessPoolExecutor(workers, env=dict.fromkeys(_THREADS, "1"))
+    threads = dict.fromkeys(_THREADS, "1")
+    return loky.ProcessPoolExecutor(workers, env=threads, initializer=prepare, initargs=arguments)

@@ -19,7 +19,7 @@ from songbag.cli import main
 
 COMMANDS = [
     *("check", "train", "crossval", "compare", "leakage"),
-    *("evaluate", "predict", "info", "report", "export", "demo"),
+    *("evaluate", "predict", "serve", "info", "report", "export", "demo"),
 ]
 
 

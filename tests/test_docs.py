@@ -72,6 +72,23 @@ def test_the_page_on_checking_runs(tmp_path):
     assert (tmp_path / "music" / "cleaned.csv").is_file()
 
 
+def test_the_page_on_serving_runs(model_path, songs, tmp_path):
+    from songbag.cli.serve import serve
+    from tests.serving_process import Server
+
+    shutil.copy(next((songs.parent / "audio").glob("*.mp3")), tmp_path / "song.mp3")
+    known = {name for option in serve.params for name in option.opts}
+    asked = 0
+    with Server(model_path, tmp_path) as server:
+        for kind, text in blocks("docs/serving.md"):
+            if "songbag serve" in text:
+                assert set(re.findall(r" (--[a-z-]+)", text)) <= known
+            else:
+                run(kind, text.replace("http://127.0.0.1:8765", server.url), tmp_path)
+                asked += 1
+    assert asked == 3
+
+
 @pytest.fixture
 def own_songs(songs, tmp_path):
     """What the README's reader has: songs.csv, audio/ and new/."""

@@ -36,6 +36,8 @@ class Prediction:
     window_probabilities, contributions : ndarray, shape (windows, classes)
     start_seconds, end_seconds : ndarray, shape (windows,)
         Where each window lies in what was heard; NaN for windows of a table.
+    outputs : ndarray, shape (windows, classes + k)
+        What the network said of each window: all that `Predictor.predict_outputs` needs.
     thresholds : tuple of float
         With several labels a song: the probability from which each holds.
     """
@@ -47,6 +49,7 @@ class Prediction:
     contributions: Array
     start_seconds: NDArray[np.float64]
     end_seconds: NDArray[np.float64]
+    outputs: Array
     thresholds: tuple[float, ...] = ()
 
     @property
@@ -97,7 +100,7 @@ class Predictor:
         sound, cut = self.card.recipe.sound, self.card.recipe.windows
         begin = windows.start_seconds(starts, sound)
         end = np.minimum(begin + cut.seconds, samples() / sound.sample_rate)
-        return self._answer(outputs, begin, end)
+        return self.predict_outputs(outputs, begin, end)
 
     def predict_windows(self, values: Array) -> Prediction:
         """Predict one song from its windows (windows, *window_shape)."""
@@ -106,7 +109,7 @@ class Predictor:
             for k in range(0, len(values), _WINDOWS)
         ]
         nowhere = np.full(len(values), np.nan)
-        return self._answer(np.concatenate(parts), nowhere, nowhere)
+        return self.predict_outputs(np.concatenate(parts), nowhere, nowhere)
 
     def _song_outputs(
         self, blocks: Iterable[Array], samples: Callable[[], int]
@@ -135,9 +138,14 @@ class Predictor:
         frames = windows.filled(frames[: near[-1] + self._length], self._length)
         return self._run(self._network, {"frames": frames, "starts": near})[0]
 
-    def _answer(
+    def predict_outputs(
         self, outputs: Array, begin: NDArray[np.float64], end: NDArray[np.float64]
     ) -> Prediction:
+        """Predict one song from what the network said of its windows.
+
+        Given some rows of `Prediction.outputs` and their times, this is the answer for a
+        song that never had the other windows, whatever the pooling.
+        """
         song, score, *shares = self._run(self._pooling, {"outputs": outputs})
         contributions = shares[0] if shares else self._left_out(outputs, score)
         multilabel, logits = self.card.multilabel, outputs[:, : len(self.card.labels)]
@@ -149,6 +157,7 @@ class Predictor:
             contributions,
             begin,
             end,
+            outputs,
             self.card.thresholds,
         )
 

@@ -1,4 +1,4 @@
-"""The command line: one file for what learns, one for what answers.
+"""The command line: one file for what learns, one for what answers, one for what serves.
 
 Commands import what they need when they run, so that ``--help`` and ``predict`` never
 load torch.
@@ -12,6 +12,7 @@ from songbag.cli.answer import evaluate, info, predict, report
 from songbag.cli.checks import check
 from songbag.cli.export import export
 from songbag.cli.learn import crossval, demo, train
+from songbag.cli.serve import serve
 from songbag.cli.study import compare, leakage
 from songbag.errors import SongbagError
 
@@ -39,19 +40,19 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="songbag")
 def main() -> None:
-    r"""Classify whole songs from short windows.
+    """Classify whole songs from short windows.
 
     \b
     songbag demo                              try it on generated songs
     songbag check songs.csv                   what is wrong with songs and labels
     songbag train songs.csv -o genre.songbag  songs and labels to a model
     songbag predict genre.songbag new/        a model and songs to answers
-    """
+    """  # noqa: D301 (click wants the character itself)
 
 
 COMMANDS = (
     *(check, train, crossval, compare, leakage),
-    *(evaluate, predict, info, report, export, demo),
+    *(evaluate, predict, serve, info, report, export, demo),
 )
 for command in COMMANDS:
     main.add_command(command)

@@ -93,6 +93,12 @@ def answer_bags(bags: Iterable[Bag], model_path: str | Path) -> Iterator[Answer]
     return (_bag_answer(predictor, bag) for bag in bags)
 
 
+def answer_file(predictor: Predictor, song: Song, limits: Limits) -> Answer:
+    """Answer one song in this process, from its file alone."""
+    task = _Task(song.id, song.source(predictor.card.recipe.excerpt), None)
+    return _task_answer(predictor, Path(), limits, task)
+
+
 def _bag_answer(predictor: Predictor, bag: Bag) -> Answer:
     if bag.starts is not None:
         found = predictor.predict([bag.features], lambda: bag.samples)
@@ -109,7 +115,10 @@ def _bag_answer(predictor: Predictor, bag: Bag) -> Answer:
 
 
 def _answer(model: _Stamped, cache: Path, limits: Limits, task: _Task) -> Answer:
-    predictor = _predictor(model)
+    return _task_answer(_predictor(model), cache, limits, task)
+
+
+def _task_answer(predictor: Predictor, cache: Path, limits: Limits, task: _Task) -> Answer:
     try:
         found = _cached(predictor, cache, task) or _streamed(predictor, limits, task)
     except AudioError as error:

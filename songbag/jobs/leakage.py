@@ -121,13 +121,19 @@ def _without_groups(heard: SongBags, rng: np.random.Generator) -> SongBags:
 
 
 def _permuted(heard: SongBags, rng: np.random.Generator) -> SongBags:
-    """Deal the groups' labels out anew: a group's songs keep together, counts stay even."""
+    """Deal the songs' labels out anew, keeping counts and, as far as they fit, groups together.
+
+    Labels in the order of groups are given to the songs in another order of groups.
+    """
+    places = sorted(range(len(heard)), key=lambda k: heard.songs[k].group)
+    labels = [heard.songs[k].label for k in places]
     groups = sorted({song.group for song in heard.songs})
-    first = {song.group: song.label for song in reversed(heard.songs)}
-    dealt = dict(zip(groups, rng.permutation([str(first[g]) for g in groups]), strict=True))
-    songs = [replace(song, label=str(dealt[song.group])) for song in heard.songs]
-    pairs = zip(heard.bags, songs, strict=True)
-    return replace(heard, songs=songs, bags=[replace(bag, label=s.label) for bag, s in pairs])
+    turn = dict(zip(rng.permutation(groups).tolist(), range(len(groups)), strict=True))
+    shuffled = sorted(places, key=lambda k: turn[heard.songs[k].group])
+    dealt = dict(zip(shuffled, labels, strict=True))
+    songs = [replace(song, label=dealt[k]) for k, song in enumerate(heard.songs)]
+    bags = [replace(bag, label=dealt[k]) for k, bag in enumerate(heard.bags)]
+    return replace(heard, songs=songs, bags=bags)
 
 
 ARMS: dict[str, _Arm] = {

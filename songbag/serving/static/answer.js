@@ -1,0 +1,260 @@
+// One song's answer: label, probabilities, waveform, windows, and what if one were missing.
+
+import { without } from "./api.js";
+import { Chart } from "./chart.js";
+import { scaleOf } from "./colours.js";
+import { count, element, find, percent, signed, time } from "./format.js";
+import { showTable } from "./table.js";
+import { Wave } from "./wave.js";
+
+const SHOWN = 8; // labels before "all"
+const ICONS = { play: "M8 5v14l11-7z", pause: "M7 5h4v14H7zM13 5h4v14h-4z" };
+
+export class AnswerView {
+  constructor(labels, space, nonce, say) {
+    Object.assign(this, { labels, space, say, song: null });
+    this.wave = new Wave(find("wave"), nonce, {
+      time: (seconds) => this.tick(seconds),
+      seek: (seconds) => this.choose(this.chart.nearest(seconds)),
+      state: () => this.transport(),
+      unplayable: () => this.unplayable(),
+    });
+    this.chart = new Chart(find("chart"), {
+      choose: (number) => this.choose(number),
+      hear: () => this.hear(),
+      leave: () => this.leave(),
+    });
+    find("play").onclick = () => this.wave.toggle();
+    find("position").oninput = (event) => this.wave.seek(Number(event.target.value));
+    find("hear").onclick = () => this.hear();
+    find("leave").onclick = () => this.leave();
+    find("restore").onclick = () => this.remove(new Set());
+    find("all-labels").onclick = () => this.rows(true);
+    find("every").ontoggle = () => this.table();
+  }
+
+  show(song) {
+    const fresh = song !== this.song || song.answer !== this.shown;
+    Object.assign(this, { song, shown: song?.answer });
+    find("answer").hidden = !song;
+    if (!song) return this.wave.close();
+    find("song-name").textContent = song.id;
+    find("failure").hidden = !song.reason;
+    find("found").hidden = !song.answer;
+    find("working").hidden = Boolean(song.answer || song.reason);
+    if (!song.answer) this.wave.close();
+    if (song.reason) find("reason").textContent = song.message;
+    else if (!song.answer) this.working(song);
+    else if (fresh) this.open(song);
+  }
+
+  working({ progress }) {
+    find("doing").textContent =
+      progress === null ? "Waiting for its turn" : progress < 1 ? "Sending" : "Listening";
+    if (progress === null || progress === 1) find("progress").removeAttribute("value");
+    else find("progress").value = 100 * progress;
+  }
+
+  open(song) {
+    const { answer } = song;
+    const row = answer.song;
+    const recording = answer.recording ?? { seconds: row.seconds, heard_from: 0, peaks: [0, 0] };
+    song.windows ??= answer.windows.map((window) => ({
+      ...window,
+      begin: window.start + recording.heard_from,
+      finish: window.end + recording.heard_from,
+    }));
+    song.label ??= this.labels.includes(row.predicted) ? row.predicted : this.best(row);
+    song.removed ??= new Set();
+    const level = row.level_db === null ? "" : ` · ${row.level_db.toFixed(1).replace("-", "−")}\u00a0dB`;
+    find("warning").hidden = !row.warnings;
+    find("warning").textContent = row.warnings;
+    find("unplayable").hidden = true;
+    this.facts = `${count(row.windows, "window")} · ${time(recording.seconds)}${level}`;
+    this.seconds = recording.seconds;
+    find("position").max = recording.seconds;
+    find("length").textContent = time(recording.seconds);
+    this.axis();
+    this.chart.show(song.windows, recording.seconds);
+    this.wave.show(song.file, recording, song.windows);
+    this.rows();
+    this.redraw();
+    this.tick(0);
+    this.transport();
+    this.choose(song.chosen ?? 0);
+  }
+
+  best(row) {
+    return this.labels.reduce((a, b) => (row[`p_${b}`] > row[`p_${a}`] ? b : a));
+  }
+
+  // Probabilities: what the song says now, with a mark where it stood with every window.
+  rows(all = this.labels.length <= SHOWN + 1) {
+    const { song } = this;
+    const whole = song.answer.song;
+    const sorted = [...this.labels].sort((a, b) => whole[`p_${b}`] - whole[`p_${a}`]);
+    const shown = all ? sorted : sorted.slice(0, SHOWN);
+    if (!shown.includes(song.label)) shown.push(song.label);
+    const rows = shown.map((label) => {
+      const radio = element("input", { type: "radio", name: "label", value: label });
+      radio.checked = label === song.label;
+      radio.onchange = () => {
+        song.label = label;
+        this.redraw();
+      };
+      const bar = element("span", { className: "bar" }, element("i"), element("b"));
+      const share = element("span", { className: "share" });
+      const name = element("span", { className: "label-name", textContent: label, title: label });
+      return element("label", { className: "label-row" }, radio, name, bar, share);
+    });
+    find("label-rows").replaceChildren(...rows);
+    find("all-labels").hidden = all;
+    find("all-labels").textContent = `All ${this.labels.length} labels`;
+    this.fill();
+  }
+
+  fill() {
+    const { song } = this;
+    const whole = song.answer.song;
+    const now = song.again?.song ?? whole;
+    find("verdict").textContent = now.predicted || "none of the labels";
+    find("sure").textContent = `${percent(now.confidence)} sure · ${this.facts}`;
+    for (const row of find("label-rows").children) {
+      const label = row.querySelector("input").value;
+      const [fill, mark] = row.querySelector(".bar").children;
+      fill.style.width = `${100 * now[`p_${label}`]}%`;
+      mark.hidden = !song.again;
+      mark.style.left = `${100 * whole[`p_${label}`]}%`;
+      row.querySelector(".share").textContent = percent(now[`p_${label}`]);
+    }
+    this.tellRemoved(whole, now);
+  }
+
+  tellRemoved(whole, now) {
+    const { removed } = this.song;
+    find("without").hidden = !removed.size;
+    if (!removed.size) return;
+    const was = percent(whole[`p_${whole.predicted}`] ?? whole.confidence, 1);
+    const is = percent(now[`p_${whole.predicted}`] ?? now.confidence, 1);
+    const changed = now.predicted !== whole.predicted ? ` The answer becomes ${now.predicted || "none"}.` : "";
+    const text = `Without ${count(removed.size, "window")}: ${whole.predicted} ${is}, was ${was}.${changed}`;
+    find("without-says").textContent = text;
+  }
+
+  // Contributions of the windows that are in, null for those left out.
+  values(label) {
+    const rows = new Map((this.song.again ?? this.song.answer).windows.map((r) => [r.window, r]));
+    return this.song.windows.map((row) => rows.get(row.window)?.[`contribution_${label}`] ?? null);
+  }
+
+  redraw() {
+    const { song } = this;
+    const values = this.values(song.label);
+    const every = [...song.windows, ...(song.again?.windows ?? [])];
+    const scale = scaleOf(every, song.label, this.labels);
+    const inside = song.windows.filter((_, k) => values[k] !== null);
+    this.chart.draw(values, scale, song.label);
+    this.wave.colour(inside, values.filter((value) => value !== null), scale);
+    document.querySelectorAll(".of-label").forEach((node) => (node.textContent = song.label));
+    const negative = values.some((value) => value < 0);
+    document.querySelector(".key.against").hidden = !negative;
+    find("meaning").textContent = this.space
+      ? "Bars add up to the song’s score." : "A bar is what the score loses without its window.";
+    this.tell();
+    this.table();
+  }
+
+  choose(number) {
+    this.chart.choose(number);
+    this.song.chosen = this.chart.chosen;
+    const row = this.song.windows[this.chart.chosen];
+    const place = find("chosen-span");
+    place.hidden = false;
+    place.style.left = `${(100 * row.begin) / this.seconds}%`;
+    place.style.width = `${(100 * (row.finish - row.begin)) / this.seconds}%`;
+    this.tell();
+  }
+
+  tell() {
+    const { song, chart } = this;
+    const row = song.windows[chart.chosen];
+    const value = chart.values[chart.chosen];
+    const label = this.best(row);
+    find("window-title").textContent =
+      `Window ${chart.chosen + 1} · ${time(row.begin, 2)} – ${time(row.finish, 2)}`;
+    const adds = value === null ? "Left out." : `Adds ${signed(value)} to ${song.label}.`;
+    find("window-says").textContent = `${adds} Alone it says ${label}, ${percent(row[`p_${label}`])}.`;
+    const out = song.removed.has(row.window);
+    find("leave").textContent = out ? "Put it back" : "Leave it out";
+    find("leave").disabled = !out && song.removed.size + 1 >= song.windows.length;
+  }
+
+  hear() {
+    const row = this.song.windows[this.chart.chosen];
+    this.wave.hear(row.begin, row.finish);
+  }
+
+  leave() {
+    if (find("leave").disabled) return;
+    const removed = new Set(this.song.removed);
+    const { window } = this.song.windows[this.chart.chosen];
+    if (!removed.delete(window)) removed.add(window);
+    this.remove(removed);
+  }
+
+  async remove(removed) {
+    const { song } = this;
+    const asked = (song.asked = {});
+    song.removed = removed;
+    let again = null;
+    try {
+      if (removed.size) again = await without(song.answer.kept, [...removed]);
+    } catch (error) {
+      song.removed = new Set();
+      this.say(error.message);
+    }
+    if (song.asked !== asked) return; // a later wish has overtaken this one
+    song.again = again;
+    if (song !== this.song) return;
+    this.fill();
+    this.redraw();
+    this.say(removed.size ? find("without-says").textContent : "Every window is back in.");
+  }
+
+  tick(seconds) {
+    find("clock").textContent = time(seconds);
+    find("position").value = seconds;
+    find("position").setAttribute("aria-valuetext", `${time(seconds)} of ${time(this.seconds)}`);
+  }
+
+  transport() {
+    const { playing } = this.wave;
+    find("play").setAttribute("aria-label", playing ? "Pause" : "Play");
+    find("play-icon").setAttribute("d", playing ? ICONS.pause : ICONS.play);
+  }
+
+  unplayable() {
+    const text = "This browser cannot play this kind of file; the answer stands all the same.";
+    find("unplayable").hidden = false;
+    find("unplayable").textContent = text;
+  }
+
+  axis() {
+    const steps = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600];
+    const most = find("stage").clientWidth < 500 ? 5 : 10;
+    const step = steps.find((one) => this.seconds / one <= most) ?? 7200;
+    const marks = [];
+    for (let at = 0; at < this.seconds - step * 0.4; at += step) {
+      const mark = element("span", { textContent: time(at) });
+      mark.style.left = `${(100 * at) / this.seconds}%`;
+      marks.push(mark);
+    }
+    find("axis").replaceChildren(...marks);
+  }
+
+  table() {
+    if (!this.song?.answer || !find("every").open) return;
+    showTable(this.song.windows, this.labels, this.song.label, this.values(this.song.label),
+      (number) => this.choose(number));
+  }
+}

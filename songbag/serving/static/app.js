@@ -1,0 +1,126 @@
+// Songs in, answers out: holds the list, sends files a few at a time, tells who listens.
+
+import { showModel } from "./about.js";
+import { AnswerView } from "./answer.js";
+import * as api from "./api.js";
+import { takeFiles } from "./files.js";
+import { find, percent } from "./format.js";
+import { showList } from "./list.js";
+import { saveJson, saveSongs, saveWindows } from "./saving.js";
+
+const AT_ONCE = 2; // uploads under way
+
+const songs = [];
+let chosen = null;
+let sending = 0;
+let due = 0;
+let model;
+let view;
+
+function say(text) {
+  find("live").textContent = text;
+}
+
+function askForToken() {
+  const dialog = find("ask");
+  if (!dialog.open) dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => resolve(find("token").value.trim()), { once: true });
+  });
+}
+
+// Many uploads tell their progress at once; a screen shows it once a frame.
+function show() {
+  due ||= requestAnimationFrame(render);
+}
+
+function render() {
+  due = 0;
+  const some = songs.length > 0;
+  document.body.classList.toggle("has-songs", some);
+  find("drop").hidden = some;
+  find("songs").hidden = !some;
+  showList(songs, chosen, choose);
+  view.show(chosen);
+}
+
+function choose(song) {
+  chosen = song;
+  render();
+}
+
+// Ids are a contract: two files of one name are two songs.
+function freeId(name) {
+  const taken = new Set(songs.map((song) => song.id));
+  let id = name;
+  for (let k = 2; taken.has(id); k++) id = `${name} (${k})`;
+  return id;
+}
+
+function take(files) {
+  for (const file of files) {
+    const song = { file, id: freeId(file.name), progress: null };
+    if (file.size > model.limits.megabytes * 2 ** 20) {
+      song.reason = "too_large";
+      song.message = `${file.name}: files of up to ${model.limits.megabytes} MB are taken`;
+    }
+    songs.push(song);
+    chosen ??= song;
+  }
+  render();
+  while (sending < AT_ONCE && next()) send(next());
+}
+
+const next = () => songs.find((song) => !song.answer && !song.reason && !song.sent);
+
+async function send(song) {
+  sending += 1;
+  song.sent = true;
+  try {
+    song.answer = await api.predict(song.file, song.id, (progress) => {
+      song.progress = progress;
+      show();
+    });
+    const { predicted, confidence } = song.answer.song;
+    say(`${song.id}: ${predicted || "none of the labels"}, ${percent(confidence)}`);
+  } catch (error) {
+    song.reason = error.reason ?? "failed";
+    song.message = error.message;
+    song.refused = error.body;
+    say(`${song.id}: no answer. ${error.message}`);
+  }
+  sending -= 1;
+  show();
+  if (next()) send(next());
+}
+
+function clear() {
+  songs.length = 0;
+  choose(null);
+  find("choose").focus();
+}
+
+async function start() {
+  await api.enter(askForToken);
+  model = await api.model();
+  showModel(model);
+  view = new AnswerView(model.labels, model.space, find("styles").nonce, say);
+  const { columns } = model;
+  find("save-csv").onclick = () => saveSongs(songs, columns);
+  find("save-windows").onclick = () => saveWindows(songs, columns);
+  find("save-json").onclick = () => saveJson(songs, columns);
+  find("clear").onclick = clear;
+}
+
+const started = start();
+// At once, or the browser would leave this page for a file that is dropped early.
+takeFiles({
+  buttons: [find("choose"), find("more")],
+  input: find("files"),
+  veil: find("veil"),
+  take: (files) => started.then(() => take(files)),
+});
+started.catch((error) => {
+  find("invite").textContent = "The server does not answer.";
+  say(error.message);
+});

@@ -1,0 +1,42 @@
+// How numbers and times look. Times are the server's own, never rounded to a grid.
+
+export function time(seconds, decimals = 0) {
+  const rounded = Number(Math.max(0, seconds).toFixed(decimals));
+  const minutes = Math.floor(rounded / 60);
+  const rest = (rounded - 60 * minutes).toFixed(decimals).padStart(decimals ? 3 + decimals : 2, "0");
+  if (minutes < 60) return `${minutes}:${rest}`;
+  return `${Math.floor(minutes / 60)}:${String(minutes % 60).padStart(2, "0")}:${rest}`;
+}
+
+export function percent(share, decimals = 0) {
+  if (share === null || share === undefined) return "–";
+  const value = 100 * share;
+  if (value > 99 && value < 100) return `${Math.min(99.9, value).toFixed(1)}\u00a0%`;
+  if (value > 0 && value < 1) return value < 0.1 ? "<\u00a00.1\u00a0%" : `${value.toFixed(1)}\u00a0%`;
+  return `${value.toFixed(decimals)}\u00a0%`;
+}
+
+export function signed(value) {
+  const digits = Math.abs(value) < 0.0995 ? 3 : 2;
+  return `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(digits)}`;
+}
+
+export function count(number, one, many = `${one}s`) {
+  return `${number} ${number === 1 ? one : many}`;
+}
+
+// Text only, ever: names of files and labels come from strangers.
+export function element(tag, properties = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name.startsWith("aria-") || name === "role" || name === "scope" || name === "for") {
+      made.setAttribute(name, value);
+    } else {
+      made[name] = value;
+    }
+  }
+  made.append(...children);
+  return made;
+}
+
+export const find = (id) => document.getElementById(id);

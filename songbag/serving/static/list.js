@@ -1,0 +1,41 @@
+// The list of songs, each with its answer, its progress, or its reason.
+
+import { element, find, percent } from "./format.js";
+
+function state(song) {
+  if (song.answer) return [song.answer.song.predicted || "none", percent(song.answer.song.confidence)];
+  if (song.reason) return ["no answer", ""];
+  if (song.progress === null) return ["waiting", ""];
+  return song.progress < 1 ? ["sending", percent(song.progress)] : ["listening", ""];
+}
+
+function item(song, chosen, choose) {
+  const [what, share] = state(song);
+  const button = element(
+    "button",
+    { type: "button", className: song.reason ? "song failed" : "song", onclick: () => choose(song) },
+    element("span", { className: "song-id", textContent: song.id, title: song.id }),
+    element("span", { className: song.answer ? "song-says" : "song-says faint", textContent: what }),
+    element("span", { className: "song-share", textContent: share }),
+  );
+  if (song === chosen) button.setAttribute("aria-current", "true");
+  const rail = element("i", { className: "rail" });
+  const share01 = song.answer ? song.answer.song.confidence : song.reason ? 0 : song.progress ?? 0;
+  rail.style.setProperty("--share", String(share01));
+  if (!song.answer && !song.reason) rail.classList.add(song.progress === 1 ? "busy" : "moving");
+  button.append(rail);
+  return element("li", {}, button);
+}
+
+export function showList(songs, chosen, choose) {
+  const place = find("list");
+  const held = place.contains(document.activeElement)
+    ? [...place.querySelectorAll("button")].indexOf(document.activeElement) : -1;
+  place.replaceChildren(...songs.map((song) => item(song, chosen, choose)));
+  if (held >= 0) place.querySelectorAll("button")[held]?.focus();
+  const left = songs.filter((song) => !song.answer && !song.reason).length;
+  find("songs-title").textContent = left ? `Songs, ${left} to go` : "Songs";
+  for (const id of ["save-csv", "save-windows", "save-json"]) {
+    find(id).disabled = left === songs.length;
+  }
+}
