@@ -1,5 +1,7 @@
 """Networks, poolings and the training loop."""
 
+import io
+
 import numpy as np
 import pytest
 import torch
@@ -283,3 +285,35 @@ def test_training_on_a_gpu_learns_too():
     bags, y = made_bags(30)
     found = fitted(Training(epochs=15, learning_rate=5e-3), bags, y)
     assert found.history[-1]["loss"] < 0.6 * found.history[0]["loss"]
+
+
+# --- stopped and gone on ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("changes", [{}, {"average": 0.9, "keep": "best", "patience": 3}])
+def test_going_on_gives_the_weights_of_an_undisturbed_training(changes):
+    bags, y = made_bags(18)
+    training = Training(epochs=6, dropout=0.3, mixup=0.3, time_mask=5, **{"keep": "last"} | changes)
+    held = (bags[:6], y[:6])
+    states = []
+
+    def trained(state=None):
+        kept = fitting.Checkpoint(lambda s: states.append(pickle_round(s)), state, 0.0)
+        return fitting.fit(bags, y, held, int(y.max()) + 1, training, (44, 13), 3, checkpoint=kept)
+
+    whole = trained()
+    for state in states[:-1]:
+        again = trained(state)
+        for name, value in whole.network.state_dict().items():
+            assert torch.equal(value, again.network.state_dict()[name])
+        assert again.kept_epoch == whole.kept_epoch
+        losses = [[row["loss"] for row in found.history] for found in (whole, again)]
+        assert losses[0] == losses[1]
+
+
+def pickle_round(state):
+    """The state as it comes back from a file that may hold only tensors and plain values."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    buffer.seek(0)
+    return torch.load(buffer, weights_only=True)

@@ -60,12 +60,13 @@ def _grouped(songs: "list[Song]", column: str | None) -> "list[Song]":
 @click.command()
 @click.argument("songs", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Model file.")
+@click.option("--resume", is_flag=True, help="Go on with a training that was stopped.")
 @training_options
 @table_options
 @cache_option
 @collection_options
 @click.pass_context
-def train(ctx: click.Context, /, songs: Path, output: Path, **options: Any) -> None:
+def train(ctx: click.Context, /, songs: Path, output: Path, resume: bool, **options: Any) -> None:
     """Train on SONGS and write a model with its evaluation.
 
     SONGS is a folder with one subfolder a label, or a table (.csv, .tsv, .parquet) with
@@ -82,7 +83,7 @@ def train(ctx: click.Context, /, songs: Path, output: Path, **options: Any) -> N
     console = Console(options["quiet"])
     recipe, hear = hearing(songs, options, console)
     seed, threads = options["seed"], options["threads"]
-    trained = train_bags(hear(recipe), output, recipe, console, seed, threads)
+    trained = train_bags(hear(recipe), output, recipe, console, seed, threads, resume=resume)
     if not options["quiet"]:
         click.echo(f"model   {trained.model_path}")
         if trained.evaluation is not None:

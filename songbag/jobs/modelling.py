@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 import numpy as np
@@ -17,6 +17,7 @@ from songbag.answers import baselines
 from songbag.answers.modelfile import FORMAT, Card, sealed, short_hash, write_model
 from songbag.bags import Bag
 from songbag.errors import TrainingError
+from songbag.files import replacing
 from songbag.jobs.console import Advance, Console
 from songbag.settings import Own, Recipe
 from songbag.songs.labels import join_labels, split_labels
@@ -25,7 +26,7 @@ from songbag.songs.table import SongTable
 from songbag.sound.windows import window_frames
 
 if TYPE_CHECKING:
-    from songbag.learning.fitting import Fit, Watch
+    from songbag.learning.fitting import Checkpoint, Fit, Watch
 
 Labels: TypeAlias = NDArray[np.int64]
 _PACKAGES = ("songbag", "torch", "numpy", "av", "soxr", "onnxruntime")
@@ -108,9 +109,16 @@ class Learning:
 
 
 def fit_bags(
-    bags: Sequence[Bag], validation: Sequence[Bag], learning: Learning
+    bags: Sequence[Bag],
+    validation: Sequence[Bag],
+    learning: Learning,
+    checkpoint: Path | None = None,
 ) -> tuple["Fit", Card]:
-    """Fit a network on bags and return it with the card of its model."""
+    """Fit a network on bags and return it with the card of its model.
+
+    With ``checkpoint`` the state of the training is kept in that file, and one that lies
+    there is gone on from.
+    """
     import torch
 
     from songbag.learning.building import layer_table
@@ -129,7 +137,9 @@ def fit_bags(
         held = (held_out, learning.truths(held_out))
         watch = _watching(advance, len(train))
         training, seed, own = recipe.training, learning.seed, learning.own
-        found = fit(train, y, held, classes, training, shape, seed, watch, own)
+        songs = songs_hash([*bags, *validation])
+        kept = None if checkpoint is None else kept_state(checkpoint, learning, songs)
+        found = fit(train, y, held, classes, training, shape, seed, watch, own, kept)
     _say_end(found, time.monotonic() - began, learning.console)
     card = Card(
         format=FORMAT,
@@ -142,13 +152,48 @@ def fit_bags(
         thresholds=(0.5,) * classes if learning.multilabel else (),
         seed=learning.seed,
         heard=tuple(sorted(short_hash(bag.id) for bag in [*bags, *validation])),
-        songs=songs_hash([*bags, *validation]),
+        songs=songs,
         majority=_majority(y, learning),
         level=None if learning.multilabel else _level(train, y, classes),
         layers=tuple(layer_table(found.network.network)),
         versions={name: version(name) for name in _PACKAGES},
     )
     return found, card
+
+
+def kept_state(path: Path, learning: Learning, songs: str) -> "Checkpoint":
+    """Return where a training keeps its state, and the state that lies there.
+
+    Raises
+    ------
+    TrainingError
+        It is of other songs, settings, seed or threads, or damaged.
+    """
+    import torch
+
+    from songbag.learning.fitting import Checkpoint
+
+    parts = (learning.recipe, learning.labels, learning.seed, songs, torch.get_num_threads())
+    key = hashlib.blake2b(msgspec.json.encode(parts), digest_size=16).hexdigest()
+
+    def keep(state: dict[str, Any]) -> None:
+        with replacing(path) as file:
+            torch.save({"key": key, "state": state}, file)
+
+    if not path.exists():
+        return Checkpoint(keep)
+    try:
+        found = torch.load(path, weights_only=True)  # plain values and tensors, nothing is run
+        other = found["key"] != key
+    except Exception as error:  # torch raises a family of its own
+        raise TrainingError(f"{path}: no state of a training ({error}). Delete it.") from None
+    if other:
+        raise TrainingError(
+            f"{path}: the state of a training with other songs, settings, seed or threads. "
+            "Repeat that command with --resume, or train without it to begin anew."
+        )
+    learning.console.say(f"going on after epoch {len(found['state']['history'])}")
+    return Checkpoint(keep, found["state"])
 
 
 def songs_hash(bags: Sequence[Bag]) -> str:

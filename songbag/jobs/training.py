@@ -73,11 +73,13 @@ def train_bags(
     seed: int = 0,
     threads: int | None = None,
     own: Own | None = None,
+    resume: bool = False,
 ) -> Trained:
     """Split, fit, save and judge: from bags on, audio and tables of windows are one.
 
     Beside ``genre.songbag`` the folder ``genre-training`` gets split.csv, history.csv,
-    predictions.csv, windows.csv, metrics.json and report.html.
+    predictions.csv, windows.csv, metrics.json and report.html. While it learns,
+    genre.songbag.state keeps where it is; ``resume`` goes on from there.
 
     Raises
     ------
@@ -91,10 +93,14 @@ def train_bags(
         heard.part([side == name for side in sides]) for name in ("train", "validation", "test")
     )
     learning = Learning.of(heard.table(), recipe, console, seed, threads, own)
-    fit, card = fit_bags(train.bags, validation.bags, learning)
+    state = model_path.with_name(f"{model_path.name}.state")
+    if not resume:
+        state.unlink(missing_ok=True)
+    fit, card = fit_bags(train.bags, validation.bags, learning, state)
     calibration = calibration_by_folds(heard.part([side != "test" for side in sides]), learning)
     card = msgspec.structs.replace(calibrated(card, calibration), split=certificate)
     save(fit, card, model_path)
+    state.unlink(missing_ok=True)
     folder = model_path.with_name(f"{model_path.stem}-training")
     evaluation = None
     if len(test):

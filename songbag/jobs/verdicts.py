@@ -254,5 +254,5 @@ def _sentences(
         which = f"{rest} of {len(pairs)} pairs cannot" if told else "No two systems can"
         said.append(f"{which} be told apart: their order may be chance.")
     smallest = float(np.median([pair["smallest"] for pair in pairs]))
-    said.append(differences.sentence(smallest, songs, groups).capitalize())
+    said.append(differences.sentence(smallest, songs, groups))
     return said

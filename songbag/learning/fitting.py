@@ -5,19 +5,21 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from songbag.bags import Bag
 from songbag.errors import TrainingError
 from songbag.learning import batches
 from songbag.learning.building import build, build_own
+from songbag.learning.losses import cross_entropy, song_weights
 from songbag.learning.networks import SongNetwork
+from songbag.learning.optimizers import optimizer, schedule
 from songbag.learning.pooling import POOLINGS, SongPooling
 from songbag.learning.scoring import song_logits, window_outputs
 from songbag.settings import Own, Training
@@ -25,6 +27,23 @@ from songbag.settings import Own, Training
 Row = dict[str, float]
 Labels = NDArray[np.int64]
 Watch = Callable[[int, Row | None], None]  # songs done so far; the epoch's row when it ends
+
+
+@dataclass
+class Checkpoint:
+    """Where a training's state goes, and one to go on from.
+
+    Attributes
+    ----------
+    keep : callable
+        Takes the state after an epoch; at most every ``every_seconds``.
+    state : dict or None
+        What ``keep`` was given, to go on from.
+    """
+
+    keep: Callable[[dict[str, Any]], None] = lambda state: None
+    state: dict[str, Any] | None = None
+    every_seconds: float = 5.0
 
 
 @dataclass
@@ -61,6 +80,7 @@ def fit(
     seed: int,
     watch: Watch = lambda songs, row: None,
     own: Own | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Fit:
     """Train a network on songs.
 
@@ -80,6 +100,9 @@ def fit(
         best weights so far.
     own : Own, optional
         A user's network, pooling or loss instead of the named ones.
+    checkpoint : Checkpoint, optional
+        Keeps the state after epochs. Going on from it gives the very weights that an
+        undisturbed training gives.
     """
     own = own or Own()
     pooling = song_pooling(training.pooling, own, classes, multilabel=y.ndim == 2)
@@ -100,7 +123,7 @@ def fit(
         run = _Run(network, pooling, bags, y, held_out, training, seed, own)
         if (training.time_mask or training.band_mask) and bags[0].starts is not None:
             run.fill = mean
-        return run.fit(watch)
+        return run.fit(watch, checkpoint or Checkpoint())
 
 
 def song_pooling(name: str, own: Own, classes: int, multilabel: bool) -> SongPooling:
@@ -161,14 +184,16 @@ class _Run:
         self.rng = np.random.default_rng(seed)
         self.own_loss = own.loss
         self.steps = math.ceil(len(bags) / training.songs_per_batch)
-        self.optimizer = _optimizer(network, training)
-        self.schedule = _schedule(self.optimizer, training, self.steps)
+        self.optimizer = optimizer(network, training)
+        self.schedule = schedule(self.optimizer, training, self.steps)
         balance = training.balance and not pooling.multilabel
-        self.weights = _song_weights(y, classes) if balance else np.ones(len(y))
+        self.weights = song_weights(y, classes) if balance else np.ones(len(y))
         self.averaged: AveragedModel | None = None
         if training.average:
             average = get_ema_multi_avg_fn(training.average)  # type: ignore[no-untyped-call]
             self.averaged = AveragedModel(network, multi_avg_fn=average, use_buffers=True)
+        self.best: dict[str, Any] | None = None  # weights of the epoch that is kept so far
+        self.best_loss = math.inf
         self.fill: NDArray[np.float32] | None = None  # what SpecAugment's masks hide behind
         # A shared trunk is exact without batch norm and augmentation, else windows are cut.
         norms = any(isinstance(layer, torch.nn.BatchNorm2d) for layer in network.modules())
@@ -176,39 +201,70 @@ class _Run:
         exact = network.time_stride is not None and not norms and not augments
         self.share = training.share and exact
 
-    def fit(self, watch: Watch) -> Fit:
+    def fit(self, watch: Watch, checkpoint: Checkpoint) -> Fit:
         """Run the epochs and keep the best."""
         result = Fit(self.network, self.pooling)
-        best_state, best_loss = None, math.inf
+        if checkpoint.state is not None:
+            self._go_on(checkpoint.state, result)
         try:
-            for epoch in range(1, self.training.epochs + 1):
-                row = self._epoch(epoch, watch)
-                result.history.append(row)
-                if not math.isfinite(row["loss"]):
-                    result.stopped = "diverged"
-                    break
-                loss = row.get("validation_loss", math.inf)
-                keep_last = self.training.keep == "last" or not self.held_out[0]
-                if loss < best_loss or keep_last or best_state is None:
-                    best_state = copy.deepcopy(self._scored().state_dict())
-                    best_loss, result.kept_epoch = min(loss, best_loss), epoch
-                watch(self.steps * self.training.songs_per_batch, row)
-                patience = self.training.patience
-                if patience and not keep_last and epoch - result.kept_epoch >= patience:
-                    result.stopped = "patience"
-                    break
+            self._epochs(result, watch, checkpoint)
         except KeyboardInterrupt:
-            if best_state is None:
+            if self.best is None:
                 raise
             result.stopped = "interrupted"
-        if best_state is None:
+        if self.best is None:
             raise TrainingError(
                 "the loss was not finite in the first epoch: the training diverged. Lower "
                 "training.learning_rate, or take another optimizer."
             )
-        self.network.load_state_dict(best_state)
+        self.network.load_state_dict(self.best)
         self.network.cpu().eval()
         return result
+
+    def _epochs(self, result: Fit, watch: Watch, checkpoint: Checkpoint) -> None:
+        patience, kept = self.training.patience, time.monotonic()
+        keep_last = self.training.keep == "last" or not self.held_out[0]
+        for epoch in range(len(result.history) + 1, self.training.epochs + 1):
+            if patience and not keep_last and epoch - 1 - result.kept_epoch >= patience:
+                result.stopped = "patience"
+                return
+            row = self._epoch(epoch, watch)
+            result.history.append(row)
+            if not math.isfinite(row["loss"]):
+                result.stopped = "diverged"
+                return
+            loss = row.get("validation_loss", math.inf)
+            if loss < self.best_loss or keep_last or self.best is None:
+                self.best = copy.deepcopy(self._scored().state_dict())
+                self.best_loss, result.kept_epoch = min(loss, self.best_loss), epoch
+            watch(self.steps * self.training.songs_per_batch, row)
+            if time.monotonic() - kept >= checkpoint.every_seconds:
+                checkpoint.keep(self._state(result))
+                kept = time.monotonic()
+
+    def _parts(self) -> dict[str, Any]:
+        parts = {"network": self.network, "optimizer": self.optimizer, "schedule": self.schedule}
+        return parts if self.averaged is None else parts | {"averaged": self.averaged}
+
+    def _state(self, result: Fit) -> dict[str, Any]:
+        """Return all that the next epochs depend on, as tensors and plain values."""
+        return {
+            **{name: part.state_dict() for name, part in self._parts().items()},
+            "best": self.best,
+            "best_loss": self.best_loss,
+            "kept_epoch": result.kept_epoch,
+            "history": result.history,
+            "numbers": self.rng.bit_generator.state,
+            "torch_numbers": torch.get_rng_state(),
+        }
+
+    def _go_on(self, state: dict[str, Any], result: Fit) -> None:
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+        self.best, self.best_loss = state["best"], state["best_loss"]
+        result.kept_epoch, result.history = state["kept_epoch"], list(state["history"])
+        self.rng.bit_generator.state = state["numbers"]
+        torch.set_rng_state(state["torch_numbers"])
 
     def _scored(self) -> SongNetwork:
         """Return the network that validation scores and that is kept."""
@@ -237,7 +293,7 @@ class _Run:
             logits = song_logits(self._scored(), self.pooling, bags)
             multilabel = self.pooling.multilabel
             targets = y.astype(np.float32) if multilabel else np.eye(logits.shape[1])[y]
-            losses = _cross_entropy(logits, torch.from_numpy(targets).float(), multilabel)
+            losses = cross_entropy(logits, torch.from_numpy(targets).float(), multilabel)
             said = (logits > 0).numpy() if multilabel else logits.argmax(dim=1).numpy()
             row["validation_loss"] = float(losses.mean())
             row["validation_accuracy"] = float(np.mean(said == y))
@@ -291,8 +347,8 @@ class _Run:
         weights = self._tensor(self.weights[group.songs].astype(np.float32))
         if self.training.loss == "window":
             logits = self.pooling.logits(outputs)
-            return weights * _cross_entropy(logits, truth[:, None], multilabel).mean(dim=1)
-        return weights * _cross_entropy(self.pooling.song(outputs), truth, multilabel)
+            return weights * cross_entropy(logits, truth[:, None], multilabel).mean(dim=1)
+        return weights * cross_entropy(self.pooling.song(outputs), truth, multilabel)
 
     def _smoothed(self, targets: NDArray[np.float32], amount: float) -> NDArray[np.float32]:
         rest = amount / (2 if self.pooling.multilabel else targets.shape[1])
@@ -300,45 +356,3 @@ class _Run:
 
     def _tensor(self, values: NDArray[np.float32]) -> Tensor:
         return torch.from_numpy(values).to(self.device)
-
-
-def _cross_entropy(logits: Tensor, targets: Tensor, multilabel: bool) -> Tensor:
-    """Cross-entropy over the last axis, targets being shares; the mean over labels if many."""
-    if multilabel:
-        wide = targets.expand_as(logits)
-        return F.binary_cross_entropy_with_logits(logits, wide, reduction="none").mean(dim=-1)
-    return -(targets * F.log_softmax(logits, dim=-1)).sum(dim=-1)
-
-
-def _song_weights(y: Labels, classes: int) -> NDArray[np.float64]:
-    """Weight songs inversely to their label's frequency, one on average."""
-    counts = np.bincount(y, minlength=classes)
-    weights: NDArray[np.float64] = (len(y) / (np.count_nonzero(counts) * counts.clip(1)))[y]
-    return weights
-
-
-def _optimizer(network: SongNetwork, training: Training) -> torch.optim.Optimizer:
-    rate, decay = training.learning_rate, training.weight_decay
-    matrices = [p for p in network.parameters() if p.ndim > 1]
-    vectors = [p for p in network.parameters() if p.ndim <= 1]  # biases, norms: not decayed
-    parameters = [
-        {"params": matrices, "weight_decay": decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
-    if training.optimizer == "rmsprop":  # alpha and eps as Keras's default
-        return torch.optim.RMSprop(parameters, rate, alpha=0.9, eps=1e-7)
-    if training.optimizer == "sgd":
-        return torch.optim.SGD(parameters, rate)
-    return torch.optim.AdamW(parameters, rate)
-
-
-def _schedule(
-    optimizer: torch.optim.Optimizer, training: Training, steps: int
-) -> torch.optim.lr_scheduler.LRScheduler:
-    total = training.epochs * steps
-    if training.schedule == "onecycle":
-        rate = training.learning_rate
-        return torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=total + 1)
-    if training.schedule == "cosine":
-        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total)
-    return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)

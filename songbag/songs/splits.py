@@ -95,6 +95,8 @@ def hold_out(
 ) -> NDArray[np.bool_]:
     """Mark about ``share`` of the songs, whole groups, every label left on the other side.
 
+    The label "" is that of songs with none of several, which may be missing anywhere.
+
     Raises
     ------
     TrainingError
@@ -104,7 +106,7 @@ def hold_out(
     for label, group in zip(labels, groups, strict=True):
         label_groups[label].add(group)
     for label, own in label_groups.items():
-        if len(own) == 1:
+        if label and len(own) == 1:
             raise TrainingError(
                 f"all songs labelled '{label}' belong to one group ({next(iter(own))}), so they "
                 "cannot be both learned and tested. Add songs by others, or leave the label out."
@@ -115,16 +117,21 @@ def hold_out(
     names = np.asarray(labels)
     for fold in range(count):
         held: NDArray[np.bool_] = np.equal(assigned, fold)
-        if set(names[~held]) == set(names):
+        if _lost(names, held) == set():
             return held
     return _one_group_each(names, np.asarray(groups))
+
+
+def _lost(labels: NDArray[np.str_], held: NDArray[np.bool_]) -> set[str]:
+    """Return the labels that only songs held out have; no label ("") may be lost."""
+    return set(labels.tolist()) - set(labels[~held].tolist()) - {""}
 
 
 def _one_group_each(labels: NDArray[np.str_], groups: NDArray[np.str_]) -> NDArray[np.bool_]:
     """Hold out the first group whose absence leaves every label on the other side."""
     for group in np.unique(groups):
         held: NDArray[np.bool_] = groups == group
-        if set(labels[~held]) == set(labels):
+        if _lost(labels, held) == set():
             return held
     raise TrainingError("there are too few songs or artists to hold any out; add songs.")
 
