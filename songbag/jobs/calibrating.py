@@ -1,5 +1,6 @@
 """Probabilities that mean what they say: from answers about songs held out in turn."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 import msgspec
@@ -9,12 +10,12 @@ from numpy.typing import NDArray
 from songbag.answers.calibration import probabilities
 from songbag.answers.confidence import abstention, best_thresholds, fit_temperature
 from songbag.answers.modelfile import Card
-from songbag.errors import TrainingError
 from songbag.jobs.modelling import Labels, Learning, fit_bags
 from songbag.songs.song_bags import SongBags, cut_on_grid
 from songbag.songs.splits import folds
 from songbag.songs.table import split_names
 
+_VOTE_FOLDS = 3
 _CURVE = ("threshold", "coverage", "accuracy", "low")
 _POINTS = 200  # of the curve that a model keeps
 
@@ -70,17 +71,19 @@ def calibration_by_folds(heard: SongBags, learning: Learning) -> Calibration:
 
     A vote is calibrated even if the recipe asks for no folds: it takes windows as
     independent, which they are not, and would claim certainty about every long song.
+
+    Raises
+    ------
+    TrainingError
+        There are too few songs to hold any out.
     """
-    asked = learning.recipe.training.folds
-    count = asked or (3 if learning.recipe.training.pooling == "vote" else 0)
+    asked, voted = learning.recipe.training.folds, learning.recipe.training.pooling == "vote"
+    count = asked or (_VOTE_FOLDS if voted else 0)
     if count == 0:
         return Calibration()
-    try:
-        groups = [song.group for song in heard.songs]
-        fold_of = folds(split_names(heard.songs), groups, count, learning.seed)
-    except TrainingError as error:
-        learning.console.say(f"not calibrated: {error}")
-        return Calibration()
+    groups, names = [song.group for song in heard.songs], split_names(heard.songs)
+    count = max(2, min(count, len(set(groups)), max(Counter(names).values())))
+    fold_of = folds(names, groups, count, learning.seed)
     shares = np.zeros((len(heard), len(learning.labels)))
     for fold in range(count):
         learning.console.say(f"calibration, fold {fold + 1} of {count}")
