@@ -3,7 +3,7 @@
 import { without } from "./api.js";
 import { Chart } from "./chart.js";
 import { scaleOf } from "./colours.js";
-import { count, element, find, percent, signed, time } from "./format.js";
+import { count, element, find, percent, signed, time, verdict } from "./format.js";
 import { showTable } from "./table.js";
 import { Wave } from "./wave.js";
 
@@ -117,7 +117,7 @@ export class AnswerView {
     const { song } = this;
     const whole = song.answer.song;
     const now = song.again?.song ?? whole;
-    find("verdict").textContent = now.predicted || "none of the labels";
+    find("verdict").textContent = verdict(now);
     find("sure").textContent = `${percent(now.confidence)} sure · ${this.facts}`;
     for (const row of find("label-rows").children) {
       const label = row.querySelector("input").value;
@@ -136,8 +136,8 @@ export class AnswerView {
     if (!removed.size) return;
     const was = percent(whole[`p_${whole.predicted}`] ?? whole.confidence, 1);
     const is = percent(now[`p_${whole.predicted}`] ?? now.confidence, 1);
-    const changed = now.predicted !== whole.predicted ? ` The answer becomes ${now.predicted || "none"}.` : "";
-    const text = `Without ${count(removed.size, "window")}: ${whole.predicted} ${is}, was ${was}.${changed}`;
+    const changed = now.predicted !== whole.predicted ? ` The answer becomes ${verdict(now)}.` : "";
+    const text = `Without ${count(removed.size, "window")}: ${verdict(whole)} ${is}, was ${was}.${changed}`;
     find("without-says").textContent = text;
   }
 

@@ -4,7 +4,7 @@ import { showModel } from "./about.js";
 import { AnswerView } from "./answer.js";
 import * as api from "./api.js";
 import { takeFiles } from "./files.js";
-import { find, percent } from "./format.js";
+import { find, percent, verdict } from "./format.js";
 import { showList } from "./list.js";
 import { saveJson, saveSongs, saveWindows } from "./saving.js";
 
@@ -81,8 +81,8 @@ async function send(song) {
       song.progress = progress;
       show();
     });
-    const { predicted, confidence } = song.answer.song;
-    say(`${song.id}: ${predicted || "none of the labels"}, ${percent(confidence)}`);
+    const row = song.answer.song;
+    say(`${song.id}: ${verdict(row)}, ${percent(row.confidence)}`);
   } catch (error) {
     song.reason = error.reason ?? "failed";
     song.message = error.message;

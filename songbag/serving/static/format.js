@@ -25,6 +25,12 @@ export function count(number, one, many = `${one}s`) {
   return `${number} ${number === 1 ? one : many}`;
 }
 
+// The answer in words; of several labels a song, the set as people write one.
+export function verdict(row) {
+  const one = row[`p_${row.predicted}`] !== undefined;
+  return one ? row.predicted : (row.predicted || "none of the labels").split(";").join(", ");
+}
+
 // Text only, ever: names of files and labels come from strangers.
 export function element(tag, properties = {}, ...children) {
   const made = document.createElement(tag);

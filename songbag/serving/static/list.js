@@ -1,9 +1,9 @@
 // The list of songs, each with its answer, its progress, or its reason.
 
-import { element, find, percent } from "./format.js";
+import { element, find, percent, verdict } from "./format.js";
 
 function state(song) {
-  if (song.answer) return [song.answer.song.predicted || "none", percent(song.answer.song.confidence)];
+  if (song.answer) return [verdict(song.answer.song), percent(song.answer.song.confidence)];
   if (song.reason) return ["no answer", ""];
   if (song.progress === null) return ["waiting", ""];
   return song.progress < 1 ? ["sending", percent(song.progress)] : ["listening", ""];
