@@ -19,7 +19,7 @@ from songbag.files import write_json
 from songbag.jobs.recordings import read_recordings, write_recordings
 from songbag.jobs.report import mistakes, write_report
 from songbag.jobs.report.drawings import Axis, learning_curves, timeline
-from songbag.jobs.report.pages import clock, percent
+from songbag.jobs.report.pages import clock, percent, points
 from songbag.settings import Excerpt
 from songbag.sound.audio import read_waveform
 from songbag.sound.source import Source
@@ -328,7 +328,10 @@ def test_a_comparison_shows_systems_differences_and_sentences(tmp_path):
     for row in found["systems"]:
         assert f"{row['system']} {100 * row['accuracy']:.1f} %" in said
     for row in found["differences"]:
-        assert f"{row['a']} − {row['b']} {100 * row['difference']:+.1f}".replace("-0", "−0") in said
+        assert f"{row['a']} − {row['b']} {points(row['difference'])}" in said
+        assert (
+            abs(float(points(row["difference"]).replace("−", "-")) - 100 * row["difference"]) < 0.1
+        )
     assert [one["href"] for one in page.all("a")] == ["runs/a%26b-seed0/report.html"]
     # one learning curve a system
     assert len(page.all("polyline")) == 2 * len(found["systems"])

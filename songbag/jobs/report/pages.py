@@ -74,7 +74,9 @@ def breakable(name: str) -> "Markup":
 
 def points(value: float | None) -> str:
     """Return a difference of shares in points, with its sign."""
-    return "–" if value is None else f"{100 * value:+.1f}".replace("-", "−")
+    if value is None:
+        return "–"
+    return f"{100 * value:+.1f}".replace("-", "−") if round(value, 3) else "0.0"
 
 
 def number(value: float | None, digits: int = 3) -> str:
