@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PIP = -m pip install -qq --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint types test-all chromium browser bench-accuracy bench-cold bench-serving pictures clean
+.PHONY: demo test lint types test-all chromium browser bench-accuracy bench-poolings bench-vote bench-cold bench-serving pictures clean
 
 demo: .venv/train  ## generate songs, train, evaluate, write the report
 	.venv/bin/songbag demo
@@ -33,6 +33,12 @@ examples/browser/node_modules: examples/browser/package.json
 bench-accuracy: .venv/dev  ## song accuracy of the recipes on Emotify, 5 folds x 3 seeds
 	.venv/bin/python bench/accuracy.py
 
+bench-poolings: .venv/dev  ## the study of poolings on Emotify, an hour or two
+	.venv/bin/python bench/poolings.py
+
+bench-vote: .venv/train  ## what the exact vote costs
+	.venv/bin/python bench/vote.py
+
 bench-cold: .venv/train  ## one song from a cold start
 	.venv/bin/python bench/cold_predict.py
 
@@ -49,8 +55,9 @@ chromium:
 
 pictures: demo .venv/dev  ## docs/report.png and docs/serving.png: the demo's report, the page
 	@command -v chromium >/dev/null || { echo "needs Chromium: apt-get install chromium"; exit 1; }
-	chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=1000,900 \
-	  --screenshot=docs/report.png file://$(CURDIR)/demo/demo-training/report.html
+	chromium --headless --no-sandbox --disable-gpu --disable-quic --no-first-run \
+	  --disable-background-networking --disable-component-update --disable-sync --hide-scrollbars \
+	  --window-size=1100,1270 --screenshot=docs/report.png file://$(CURDIR)/demo/demo-training/report.html
 	PYTHONPATH=. .venv/bin/python docs/make_serving_picture.py demo
 
 .venv/train: pyproject.toml constraints.txt

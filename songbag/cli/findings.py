@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from songbag.jobs.verdicts import Verdict
 
-_STRIP = 22  # characters of an interval
+_STRIP = 18  # characters of an interval
 _PAIRS = 10  # differences shown
 
 
@@ -40,7 +40,7 @@ def verdict_text(found: "Verdict") -> str:
 def _differences(pairs: Sequence[Row]) -> "Table":
     table = plain_table(
         ("difference", "left"), ("points", "right"), ("95 % interval", "left"), ("", "left"),
-        ("p", "right"), ("told apart", "left"),
+        ("p", "right"), ("told", "left"),
     )  # fmt: skip
     known = [row[name] for row in pairs for name in ("difference", "low", "high")]
     far = max((abs(value) for value in known if value is not None), default=0.0) or 0.01
@@ -48,7 +48,7 @@ def _differences(pairs: Sequence[Row]) -> "Table":
         interval = (row["difference"], row["low"], row["high"])
         p = "–" if row["p_adjusted"] is None else f"{row['p_adjusted']:.3f}"
         table.add_row(
-            _name(f"{row['a']} - {row['b']}"), f"{100 * row['difference']:+.1f}",
+            _name(f"{row['a']}\n- {row['b']}"), f"{100 * row['difference']:+.1f}",
             _between(*interval[1:], 100, "+.1f"), _strip(interval, (-far, far), 0.0), p,
             "yes" if row["told_apart"] else "no",
         )  # fmt: skip

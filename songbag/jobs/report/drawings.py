@@ -12,6 +12,11 @@ from itertools import pairwise
 from typing import Any
 
 Row = Mapping[str, Any]
+_VARIANTS = {
+    "random": "random windows",
+    "first": "from the start",
+    "middle": "from the middle",
+}
 _BARS = 240  # most bars of a timeline: those of a long recording are means of neighbours
 
 
@@ -150,7 +155,7 @@ def heard_drawing(rows: Sequence[Row]) -> dict[str, Any] | None:
         line = polyline(x, [float(row["accuracy"]) for row in mine], across, up)
         lines.append(
             {
-                "name": variant,
+                "name": _VARIANTS.get(variant, variant),
                 "points": line,
                 "dots": line.split(),
                 "band": _band(mine, x, across, up),

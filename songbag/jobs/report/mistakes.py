@@ -91,8 +91,8 @@ def _song(row: Row, windows: Sequence[Row], figures: Mapping[str, Any]) -> dict[
     timed = bool(windows) and all(window["start"] and window["end"] for window in windows)
     return {
         "id": row["id"],
-        "label": row["label"],
-        "predicted": row["predicted"],
+        "label": _joined(row["label"], figures),
+        "predicted": _joined(row["predicted"], figures),
         "confidence": float(row["confidence"]),
         "sides": sides,
         "bars": timeline(values) if values else [],
@@ -117,6 +117,11 @@ def _sides(row: Row, figures: Mapping[str, Any]) -> _Sides:
     differ = _labels(row["predicted"]) ^ _labels(row["label"]) or set(labels)
     furthest = max(sorted(differ), key=lambda label: abs(share[label] - limits.get(label, 0.5)))
     return _Sides(furthest, None, limits.get(furthest, 0.5))
+
+
+def _joined(cell: str, figures: Mapping[str, Any]) -> str:
+    """Return what a reader sees of a cell: one label, or a set with commas."""
+    return ", ".join(cell.split(";")) if figures.get("multilabel") else cell
 
 
 def _labels(cell: str) -> set[str]:

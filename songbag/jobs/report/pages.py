@@ -48,7 +48,7 @@ def render(template: str, values: dict[str, Any]) -> str:
         autoescape=True, undefined=StrictUndefined, loader=loader, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    filters = (percent, share, number, points, clock, time, measure, breakable)
+    filters = (percent, share, number, short, points, clock, time, measure, breakable)
     pages.filters |= {one.__name__: one for one in filters}
     script = loader.get_source(pages, SCRIPT)[0].strip()
     mark = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -74,12 +74,19 @@ def breakable(name: str) -> "Markup":
 
 def points(value: float | None) -> str:
     """Return a difference of shares in points, with its sign."""
-    return "–" if value is None else f"{100 * value:+.1f}".replace("-", "−")
+    if value is None:
+        return "–"
+    return f"{100 * value:+.1f}".replace("-", "−") if round(value, 3) else "0.0"
 
 
 def number(value: float | None, digits: int = 3) -> str:
     """Return a number, a dash where it is unknown."""
     return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
+
+
+def short(cell: str) -> str:
+    """Return a cell of a table; a number has three decimals at the most."""
+    return f"{float(cell):.3f}" if re.fullmatch(r"-?\d+\.\d{4,}", cell) else cell
 
 
 def clock(seconds: float) -> str:
