@@ -206,7 +206,12 @@ def test_a_graph_that_disagrees_is_not_written(model_path, tmp_path, monkeypatch
         answer.hearing.add_frames,
     )
     if part == "probabilities":
-        monkeypatch.setattr(answer, "_probabilities", lambda n, z, t: softmax(n, z, 1.01 * t))
+
+        def warmer(nodes, logits, card, song):
+            changed = msgspec.structs.replace(card, temperature=1.01 * card.temperature)
+            return softmax(nodes, logits, changed, song)
+
+        monkeypatch.setattr(answer, "_probabilities", warmer)
     elif part == "starts":
         one = np.array([1])
         monkeypatch.setattr(

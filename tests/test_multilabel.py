@@ -137,12 +137,12 @@ def test_models_and_tables_of_other_kinds_do_not_mix(tmp_path):
 # --- calibration ------------------------------------------------------------------------
 
 
-def single_frame(songs=60, seed=0):
+def single_frame(songs=60, seed=0, spread=1.5):
     """Two labels that overlap: whoever learns them is at most right in four of five songs."""
     rng = np.random.default_rng(seed)
     rows = []
     for k in range(songs):
-        shift = rng.normal(0, 1.5)
+        shift = rng.normal(0, spread)
         for _ in range(6):
             value = rng.normal((k % 2) * 1.2 + shift, 0.5, 6)
             rows.append(
@@ -191,7 +191,7 @@ def test_unsure_answers_are_withheld(tmp_path):
     from songbag.errors import SettingsError
     from songbag.jobs.collection import Predicted, required_confidence, withheld
 
-    bags = bags_from_table(single_frame(120), "song", "label", "v*")
+    bags = bags_from_table(single_frame(120, spread=0.7), "song", "label", "v*")
     found = songbag.train(bags, tmp_path / "m.songbag", epochs=10, folds=4, quiet=True)
     card = found.model.card
     least = required_confidence(card, 0.7)
