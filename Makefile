@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PIP = -m pip install -qq --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint types test-all bench-accuracy bench-cold pictures clean
+.PHONY: demo test lint types test-all torture bench-accuracy bench-cold pictures clean
 
 demo: .venv/train  ## generate songs, train, evaluate, write the report
 	.venv/bin/songbag demo
@@ -19,6 +19,11 @@ types: .venv/dev
 
 test-all: .venv/dev .venv-core/core lint types  ## also what is too slow for every change
 	.venv/bin/python -m pytest -n 2 --full
+
+torture: .venv/dev  ## promises of docs/reliability.md in full size, figures printed
+	@command -v ffmpeg >/dev/null || apt-get install -y -qq ffmpeg || \
+	  { echo "torture compares with the ffmpeg program: install it (apt-get install ffmpeg)"; exit 1; }
+	nice .venv/bin/python -m pytest --torture
 
 bench-accuracy: .venv/dev  ## song accuracy of the recipes on Emotify, 5 folds x 3 seeds
 	.venv/bin/python bench/accuracy.py

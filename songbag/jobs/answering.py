@@ -15,7 +15,8 @@ from songbag.settings import Limits
 from songbag.songs.table import Song
 from songbag.sound import audio
 from songbag.sound.cache import DamagedFramesError, Index, Receipt, file_stamp, read_frames
-from songbag.sound.source import Source, heard_frames
+from songbag.sound.isolation import isolated_frames
+from songbag.sound.source import Source
 
 _Stamped = tuple[str, int, int]  # a model's path, size and mtime_ns: a new file, a new model
 
@@ -143,7 +144,7 @@ def _cached(predictor: Predictor, cache: Path, task: _Task) -> _Found | None:
 
 def _streamed(predictor: Predictor, limits: Limits, task: _Task) -> _Found:
     report = audio.AudioReport()
-    blocks = heard_frames(task.source, predictor.card.recipe.sound, report, limits)
+    blocks = isolated_frames(task.source, predictor.card.recipe.sound, report, limits)
     found = predictor.predict(blocks, lambda: report.samples)
     return found, report.samples, report.warnings(), report.level_db
 
