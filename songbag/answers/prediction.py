@@ -5,6 +5,7 @@ One song a call on one thread: a song's answer never depends on the company it i
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from songbag.sound import windows
 
 Array = NDArray[np.float32]
 
+_GRAPH_BYTES = 1 << 30
 _WINDOWS = 64  # windows run at once, always: bounds memory, and fixes every rounding
 
 
@@ -89,8 +91,8 @@ class Predictor:
     def predict_windows(self, values: Array) -> Prediction:
         """Predict one song from its windows (windows, *window_shape)."""
         parts = [
-            self._run(self._network, {"windows": np.ascontiguousarray(values[k : k + _WINDOWS])})[0]
-            for k in range(0, len(values), _WINDOWS)
+            self._logits(len(some), windows=np.ascontiguousarray(some))
+            for some in np.split(values, range(_WINDOWS, len(values), _WINDOWS))
         ]
         nowhere = np.full(len(values), np.nan)
         return self._answer(np.concatenate(parts), nowhere, nowhere)
@@ -120,16 +122,22 @@ class Predictor:
     def _window_logits(self, frames: Array, starts: NDArray[np.int64]) -> Array:
         near = starts - starts[0]
         frames = windows.filled(frames[: near[-1] + self._length], self._length)
-        return self._run(self._network, {"frames": frames, "starts": near})[0]
+        return self._logits(len(near), frames=frames, starts=near)
 
     def _answer(
         self, logits: Array, begin: NDArray[np.float64], end: NDArray[np.float64]
     ) -> Prediction:
-        song, score, *shares = self._run(self._pooling, {"logits": logits})
+        classes = len(self.card.labels)
+        song, score, *shares = self._run(self._pooling, {"logits": logits}, (classes,), (classes,))
         contributions = shares[0] if shares else self._left_out(logits, score)
+        shares_of_song = probabilities(song, self.card.temperature)
+        if contributions.shape != logits.shape:
+            raise ModelFileError("the model's contributions are not one a window and label.")
+        if not all(np.isfinite(v).all() for v in (logits, score, contributions, shares_of_song)):
+            raise ModelFileError("the model's answer for this song is not a number.")
         offset = np.zeros_like(score)
         return Prediction(
-            probabilities(song, self.card.temperature),
+            shares_of_song,
             score,
             offset,
             probabilities(logits, 1.0),
@@ -145,9 +153,25 @@ class Predictor:
         without = (np.delete(logits, window, axis=0) for window in range(len(logits)))
         return np.stack([score - self._run(self._pooling, {"logits": w})[1] for w in without])
 
-    def _run(self, session: onnxruntime.InferenceSession, inputs: dict[str, Any]) -> list[Array]:
-        found: list[Array] = session.run(None, inputs)
+    def _run(
+        self,
+        session: onnxruntime.InferenceSession,
+        inputs: dict[str, Any],
+        *shapes: tuple[int, ...],
+    ) -> list[Array]:
+        try:
+            found: list[Array] = session.run(None, inputs)
+        except Exception as error:  # onnxruntime raises its own untyped family
+            raise ModelFileError(f"the model cannot be run: {_first_line(error)}") from None
+        if [one.shape for one in found[: len(shapes)]] != list(shapes):
+            raise ModelFileError(
+                f"the model computes shapes {[one.shape for one in found]} where its labels "
+                f"need {list(shapes)}."
+            )
         return found
+
+    def _logits(self, count: int, **inputs: Any) -> Array:
+        return self._run(self._network, inputs, (count, len(self.card.labels)))[0]
 
 
 def _next(starts: NDArray[np.int64], found: list[Array]) -> NDArray[np.int64] | None:
@@ -160,8 +184,25 @@ def _session(graph: bytes) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what goes wrong is raised, and said once
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    _cap_memory()
     try:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises its own untyped family
-        raise ModelFileError(f"a graph of the model cannot be run: {error}") from None
+        raise ModelFileError(f"a graph of the model cannot be run: {_first_line(error)}") from None
+
+
+@lru_cache(maxsize=1)
+def _cap_memory() -> None:
+    """Let graphs have so much memory and no more: a few bytes can ask for all there is."""
+    info = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    onnxruntime.create_and_register_allocator(
+        info, onnxruntime.OrtArenaCfg({"max_mem": _GRAPH_BYTES})
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
