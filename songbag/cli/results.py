@@ -12,6 +12,7 @@ from songbag.answers import tables
 from songbag.answers.modelfile import Card
 from songbag.jobs import collection
 from songbag.jobs.collection import Predicted
+from songbag.jobs.console import visible
 from songbag.songs.table import Song
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -57,7 +58,8 @@ class Results:
         for one in predictions:
             rows = one.windows if self.windows else [one.row]
             if self.windows and one.failed:
-                click.echo(f"failed: {one.row['id']}: {one.row['warnings']}", err=True)
+                said = f"failed: {one.row['id']}: {one.row['warnings']}"
+                click.echo(visible(said), err=True)
             sys.stdout.write(tables.csv_text(rows, columns, header=False))
             sys.stdout.flush()
             failed += one.failed
@@ -81,21 +83,23 @@ class Results:
         table.add_column("over time", no_wrap=True)
         for one in found:
             if one.failed:
-                table.add_row(Text(one.row["id"]), Text(one.row["reason"], "red"), "", "")
+                table.add_row(Text(visible(one.row["id"])), Text(one.row["reason"], "red"), "", "")
                 continue
             label = one.row["predicted"]
             sure = f"{100 * one.row['confidence']:.0f} %"
             # Text, because a name such as "song [live].mp3" is no markup.
-            table.add_row(Text(one.row["id"]), Text(label), sure, sparkline(one.windows, label))
+            shown = Text(visible(one.row["id"])), Text(visible(label))
+            table.add_row(*shown, sure, sparkline(one.windows, label))
         Console().print(table)
         notes = Console(stderr=True)
         for one in found:
             if one.row["warnings"]:
                 said = one.row["warnings"].removeprefix(f"{one.row['id']}: ")
-                notes.print(f"{one.row['id']}: {said}", markup=False, highlight=False)
+                notes.print(visible(f"{one.row['id']}: {said}"), markup=False, highlight=False)
         if self.windows:
             columns = tables.window_columns(self.labels)
-            click.echo(tables.csv_text((row for one in found for row in one.windows), columns))
+            rows = (row for one in found for row in one.windows)
+            click.echo(visible(tables.csv_text(rows, columns)))
 
 
 def sparkline(windows: Sequence[tables.Row], label: str) -> str:
@@ -135,7 +139,7 @@ def card_text(card: Card) -> str:
     else:
         lines.append("figures     none: it was never judged on songs it had not heard")
     lines.append("versions    " + ", ".join(f"{k} {v}" for k, v in card.versions.items()))
-    return "\n".join(lines)
+    return visible("\n".join(lines))
 
 
 def _settings(name: str, record: msgspec.Struct) -> list[str]:
@@ -157,4 +161,4 @@ def layer_text(card: Card) -> str:
     """Return the layer table of a model."""
     total = sum(row["parameters"] for row in card.layers)
     lines = [f"{row['parameters']:>9,}  {row['layer']}" for row in card.layers]
-    return "\n".join([*lines, f"{total:>9,}  parameters in all"])
+    return visible("\n".join([*lines, f"{total:>9,}  parameters in all"]))

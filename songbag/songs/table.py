@@ -7,6 +7,7 @@ A table has the columns ``path`` and (for training) ``label``, and may have ``id
 import csv
 import io
 import math
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 KNOWN_COLUMNS = ("path", "label", "id", "artist", "split", "start", "end")
 SIDES = {"train": "train", "test": "test", "validation": "validation", "val": "validation"}
 TABLES = (".csv", ".tsv", ".parquet")
+_FORMULA = "=+-@\t\r"
 _SHOWN = 8  # problems listed in one error
 
 
@@ -94,11 +96,50 @@ def read_songs(
         What is wrong, with the lines.
     """
     if isinstance(origin, str | Path):
-        return _read_path(Path(origin), allow_outside)
+        return _remarked(_read_path(Path(origin), allow_outside))
     if hasattr(origin, "columns"):
         rows = _frame_rows(origin)
-        return _from_rows(rows, "the DataFrame", Path("."), allow_outside=True)
-    return _joined([_read_path(Path(one), allow_outside) for one in origin])
+        return _remarked(_from_rows(rows, "the DataFrame", Path("."), allow_outside=True))
+    return _remarked(_joined([_read_path(Path(one), allow_outside) for one in origin]))
+
+
+def _remarked(table: SongTable) -> SongTable:
+    """Write names as text where they are none, and say what a spreadsheet would compute."""
+    songs = [_named(song) for song in table.songs]
+    remarks = list(table.remarks)
+    if foreign := sum(song is not old for song, old in zip(songs, table.songs, strict=True)):
+        remarks.append(
+            f"{foreign} files have names that are not UTF-8: rename them to have them read"
+        )
+    cells = (cell for s in songs for cell in (s.id, s.label, s.artist, *s.extra.values()) if cell)
+    if formulas := sum(cell[0] in _FORMULA and not _is_number(cell) for cell in cells):
+        remarks.append(
+            f"{formulas} cells begin with one of = + - @: a spreadsheet would compute them. They "
+            "come out as they went in; import the results as text"
+        )
+    return SongTable(songs, table.origin, remarks)
+
+
+def _named(song: Song) -> Song:
+    if _is_text(song.path) and _is_text(song.id):
+        return song
+    return replace(song, id=_as_text(song.id), path=_as_text(song.path))
+
+
+def _is_text(name: str) -> bool:
+    return name.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
+def _as_text(name: str) -> str:
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
 
 
 def grouped_by(songs: Sequence[Song], column: str) -> list[Song]:
@@ -140,7 +181,7 @@ def require_files(table: SongTable) -> None:
     missing = [
         f"{_where(song)}no file '{song.path}'"
         for song in table.songs
-        if not Path(song.path).is_file()
+        if not os.path.isfile(song.path)
     ]
     _refuse(table.origin, missing)
 
@@ -210,7 +251,20 @@ def _file_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     text = _decoded(path)
     head = text.partition("\n")[0]
     delimiter = max("\t" if path.suffix.lower() == ".tsv" else ",", ";", "\t", key=head.count)
-    reader = csv.DictReader(io.StringIO(text), delimiter=delimiter, restkey="")
+    # strict: else an open quote swallows the songs that follow
+    reader = csv.DictReader(io.StringIO(text), delimiter=delimiter, restkey="", strict=True)
+    try:
+        yield from _csv_rows(path, reader, delimiter)
+    except csv.Error as error:
+        raise SongTableError(
+            f"{path}, line {reader.line_num}: not a table ({error}). A quote may be open, or a "
+            "cell longer than 131,072 characters."
+        ) from None
+
+
+def _csv_rows(
+    path: Path, reader: "csv.DictReader[str]", delimiter: str
+) -> Iterator[tuple[int, dict[str, Any]]]:
     if not reader.fieldnames:
         raise SongTableError(f"{path}: the table is empty. It needs a line of column names.")
     for row in reader:
@@ -257,6 +311,8 @@ def _from_rows(
             _require_path_column(origin, list(row))
         try:
             song = _song(line, {k.strip(): (v or "").strip() for k, v in row.items() if k}, root)
+            if song.id == (row.get("id") or "").strip():
+                song = replace(song, id=str(row["id"]))  # an id comes out as it went in
             if not allow_outside:
                 _refuse_outside(song, root)
         except SongTableError as error:
@@ -321,7 +377,11 @@ def _seconds(text: str, column: str) -> float | None:
 
 
 def _refuse_outside(song: Song, root: Path) -> None:
-    if not Path(song.path).resolve().is_relative_to(root.resolve()):
+    try:
+        inside = Path(song.path).resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError, ValueError) as error:  # links in a circle, names too long
+        raise SongTableError(f"'{song.path[:200]}' cannot be looked up: {error}") from None
+    if not inside:
         raise SongTableError(
             f"'{song.path}' lies outside the table's folder; allow that with --allow-outside"
         )
