@@ -141,7 +141,7 @@ def test_a_name_that_is_no_text_is_a_row(folder, model_path, tmp_path):
     arguments = ["predict", str(model_path), str(music), "--csv", str(tmp_path / "p.csv")]
     done = CliRunner().invoke(main, arguments)
     assert done.exit_code == 1
-    assert "1 files have names that are not UTF-8" in done.stderr
+    assert "1 file names are not UTF-8" in done.stderr
     rows = list(csv.DictReader((tmp_path / "p.csv").open(encoding="utf-8")))
     assert [os.path.basename(row["id"]) for row in rows] == ["caf\\xe9.wav", "good.wav"]
     assert rows[0]["reason"] == "missing"

@@ -15,7 +15,7 @@ import msgspec
 
 from songbag.answers import tables
 from songbag.answers.modelfile import ModelFile
-from songbag.files import append_line, read_journal, write_bytes
+from songbag.files import append_line, open_journal, read_journal, write_bytes
 from songbag.jobs.answering import answer_all
 from songbag.settings import Limits
 from songbag.songs.table import Song
@@ -59,8 +59,7 @@ def predict_collection(
     labels = model.card.labels
     file: IO[bytes] | None = None
     if journal is not None:
-        journal.parent.mkdir(parents=True, exist_ok=True)
-        file = open(journal, "ab")  # noqa: SIM115
+        file = open_journal(journal)
     try:
         for song, key in zip(songs, keys, strict=True):
             if key in done:

@@ -80,10 +80,10 @@ def _bag(
     song: Song, source: Source, receipt: Receipt, recipe: Recipe, cache: Path, limits: Limits
 ) -> Bag:
     try:
-        frames, _ = read_frames(cache / receipt.key)
+        frames, receipt = read_frames(cache / receipt.key)
     except DamagedFramesError:
         receipt = extract(source, recipe.sound, cache, limits)
-        frames, _ = read_frames(cache / receipt.key)
+        frames, receipt = read_frames(cache / receipt.key)
     return Bag(
         id=song.id,
         features=frames,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from songbag.errors import SongTableError, suggestion
 from songbag.settings import Excerpt
+from songbag.songs.names import as_text, count_formulas, is_text
 from songbag.sound.audio import EXTENSIONS
 from songbag.sound.source import Source
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 KNOWN_COLUMNS = ("path", "label", "id", "artist", "split", "start", "end")
 SIDES = {"train": "train", "test": "test", "validation": "validation", "val": "validation"}
 TABLES = (".csv", ".tsv", ".parquet")
-_FORMULA = "=+-@\t\r"
 _SHOWN = 8  # problems listed in one error
 
 
@@ -105,41 +105,23 @@ def read_songs(
 
 def _remarked(table: SongTable) -> SongTable:
     """Write names as text where they are none, and say what a spreadsheet would compute."""
-    songs = [_named(song) for song in table.songs]
+    songs = [
+        song
+        if is_text(song.path) and is_text(song.id)
+        else replace(song, id=as_text(song.id), path=as_text(song.path))
+        for song in table.songs
+    ]
     remarks = list(table.remarks)
     if foreign := sum(song is not old for song, old in zip(songs, table.songs, strict=True)):
-        remarks.append(
-            f"{foreign} files have names that are not UTF-8: rename them to have them read"
-        )
-    cells = (cell for s in songs for cell in (s.id, s.label, s.artist, *s.extra.values()) if cell)
-    if formulas := sum(cell[0] in _FORMULA and not _is_number(cell) for cell in cells):
+        remarks.append(f"{foreign} file names are not UTF-8: rename the files to have them read")
+    if formulas := count_formulas(
+        cell for s in songs for cell in (s.id, s.label, s.artist, *s.extra.values())
+    ):
         remarks.append(
             f"{formulas} cells begin with one of = + - @: a spreadsheet would compute them. They "
             "come out as they went in; import the results as text"
         )
-    return SongTable(songs, table.origin, remarks)
-
-
-def _named(song: Song) -> Song:
-    if _is_text(song.path) and _is_text(song.id):
-        return song
-    return replace(song, id=_as_text(song.id), path=_as_text(song.path))
-
-
-def _is_text(name: str) -> bool:
-    return name.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in name)
-
-
-def _as_text(name: str) -> str:
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+    return replace(table, songs=songs, remarks=remarks)
 
 
 def grouped_by(songs: Sequence[Song], column: str) -> list[Song]:
