@@ -21,7 +21,7 @@ test-all: .venv/dev .venv-core/core lint types  ## also what is too slow for eve
 	.venv/bin/python -m pytest -n 2 --full
 
 torture: .venv/dev  ## promises of docs/reliability.md in full size, figures printed
-	@command -v ffmpeg >/dev/null || apt-get install -y -qq ffmpeg || \
+	@command -v ffmpeg >/dev/null || (apt-get update -qq && apt-get install -y -qq ffmpeg) || \
 	  { echo "torture compares with the ffmpeg program: install it (apt-get install ffmpeg)"; exit 1; }
 	nice .venv/bin/python -m pytest --torture
 

@@ -5,6 +5,7 @@ appended to; every line carries a checksum, and a torn last line is dropped on r
 """
 
 import hashlib
+import io
 import os
 import tempfile
 import time
@@ -52,7 +53,7 @@ def replacing(path: str | Path) -> Iterator[IO[bytes]]:
 def sweep(folder: Path, prefix: str = ".") -> None:
     """Remove temporary files that processes left a day ago or earlier when they were killed."""
     before = time.time() - _DAY_SECONDS
-    with os.scandir(folder) as entries:
+    with suppress(OSError), os.scandir(folder) as entries:  # it may not let itself be listed
         for entry in entries:
             if entry.name.startswith(prefix) and entry.name.endswith(_TEMPORARY):
                 with suppress(OSError):  # another process was quicker
@@ -77,20 +78,24 @@ def _umask() -> int:
     return mask
 
 
-def append_line(file: IO[bytes], value: Any) -> None:
-    """Append one journal line to a file opened with `open_journal`, and flush it."""
+def append_line(file: io.FileIO, value: Any) -> None:
+    """Append one journal line to a file of `open_journal`; an error names the file."""
+    left = memoryview(checked(value) + b"\n")
     try:
-        file.write(checked(value) + b"\n")
-        file.flush()
+        while left:
+            left = left[file.write(left) :]
     except OSError as error:
-        error.filename = file.name
+        error.filename = str(file.name)
         raise
 
 
-def open_journal(path: str | Path) -> IO[bytes]:
-    """Open a journal for appending, behind a last line that may be torn."""
+def open_journal(path: str | Path) -> io.FileIO:
+    """Open a journal for appending, behind a last line that may be torn.
+
+    Unbuffered: what could not be written is not tried again when the file is closed.
+    """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    file = open(path, "a+b")  # noqa: SIM115
+    file = open(path, "a+b", buffering=0)  # noqa: SIM115
     if file.seek(0, os.SEEK_END):
         file.seek(-1, os.SEEK_END)
         if file.read(1) != b"\n":

@@ -87,12 +87,13 @@ def torment(command, times, rng, verify, reset, environment=None):
     reset()
     whole, _ = run(command, environment)
     verify()
-    hits = 0
-    for _ in range(times):
+    hits = kills = 0
+    while kills < times:
         reset()
-        for _ in range(int(rng.integers(1, 3))):  # sometimes twice before it may finish
-            moment = whole * rng.uniform(0.25, 1.0)
+        for _ in range(min(times - kills, int(rng.integers(1, 4)))):  # on top of each other
+            moment = whole * rng.uniform(0.3, 1.0)
             hits += kill(command, moment, bool(rng.integers(2)), environment)
+            kills += 1
         run(command, environment)
         verify()
     return hits

@@ -174,12 +174,15 @@ def test_a_refusal_names_the_file(judged):
 
 
 @pytest.mark.torture
-def test_a_collection_of_bad_files_gets_a_row_each(corpus, judged, model_path, canary, tmp_path):
-    """Two processes, and what the index remembers of the first time."""
+def test_a_collection_of_bad_files_gets_a_row_each(
+    corpus, judged, model_path, canary, tmp_path, often, figure
+):
+    """In two processes, shuffled, each file several times under --torture."""
     songs = [Song(id=f"{name} {number}", path=str(path))
-             for number in range(2) for name, path in corpus.items()]  # fmt: skip
+             for number in range(often(1, 5)) for name, path in corpus.items()]  # fmt: skip
     answers = list(answer_all(songs, model_path, tmp_path / "cache", workers=2))
     assert [answer.id for answer in answers] == [song.id for song in songs]
+    figure("songs, answered", (len(songs), sum(one.prediction is not None for one in answers)))
     for answer in answers:
         row = judged[answer.id.rpartition(" ")[0]]
         assert answer.reason == row["reason"]

@@ -8,8 +8,9 @@ at the end and the journal goes.
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import msgspec
 
@@ -57,7 +58,7 @@ def predict_collection(
     todo = [song for song, key in zip(songs, keys, strict=True) if key not in done]
     answers = answer_all(todo, model_path, cache, limits, workers)
     labels = model.card.labels
-    file: IO[bytes] | None = None
+    file: FileIO | None = None
     if journal is not None:
         file = open_journal(journal)
     try:
