@@ -228,6 +228,27 @@ def test_a_flipped_bit_of_the_index_changes_no_receipt(noises, tmp_path):
     assert Index(tmp_path / "c", SOUND).lookup(noises) == before
 
 
+def test_frames_that_were_damaged_and_a_song_that_has_gone_are_a_failed_song(noises, tmp_path):
+    from songbag.settings import load_recipe
+    from songbag.songs.song_bags import hear
+    from songbag.songs.table import Song, SongTable
+
+    songs = [Song(id=str(n), path=one.path, label="x") for n, one in enumerate(noises)]
+
+    def damaging(receipts, _):
+        """The frames go bad, and the file goes, between the extraction and its use."""
+        receipts = list(receipts)
+        (tmp_path / "c" / receipts[1].key).write_bytes(b"bad")
+        os.unlink(noises[1].path)
+        (tmp_path / "c" / receipts[2].key).write_bytes(b"bad")
+        return receipts
+
+    recipe = load_recipe("founding")
+    heard = hear(SongTable(songs, "here"), recipe, tmp_path / "c", Limits(), 1, damaging)
+    assert [song.id for song in heard.songs] == [bag.id for bag in heard] == ["0", "2", "3"]
+    assert [(song.id, reason) for song, reason, _ in heard.failed] == [("1", "missing")]
+
+
 def test_a_locked_index_costs_only_time(noises, tmp_path, monkeypatch):
     monkeypatch.setattr(cache, "_PATIENCE_SECONDS", 0.1)
     before = list(extract_all(noises[:3], SOUND, tmp_path / "c", workers=1))

@@ -264,7 +264,8 @@ def test_mutated_files_are_heard_or_refused(small, tmp_path, often, figure):
             assert all(np.isfinite(block).all() for block in blocks)
             outcomes["heard"] += 1
         except AudioError as error:
-            assert error.reason not in ("worker_died", "too_slow", "too_much_memory"), error
+            assert error.reason in {"not_audio", "no_audio_stream", "bad_rate", "bad_samples",
+                                    "empty", "too_long"}, error  # fmt: skip
             outcomes["refused"] += 1
 
     mutate()

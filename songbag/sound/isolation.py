@@ -22,7 +22,6 @@ import subprocess
 import sys
 import threading
 import time
-import traceback
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -38,7 +37,7 @@ from songbag.sound.features import Frames
 from songbag.sound.source import Source, heard_frames
 
 _HEAD = struct.Struct("!cI")  # kind and length of every message
-_FRAMES, _REPORT, _REFUSED, _BROKEN = b"F", b"R", b"E", b"X"
+_FRAMES, _REPORT, _REFUSED = b"F", b"R", b"E"
 _LARGEST = 1 << 26  # bytes of one message: a block of frames has at most 4 MB
 
 
@@ -68,7 +67,8 @@ def isolated_frames(
     ------
     AudioError
         What is wrong with the file; ``too_slow`` when its process used up its time,
-        ``worker_died`` when it died, ``too_much_memory``.
+        ``worker_died`` when it died, ``too_much_memory``; ``broken`` where the mistake is
+        not the file's.
     """
     if sys.platform == "win32":
         yield from heard_frames(source, sound, report, limits)
@@ -86,9 +86,7 @@ def isolated_frames(
                 for field in fields(found):
                     setattr(report, field.name, getattr(found, field.name))
                 return
-            if kind == _REFUSED:
-                raise AudioError(*msgspec.msgpack.decode(data, type=tuple[str, str]))
-            raise RuntimeError(f"decoding {source.path} failed:\n{data.decode()}")
+            raise AudioError(*msgspec.msgpack.decode(data, type=tuple[str, str]))
     finally:
         _stop(decoder)
 
@@ -195,7 +193,11 @@ class _Helper:
     def close(self) -> None:
         self._socket.close()
         if self.owner == os.getpid():
-            self._process.wait()
+            try:
+                self._process.wait(5)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
 
 
 _lock = threading.Lock()
@@ -252,8 +254,11 @@ def _decode(request: _Request, writing: int, announce: bool) -> NoReturn:
         _send(writing, _REFUSED, msgspec.msgpack.encode(("too_much_memory", text)))
     except BrokenPipeError:
         pass  # the caller wants no more
-    except BaseException:
-        _send(writing, _BROKEN, traceback.format_exc().encode())
+    except Exception as error:
+        # A mistake of ours, or of a library: it must not cost a run of a million songs.
+        text = f"{request.source.path}: reading it failed in an unforeseen way: {error!r:.200}. "
+        text += "Leave it out, and report it with the file."
+        _send(writing, _REFUSED, msgspec.msgpack.encode(("broken", text)))
     finally:
         os._exit(0)
 
