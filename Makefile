@@ -2,7 +2,8 @@
 PYTHON ?= python3
 PIP = -m pip install -qq --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint types test-all chromium browser bench-accuracy bench-poolings bench-vote bench-cold bench-serving pictures clean
+.PHONY: demo test lint types test-all torture chromium browser pictures clean
+.PHONY: bench-accuracy bench-poolings bench-vote bench-cold bench-serving
 
 demo: .venv/train  ## generate songs, train, evaluate, write the report
 	.venv/bin/songbag demo
@@ -29,6 +30,11 @@ examples/browser/node_modules: examples/browser/package.json
 	@command -v npm >/dev/null || { echo "needs npm: apt-get install npm"; exit 1; }
 	npm install --silent --prefix examples/browser
 	touch $@
+
+torture: .venv/dev  ## promises of docs/reliability.md in full size, figures printed
+	@command -v ffmpeg >/dev/null || (apt-get update -qq && apt-get install -y -qq ffmpeg) || \
+	  { echo "torture compares with the ffmpeg program: install it (apt-get install ffmpeg)"; exit 1; }
+	nice .venv/bin/python -m pytest --torture
 
 bench-accuracy: .venv/dev  ## song accuracy of the recipes on Emotify, 5 folds x 3 seeds
 	.venv/bin/python bench/accuracy.py

@@ -5,32 +5,60 @@ appended to; every line carries a checksum, and a torn last line is dropped on r
 """
 
 import hashlib
+import io
 import os
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 import msgspec
 
+_TEMPORARY = ".tmp"
+_DAY_SECONDS = 86_400
+
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[IO[bytes]]:
-    """Open a temporary file that takes the name ``path`` when the block ends well."""
+    """Open a temporary file that takes the name ``path`` when the block ends well.
+
+    Raises
+    ------
+    OSError
+        What the system said, with ``path`` as its filename. ``path`` is then what it was.
+    """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+    name = ""
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        prefix = f".{target.name[:100]}."
+        sweep(target.parent, prefix)
+        handle, name = tempfile.mkstemp(prefix=prefix, suffix=_TEMPORARY, dir=target.parent)
         with os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.chmod(name, 0o666 & ~_umask())
         os.replace(name, target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
+    except BaseException as error:
+        if name:
+            Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError) and _TEMPORARY in str(error.filename or _TEMPORARY):
+            error.filename, error.filename2 = os.fspath(target), None
         raise
+
+
+def sweep(folder: Path, prefix: str = ".") -> None:
+    """Remove temporary files that processes left a day ago or earlier when they were killed."""
+    before = time.time() - _DAY_SECONDS
+    with suppress(OSError), os.scandir(folder) as entries:  # it may not let itself be listed
+        for entry in entries:
+            if entry.name.startswith(prefix) and entry.name.endswith(_TEMPORARY):
+                with suppress(OSError):  # another process was quicker
+                    if entry.stat(follow_symlinks=False).st_mtime < before:
+                        os.unlink(entry.path)
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
@@ -50,11 +78,29 @@ def _umask() -> int:
     return mask
 
 
-def append_line(file: IO[bytes], value: Any) -> None:
-    """Append one journal line to a file opened with ``"ab"`` and flush it."""
-    data = msgspec.json.encode(value)
-    file.write(_checksum(data) + b" " + data + b"\n")
-    file.flush()
+def append_line(file: io.FileIO, value: Any) -> None:
+    """Append one journal line to a file of `open_journal`; an error names the file."""
+    left = memoryview(checked(value) + b"\n")
+    try:
+        while left:
+            left = left[file.write(left) :]
+    except OSError as error:
+        error.filename = str(file.name)
+        raise
+
+
+def open_journal(path: str | Path) -> io.FileIO:
+    """Open a journal for appending, behind a last line that may be torn.
+
+    Unbuffered: what could not be written is not tried again when the file is closed.
+    """
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    file = open(path, "a+b", buffering=0)  # noqa: SIM115
+    if file.seek(0, os.SEEK_END):
+        file.seek(-1, os.SEEK_END)
+        if file.read(1) != b"\n":
+            file.write(b"\n")
+    return file
 
 
 def read_journal(path: str | Path) -> list[Any]:
@@ -63,10 +109,19 @@ def read_journal(path: str | Path) -> list[Any]:
         lines = Path(path).read_bytes().split(b"\n")
     except FileNotFoundError:
         return []
-    pairs = (line.partition(b" ") for line in lines)
-    return [
-        msgspec.json.decode(data) for mark, _, data in pairs if data and _checksum(data) == mark
-    ]
+    return [msgspec.json.decode(data) for line in lines if (data := unchecked(line))]
+
+
+def checked(value: Any) -> bytes:
+    """Return a value as JSON behind its checksum."""
+    data = msgspec.json.encode(value)
+    return _checksum(data) + b" " + data
+
+
+def unchecked(line: bytes) -> bytes:
+    """Return the JSON of `checked`, nothing where the checksum does not hold."""
+    mark, _, data = line.partition(b" ")
+    return data if _checksum(data) == mark else b""
 
 
 def _checksum(data: bytes) -> bytes:

@@ -1,6 +1,7 @@
 """Work on many songs in several processes, in order, whatever happens to a process."""
 
 import os
+import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future
@@ -134,5 +135,32 @@ def _pool(
     # One thread a process: the processes are the parallelism.
     import loky
 
-    threads = dict.fromkeys(_THREADS, "1")
-    return loky.ProcessPoolExecutor(workers, env=threads, initializer=prepare, initargs=arguments)
+    return loky.ProcessPoolExecutor(
+        workers,
+        env=dict.fromkeys(_THREADS, "1"),
+        initializer=_begin,
+        initargs=(os.getpid(), prepare, arguments),
+    )
+
+
+def _begin(caller: int, prepare: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
+    _end_with(caller)
+    if prepare is not None:
+        prepare(*arguments)
+
+
+def _end_with(caller: int) -> None:
+    """Let this process end soon after its caller, which may be killed.
+
+    loky's would wait for work for ever. A timer, not a thread, because processes with
+    threads must not fork.
+    """
+    if not hasattr(signal, "setitimer"):
+        return  # Windows
+
+    def look(*_: object) -> None:
+        if os.getppid() != caller:
+            os._exit(1)
+
+    signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, 1, 1)

@@ -237,15 +237,39 @@ class Limits(Record, frozen=True):
         Longest decoded sound.
     native_samples : float
         Most samples over all channels at the file's own rate.
+    cpu_seconds, wall_seconds : float
+        Time of the processor for decoding, and time of waiting for it.
+    memory_bytes, spool_bytes : float
+        Memory beyond what is in use when decoding begins, and size of the temporary
+        file of a two-pass sound.
+    open_files : int
+        Files open at once, beyond those already open.
     """
 
     hours: Positive = 1.0
     native_samples: Positive = 4e8
+    cpu_seconds: Positive = 60.0
+    wall_seconds: Positive = 120.0
+    memory_bytes: Positive = 2.0**30
+    spool_bytes: Positive = 2.0**30
+    open_files: Count = 16
 
     @classmethod
     def of_hours(cls, hours: float) -> "Limits":
-        """Scale both limits to ``hours``."""
-        return cls(hours=hours, native_samples=4e8 * max(1.0, hours))
+        """Scale what grows with the length of a recording to ``hours``."""
+        scale = max(1.0, hours)
+        return cls(
+            hours=hours,
+            native_samples=4e8 * scale,
+            cpu_seconds=60.0 * scale,
+            wall_seconds=120.0 * scale,
+            spool_bytes=2.0**30 * scale,
+        )
+
+    @property
+    def file_bytes(self) -> float:
+        """Size beyond which no file can hold so few samples, cover pictures included."""
+        return 8 * self.native_samples + 2.0**28
 
 
 def read(kind: type[R], values: dict[str, Any], where: str) -> R:

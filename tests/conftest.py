@@ -15,10 +15,15 @@ EMOTIFY = ROOT.parent / "shared" / "data" / "emotify" / "songs.csv"
 
 def pytest_addoption(parser):
     parser.addoption("--full", action="store_true", help="run what is too slow for every change")
+    parser.addoption("--torture", action="store_true", help="what hurts, in its full size")
 
 
 def pytest_collection_modifyitems(config, items):
-    if config.getoption("--full"):
+    if config.getoption("--torture"):
+        kept = [item for item in items if "torture" in item.keywords]
+        config.hook.pytest_deselected(items=[one for one in items if one not in kept])
+        items[:] = kept
+    if config.getoption("--full") or config.getoption("--torture"):
         return
     kept = [item for item in items if "full" not in item.keywords]
     config.hook.pytest_deselected(items=[item for item in items if "full" in item.keywords])
@@ -27,6 +32,30 @@ def pytest_collection_modifyitems(config, items):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "full: too slow for every change; runs with --full")
+    config.addinivalue_line("markers", "torture: small in every run, in full size with --torture")
+
+
+@pytest.fixture
+def often(request):
+    """``often(few, many)``: how many times, in every run and under --torture."""
+    return lambda few, many: many if request.config.getoption("--torture") else few
+
+
+@pytest.fixture
+def figure(record_property):
+    """``figure(name, value)`` is printed at the end of a run with --torture."""
+    return lambda name, value: record_property(f"figure {name}", value)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if not config.getoption("--torture"):
+        return
+    terminalreporter.section("figures")
+    for report in terminalreporter.stats.get("passed", []):
+        for name, value in report.user_properties:
+            if name.startswith("figure "):
+                where = report.nodeid.partition("[")[0]
+                terminalreporter.write_line(f"{where}  {name.removeprefix('figure ')}: {value}")
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -231,12 +231,29 @@ def test_what_is_no_model_is_refused(tmp_path, content):
         read_model(path)
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(data=st.data())
-def test_damaged_bytes_never_crash_the_loader(model_path, tmp_path, data):
-    good = bytearray(model_path.read_bytes())
+@pytest.mark.torture
+def test_damaged_bytes_never_crash_the_loader(model_path, tmp_path, often):
+    whole = model_path.read_bytes()
+    path = tmp_path / "x.songbag"
+
+    @settings(
+        max_examples=often(100, 2000),
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(data=st.data())
+    def damage(data):
+        path.write_bytes(damaged(bytearray(whole), data))
+        try:
+            Predictor(read_model(path, ALL_PARTS))
+        except ModelFileError as error:
+            assert "x.songbag" in str(error)
+
+    damage()
+
+
+def damaged(good, data):
     for _ in range(data.draw(st.integers(1, 4))):
         kind = data.draw(st.sampled_from(["flip", "cut", "zero"]))
         # the start, the middle and the directory at the end, where the structure is
@@ -248,12 +265,7 @@ def test_damaged_bytes_never_crash_the_loader(model_path, tmp_path, data):
             good[place : place + 8] = bytes(len(good[place : place + 8]))
         elif place > 100:
             del good[place:]
-    path = tmp_path / "x.songbag"
-    path.write_bytes(good)
-    try:
-        Predictor(read_model(path, ALL_PARTS))
-    except ModelFileError as error:
-        assert "x.songbag" in str(error)
+    return bytes(good)
 
 
 # --- without torch ----------------------------------------------------------------------

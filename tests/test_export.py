@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnxruntime
 import pytest
@@ -144,6 +145,7 @@ def test_the_count_of_frames_does_not_round():
 
 ALONE = """
 import json, sys
+import msgspec
 import numpy as np
 import onnxruntime
 session = onnxruntime.InferenceSession(sys.argv[1])

@@ -115,10 +115,10 @@ def test_files_and_functions_stay_readable():
 
 def test_the_core_can_be_read_in_an_evening():
     rooms = ("errors", "settings", "bags", "files", "pool", "sound", "songs", "answers", "learning")
-    edges = (  # read when needed: what judges answers and collections, and windows of a table
+    edges = (  # read when needed: what judges answers and collections, guards, tables of windows
         *("metrics.py", "intervals.py", "baselines.py", "differences.py", "label_sets.py"),
         *("windows_heard.py", "confidence.py", "window_table.py", "window_columns.py"),
-        "fingerprints.py",
+        *("fingerprints.py", "isolation.py", "parts.py", "names.py"),
     )
     core = [path for path in FILES if room(path) in rooms and path.name not in edges]
     lines = [line for path in core for line in path.read_text().splitlines() if line.strip()]

@@ -7,18 +7,23 @@ A stored (uncompressed) zip of
 ``network.onnx``, ``pooling.onnx``   derived from it at saving; all that prediction runs
 
 Nothing in it is ever executed or unpickled. Sizes are capped and checked before anything
-is read, and every part must have the hash that the card states.
+is read, every part must have the hash that the card states, and graphs may hold nothing
+but ONNX's own operations and their own weights (`songbag.answers.parts`).
 """
 
 import hashlib
+import os
+import stat
+import struct
 import zipfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, BinaryIO, Literal
 
 import msgspec
 
+from songbag.answers.parts import refuse_part
 from songbag.errors import ModelFileError
 from songbag.files import replacing
 from songbag.settings import Recipe, Record
@@ -26,9 +31,11 @@ from songbag.songs.splits import Certificate
 
 FORMAT = 1
 _CARD = "model.json"
-_SIZES = {"weights.safetensors": 1 << 29, "network.onnx": 1 << 29, "pooling.onnx": 1 << 24}
+_SIZES = {"weights.safetensors": 1 << 27, "network.onnx": 1 << 27, "pooling.onnx": 1 << 24}
 PARTS = tuple(_SIZES)
-_CARD_BYTES = 1 << 26
+_CARD_BYTES = 1 << 24  # a million songs heard
+_FIELD_BYTES = 1 << 20  # any other field of the card
+_END = 22  # bytes of a zip's last record, which says how long its directory is
 
 
 class Card(Record, frozen=True):
@@ -88,7 +95,7 @@ class Card(Record, frozen=True):
     precision: tuple[tuple[float, float, float, float], ...] = ()
     seed: int = 0
     split: Certificate | None = None
-    heard: tuple[str, ...] = ()
+    heard: tuple[Annotated[str, msgspec.Meta(min_length=12, max_length=12)], ...] = ()
     songs: str = ""
     majority: str = ""
     level: dict[str, list[float]] | None = None
@@ -124,7 +131,19 @@ def sealed(card: Card, parts: dict[str, bytes]) -> ModelFile:
 
 
 def write_model(path: str | Path, model: ModelFile) -> None:
-    """Write a model file, whole or not at all; the same model gives the same bytes."""
+    """Write a model file, whole or not at all; the same model gives the same bytes.
+
+    Raises
+    ------
+    ModelFileError
+        A part is larger than would be read again.
+    """
+    for name, data in model.parts.items():
+        if len(data) > _SIZES[name]:
+            raise ModelFileError(
+                f"{path}: {name} has {len(data) >> 20} MiB; at most {_SIZES[name] >> 20} MiB "
+                "are read. Use a smaller network."
+            )
     with replacing(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         card = msgspec.json.format(msgspec.json.encode(model.card), indent=1)
         for name, data in {_CARD: card, **model.parts}.items():
@@ -139,10 +158,11 @@ def read_model(
     Raises
     ------
     ModelFileError
-        Missing, not a model file, damaged, too large, or written by a newer Songbag.
+        Missing, not a model file, damaged, too large, written by a newer Songbag, or
+        with parts that could do more than compute.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with _opened(path) as file, zipfile.ZipFile(file) as archive:
             _refuse_foreign(path, archive)
             card = _card(path, archive.read(_CARD))
             read = {name: archive.read(name) for name in parts}
@@ -158,7 +178,36 @@ def read_model(
                 f"{path}: {name} is not what was saved (its hash differs). The file was damaged "
                 "or changed; copy it again."
             )
+        try:
+            refuse_part(name, data)
+        except ModelFileError as error:
+            raise ModelFileError(f"{path}: {error} It cannot be used.") from None
     return ModelFile(card, read)
+
+
+def _opened(path: str | Path) -> BinaryIO:
+    """Open a regular file whose zip directory is small enough to be read.
+
+    zipfile reads the whole directory at once, however long, and looks for it in odd
+    places; a model file ends in a plain end record.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would wait, a device has no end
+        raise ValueError("it is not a file")
+    file = open(path, "rb")  # noqa: SIM115
+    try:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - _END - 20))
+        tail = file.read()
+        end = struct.unpack("<IHHHHIIH", tail[-_END:]) if size >= _END else (0,) * 8
+        directory, comment = end[5], end[7]
+        if end[0] != 0x06054B50 or comment or b"PK\6\7" in tail or directory > 1 << 16:
+            raise zipfile.BadZipFile("it does not end as model files do")
+        if size > _CARD_BYTES + sum(_SIZES.values()) + (1 << 16):
+            raise zipfile.BadZipFile(f"{size >> 20} MiB are more than a model has")
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 def _refuse_foreign(path: str | Path, archive: zipfile.ZipFile) -> None:
@@ -183,11 +232,16 @@ def _refuse_foreign(path: str | Path, archive: zipfile.ZipFile) -> None:
 def _card(path: str | Path, data: bytes) -> Card:
     try:
         stated = msgspec.json.decode(data, type=_Format).format
+        if stated < 1:
+            raise ModelFileError(f"{path}: its format is {stated}; there is no such format.")
         if stated > FORMAT:
             raise ModelFileError(
                 f"{path}: written in format {stated} by a newer Songbag; this one reads up to "
                 f"{FORMAT}. Update Songbag."
             )
+        for name, value in msgspec.json.decode(data, type=dict[str, msgspec.Raw]).items():
+            if name != "heard" and len(bytes(value)) > _FIELD_BYTES:
+                raise ModelFileError(f"{path}: '{name[:80]}' in its {_CARD} is too long.")
         return msgspec.json.decode(data, type=Card)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ModelFileError(f"{path}: its {_CARD} is not valid: {error}.") from None

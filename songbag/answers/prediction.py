@@ -5,6 +5,7 @@ One song a call on one thread: a song's answer never depends on the company it i
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from songbag.sound import windows
 
 Array = NDArray[np.float32]
 
+_GRAPH_BYTES = 1 << 30
 _WINDOWS = 64  # windows run at once, always: bounds memory, and fixes every rounding
 
 
@@ -105,8 +107,8 @@ class Predictor:
     def predict_windows(self, values: Array) -> Prediction:
         """Predict one song from its windows (windows, *window_shape)."""
         parts = [
-            self._run(self._network, {"windows": np.ascontiguousarray(values[k : k + _WINDOWS])})[0]
-            for k in range(0, len(values), _WINDOWS)
+            self._outputs(len(some), windows=np.ascontiguousarray(some))
+            for some in np.split(values, range(_WINDOWS, len(values), _WINDOWS))
         ]
         nowhere = np.full(len(values), np.nan)
         return self.predict_outputs(np.concatenate(parts), nowhere, nowhere)
@@ -136,7 +138,7 @@ class Predictor:
     def _window_outputs(self, frames: Array, starts: NDArray[np.int64]) -> Array:
         near = starts - starts[0]
         frames = windows.filled(frames[: near[-1] + self._length], self._length)
-        return self._run(self._network, {"frames": frames, "starts": near})[0]
+        return self._outputs(len(near), frames=frames, starts=near)
 
     def predict_outputs(
         self, outputs: Array, begin: NDArray[np.float64], end: NDArray[np.float64]
@@ -146,11 +148,18 @@ class Predictor:
         Given some rows of `Prediction.outputs` and their times, this is the answer for a
         song that never had the other windows, whatever the pooling.
         """
-        song, score, *shares = self._run(self._pooling, {"outputs": outputs})
+        classes, multilabel = len(self.card.labels), self.card.multilabel
+        pooled = self._run(self._pooling, {"outputs": outputs}, (classes,), (classes,))
+        song, score, *shares = pooled
         contributions = shares[0] if shares else self._left_out(outputs, score)
-        multilabel, logits = self.card.multilabel, outputs[:, : len(self.card.labels)]
+        logits = outputs[:, :classes]
+        shares_of_song = probabilities(song, self.card.temperature, multilabel)
+        if contributions.shape != logits.shape:
+            raise ModelFileError("the model's contributions are not one a window and label.")
+        if not all(np.isfinite(v).all() for v in (outputs, score, contributions, shares_of_song)):
+            raise ModelFileError("the model's answer for this song is not a number.")
         return Prediction(
-            probabilities(song, self.card.temperature, multilabel),
+            shares_of_song,
             score,
             np.zeros_like(score),
             probabilities(logits, 1.0, multilabel),
@@ -168,8 +177,30 @@ class Predictor:
         without = (np.delete(outputs, window, axis=0) for window in range(len(outputs)))
         return np.stack([score - self._run(self._pooling, {"outputs": w})[1] for w in without])
 
-    def _run(self, session: onnxruntime.InferenceSession, inputs: dict[str, Any]) -> list[Array]:
-        found: list[Array] = session.run(None, inputs)
+    def _run(
+        self,
+        session: onnxruntime.InferenceSession,
+        inputs: dict[str, Any],
+        *shapes: tuple[int, ...],
+    ) -> list[Array]:
+        try:
+            found: list[Array] = session.run(None, inputs)
+        except Exception as error:  # onnxruntime raises its own untyped family
+            raise ModelFileError(f"the model cannot be run: {_first_line(error)}") from None
+        if [one.shape for one in found[: len(shapes)]] != list(shapes):
+            raise ModelFileError(
+                f"the model computes shapes {[one.shape for one in found]} where its labels "
+                f"need {list(shapes)}."
+            )
+        return found
+
+    def _outputs(self, count: int, **inputs: Any) -> Array:
+        found = self._run(self._network, inputs)[0]
+        if found.ndim != 2 or len(found) != count or found.shape[1] < len(self.card.labels):
+            raise ModelFileError(
+                f"the model computes the shape {found.shape} where {count} windows and "
+                f"{len(self.card.labels)} labels need a row a window."
+            )
         return found
 
 
@@ -184,8 +215,25 @@ def session(graph: bytes) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what goes wrong is raised, and said once
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    _cap_memory()
     try:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises its own untyped family
-        raise ModelFileError(f"a graph of the model cannot be run: {error}") from None
+        raise ModelFileError(f"a graph of the model cannot be run: {_first_line(error)}") from None
+
+
+@lru_cache(maxsize=1)
+def _cap_memory() -> None:
+    """Let graphs have so much memory and no more: a few bytes can ask for all there is."""
+    info = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    onnxruntime.create_and_register_allocator(
+        info, onnxruntime.OrtArenaCfg({"max_mem": _GRAPH_BYTES})
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

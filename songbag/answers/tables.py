@@ -1,11 +1,10 @@
 """Answers as rows: the columns of predictions.csv and windows.csv, and nothing else.
 
 predictions.csv: one row a song, every id exactly once. An answer has status "ok"; a
-failure has status "failed", a reason and empty cells.
+failure has status "failed", a reason and empty cells. Cells come out as they went in,
+also where a spreadsheet would take them for a formula.
 """
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,13 +71,16 @@ def _known(seconds: float) -> float | None:
 
 def csv_text(rows: Iterable[Row], columns: Sequence[str], header: bool = True) -> str:
     """Return rows as CSV; numbers with six decimals, None as an empty cell."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    if header:
-        writer.writerow(columns)
-    for row in rows:
-        writer.writerow([_cell(row.get(column)) for column in columns])
-    return out.getvalue()
+    lines = [",".join(map(_quoted, columns))] if header else []
+    lines += [",".join(_quoted(_cell(row.get(column))) for column in columns) for row in rows]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _quoted(cell: str) -> str:
+    # Not the csv module: it leaves a lone carriage return bare, and readers break the line.
+    if any(mark in cell for mark in ',"\r\n'):
+        return '"' + cell.replace('"', '""') + '"'
+    return cell
 
 
 def _cell(value: Any) -> str:

@@ -17,6 +17,12 @@ from songbag.cli.study import compare, leakage
 from songbag.errors import SongbagError
 
 
+def _say(text: str) -> None:
+    from songbag.jobs.console import visible
+
+    click.echo(f"songbag: {visible(text)}", err=True)
+
+
 class _Commands(click.Group):
     """Turns Songbag's errors into a message and exit code 2."""
 
@@ -24,13 +30,13 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except SongbagError as error:
-            click.echo(f"songbag: {error}", err=True)
+            _say(str(error))
         except BrokenPipeError:
             # The reader of our output has gone (| head): stop quietly.
             sys.stderr.close()
         except OSError as error:
             name = f" ({error.filename})" if error.filename else ""
-            click.echo(f"songbag: {error.strerror or error}{name}", err=True)
+            _say(f"{error.strerror or error}{name}")
         return ctx.exit(2)
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -12,6 +12,7 @@ from songbag.answers import tables
 from songbag.answers.modelfile import Card
 from songbag.jobs import collection
 from songbag.jobs.collection import Predicted
+from songbag.jobs.console import visible
 from songbag.songs.table import Song
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ class Results:
         for one in predictions:
             rows = one.windows if self.windows else [one.row]
             if self.windows and one.failed:
-                click.echo(f"failed: {one.row['id']}: {one.row['warnings']}", err=True)
+                said = f"failed: {one.row['id']}: {one.row['warnings']}"
+                click.echo(visible(said), err=True)
             sys.stdout.write(tables.csv_text(rows, columns, header=False))
             sys.stdout.flush()
             failed += one.failed
@@ -86,10 +88,11 @@ class Results:
         for one in found:
             if one.row["warnings"]:
                 said = one.row["warnings"].removeprefix(f"{one.row['id']}: ")
-                notes.print(f"{one.row['id']}: {said}", markup=False, highlight=False)
+                notes.print(visible(f"{one.row['id']}: {said}"), markup=False, highlight=False)
         if self.windows:
             columns = tables.window_columns(self.labels)
-            click.echo(tables.csv_text((row for one in found for row in one.windows), columns))
+            rows = (row for one in found for row in one.windows)
+            click.echo(visible(tables.csv_text(rows, columns)))
 
 
 def _song_table(found: Sequence[Predicted]) -> "Table":
@@ -101,14 +104,14 @@ def _song_table(found: Sequence[Predicted]) -> "Table":
     )
     for one in found:
         # Text, because a name such as "song [live].mp3" is no markup.
-        name = Text(one.row["id"])
+        name = Text(visible(one.row["id"]))
         if one.failed:
             table.add_row(name, Text(one.row["reason"], "red"), "", "")
             continue
         answer, sure = one.row["predicted"] or "?", f"{100 * one.row['confidence']:.0f} %"
         drawn = f"p_{answer}" in one.row  # not of several labels, nor of none
         over_time = sparkline(one.windows, answer) if drawn else ""
-        table.add_row(name, Text(answer), sure, over_time)
+        table.add_row(name, Text(visible(answer)), sure, over_time)
     return table
 
 
@@ -116,7 +119,8 @@ def _headline(one: Predicted) -> Any:
     from rich.text import Text
 
     sure = f"{100 * one.row['confidence']:.0f} % sure"
-    return Text.assemble(f"{one.row['id']}: ", (one.row["predicted"] or "?", "bold"), f", {sure}")
+    said = visible(one.row["predicted"] or "?")
+    return Text.assemble(visible(f"{one.row['id']}: "), (said, "bold"), f", {sure}")
 
 
 def _label_table(one: Predicted, labels: Sequence[str]) -> "Table":
@@ -129,7 +133,9 @@ def _label_table(one: Predicted, labels: Sequence[str]) -> "Table":
     for label in ordered[:_LABELS]:
         style = "bold" if label in answer.split(";") else ""
         share = f"{100 * one.row[f'p_{label}']:.0f} %"
-        table.add_row(Text(label, style), share, sparkline(one.windows, label, _LONG_SPARK))
+        table.add_row(
+            Text(visible(label), style), share, sparkline(one.windows, label, _LONG_SPARK)
+        )
     if len(ordered) > _LABELS:
         table.add_row(f"{len(ordered) - _LABELS} more", "", "")
     elif one.row["seconds"] is not None:
@@ -197,7 +203,7 @@ def card_text(card: Card) -> str:
     else:
         lines.append("figures     none: it was never judged on songs it had not heard")
     lines.append("versions    " + ", ".join(f"{k} {v}" for k, v in card.versions.items()))
-    return "\n".join(lines)
+    return visible("\n".join(lines))
 
 
 def _settings(name: str, record: msgspec.Struct) -> list[str]:
@@ -219,4 +225,4 @@ def layer_text(card: Card) -> str:
     """Return the layer table of a model."""
     total = sum(row["parameters"] for row in card.layers)
     lines = [f"{row['parameters']:>9,}  {row['layer']}" for row in card.layers]
-    return "\n".join([*lines, f"{total:>9,}  parameters in all"])
+    return visible("\n".join([*lines, f"{total:>9,}  parameters in all"]))

@@ -9,13 +9,14 @@ from songbag.answers import tables
 from songbag.answers.modelfile import read_model
 from songbag.answers.prediction import Prediction, Predictor
 from songbag.bags import Bag
-from songbag.errors import AudioError, SongTableError
+from songbag.errors import AudioError, ModelFileError, SongTableError
 from songbag.pool import in_order, worker_count
 from songbag.settings import Limits
 from songbag.songs.table import Song
 from songbag.sound import audio
 from songbag.sound.cache import DamagedFramesError, Index, Receipt, file_stamp, read_frames
-from songbag.sound.source import Source, heard_frames
+from songbag.sound.isolation import isolated_frames
+from songbag.sound.source import Source
 
 _Stamped = tuple[str, int, int]  # a model's path, size and mtime_ns: a new file, a new model
 
@@ -100,17 +101,20 @@ def answer_file(predictor: Predictor, song: Song, limits: Limits) -> Answer:
 
 
 def _bag_answer(predictor: Predictor, bag: Bag) -> Answer:
-    if bag.starts is not None:
-        found = predictor.predict([bag.features], lambda: bag.samples)
-        warnings = (*bag.warnings, *_short(predictor, bag.samples))
-        return Answer(bag.id, found, warnings=warnings, level_db=bag.level_db)
     shape = bag.features.shape[1:]
-    if shape != predictor.card.window_shape:
+    if bag.starts is None and shape != predictor.card.window_shape:
         raise SongTableError(
             f"song '{bag.id}' has windows of shape {shape}; the model was trained on "
             f"{predictor.card.window_shape}. Give it the features it knows."
         )
-    found = predictor.predict_windows(bag.features)
+    try:
+        if bag.starts is not None:
+            found = predictor.predict([bag.features], lambda: bag.samples)
+            warnings = (*bag.warnings, *_short(predictor, bag.samples))
+            return Answer(bag.id, found, warnings=warnings, level_db=bag.level_db)
+        found = predictor.predict_windows(bag.features)
+    except ModelFileError as error:
+        return Answer(bag.id, None, "no_answer", f"{bag.id}: {error}")
     return Answer(bag.id, found, warnings=bag.warnings, window_names=bag.windows)
 
 
@@ -123,6 +127,8 @@ def _task_answer(predictor: Predictor, cache: Path, limits: Limits, task: _Task)
         found = _cached(predictor, cache, task) or _streamed(predictor, limits, task)
     except AudioError as error:
         return Answer(task.id, None, error.reason, str(error))
+    except ModelFileError as error:  # of this song only: the file was readable
+        return Answer(task.id, None, "no_answer", f"{task.source.path}: {error}")
     prediction, samples, warnings, level_db = found
     warnings = [*warnings, *_short(predictor, samples)]
     return Answer(task.id, prediction, warnings=tuple(warnings), level_db=level_db)
@@ -152,7 +158,7 @@ def _cached(predictor: Predictor, cache: Path, task: _Task) -> _Found | None:
 
 def _streamed(predictor: Predictor, limits: Limits, task: _Task) -> _Found:
     report = audio.AudioReport()
-    blocks = heard_frames(task.source, predictor.card.recipe.sound, report, limits)
+    blocks = isolated_frames(task.source, predictor.card.recipe.sound, report, limits)
     found = predictor.predict(blocks, lambda: report.samples)
     return found, report.samples, report.warnings(), report.level_db
 

@@ -8,15 +8,16 @@ at the end and the journal goes.
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from io import FileIO
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import msgspec
 
 from songbag.answers import tables
 from songbag.answers.modelfile import Card, ModelFile
 from songbag.errors import SettingsError
-from songbag.files import append_line, read_journal, write_bytes
+from songbag.files import append_line, open_journal, read_journal, write_bytes
 from songbag.jobs.answering import answer_all
 from songbag.settings import Limits
 from songbag.songs.table import Song
@@ -58,10 +59,9 @@ def predict_collection(
     todo = [song for song, key in zip(songs, keys, strict=True) if key not in done]
     answers = answer_all(todo, model_path, cache, limits, workers)
     labels = model.card.labels
-    file: IO[bytes] | None = None
+    file: FileIO | None = None
     if journal is not None:
-        journal.parent.mkdir(parents=True, exist_ok=True)
-        file = open(journal, "ab")  # noqa: SIM115
+        file = open_journal(journal)
     try:
         for song, key in zip(songs, keys, strict=True):
             if key in done:

@@ -14,6 +14,20 @@ T = TypeVar("T")
 _PLAIN_SECONDS = 10.0  # between two lines when stderr is not a terminal
 
 
+def visible(text: str) -> str:
+    """Return text that a terminal only shows: control characters are written out.
+
+    Names come from strangers' tables and files; an escape sequence in one could rewrite
+    the screen, and marks of writing direction could disguise it.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        one if one.isprintable() or one in "\n\t" else one.encode("unicode_escape").decode()
+        for one in text
+    )
+
+
 class Advance(Protocol):
     """Moves a bar to ``done``, with a note behind it."""
 
@@ -29,7 +43,7 @@ class Console:
     def say(self, text: str) -> None:
         """Write one message."""
         if not self.quiet and not self.brief:
-            print(text, file=sys.stderr, flush=True)
+            print(visible(text), file=sys.stderr, flush=True)
 
     def track(self, items: Iterable[T], total: int, what: str = "Extracting") -> Iterator[T]:
         """Yield ``items`` behind a progress bar of songs."""

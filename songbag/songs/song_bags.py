@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from songbag.bags import Bag
+from songbag.errors import AudioError
 from songbag.settings import Limits, Recipe, Sound, Windows
 from songbag.songs.table import Song, SongTable
 from songbag.sound.cache import DamagedFramesError, Receipt, read_frames
@@ -71,8 +72,11 @@ def hear(
         if receipt.status == "failed":
             heard.failed.append((song, receipt.reason, receipt.message))
             continue
-        heard.songs.append(song)
-        heard.bags.append(_bag(song, source, receipt, recipe, cache, limits))
+        try:
+            heard.bags.append(_bag(song, source, receipt, recipe, cache, limits))
+            heard.songs.append(song)
+        except AudioError as error:  # its frames were damaged, and it has gone since
+            heard.failed.append((song, error.reason, str(error)))
     return heard
 
 
@@ -80,10 +84,12 @@ def _bag(
     song: Song, source: Source, receipt: Receipt, recipe: Recipe, cache: Path, limits: Limits
 ) -> Bag:
     try:
-        frames, _ = read_frames(cache / receipt.key)
+        frames, receipt = read_frames(cache / receipt.key)
     except DamagedFramesError:
         receipt = extract(source, recipe.sound, cache, limits)
-        frames, _ = read_frames(cache / receipt.key)
+        if receipt.status == "failed":
+            raise AudioError(receipt.reason, receipt.message) from None
+        frames, receipt = read_frames(cache / receipt.key)
     return Bag(
         id=song.id,
         features=frames,

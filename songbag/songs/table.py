@@ -8,6 +8,7 @@ along into the results.
 import csv
 import io
 import math
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from songbag.errors import SongTableError, suggestion
 from songbag.settings import Excerpt
 from songbag.songs.labels import join_labels, split_labels, strata
+from songbag.songs.names import as_text, count_formulas, is_text
 from songbag.sound.audio import EXTENSIONS
 from songbag.sound.source import Source
 
@@ -110,11 +112,32 @@ def read_songs(
         What is wrong, with the lines.
     """
     if isinstance(origin, str | Path):
-        return _read_path(Path(origin), allow_outside)
+        return _remarked(_read_path(Path(origin), allow_outside))
     if hasattr(origin, "columns"):
         rows = _frame_rows(origin)
-        return _from_rows(rows, "the DataFrame", Path("."), allow_outside=True)
-    return _joined([_read_path(Path(one), allow_outside) for one in origin])
+        return _remarked(_from_rows(rows, "the DataFrame", Path("."), allow_outside=True))
+    return _remarked(_joined([_read_path(Path(one), allow_outside) for one in origin]))
+
+
+def _remarked(table: SongTable) -> SongTable:
+    """Write names as text where they are none, and say what a spreadsheet would compute."""
+    songs = [
+        song
+        if is_text(song.path) and is_text(song.id)
+        else replace(song, id=as_text(song.id), path=as_text(song.path))
+        for song in table.songs
+    ]
+    remarks = list(table.remarks)
+    if foreign := sum(song is not old for song, old in zip(songs, table.songs, strict=True)):
+        remarks.append(f"{foreign} file names are not UTF-8: rename the files to have them read")
+    if formulas := count_formulas(
+        cell for s in songs for cell in (s.id, s.label, s.artist, *s.extra.values())
+    ):
+        remarks.append(
+            f"{formulas} cells begin with one of = + - @: a spreadsheet would compute them. They "
+            "come out as they went in; import the results as text"
+        )
+    return replace(table, songs=songs, remarks=remarks)
 
 
 def grouped_by(songs: Sequence[Song], column: str) -> list[Song]:
@@ -171,7 +194,7 @@ def require_files(table: SongTable) -> None:
     missing = [
         f"{_where(song)}no file '{song.path}'"
         for song in table.songs
-        if not Path(song.path).is_file()
+        if not os.path.isfile(song.path)
     ]
     _refuse(table.origin, missing)
 
@@ -242,7 +265,20 @@ def table_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     text = _decoded(path)
     head = text.partition("\n")[0]
     delimiter = max("\t" if path.suffix.lower() == ".tsv" else ",", ";", "\t", key=head.count)
-    reader = csv.DictReader(io.StringIO(text), delimiter=delimiter, restkey="")
+    # strict: else an open quote swallows the songs that follow
+    reader = csv.DictReader(io.StringIO(text), delimiter=delimiter, restkey="", strict=True)
+    try:
+        yield from _csv_rows(path, reader, delimiter)
+    except csv.Error as error:
+        raise SongTableError(
+            f"{path}, line {reader.line_num}: not a table ({error}). A quote may be open, or a "
+            "cell longer than 131,072 characters."
+        ) from None
+
+
+def _csv_rows(
+    path: Path, reader: "csv.DictReader[str]", delimiter: str
+) -> Iterator[tuple[int, dict[str, Any]]]:
     if not reader.fieldnames:
         raise SongTableError(f"{path}: the table is empty. It needs a line of column names.")
     for row in reader:
@@ -289,6 +325,8 @@ def _from_rows(
             _require_columns(origin, list(row))
         try:
             song = _song(line, {k.strip(): (v or "").strip() for k, v in row.items() if k}, root)
+            if song.id == (row.get("id") or "").strip():
+                song = replace(song, id=str(row["id"]))  # an id comes out as it went in
             if not allow_outside:
                 _refuse_outside(song, root)
         except SongTableError as error:
@@ -361,7 +399,11 @@ def _seconds(text: str, column: str) -> float | None:
 
 
 def _refuse_outside(song: Song, root: Path) -> None:
-    if not Path(song.path).resolve().is_relative_to(root.resolve()):
+    try:
+        inside = Path(song.path).resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError, ValueError) as error:  # links in a circle, names too long
+        raise SongTableError(f"'{song.path[:200]}' cannot be looked up: {error}") from None
+    if not inside:
         raise SongTableError(
             f"'{song.path}' lies outside the table's folder; allow that with --allow-outside"
         )

@@ -13,7 +13,7 @@ import hashlib
 import os
 import sqlite3
 from collections.abc import Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from songbag.errors import SongbagError
-from songbag.files import replacing
+from songbag.files import checked, replacing, sweep, unchecked
 from songbag.settings import Record, Sound
 from songbag.sound.source import Source
 
@@ -89,8 +89,10 @@ def write_frames(file: Path, frames: NDArray[np.float32], receipt: Receipt) -> N
     from safetensors.numpy import save
 
     # One entry: safetensors writes several in an order that changes from run to run.
-    stored = msgspec.json.encode(_Stored(receipt=receipt, checksum=_checksum(frames)))
+    stored = msgspec.json.encode(_Stored(receipt=receipt, checksum=_checksum(frames, receipt)))
     metadata = {"songbag": stored.decode()}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    sweep(file.parent)
     with replacing(file) as out:
         out.write(save({"frames": np.ascontiguousarray(frames)}, metadata))
 
@@ -111,20 +113,32 @@ def read_frames(file: Path) -> tuple[NDArray[np.float32], Receipt]:
             about = msgspec.json.decode(stored.metadata()["songbag"], type=_Stored)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise DamagedFramesError(f"{file}: {error}") from None
-    if _checksum(frames) != about.checksum:
+    if _checksum(frames, about.receipt) != about.checksum:
         raise DamagedFramesError(f"{file}: its contents changed since it was written")
     return frames, about.receipt
 
 
-def _checksum(frames: NDArray[np.float32]) -> str:
-    return hashlib.blake2b(np.ascontiguousarray(frames).data, digest_size=16).hexdigest()
+def _checksum(frames: NDArray[np.float32], receipt: Receipt) -> str:
+    digest = hashlib.blake2b(np.ascontiguousarray(frames).data, digest_size=16)
+    digest.update(msgspec.json.encode(receipt))
+    return digest.hexdigest()
 
 
 # --- index ------------------------------------------------------------------------------
 
 
+# What may be otherwise the next time, with other limits or on a calmer machine.
+_PASSING = frozenset(
+    {"missing", "unreadable", "too_long", "too_slow", "too_much_memory", "worker_died"}
+)
+_PATIENCE_SECONDS = 10.0  # waiting for other processes before going on without the index
+
+
 class Index:
-    """Remembers receipts of unchanged files. Safe for several processes at once."""
+    """Remembers receipts of unchanged files. Safe for several processes at once.
+
+    It only saves time: whatever is wrong with it, songs are then heard again.
+    """
 
     def __init__(self, folder: Path, sound: Sound) -> None:
         self.folder = folder
@@ -133,19 +147,23 @@ class Index:
 
     def lookup(self, sources: Iterable[Source]) -> list[Receipt | None]:
         """Return the receipt of each source that has not changed, else None."""
+        sources = list(sources)
         if not self._file.exists():
             return [None for _ in sources]
-        with closing(self._connect()) as base:
-            return [self._lookup(base, source) for source in sources]
+        try:
+            with closing(self._connect()) as base:
+                return [self._lookup(base, source) for source in sources]
+        except (sqlite3.Error, OSError):
+            return [None for _ in sources]
 
     def _lookup(self, base: sqlite3.Connection, source: Source) -> Receipt | None:
         row = base.execute(
             "select receipt from files where path=? and part=? and sound=?",
             (os.path.abspath(source.path), source.part(), self._sound),
         ).fetchone()
-        if row is None:
+        if row is None or not isinstance(row[0], bytes) or not (data := unchecked(row[0])):
             return None
-        receipt = msgspec.json.decode(row[0], type=Receipt)
+        receipt = msgspec.json.decode(data, type=Receipt)
         if (receipt.size, receipt.mtime_ns) != file_stamp(source.path):
             return None
         if receipt.status == "ok" and not (self.folder / receipt.key).exists():
@@ -155,27 +173,42 @@ class Index:
     def remember(self, found: Iterable[tuple[Source, Receipt]]) -> None:
         """Store receipts, each with the stamp the file had before it was read."""
         rows = [
-            (os.path.abspath(source.path), source.part(), self._sound, msgspec.json.encode(receipt))
+            (os.path.abspath(source.path), source.part(), self._sound, checked(receipt))
             for source, receipt in found
-            if receipt.size >= 0
+            if receipt.size >= 0 and receipt.reason not in _PASSING
         ]
+        try:
+            self._store(rows)
+        except sqlite3.OperationalError:
+            return  # locked for long, or no room: another time
+        except sqlite3.DatabaseError:
+            self._forget()
+            with suppress(sqlite3.Error, OSError):
+                self._store(rows)
+        except OSError:
+            return
+
+    def _store(self, rows: list[tuple[str, str, str, bytes]]) -> None:
         with closing(self._connect()) as base, base:
             base.executemany("insert or replace into files values (?, ?, ?, ?)", rows)
 
     def _connect(self) -> sqlite3.Connection:
         self.folder.mkdir(parents=True, exist_ok=True)
-        base = sqlite3.connect(self._file, timeout=60)
+        base = sqlite3.connect(self._file, timeout=_PATIENCE_SECONDS)
         try:
             base.execute(
                 "create table if not exists files (path text, part text, sound text, "
                 "receipt blob, primary key (path, part, sound))"
             )
-        except sqlite3.DatabaseError:
-            # Not a database any more (cut short by a full disk, say): it only saves time.
+        except BaseException:
             base.close()
-            self._file.unlink(missing_ok=True)
-            return self._connect()
+            raise
         return base
+
+    def _forget(self) -> None:
+        """Remove an index that is no database any more, and what belongs to it."""
+        for ending in ("", "-journal", "-wal", "-shm"):
+            Path(f"{self._file}{ending}").unlink(missing_ok=True)
 
 
 def file_stamp(path: str) -> tuple[int, int]:

@@ -16,6 +16,7 @@ from songbag.files import content_hash
 from songbag.pool import in_order, worker_count
 from songbag.settings import Limits, Sound
 from songbag.sound import audio
+from songbag.sound.audiofile import open_file
 from songbag.sound.cache import (
     DamagedFramesError,
     Index,
@@ -25,7 +26,8 @@ from songbag.sound.cache import (
     read_frames,
     write_frames,
 )
-from songbag.sound.source import Source, heard_frames
+from songbag.sound.isolation import isolated_frames
+from songbag.sound.source import Source
 
 Work = Callable[[Source, Sound, Path, Limits], Receipt]
 
@@ -46,14 +48,14 @@ def extract(source: Source, sound: Sound, folder: Path, limits: Limits) -> Recei
 
 
 def _extracted(source: Source, sound: Sound, folder: Path, limits: Limits) -> Receipt:
-    audio.open_file(source.path).close()  # refuses what cannot be opened, with the reason
+    open_file(source.path, limits).close()  # refuses what cannot be opened, with the reason
     key = frames_key(content_hash(source.path), source, sound)
     try:
         return read_frames(folder / key)[1]
     except DamagedFramesError:
         pass  # not there yet, or to be made again
     report = audio.AudioReport()
-    frames = np.concatenate(list(heard_frames(source, sound, report, limits)))
+    frames = np.concatenate(list(isolated_frames(source, sound, report, limits)))
     receipt = Receipt(
         status="ok",
         warnings=tuple(report.warnings()),

@@ -22,6 +22,7 @@ from songbag.files import content_hash, replacing
 from songbag.jobs.checks.endings import missing_end
 from songbag.settings import Limits, Record, Sound
 from songbag.sound import audio, fingerprints
+from songbag.sound.audiofile import open_file
 from songbag.sound.cache import DamagedFramesError, Receipt, file_stamp, frames_key
 from songbag.sound.extraction import extract_all
 from songbag.sound.fingerprints import Codes
@@ -122,7 +123,7 @@ def measure(source: Source, sound: Sound, folder: Path, limits: Limits) -> Recei
     """
     size, mtime_ns = file_stamp(source.path)
     try:
-        audio.open_file(source.path).close()  # refuses what cannot be opened, with the reason
+        open_file(source.path, limits).close()  # refuses what cannot be opened, with the reason
         key = frames_key(content_hash(source.path), source, sound)
         try:
             facts, _ = _read(folder / key)
