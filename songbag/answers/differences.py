@@ -250,10 +250,12 @@ def compare(
     over all pairs, and ``smallest`` (`smallest_difference`).
     """
     rows: list[dict[str, Any]] = []
-    for a, b in combinations(right, 2):
+    pairs = list(combinations(right, 2))
+    draws = max(10_000, 100 * len(pairs))  # the least p must survive its correction
+    for a, b in pairs:
         pair = right[a], right[b]
         told = accuracy_difference(*pair, groups, rng)
-        told["p"] = swap_test(*pair, groups, rng)
+        told["p"] = swap_test(*pair, groups, rng, draws)
         rows.append({"a": a, "b": b, **told, "smallest": smallest_difference(*pair, groups)})
     for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):
         row["p_holm"] = float(p)

@@ -248,7 +248,7 @@ def _sentences(
         points = 100 * abs(pair["difference"])
         said.append(f"{better} is better than {worse} by {points:.1f} points.")
     if len(told) > 5:
-        said.append(f"So are {len(told) - 5} other pairs told apart.")
+        said.append(f"{len(told) - 5} other pairs are told apart too.")
     rest = len(pairs) - len(told)
     if rest:
         which = f"{rest} of {len(pairs)} pairs cannot" if told else "No two systems can"
