@@ -218,7 +218,7 @@ def test_training_files_are_all_there_and_say_the_same(trained, songs):
     names = {file.name for file in trained.folder.iterdir()}
     assert names == {
         "split.csv", "history.csv", "predictions.csv", "windows.csv", "metrics.json", "report.html",
-        "audio.csv",
+        "audio.csv", "heard.csv",
     }  # fmt: skip
     split = rows_of((trained.folder / "split.csv").read_text())
     assert len({row["id"] for row in split}) == 24

@@ -143,3 +143,13 @@ def test_commands_named_in_the_readme_exist():
     for line in (ROOT / "README.md").read_text().splitlines():
         if line.startswith("songbag "):
             assert shlex.split(line)[1] in main.commands
+
+
+def test_every_test_that_the_page_on_reliability_names_exists():
+    page = (ROOT / "docs" / "reliability.md").read_text()
+    file, named = "", 0
+    for name, test in re.findall(r"`(test_\w+\.py)?::(test_\w+)`", page):
+        file = name or file
+        assert f"def {test}(" in (ROOT / "tests" / file).read_text(), f"{file}::{test}"
+        named += 1
+    assert named > 35

@@ -35,14 +35,11 @@ def source(tmp_path_factory):
 
 
 def children():
-    listed = subprocess.run(
-        ["ps", "-ww", "-o", "pid=,stat=,args=", "--ppid", str(os.getpid())],
-        capture_output=True,
-        text=True,
-    )
-    # ps itself, and the helper that stays
-    lines = listed.stdout.splitlines()
-    return [line for line in lines if "ps -ww" not in line and "isolation" not in line]
+    """Processes of this one, but for helpers that stay: ours, and those of pools."""
+    command = ["ps", "-ww", "-o", "pid=,stat=,args=", "--ppid", str(os.getpid())]
+    lines = subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
+    staying = ("ps -ww", "isolation", "resource_tracker")
+    return [line for line in lines if not any(word in line for word in staying)]
 
 
 def frames_of(source, limits=Limits()):

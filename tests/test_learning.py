@@ -9,7 +9,7 @@ import torch
 from songbag import settings as choices
 from songbag.bags import Bag
 from songbag.errors import ExportError, TrainingError
-from songbag.learning import batches, building, export, fitting, networks, scoring
+from songbag.learning import batches, building, export, fitting, losses, networks, scoring
 from songbag.learning.pooling import POOLINGS, SongPooling
 from songbag.learning.scorers import both_classes
 from songbag.settings import Sound, Training, Windows
@@ -256,7 +256,7 @@ def test_a_training_that_diverges_says_so():
 
 
 def test_rare_labels_weigh_more():
-    weights = fitting._song_weights(np.array([0, 0, 0, 1]), 2)
+    weights = losses.song_weights(np.array([0, 0, 0, 1]), 2)
     assert weights.mean() == pytest.approx(1)
     assert weights[3] == pytest.approx(3 * weights[0])
 

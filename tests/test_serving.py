@@ -151,11 +151,11 @@ def test_without_windows_the_rest_is_pooled_again(server, audio, labels):
 def test_without_is_right_for_every_pooling(model_path, pooling):
     from songbag.jobs.answering import Answer
     from songbag.learning.export import export_pooling
-    from songbag.learning.pooling import POOLINGS
+    from songbag.learning.pooling import POOLINGS, SongPooling
     from songbag.serving.kept import answer_without, pack
 
     model = read_model(model_path)
-    parts = model.parts | {"pooling.onnx": export_pooling(POOLINGS[pooling], 3)}
+    parts = model.parts | {"pooling.onnx": export_pooling(SongPooling(POOLINGS[pooling], 3))}
     predictor = Predictor(ModelFile(model.card, parts))
     said = 3 * np.random.default_rng(0).standard_normal((11, 3)).astype(np.float32)
     found = predictor.predict_outputs(said, np.arange(11.0), np.arange(11.0) + 5)

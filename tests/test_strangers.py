@@ -261,6 +261,12 @@ def bombs(model, path):
     data[place + 20 : place + 28] = struct.pack("<II", 100 << 20, 100 << 20)
     path("lying").write_bytes(data)
     yield "lying", "at most 16 MiB"
+    zipped(path("encrypted"), good)
+    data = bytearray(path("encrypted").read_bytes())
+    place = data.index(b"PK\1\2")
+    data[place + 8] |= 1
+    path("encrypted").write_bytes(data)
+    yield "encrypted", "encrypted"
 
 
 @pytest.mark.torture

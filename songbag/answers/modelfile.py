@@ -35,6 +35,9 @@ _SIZES = {"weights.safetensors": 1 << 27, "network.onnx": 1 << 27, "pooling.onnx
 PARTS = tuple(_SIZES)
 _CARD_BYTES = 1 << 24  # a million songs heard
 _FIELD_BYTES = 1 << 20  # any other field of the card
+# What zipfile raises for damaged bytes; RuntimeError for what it takes to be encrypted.
+_DAMAGE = (zipfile.BadZipFile, OSError, EOFError, RuntimeError, LookupError, ArithmeticError,
+           struct.error, ValueError)  # fmt: skip
 _END = 22  # bytes of a zip's last record, which says how long its directory is
 
 
@@ -168,7 +171,7 @@ def read_model(
             read = {name: archive.read(name) for name in parts}
     except FileNotFoundError:
         raise ModelFileError(f"{path}: there is no such model file.") from None
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, ValueError) as error:
+    except _DAMAGE as error:
         raise ModelFileError(
             f"{path}: not a model file, or a damaged one ({error}). Train or copy it again."
         ) from None

@@ -5,12 +5,10 @@ several, and may have ``id``, ``artist``, ``split``, ``start`` and ``end``; all 
 along into the results.
 """
 
-import csv
-import io
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +17,7 @@ from songbag.errors import SongTableError, suggestion
 from songbag.settings import Excerpt
 from songbag.songs.labels import join_labels, split_labels, strata
 from songbag.songs.names import as_text, count_formulas, is_text
+from songbag.songs.rows import frame_rows, table_rows
 from songbag.sound.audio import EXTENSIONS
 from songbag.sound.source import Source
 
@@ -114,7 +113,7 @@ def read_songs(
     if isinstance(origin, str | Path):
         return _remarked(_read_path(Path(origin), allow_outside))
     if hasattr(origin, "columns"):
-        rows = _frame_rows(origin)
+        rows = frame_rows(origin)
         return _remarked(_from_rows(rows, "the DataFrame", Path("."), allow_outside=True))
     return _remarked(_joined([_read_path(Path(one), allow_outside) for one in origin]))
 
@@ -253,65 +252,6 @@ def _joined(tables: Iterable[SongTable]) -> SongTable:
 
 
 # --- rows of a table --------------------------------------------------------------------
-
-
-def table_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (line, cells by column) of a table file, as they stand in it."""
-    if path.suffix.lower() == ".parquet":
-        import pandas
-
-        yield from _frame_rows(pandas.read_parquet(path))
-        return
-    text = _decoded(path)
-    head = text.partition("\n")[0]
-    delimiter = max("\t" if path.suffix.lower() == ".tsv" else ",", ";", "\t", key=head.count)
-    # strict: else an open quote swallows the songs that follow
-    reader = csv.DictReader(io.StringIO(text), delimiter=delimiter, restkey="", strict=True)
-    try:
-        yield from _csv_rows(path, reader, delimiter)
-    except csv.Error as error:
-        raise SongTableError(
-            f"{path}, line {reader.line_num}: not a table ({error}). A quote may be open, or a "
-            "cell longer than 131,072 characters."
-        ) from None
-
-
-def _csv_rows(
-    path: Path, reader: "csv.DictReader[str]", delimiter: str
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    if not reader.fieldnames:
-        raise SongTableError(f"{path}: the table is empty. It needs a line of column names.")
-    for row in reader:
-        if row.get(""):
-            raise SongTableError(
-                f"{path}, line {reader.line_num}: more cells than columns. Quote cells that "
-                f"contain '{delimiter}'."
-            )
-        yield reader.line_num, row
-
-
-def _decoded(path: Path) -> str:
-    data = path.read_bytes()
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise SongTableError(
-            f"{path}, line {line}: not UTF-8 (byte 0x{data[error.start]:02x}). "
-            "Save the table as UTF-8."
-        ) from None
-
-
-def _frame_rows(frame: Any) -> Iterator[tuple[int, dict[str, Any]]]:
-    if frame.index.name and frame.index.name not in frame.columns:
-        frame = frame.reset_index()
-    for number, row in enumerate(frame.to_dict("records"), start=2):  # line 1: column names
-        yield number, {str(name): _cell(value) for name, value in row.items()}
-
-
-def _cell(value: Any) -> str:
-    missing = value is None or value != value  # NaN, NaT
-    return "" if missing else str(value)
 
 
 def _from_rows(

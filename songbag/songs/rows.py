@@ -1,0 +1,68 @@
+"""Rows of a table file or DataFrame, each with its line: CSV, TSV, Parquet."""
+
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from songbag.errors import SongTableError
+
+
+def table_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (line, cells by column) of a table file, as they stand in it."""
+    if path.suffix.lower() == ".parquet":
+        import pandas
+
+        yield from frame_rows(pandas.read_parquet(path))
+        return
+    text = _decoded(path)
+    head = text.partition("\n")[0]
+    delimiter = max("\t" if path.suffix.lower() == ".tsv" else ",", ";", "\t", key=head.count)
+    # strict: else an open quote swallows the songs that follow
+    reader = csv.DictReader(io.StringIO(text), delimiter=delimiter, restkey="", strict=True)
+    try:
+        yield from _csv_rows(path, reader, delimiter)
+    except csv.Error as error:
+        raise SongTableError(
+            f"{path}, line {reader.line_num}: not a table ({error}). A quote may be open, or a "
+            "cell longer than 131,072 characters."
+        ) from None
+
+
+def _csv_rows(
+    path: Path, reader: "csv.DictReader[str]", delimiter: str
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    if not reader.fieldnames:
+        raise SongTableError(f"{path}: the table is empty. It needs a line of column names.")
+    for row in reader:
+        if row.get(""):
+            raise SongTableError(
+                f"{path}, line {reader.line_num}: more cells than columns. Quote cells that "
+                f"contain '{delimiter}'."
+            )
+        yield reader.line_num, row
+
+
+def _decoded(path: Path) -> str:
+    data = path.read_bytes()
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise SongTableError(
+            f"{path}, line {line}: not UTF-8 (byte 0x{data[error.start]:02x}). "
+            "Save the table as UTF-8."
+        ) from None
+
+
+def frame_rows(frame: Any) -> Iterator[tuple[int, dict[str, Any]]]:
+    if frame.index.name and frame.index.name not in frame.columns:
+        frame = frame.reset_index()
+    for number, row in enumerate(frame.to_dict("records"), start=2):  # line 1: column names
+        yield number, {str(name): _cell(value) for name, value in row.items()}
+
+
+def _cell(value: Any) -> str:
+    missing = value is None or value != value  # NaN, NaT
+    return "" if missing else str(value)
