@@ -178,8 +178,8 @@ def test_a_folder_without_permission_is_named(noises, tmp_path):
         "try: write_bytes(sys.argv[1], b'x')\n"
         "except OSError as error: sys.exit(f'{error.strerror}: {error.filename}')"
     )
-    for parent in folder.resolve().parents:
-        if parent.is_relative_to(tmp_path.parents[1]):
+    for parent in folder.parents:
+        if parent.name.startswith(("pytest-", "popen-", "test_")):
             parent.chmod(parent.stat().st_mode | 0o055)
     command = [sys.executable, "-c", code, str(folder / "p.csv")]
     done = subprocess.run(command, capture_output=True, text=True)
