@@ -121,6 +121,15 @@ def test_every_id_comes_out_as_it_went_in(folder, model_path, tmp_path):
     assert "\x1b" not in done.stderr
 
 
+def test_ids_come_out_whatever_the_locale(folder, model_path):
+    (folder / "t.csv").write_text("path,id\na.wav,𝄞\n", encoding="utf-8")
+    command = [sys.executable, "-m", "songbag", "predict", str(model_path), str(folder / "t.csv")]
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run(command, capture_output=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.decode("utf-8").splitlines()[1].startswith("𝄞,ok,")
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.lists(st.text(st.characters(codec="utf-8")), min_size=2, max_size=2)))
 def test_csv_written_is_csv_read(cells):

@@ -1,5 +1,6 @@
 """How answers look: CSV when piped, a table on a terminal, files when asked."""
 
+import io
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -58,6 +59,8 @@ class Results:
 
     def _stream(self, predictions: Iterable[Predicted]) -> int:
         columns = tables.window_columns(self.labels) if self.windows else self.columns
+        if isinstance(sys.stdout, io.TextIOWrapper):  # ids come out whatever the locale is
+            sys.stdout.reconfigure(encoding="utf-8", newline="\n")
         sys.stdout.write(tables.csv_text([], columns))
         failed = 0
         for one in predictions:

@@ -57,6 +57,7 @@ def _decoded(path: Path) -> str:
 
 
 def frame_rows(frame: Any) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield every row of a DataFrame with the line it would have in a file."""
     if frame.index.name and frame.index.name not in frame.columns:
         frame = frame.reset_index()
     for number, row in enumerate(frame.to_dict("records"), start=2):  # line 1: column names

@@ -6,7 +6,8 @@ from pathlib import Path
 from songbag.answers.tables import Row, write_csv
 from songbag.errors import SettingsError
 from songbag.jobs.checks.survey import Survey
-from songbag.songs.table import TABLES, Song, SongTable, table_rows
+from songbag.songs.rows import table_rows
+from songbag.songs.table import TABLES, Song, SongTable
 
 _COLUMNS = ["id", "path", "label", "artist", "split", "start", "end"]
 
