@@ -247,12 +247,12 @@ def heard_rows(evaluation: Evaluation) -> list[tables.Row]:
 
 def _hearing(spans: Sequence[tuple[float, float]]) -> Hearing:
     """Return how long windows are and how far apart, as the windows of songs themselves say."""
-    if len(spans) < 2:
+    steps = np.diff([start for start, _ in spans])
+    steps = steps[steps > 0]
+    if len(steps) == 0:  # windows of a table have no times; songs of one window no distance
         return Hearing()
-    starts = np.array([start for start, _ in spans])
-    steps = np.diff(starts)
     length = float(np.median([end - start for start, end in spans]))
-    return Hearing(window_seconds=length, hop_seconds=float(np.median(steps[steps > 0])))
+    return Hearing(window_seconds=length, hop_seconds=float(np.median(steps)))
 
 
 def summary(found: dict[str, Any]) -> str:
