@@ -110,7 +110,9 @@ def test_the_readme_runs(own_songs):
     assert all(f"\n{target}:" in makefile for target in targets)
     # Fewer epochs: this is about the commands, not about the figures.
     quick = re.sub(r"(songbag (?:train|crossval|compare) \S+)", r"\1 --epochs 1", commands)
-    quick = quick.replace("songbag compare", "songbag compare --seeds 1 --folds 2 --recipe founding")
+    quick = quick.replace(
+        "songbag compare", "songbag compare --seeds 1 --folds 2 --recipe founding"
+    )
     quick = quick.replace("--poolings mean,vote,attention", "--poolings mean,attention")
     # Findings are exit code 1, as the page on checking says.
     quick = re.sub(r"^(songbag check [^#\n]*)", r"\1 || test $? = 1 ", quick, flags=re.MULTILINE)
