@@ -5,9 +5,9 @@ import io
 import json
 import os
 import pty
-import re
 import subprocess
 import sys
+from html.parser import HTMLParser
 
 import numpy as np
 import pandas
@@ -195,6 +195,15 @@ def test_visible_text():
     assert visible("\x1b[0m\x7f\x9b\u202e") == "\\x1b[0m\\x7f\\x9b\\u202e"
 
 
+def parts_of(page):
+    """Every element of a page as a browser reads it: its name and the names of its attributes."""
+    found = []
+    parser = HTMLParser()
+    parser.handle_starttag = lambda tag, attributes: found.append((tag, dict(attributes)))
+    parser.feed(page)
+    return found
+
+
 def test_a_report_escapes_what_strangers_wrote(tmp_path):
     """Ids, labels, groups and messages in every place where the page shows them."""
     evil = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
@@ -215,6 +224,6 @@ def test_a_report_escapes_what_strangers_wrote(tmp_path):
     Evaluation(found, rows, windows, labels, listed).write(out)
     page = write_report(out).read_text()
     assert "<script>alert" not in page
-    assert "<img" not in page
-    assert not re.search(r"<[^>]*onerror", page)
+    assert "img" not in {name for name, _ in parts_of(page)}
+    assert not [names for _, names in parts_of(page) if "onerror" in names]
     assert page.count("&lt;script&gt;") >= 8
