@@ -19,6 +19,8 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
+    # The longest first: at the end one of two processes would wait for the other.
+    items.sort(key=lambda item: item.path.name not in ("test_docs.py", "test_comparison.py"))
     if config.getoption("--torture"):
         kept = [item for item in items if "torture" in item.keywords]
         config.hook.pytest_deselected(items=[one for one in items if one not in kept])

@@ -214,16 +214,16 @@ def test_a_killed_comparison_goes_on_and_ends_as_an_undisturbed_one(tmp_path):
     whole = start(tmp_path / "whole")
     assert "differences under" in whole.communicate()[0]
     killed = 0
-    for wanted in (1, 3, 5):  # models that lie there when it is killed
+    for wanted in (1, 4):  # models that lie there when it is killed
         process = start(tmp_path / "killed")
-        while process.poll() is None and killed < 3:
+        while process.poll() is None and killed < 2:
             if len(list((tmp_path / "killed").rglob("fold*.songbag"))) >= wanted:
                 os.kill(process.pid, signal.SIGKILL)
                 killed += 1
                 break
             time.sleep(0.01)
         process.communicate()
-    assert killed == 3
+    assert killed == 2
     text = start(tmp_path / "killed").communicate()[0]
     assert "done already" in text
     for name in ("answers.csv", "differences.csv"):
@@ -247,7 +247,7 @@ def leaked(tmp_path_factory):
         48, 2, strength=0.2, seed=3, own=3.0
     )  # artists sound more unlike than labels
     folder = tmp_path_factory.mktemp("leakage")
-    return measure_leakage(songs, folder, recipe, QUIET, 4), folder
+    return measure_leakage(songs, folder, recipe, QUIET, 3), folder
 
 
 def test_what_leaks_is_measured(leaked):
