@@ -8,9 +8,11 @@ import click
 
 from songbag.cli.options import (
     cache_option,
+    cluster_option,
     collection_options,
     read_window_table,
     table_options,
+    working,
 )
 
 if TYPE_CHECKING:
@@ -71,6 +73,7 @@ def evaluate(
 @table_options
 @cache_option
 @collection_options
+@cluster_option
 @click.pass_context
 def predict(ctx: click.Context, /, model: Path, songs: tuple[str, ...], **options: Any) -> None:
     """Say what SONGS are.
@@ -104,9 +107,8 @@ def predict(ctx: click.Context, /, model: Path, songs: tuple[str, ...], **option
     results = Results(loaded.card.labels, table.songs, options)
     cache = options["cache"] or default_folder()
     limits = Limits.of_hours(options["max_hours"])
-    found = predict_collection(
-        table.songs, model, loaded, cache, results.file, limits, options["workers"]
-    )
+    workers = ctx.with_resource(working(options))
+    found = predict_collection(table.songs, model, loaded, cache, results.file, limits, workers)
     shown = len(table.songs) > 1 and (results.file is not None or sys.stdout.isatty())
     if options["precision"] is not None:
         least = required_confidence(loaded.card, options["precision"])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from songbag.cli.options import cache_option, collection_options
+from songbag.cli.options import cache_option, cluster_option, collection_options, working
 
 if TYPE_CHECKING:
     from songbag.jobs.checks.findings import Finding
@@ -31,6 +31,7 @@ _COLOURS = {"error": "red", "warning": "yellow", "note": "dim"}
 @click.option("--group", metavar="COLUMN", help="Never on two sides.  [default: artist]")
 @cache_option
 @collection_options
+@cluster_option
 @click.pass_context
 def check(ctx: click.Context, /, songs: Path, **options: Any) -> None:
     """Look for what is wrong with SONGS before training on them.
@@ -68,7 +69,7 @@ def check(ctx: click.Context, /, songs: Path, **options: Any) -> None:
         console,
         load_recipe(options["recipe"]).windows.seconds,
         Limits.of_hours(options["max_hours"]),
-        options["workers"],
+        ctx.with_resource(working(options)),
         options["crossval"],
     )
     _show(survey.findings)

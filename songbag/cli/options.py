@@ -1,6 +1,7 @@
 """Options that several commands share, and what they become."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -9,6 +10,7 @@ import click
 from songbag.errors import SettingsError
 
 if TYPE_CHECKING:
+    from songbag.pool import Workers
     from songbag.songs.song_bags import SongBags
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -31,6 +33,30 @@ def collection_options(command: Command) -> Command:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def cluster_option(command: Command) -> Command:
+    """Add --cluster."""
+    text = "Dask scheduler that spreads the songs: tcp://host:8786, or local:2."
+    return click.option("--cluster", metavar="ADDRESS", help=text)(command)
+
+
+@contextmanager
+def working(options: dict[str, Any]) -> "Iterator[Workers]":
+    """Yield who works: processes of this machine, or the cluster that was named."""
+    if options["cluster"] is None:
+        yield options["workers"]
+        return
+    if options["workers"] is not None:
+        raise SettingsError("--workers are of this machine, --cluster has its own; give one.")
+    try:
+        from songbag.cluster import connected
+    except ImportError as error:
+        raise SettingsError(
+            f"--cluster needs the package {error.name}: pip install 'songbag[cluster]'."
+        ) from None
+    with connected(options["cluster"]) as engine:
+        yield engine
 
 
 def table_options(command: Command) -> Command:

@@ -1,5 +1,6 @@
 """Many songs to many answers: each id out once, failures as rows, any number of processes."""
 
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -10,7 +11,7 @@ from songbag.answers.modelfile import read_model
 from songbag.answers.prediction import Prediction, Predictor
 from songbag.bags import Bag
 from songbag.errors import AudioError, ModelFileError, SongTableError
-from songbag.pool import in_order, worker_count
+from songbag.pool import Workers, in_order
 from songbag.settings import Limits
 from songbag.songs.table import Song
 from songbag.sound import audio
@@ -19,6 +20,7 @@ from songbag.sound.isolation import isolated_frames
 from songbag.sound.source import Source
 
 _Stamped = tuple[str, int, int]  # a model's path, size and mtime_ns: a new file, a new model
+_Model = _Stamped | bytes  # a cluster's workers get the file itself, once
 
 _POOL_FROM = 8  # songs below which starting processes costs more than it saves
 
@@ -65,21 +67,22 @@ def answer_all(
     model_path: str | Path,
     cache: Path,
     limits: Limits | None = None,
-    workers: int | None = None,
+    workers: Workers = None,
 ) -> Iterator[Answer]:
     """Yield an answer for every song, in order.
 
     Frames come from the cache where they are; otherwise the file is decoded in a stream
     and nothing is stored, so a collection of any size needs no disk.
     """
-    model = (str(model_path), *file_stamp(str(model_path)))
-    recipe = _predictor(model).card.recipe
+    stamped = (str(model_path), *file_stamp(str(model_path)))
+    recipe = _predictor(stamped).card.recipe
+    model = Path(model_path).read_bytes() if callable(workers) else stamped
     sources = [song.source(recipe.excerpt) for song in songs]
     known = Index(cache, recipe.sound).lookup(sources)
     tasks = [_Task(s.id, o, k) for s, o, k in zip(songs, sources, known, strict=True)]
     work = partial(_answer, model, cache, limits or Limits())
-    count = worker_count(workers, len(tasks)) if len(tasks) >= _POOL_FROM else 1
-    return in_order(work, tasks, count, _died)
+    who = workers if len(tasks) >= _POOL_FROM or callable(workers) else 1
+    return in_order(work, tasks, who, _died)
 
 
 def answer_bags(bags: Iterable[Bag], model_path: str | Path) -> Iterator[Answer]:
@@ -118,7 +121,7 @@ def _bag_answer(predictor: Predictor, bag: Bag) -> Answer:
     return Answer(bag.id, found, warnings=bag.warnings, window_names=bag.windows)
 
 
-def _answer(model: _Stamped, cache: Path, limits: Limits, task: _Task) -> Answer:
+def _answer(model: _Model, cache: Path, limits: Limits, task: _Task) -> Answer:
     return _task_answer(_predictor(model), cache, limits, task)
 
 
@@ -169,5 +172,10 @@ def _died(task: _Task) -> Answer:
 
 
 @lru_cache(maxsize=2)
-def _predictor(model: _Stamped) -> Predictor:
-    return Predictor(read_model(model[0]))
+def _predictor(model: _Model) -> Predictor:
+    if not isinstance(model, bytes):
+        return Predictor(read_model(model[0]))
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(model)
+        file.flush()
+        return Predictor(read_model(file.name))

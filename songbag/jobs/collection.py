@@ -19,6 +19,7 @@ from songbag.answers.modelfile import Card, ModelFile
 from songbag.errors import SettingsError
 from songbag.files import append_line, open_journal, read_journal, write_bytes
 from songbag.jobs.answering import answer_all
+from songbag.pool import Workers
 from songbag.settings import Limits
 from songbag.songs.table import Song
 from songbag.sound.cache import file_stamp
@@ -44,7 +45,7 @@ def predict_collection(
     cache: Path,
     results: Path | None = None,
     limits: Limits | None = None,
-    workers: int | None = None,
+    workers: Workers = None,
 ) -> Iterator[Predicted]:
     """Yield every song's rows, in order, taking from the journal what is already there.
 

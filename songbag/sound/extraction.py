@@ -13,7 +13,7 @@ import numpy as np
 
 from songbag.errors import AudioError
 from songbag.files import content_hash
-from songbag.pool import in_order, worker_count
+from songbag.pool import Workers, in_order
 from songbag.settings import Limits, Sound
 from songbag.sound import audio
 from songbag.sound.audiofile import open_file
@@ -73,14 +73,14 @@ def extract_all(
     sound: Sound,
     folder: Path,
     limits: Limits | None = None,
-    workers: int | None = None,
+    workers: Workers = None,
     work: Work | None = None,
 ) -> Iterator[Receipt]:
     """Yield a receipt for every source, in order, extracting what the index lacks.
 
     Parameters
     ----------
-    workers : int or None
+    workers : int, engine or None
         Processes; None takes one a core. 1 works in this process.
     work : callable
         What is done with one song, instead of `extract`.
@@ -90,7 +90,7 @@ def extract_all(
     known = index.lookup(sources)
     todo = [source for source, receipt in zip(sources, known, strict=True) if receipt is None]
     task = partial(_worked, work or extract, sound, folder, limits)
-    made = in_order(task, todo, worker_count(workers, len(todo)), _died)
+    made = in_order(task, todo, workers, _died)
     news: list[tuple[Source, Receipt]] = []
     try:
         for source, receipt in zip(sources, known, strict=True):

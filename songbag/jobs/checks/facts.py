@@ -20,6 +20,7 @@ import numpy as np
 from songbag.errors import AudioError
 from songbag.files import content_hash, replacing
 from songbag.jobs.checks.endings import missing_end
+from songbag.pool import Workers
 from songbag.settings import Limits, Record, Sound
 from songbag.sound import audio, fingerprints
 from songbag.sound.audiofile import open_file
@@ -91,7 +92,7 @@ def measure_all(
     sources: Sequence[Source],
     folder: Path,
     limits: Limits,
-    workers: int | None,
+    workers: Workers,
     track: Callable[[Iterable[Receipt], int], Iterable[Receipt]],
 ) -> Iterator[tuple[Facts, Path | None]]:
     """Yield facts of every source, in order, and the file of its fingerprint.

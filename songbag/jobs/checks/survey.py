@@ -15,6 +15,7 @@ from songbag.jobs.checks.labels import class_findings, giveaway_findings, spelli
 from songbag.jobs.checks.recordings import FORMATS, recording_findings
 from songbag.jobs.checks.spelling import differ
 from songbag.jobs.console import Console
+from songbag.pool import Workers
 from songbag.settings import Excerpt, Limits
 from songbag.songs.song_bags import SongBags
 from songbag.songs.table import Song, SongTable
@@ -44,7 +45,7 @@ def survey_songs(
     console: Console,
     window_seconds: float,
     limits: Limits | None = None,
-    workers: int | None = None,
+    workers: Workers = None,
     crossval: Path | None = None,
 ) -> Survey:
     """Read every song of a table once and say what is wrong with the collection.
