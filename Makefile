@@ -18,7 +18,7 @@ lint: .venv/dev
 types: .venv/dev
 	.venv/bin/mypy
 
-test-all: .venv/dev .venv-core/core chromium lint types  ## also what is too slow for every change
+test-all: .venv/dev .venv/store .venv-core/core chromium lint types  ## also what is too slow for every change
 	.venv/bin/python -m pytest -n 2 --full
 
 browser: examples/browser/node_modules demo  ## the demo's model in a browser, on the page of examples/browser
@@ -75,6 +75,10 @@ pictures: demo .venv/dev  ## docs/report.png and docs/serving.png: the demo's re
 
 .venv/dev: .venv/train
 	.venv/bin/python $(PIP) --editable '.[train,parquet,serve,dev]'
+	touch $@
+
+.venv/store: .venv/dev  ## an S3 server for the tests of object stores
+	.venv/bin/python $(PIP) --editable '.[cluster,store]'
 	touch $@
 
 # An environment without torch: what serves models must never need it.

@@ -7,19 +7,20 @@ from typing import Any
 
 import click
 
-from songbag.cli.options import cache_option, cluster_option, collection_options, working
+from songbag.cli.options import PLACE, cache_option, collection_options, spread_options, working
+from songbag.remote import Place
 
 
 @click.command()
-@click.argument("songs", type=click.Path(path_type=Path))
+@click.argument("songs", type=PLACE)
 @click.option("--recipe", default="cnn", show_default=True, help="Says what a frame is.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="CSV file of the receipts.")
 @cache_option
 @collection_options
-@cluster_option
+@spread_options
 @click.pass_context
 def extract(
-    ctx: click.Context, /, songs: Path, recipe: str, output: Path | None, **options: Any
+    ctx: click.Context, /, songs: Place, recipe: str, output: Path | None, **options: Any
 ) -> None:
     """Put the frames of SONGS into the cache, for trainings and predictions to come.
 
@@ -36,7 +37,7 @@ def extract(
     from songbag.songs.table import read_songs
     from songbag.sound.cache import default_folder
 
-    table = read_songs(songs, options["allow_outside"])
+    table = read_songs(songs, options["allow_outside"], options["remote"])
     console = Console(options["quiet"])
     for remark in table.remarks:
         console.say(remark)

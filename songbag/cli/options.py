@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from songbag.errors import SettingsError
+from songbag.remote import Place, place
 
 if TYPE_CHECKING:
     from songbag.pool import Workers
@@ -16,10 +17,25 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+class PlaceType(click.ParamType[Place]):
+    """A path of this machine, or the URL of an object store."""
+
+    name = "path"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Place:
+        """Return what the word names."""
+        return place(value) if isinstance(value, str) else value
+
+
+PLACE = PlaceType()
+
+
 def cache_option(command: Command) -> Command:
     """Add --cache."""
     text = "Folder for extracted frames.  [default: $SONGBAG_CACHE, else the user's cache]"
-    return click.option("--cache", type=click.Path(path_type=Path), help=text)(command)
+    return click.option("--cache", type=PLACE, help=text)(command)
 
 
 def collection_options(command: Command) -> Command:
@@ -35,10 +51,15 @@ def collection_options(command: Command) -> Command:
     return command
 
 
-def cluster_option(command: Command) -> Command:
-    """Add --cluster."""
-    text = "Dask scheduler that spreads the songs: tcp://host:8786, or local:2."
-    return click.option("--cluster", metavar="ADDRESS", help=text)(command)
+def spread_options(command: Command) -> Command:
+    """Add --cluster and --remote."""
+    options = (
+        click.option("--cluster", metavar="ADDRESS", help="Dask: tcp://host:8786, or local:2."),
+        click.option("--remote", is_flag=True, help="Let a table name URLs: s3://bucket/a.mp3."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 @contextmanager

@@ -12,10 +12,12 @@ from songbag.answers.prediction import Prediction, Predictor
 from songbag.bags import Bag
 from songbag.errors import AudioError, ModelFileError, SongTableError
 from songbag.pool import Workers, in_order
+from songbag.remote import Place
 from songbag.settings import Limits
 from songbag.songs.table import Song
 from songbag.sound import audio
 from songbag.sound.cache import DamagedFramesError, Index, Receipt, file_stamp, read_frames
+from songbag.sound.fetching import at_hand
 from songbag.sound.isolation import isolated_frames
 from songbag.sound.source import Source
 
@@ -65,7 +67,7 @@ class _Task:
 def answer_all(
     songs: Sequence[Song],
     model_path: str | Path,
-    cache: Path,
+    cache: Place,
     limits: Limits | None = None,
     workers: Workers = None,
 ) -> Iterator[Answer]:
@@ -121,11 +123,11 @@ def _bag_answer(predictor: Predictor, bag: Bag) -> Answer:
     return Answer(bag.id, found, warnings=bag.warnings, window_names=bag.windows)
 
 
-def _answer(model: _Model, cache: Path, limits: Limits, task: _Task) -> Answer:
+def _answer(model: _Model, cache: Place, limits: Limits, task: _Task) -> Answer:
     return _task_answer(_predictor(model), cache, limits, task)
 
 
-def _task_answer(predictor: Predictor, cache: Path, limits: Limits, task: _Task) -> Answer:
+def _task_answer(predictor: Predictor, cache: Place, limits: Limits, task: _Task) -> Answer:
     try:
         found = _cached(predictor, cache, task) or _streamed(predictor, limits, task)
     except AudioError as error:
@@ -148,7 +150,7 @@ def _short(predictor: Predictor, samples: int) -> list[str]:
 _Found = tuple[Prediction, int, list[str], float]  # with samples, warnings and level_db
 
 
-def _cached(predictor: Predictor, cache: Path, task: _Task) -> _Found | None:
+def _cached(predictor: Predictor, cache: Place, task: _Task) -> _Found | None:
     if task.known is None or task.known.status == "failed":
         return None
     try:
@@ -161,8 +163,9 @@ def _cached(predictor: Predictor, cache: Path, task: _Task) -> _Found | None:
 
 def _streamed(predictor: Predictor, limits: Limits, task: _Task) -> _Found:
     report = audio.AudioReport()
-    blocks = isolated_frames(task.source, predictor.card.recipe.sound, report, limits)
-    found = predictor.predict(blocks, lambda: report.samples)
+    with at_hand(task.source, limits) as source:
+        blocks = isolated_frames(source, predictor.card.recipe.sound, report, limits)
+        found = predictor.predict(blocks, lambda: report.samples)
     return found, report.samples, report.warnings(), report.level_db
 
 

@@ -20,6 +20,7 @@ from songbag.errors import SettingsError
 from songbag.files import append_line, open_journal, read_journal, write_bytes
 from songbag.jobs.answering import answer_all
 from songbag.pool import Workers
+from songbag.remote import Place, is_url, look_ahead
 from songbag.settings import Limits
 from songbag.songs.table import Song
 from songbag.sound.cache import file_stamp
@@ -42,7 +43,7 @@ def predict_collection(
     songs: Sequence[Song],
     model_path: Path,
     model: ModelFile,
-    cache: Path,
+    cache: Place,
     results: Path | None = None,
     limits: Limits | None = None,
     workers: Workers = None,
@@ -54,7 +55,8 @@ def predict_collection(
     results : Path or None
         File the caller will write; its journal is beside it. None keeps no journal.
     """
-    keys = [_key(song, model) for song in songs]
+    look_ahead(song.path for song in songs if is_url(song.path))
+    keys = [song_key(song, model) for song in songs]
     journal = None if results is None else results.with_name(f"{results.name}.journal")
     done = {} if journal is None else {line["key"]: line for line in read_journal(journal)}
     todo = [song for song, key in zip(songs, keys, strict=True) if key not in done]
@@ -69,7 +71,7 @@ def predict_collection(
                 yield Predicted(done[key]["row"], done[key]["windows"])
                 continue
             answer = next(answers)
-            found = Predicted(answer.row(labels) | song.extra, answer.window_rows(labels))
+            found = Predicted(song.extra | answer.row(labels), answer.window_rows(labels))
             if file is not None:
                 append_line(file, {"key": key, "row": found.row, "windows": found.windows})
             yield found
@@ -105,7 +107,7 @@ def required_confidence(card: Card, precision: float) -> float:
 
 def withheld(found: Predicted, confidence: float) -> Predicted:
     """Return the song without an answer if that would be less sure than ``confidence``."""
-    if found.failed or found.row["confidence"] >= confidence:
+    if not confidence or found.failed or found.row["confidence"] >= confidence:
         return found
     reason = f"less sure than {confidence:.3f}"
     return replace(found, row=found.row | {"status": "unsure", "reason": reason, "predicted": None})
@@ -116,7 +118,8 @@ def finish(results: Path) -> None:
     results.with_name(f"{results.name}.journal").unlink(missing_ok=True)
 
 
-def _key(song: Song, model: ModelFile) -> str:
+def song_key(song: Song, model: ModelFile) -> str:
+    """Return what changes whenever the song's answer could."""
     part = (song.id, song.path, song.start, song.end, file_stamp(song.path), model.hash)
     return hashlib.blake2b(msgspec.json.encode(part), digest_size=12).hexdigest()
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from songbag.bags import Bag
 from songbag.errors import AudioError
+from songbag.remote import Place
 from songbag.settings import Limits, Recipe, Sound, Windows
 from songbag.songs.table import Song, SongTable
 from songbag.sound.cache import DamagedFramesError, Receipt, read_frames
@@ -58,7 +58,7 @@ class SongBags:
 def hear(
     table: SongTable,
     recipe: Recipe,
-    cache: Path,
+    cache: Place,
     limits: Limits,
     workers: int | None,
     track: Track,
@@ -81,7 +81,7 @@ def hear(
 
 
 def _bag(
-    song: Song, source: Source, receipt: Receipt, recipe: Recipe, cache: Path, limits: Limits
+    song: Song, source: Source, receipt: Receipt, recipe: Recipe, cache: Place, limits: Limits
 ) -> Bag:
     try:
         frames, receipt = read_frames(cache / receipt.key)

@@ -16,6 +16,7 @@ from songbag.jobs.checks.recordings import FORMATS, recording_findings
 from songbag.jobs.checks.spelling import differ
 from songbag.jobs.console import Console
 from songbag.pool import Workers
+from songbag.remote import Place
 from songbag.settings import Excerpt, Limits
 from songbag.songs.song_bags import SongBags
 from songbag.songs.table import Song, SongTable
@@ -41,7 +42,7 @@ class Survey:
 
 def survey_songs(
     table: SongTable,
-    cache: Path,
+    cache: Place,
     console: Console,
     window_seconds: float,
     limits: Limits | None = None,
