@@ -7,6 +7,7 @@ goes wrong is an `OSError` with the URL, whatever library it comes from.
 
 import fnmatch
 import hashlib
+import os
 import re
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -123,6 +124,11 @@ def is_url(text: str | Path) -> bool:
     return isinstance(text, str) and _URL.match(text) is not None
 
 
+def whole(path: str) -> str:
+    """Return the name of a file from everywhere."""
+    return path if is_url(path) else os.path.abspath(path)
+
+
 def refuse_foreign(url: str) -> None:
     """Refuse URLs of anything but an object store, and URLs in URLs.
 
@@ -163,10 +169,10 @@ def stamp(url: str) -> tuple[int, int]:
         return -1, -1
 
 
-def look_ahead(urls: Iterable[str]) -> None:
-    """List the folders of many files once, so that `stamp` need not ask for each."""
+def look_ahead(paths: Iterable[str]) -> None:
+    """List the folders of many URLs once, so that `stamp` need not ask for each."""
     counts: dict[str, int] = {}
-    for url in urls:
+    for url in filter(is_url, paths):
         folder = url.rpartition("/")[0]
         counts[folder] = counts.get(folder, 0) + 1
     for folder, count in counts.items():
@@ -200,8 +206,7 @@ def local_copy(url: str, most: float = float("inf")) -> Iterator[Path]:
         copy = Path(folder) / f"copy{ending}"
         with _plainly(url):
             store = _store(url)
-            size = store.info(url)["size"]
-            if size > most:
+            if most < float("inf") and (size := store.info(url)["size"]) > most:
                 raise OverflowError(f"{size / 1e9:.1f} GB")
             store.get_file(url, str(copy))
         yield copy

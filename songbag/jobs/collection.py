@@ -20,7 +20,7 @@ from songbag.errors import SettingsError
 from songbag.files import append_line, open_journal, read_journal, write_bytes
 from songbag.jobs.answering import answer_all
 from songbag.pool import Workers
-from songbag.remote import Place, is_url, look_ahead
+from songbag.remote import Place, look_ahead
 from songbag.settings import Limits
 from songbag.songs.table import Song
 from songbag.sound.cache import file_stamp
@@ -55,7 +55,7 @@ def predict_collection(
     results : Path or None
         File the caller will write; its journal is beside it. None keeps no journal.
     """
-    look_ahead(song.path for song in songs if is_url(song.path))
+    look_ahead(song.path for song in songs)
     keys = [song_key(song, model) for song in songs]
     journal = None if results is None else results.with_name(f"{results.name}.journal")
     done = {} if journal is None else {line["key"]: line for line in read_journal(journal)}

@@ -26,7 +26,7 @@ from songbag.files import write_bytes
 from songbag.jobs.answering import answer_all
 from songbag.jobs.collection import Predicted, columns, song_key, withheld
 from songbag.pool import Workers
-from songbag.remote import Place, is_url, look_ahead
+from songbag.remote import Place, look_ahead
 from songbag.settings import Limits
 from songbag.songs.table import Song
 
@@ -62,7 +62,7 @@ def predict_partitions(
 ) -> Iterator[bool]:
     """Write all parts that are not there; yield for every song, in order, if it failed."""
     _require_pyarrow()
-    look_ahead(song.path for song in songs if is_url(song.path))
+    look_ahead(song.path for song in songs)
     parts = [songs[first : first + out.songs] for first in range(0, len(songs), out.songs)]
     own = columns(model.card.labels, songs)
     names = [_name(number, part, model, out, own) for number, part in enumerate(parts)]

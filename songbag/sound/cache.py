@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from songbag.errors import SongbagError
 from songbag.files import checked, sweep, unchecked, write_bytes
-from songbag.remote import Place, here, is_url, local_side, look_ahead, stamp
+from songbag.remote import Place, here, is_url, local_side, look_ahead, stamp, whole
 from songbag.settings import Record, Sound
 from songbag.sound.source import Source
 
@@ -94,7 +94,6 @@ def write_frames(file: Place, frames: NDArray[np.float32], receipt: Receipt) -> 
     metadata = {"songbag": stored.decode()}
     data = save({"frames": np.ascontiguousarray(frames)}, metadata)
     if isinstance(file, Path):
-        file.parent.mkdir(parents=True, exist_ok=True)
         sweep(file.parent)
     write_bytes(file, data)
 
@@ -130,12 +129,8 @@ def _checksum(frames: NDArray[np.float32], receipt: Receipt) -> str:
 
 
 # What may be otherwise the next time, with other limits or on a calmer machine.
-_PASSING = frozenset(
-    {
-        *("missing", "unreadable", "unreachable", "worker_died"),
-        *("too_long", "too_slow", "too_much_memory"),
-    }
-)
+_PASSING = {"missing", "unreadable", "unreachable", "worker_died"}
+_PASSING |= {"too_long", "too_slow", "too_much_memory"}
 _PATIENCE_SECONDS = 10.0  # waiting for other processes before going on without the index
 
 
@@ -153,7 +148,7 @@ class Index:
     def lookup(self, sources: Iterable[Source]) -> list[Receipt | None]:
         """Return the receipt of each source that has not changed, else None."""
         sources = list(sources)
-        look_ahead(source.path for source in sources if is_url(source.path))
+        look_ahead(source.path for source in sources)
         if not self._file.exists():
             return [None for _ in sources]
         try:
@@ -165,22 +160,21 @@ class Index:
     def _lookup(self, base: sqlite3.Connection, source: Source) -> Receipt | None:
         row = base.execute(
             "select receipt from files where path=? and part=? and sound=?",
-            (_whole(source.path), source.part(), self._sound),
+            (whole(source.path), source.part(), self._sound),
         ).fetchone()
         if row is None or not isinstance(row[0], bytes) or not (data := unchecked(row[0])):
             return None
         receipt = msgspec.json.decode(data, type=Receipt)
         if (receipt.size, receipt.mtime_ns) != file_stamp(source.path):
             return None
-        # A request for each frames file is too dear: one that has gone is noticed when it is read.
-        if isinstance(self.folder, Path) and receipt.status == "ok":
+        if receipt.status == "ok" and isinstance(self.folder, Path):  # elsewhere it is too dear
             return receipt if (self.folder / receipt.key).exists() else None
         return receipt
 
     def remember(self, found: Iterable[tuple[Source, Receipt]]) -> None:
         """Store receipts, each with the stamp the file had before it was read."""
         rows = [
-            (_whole(source.path), source.part(), self._sound, checked(receipt))
+            (whole(source.path), source.part(), self._sound, checked(receipt))
             for source, receipt in found
             if receipt.size >= 0 and receipt.reason not in _PASSING
         ]
@@ -216,10 +210,6 @@ class Index:
         """Remove an index that is no database any more, and what belongs to it."""
         for ending in ("", "-journal", "-wal", "-shm"):
             Path(f"{self._file}{ending}").unlink(missing_ok=True)
-
-
-def _whole(path: str) -> str:
-    return path if is_url(path) else os.path.abspath(path)
 
 
 def file_stamp(path: str) -> tuple[int, int]:
