@@ -3,7 +3,7 @@ PYTHON ?= python3
 PIP = -m pip install -qq --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: demo test lint types test-all torture chromium browser pictures clean
-.PHONY: bench-accuracy bench-poolings bench-vote bench-cold bench-serving
+.PHONY: bench-accuracy bench-poolings bench-vote bench-cold bench-serving bench-scale
 
 demo: .venv/train  ## generate songs, train, evaluate, write the report
 	.venv/bin/songbag demo
@@ -50,6 +50,9 @@ bench-cold: .venv/train  ## one song from a cold start
 
 bench-serving: .venv/dev  ## a server at 0.5, 1 and 2 times of its capacity
 	.venv/bin/python bench/serving.py
+
+bench-scale: .venv/dev  ## what a song costs, two workers against one, the bill for 10^8 songs
+	.venv/bin/python bench/scale.py
 
 # The tests of the page want a real browser; without one they are skipped, and say so.
 chromium:

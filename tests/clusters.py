@@ -18,11 +18,11 @@ def free_port():
 class Cluster:
     """A scheduler and ``workers`` workers, each under its nanny, which starts it again."""
 
-    def __init__(self, folder, workers=2, environment=None):
+    def __init__(self, folder, workers=2, environment=None, threads=1):
         self.folder, self.port = Path(folder), free_port()
         self.address = f"tcp://127.0.0.1:{self.port}"
         self.environment = {**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})}
-        self.processes = []
+        self.processes, self.threads = [], threads
         self.log = open(self.folder / "cluster.log", "ab")  # noqa: SIM115
         self.start_scheduler()
         self.nannies = [self.start_worker() for _ in range(workers)]
@@ -44,7 +44,7 @@ class Cluster:
         self.scheduler = self.start("scheduler", *listening)
 
     def start_worker(self, *more):
-        place = ("--local-directory", self.folder / "scratch", "--nthreads", 1)
+        place = ("--local-directory", self.folder / "scratch", "--nthreads", self.threads)
         return self.start(
             "worker", self.address, "--host", "127.0.0.1", *place, "--no-dashboard", *more
         )
