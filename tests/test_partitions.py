@@ -10,6 +10,8 @@ from songbag.answers.tables import csv_text
 from songbag.jobs import partitions
 from tests.test_cluster import few, songbag  # noqa: F401
 
+ONE = ("--workers", 1)
+
 
 def tree(folder):
     return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*.parquet")}
@@ -17,17 +19,17 @@ def tree(folder):
 
 def test_parts_hold_what_the_csv_holds(few, model_path, tmp_path):  # noqa: F811
     out = tmp_path / "answers"
-    done = songbag("predict", model_path, few, "-o", out, "--part", 3, "--windows")
+    done = songbag("predict", model_path, few, "-o", out, "--part", 3, "--windows", *ONE)
     assert done.exit_code == 1
     assert len(list((out / "songs").iterdir())) == 3
-    songbag("predict", model_path, few, "--csv", tmp_path / "a.csv", "--windows")
+    songbag("predict", model_path, few, "--csv", tmp_path / "a.csv", "--windows", *ONE)
     for kind, name in (("songs", "a.csv"), ("windows", "a-windows.csv")):
         found = parquet.read_table(out / kind)
         assert csv_text(found.to_pylist(), found.column_names) == (tmp_path / name).read_text()
 
 
 def test_a_stopped_run_goes_on_and_other_songs_replace(few, model_path, tmp_path, monkeypatch):  # noqa: F811
-    command = ("predict", model_path, few, "--part", 3, "-o")
+    command = ("predict", model_path, few, *ONE, "--part", 3, "-o")
     songbag(*command, tmp_path / "whole")
     parts = sorted((tmp_path / "whole" / "songs").iterdir())
     songbag(*command, tmp_path / "half")

@@ -38,7 +38,6 @@ from songbag.sound.source import Source, heard_frames
 
 _HEAD = struct.Struct("!cI")  # kind and length of every message
 _FRAMES, _REPORT, _REFUSED = b"F", b"R", b"E"
-_THREADED = {"ray"}  # has busy threads that Python does not count: a fork of it hangs
 _LARGEST = 1 << 26  # bytes of one message: a block of frames has at most 4 MB
 
 
@@ -145,11 +144,7 @@ def _start(request: _Request) -> _Decoder:
     reading, writing = os.pipe()
     seconds = request.limits.wall_seconds
     try:
-        if (
-            sys.platform == "linux"
-            and threading.active_count() == 1
-            and not _THREADED & set(sys.modules)
-        ):
+        if sys.platform == "linux" and threading.active_count() == 1:
             return _Decoder(reading, _fork(request, writing, reading), True, seconds)
         decoder = _Decoder(reading, 0, False, seconds)
         _helper().fork(request, writing)
