@@ -31,7 +31,7 @@ POOLINGS = (
     ),
 )
 LOSSES = ("song", "window")
-NETWORKS = ("cnn", "founding", "mlp")
+NETWORKS = ("cnn", "founding", "linear", "mlp", "statistics")
 
 R = TypeVar("R", bound=msgspec.Struct)
 
@@ -146,7 +146,9 @@ class Training(Record, frozen=True):
     windows_per_song : int
         Random windows of each song in a step; 0 takes all of them.
     optimizer, learning_rate, weight_decay, schedule
-        ``learning_rate`` is the peak of the one-cycle and cosine schedules.
+        ``learning_rate`` is the peak of the one-cycle and cosine schedules. "lbfgs" solves
+        a linear network exactly through the mean of logits; ``weight_decay`` is its ridge
+        penalty then, and where there are folds they choose among multiples of it.
     patience : int
         Epochs without a better validation song loss before stopping; 0 never stops.
     keep : {"best", "last"}
@@ -154,25 +156,30 @@ class Training(Record, frozen=True):
     balance : bool
         Weight songs inversely to the frequency of their label.
     label_smoothing, mixup, dropout : float
+    gain, filtering : float
+        dB. Windows are made louder or softer by up to ``gain``, and coloured by a random
+        smooth curve over their bands of up to ``filtering``, the same for all windows of a
+        song in a step. For frames in dB (log-mel).
     time_mask, band_mask : int
         Largest SpecAugment masks, in frames and bands (0: none).
     share : bool
         Run a trunk once over all windows of a song, where that is exact. The same sums
         in another order: weights differ in their last digits, and training magnifies it.
     folds : int
-        Grouped fits whose held-out songs calibrate the model, 0 for none. (A vote gets 3
-        all the same.)
+        0: one network, fitted on all training songs. Else so many, each fitted on all but
+        one fold: they are the members of the model, and what each says of the songs it
+        had not heard calibrates it and weighs the branches of the recipe.
     average : float
         Decay of the exponential moving average of the weights per step (0: none).
     """
 
-    network: Literal["cnn", "founding", "mlp", "own"] = "cnn"
+    network: Literal[*NETWORKS, "own"] = "cnn"  # type: ignore[valid-type]
     pooling: Literal[*POOLINGS, "own"] = "mean_logit"  # type: ignore[valid-type]
     loss: Literal["song", "window", "own"] = "song"
     epochs: Count = 30
     songs_per_batch: Count = 8
     windows_per_song: Annotated[int, Meta(ge=0)] = 6
-    optimizer: Literal["adamw", "rmsprop", "sgd"] = "adamw"
+    optimizer: Literal["adamw", "lbfgs", "rmsprop", "sgd"] = "adamw"
     learning_rate: Positive = 1e-3
     weight_decay: Annotated[float, Meta(ge=0)] = 0.01
     schedule: Literal["constant", "cosine", "onecycle"] = "onecycle"
@@ -182,6 +189,8 @@ class Training(Record, frozen=True):
     label_smoothing: Share = 0.0
     mixup: Annotated[float, Meta(ge=0)] = 0.0
     dropout: Share = 0.0
+    gain: Annotated[float, Meta(ge=0)] = 0.0
+    filtering: Annotated[float, Meta(ge=0)] = 0.0
     time_mask: Annotated[int, Meta(ge=0)] = 0
     band_mask: Annotated[int, Meta(ge=0)] = 0
     share: bool = True
@@ -215,14 +224,56 @@ class Own:
         return msgspec.structs.replace(training, **own)
 
 
+class Adapt(Record, frozen=True):
+    """What a recipe changes by itself when the songs are few, short or very many.
+
+    Attributes
+    ----------
+    below_songs : int
+        With fewer songs only the recipe's last branch is trained (0: never).
+    short_windows : bool
+        Windows longer than half of the middle song become half as long as it, at least
+        one second.
+    most_visits : int
+        Epochs are cut so that a member sees about so many songs in all (0: never).
+    """
+
+    below_songs: Annotated[int, Meta(ge=0)] = 0
+    short_windows: bool = False
+    most_visits: Annotated[int, Meta(ge=0)] = 0
+
+
 class Recipe(Record, frozen=True):
-    """A named set of choices: everything needed to go from songs to a model."""
+    """A named set of choices: everything needed to go from songs to a model.
+
+    Attributes
+    ----------
+    training : Training
+        Of the network, or of the first branch.
+    branches : tuple of Training
+        Further kinds of networks whose answers are averaged with the first, each weighed
+        by what the folds of ``training`` say of it. All hear the same frames.
+    """
 
     name: str
     sound: Sound = Sound()
     windows: Windows = Windows()
     excerpt: Excerpt = Excerpt()
     training: Training = Training()
+    branches: tuple[Training, ...] = ()
+    adapt: Adapt = Adapt()
+
+    @property
+    def trainings(self) -> tuple[Training, ...]:
+        """Return the first branch's training and the further ones'."""
+        return self.training, *self.branches
+
+    def __post_init__(self) -> None:
+        if self.branches and not self.training.folds:
+            raise SettingsError(
+                "the recipe has branches but training.folds is 0: nothing could weigh them. "
+                "Set training.folds to 3 or more."
+            )
 
 
 class Limits(Record, frozen=True):

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from songbag.bags import Bag
 from songbag.sound.windows import filled
 
+_KNOTS = 5  # of a random equaliser
 Array = NDArray[np.float32]
 Indices = NDArray[np.int64]
 
@@ -140,6 +141,27 @@ def masked(
         mask = hidden[..., :, None] if along_time else hidden[..., None, :]
         np.copyto(windows, fill, where=mask)
     return windows
+
+
+def coloured(windows: Array, gain: float, filtering: float, rng: np.random.Generator) -> Array:
+    """Return windows in dB as if recorded louder or softer, through another equaliser.
+
+    Parameters
+    ----------
+    windows : ndarray, shape (songs, windows, frames, bands)
+    gain : float
+        dB. Every song gets one amount, uniform within plus and minus this.
+    filtering : float
+        dB. Every song gets one curve over its bands: straight lines between five points,
+        each uniform within plus and minus this.
+    """
+    songs, _, _, bands = windows.shape
+    knots = rng.uniform(-filtering, filtering, (songs, _KNOTS))
+    place = np.linspace(0, _KNOTS - 1, bands)
+    curve = np.stack([np.interp(place, np.arange(_KNOTS), row) for row in knots])
+    shift = curve + rng.uniform(-gain, gain, (songs, 1))
+    louder: Array = windows + shift[:, None, None, :].astype(np.float32)
+    return louder
 
 
 def mixed(

@@ -5,13 +5,22 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from songbag.bags import Bag
 from songbag.errors import TrainingError
+from songbag.learning.ensemble import Ensemble
+from songbag.learning.linear import linear_head, song_features, standardise
 from songbag.learning.networks import NETWORKS, SongNetwork
-from songbag.learning.pooling import SongPooling
+from songbag.learning.pooling import POOLINGS, SongPooling
 from songbag.learning.scorers import with_scorer
+from songbag.settings import Own, Training
+
+MATRICES = ("cnn", "founding", "statistics")  # networks whose windows are matrices
+RAW = ("founding", "linear", "statistics")  # the last two scale their features instead
 
 
 class Standardised(nn.Module):
@@ -59,6 +68,53 @@ def build(
         network = _scaled(network, Standardised(*scale))
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return SongNetwork(network, window_shape)
+
+
+def network_for(
+    bags: Sequence[Bag],
+    training: Training,
+    window_shape: Sequence[int],
+    pooling: SongPooling,
+    own: Own,
+) -> SongNetwork:
+    """Return the network that a training asks for, scaled by the songs it will learn from."""
+    if own.network is not None:
+        return build_own(own.network, window_shape, pooling)
+    # Matrices of a table are (bands, frames); frames cut from audio (frames, bands).
+    turned = bags[0].starts is None and training.network in MATRICES
+    scale = None
+    if training.network not in RAW:
+        mean, deviation = scale_of(bags, axis=1 if turned else -1)
+        scale = torch.from_numpy(mean), torch.from_numpy(deviation)
+    network = build(training.network, window_shape, pooling, training.dropout, scale, turned)
+    if (head := linear_head(network)) is not None:
+        standardise(head, song_features(network, bags))
+    return network
+
+
+def scale_of(
+    bags: Sequence[Bag], axis: int = -1
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return mean and deviation over all songs of each value along one axis."""
+    count, width = 0, bags[0].features.shape[axis]
+    total, squares = np.zeros(width), np.zeros(width)
+    for bag in bags:
+        values = np.moveaxis(bag.features, axis, -1).reshape(-1, width).astype(np.float64)
+        count += len(values)
+        total = total + values.sum(axis=0)
+        squares = squares + (values**2).sum(axis=0)
+    mean = total / count
+    deviation = np.sqrt(np.maximum(squares / count - mean**2, 0))
+    # A value that never changes carries nothing: leave it at zero instead of dividing by it.
+    deviation = np.where(deviation > 1e-6, deviation, 1.0)
+    return mean.astype(np.float32), deviation.astype(np.float32)
+
+
+def song_pooling(name: str, own: Own, classes: int, multilabel: bool) -> SongPooling:
+    """Return the named pooling, or the user's, for a task."""
+    if own.pooling is not None:
+        return SongPooling.own(own.pooling, classes, multilabel)
+    return SongPooling(POOLINGS[name], classes, multilabel)
 
 
 def build_own(own: Any, window_shape: Sequence[int], pooling: SongPooling) -> SongNetwork:
@@ -150,9 +206,21 @@ def time_stride(name: str, window_shape: Sequence[int]) -> int | None:
     return stride
 
 
-def layer_table(network: nn.Module) -> list[dict[str, object]]:
-    """Return one row a layer that holds parameters or pools: name, kind, parameters."""
-    rows: list[dict[str, object]] = []
+def layer_table(network: nn.Module) -> list[dict[str, Any]]:
+    """Return one row a layer that holds parameters or pools: name, layer, parameters.
+
+    The members of a branch of an `Ensemble` are alike: one row stands for all.
+    """
+    if isinstance(network, Ensemble):
+        found = []
+        for members in network.branches:
+            for row in layer_table(members[0]):
+                layer, count = row["layer"], row["parameters"]
+                times = f"{len(members)} x " if len(members) > 1 else ""
+                found.append(row | {"layer": f"{times}{layer}", "parameters": count * len(members)})
+        return found
+    network = network.network if isinstance(network, SongNetwork) else network
+    rows: list[dict[str, Any]] = []
     for name, layer in network.named_modules():
         if any(True for _ in layer.children()) or type(layer).__name__.startswith("_"):
             continue

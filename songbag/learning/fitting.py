@@ -16,11 +16,13 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from songbag.bags import Bag
 from songbag.errors import TrainingError
 from songbag.learning import batches
-from songbag.learning.building import build, build_own
+from songbag.learning.building import network_for, scale_of, song_pooling
+from songbag.learning.ensemble import Ensemble
+from songbag.learning.linear import solve
 from songbag.learning.losses import cross_entropy, song_weights
 from songbag.learning.networks import SongNetwork
 from songbag.learning.optimizers import optimizer, schedule
-from songbag.learning.pooling import POOLINGS, SongPooling
+from songbag.learning.pooling import SongPooling
 from songbag.learning.scoring import song_logits, window_outputs
 from songbag.settings import Own, Training
 
@@ -52,7 +54,7 @@ class Fit:
 
     Attributes
     ----------
-    network : SongNetwork
+    network : SongNetwork or Ensemble
         On the CPU, in evaluation mode, with the weights that were kept.
     pooling : SongPooling
     history : list of dict
@@ -63,7 +65,7 @@ class Fit:
         "" when all epochs ran, else "patience", "interrupted" or "diverged".
     """
 
-    network: SongNetwork
+    network: SongNetwork | Ensemble
     pooling: SongPooling
     history: list[Row] = field(default_factory=list)
     kept_epoch: int = 0
@@ -108,29 +110,13 @@ def fit(
     pooling = song_pooling(training.pooling, own, classes, multilabel=y.ndim == 2)
     with torch.random.fork_rng(), _flush_denormal():
         torch.manual_seed(seed)
-        # Matrices of a table are (bands, frames); frames cut from audio (frames, bands).
-        turned = bags[0].starts is None and training.network in ("founding", "cnn")
-        mean, deviation = scale_of(bags, axis=1 if turned else -1)
-        if own.network is not None:
-            network = build_own(own.network, window_shape, pooling)
-        else:
-            # The founding network takes its MFCC raw.
-            raw = training.network == "founding"
-            scale = None if raw else (torch.from_numpy(mean), torch.from_numpy(deviation))
-            network = build(
-                training.network, window_shape, pooling, training.dropout, scale, turned
-            )
+        network = network_for(bags, training, window_shape, pooling, own)
+        if training.optimizer == "lbfgs":
+            return Fit(network.eval(), pooling, [solve(network, bags, y, pooling, training)], 1)
         run = _Run(network, pooling, bags, y, held_out, training, seed, own)
         if (training.time_mask or training.band_mask) and bags[0].starts is not None:
-            run.fill = mean
+            run.fill = scale_of(bags)[0]
         return run.fit(watch, checkpoint or Checkpoint())
-
-
-def song_pooling(name: str, own: Own, classes: int, multilabel: bool) -> SongPooling:
-    """Return the named pooling, or the user's, for a task."""
-    if own.pooling is not None:
-        return SongPooling.own(own.pooling, classes, multilabel)
-    return SongPooling(POOLINGS[name], classes, multilabel)
 
 
 class _flush_denormal:
@@ -141,24 +127,6 @@ class _flush_denormal:
 
     def __exit__(self, *_: object) -> None:
         torch.set_flush_denormal(False)
-
-
-def scale_of(
-    bags: Sequence[Bag], axis: int = -1
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return mean and deviation over all songs of each value along one axis."""
-    count, width = 0, bags[0].features.shape[axis]
-    total, squares = np.zeros(width), np.zeros(width)
-    for bag in bags:
-        values = np.moveaxis(bag.features, axis, -1).reshape(-1, width).astype(np.float64)
-        count += len(values)
-        total = total + values.sum(axis=0)
-        squares = squares + (values**2).sum(axis=0)
-    mean = total / count
-    deviation = np.sqrt(np.maximum(squares / count - mean**2, 0))
-    # A value that never changes carries nothing: leave it at zero instead of dividing by it.
-    deviation = np.where(deviation > 1e-6, deviation, 1.0)
-    return mean.astype(np.float32), deviation.astype(np.float32)
 
 
 class _Run:
@@ -198,6 +166,7 @@ class _Run:
         # A shared trunk is exact without batch norm and augmentation, else windows are cut.
         norms = any(isinstance(layer, torch.nn.BatchNorm2d) for layer in network.modules())
         augments = training.mixup or training.time_mask or training.band_mask
+        augments = augments or training.gain or training.filtering
         exact = network.time_stride is not None and not norms and not augments
         self.share = training.share and exact
 
@@ -208,6 +177,7 @@ class _Run:
             self._go_on(checkpoint.state, result)
         try:
             self._epochs(result, watch, checkpoint)
+            checkpoint.keep(self._state(result))
         except KeyboardInterrupt:
             if self.best is None:
                 raise
@@ -329,8 +299,11 @@ class _Run:
             return group, targets
         windows = group.windows
         if self.fill is not None:
-            limits = self.training.time_mask, self.training.band_mask
-            windows = batches.masked(windows, self.fill, *limits, self.rng)
+            masks = self.training.time_mask, self.training.band_mask
+            windows = batches.masked(windows, self.fill, *masks, self.rng)
+        if self.training.gain or self.training.filtering:
+            limits = self.training.gain, self.training.filtering
+            windows = batches.coloured(windows, *limits, self.rng)
         if self.training.mixup and len(windows) > 1 and self.own_loss is None:
             windows, targets = batches.mixed(windows, targets, self.training.mixup, self.rng)
         return batches.Cut(group.songs, windows), targets
