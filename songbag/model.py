@@ -181,7 +181,8 @@ def train(
     output : path, optional
         Model file; a temporary one otherwise (see `Result.save`).
     recipe
-        Name, TOML file or `Recipe`; by default "cnn" for audio, "windows" for bags.
+        Name, TOML file or `Recipe`; by default "auto" for audio ("cnn" if you name a
+        network, pooling or loss), "windows" for bags.
     seed : int
         Of the split and the training.
     group : str, optional
@@ -280,7 +281,8 @@ def _choices(
     own = Own(**{name: part for name, part in parts.items() if not isinstance(part, str)})
     changes = {**changes, **named}
     if recipe is None:
-        recipe = "windows" if isinstance(songs, SongBags) else "cnn"
+        plain = "cnn" if any(part is not None for part in parts.values()) else "auto"
+        recipe = "windows" if isinstance(songs, SongBags) else plain
     if isinstance(recipe, Recipe):
         training = msgspec.to_builtins(recipe.training) | changes
         return msgspec.structs.replace(recipe, training=read(Training, training, "training")), own

@@ -165,6 +165,9 @@ class Training(Record, frozen=True):
     share : bool
         Run a trunk once over all windows of a song, where that is exact. The same sums
         in another order: weights differ in their last digits, and training magnifies it.
+    precision : {"float32", "mixed"}
+        Mixed runs the network in bfloat16 where the processor is quick at it (a GPU, or a
+        CPU with AVX-512 BF16 or AMX), its weights staying float32. Prediction never does.
     folds : int
         0: one network, fitted on all training songs. Else so many, each fitted on all but
         one fold: they are the members of the model, and what each says of the songs it
@@ -194,6 +197,7 @@ class Training(Record, frozen=True):
     time_mask: Annotated[int, Meta(ge=0)] = 0
     band_mask: Annotated[int, Meta(ge=0)] = 0
     share: bool = True
+    precision: Literal["float32", "mixed"] = "float32"
     folds: Annotated[int, Meta(ge=0)] = 0
     average: Share = 0.0
 

@@ -29,7 +29,7 @@ ORDER = [
     ("errors",),
 ]
 OWNERS = {
-    "torch": ["learning", "jobs/modelling.py"],
+    "torch": ["learning", "jobs/modelling.py", "jobs/keeping.py"],
     "av": ["sound/audio.py"],
     "soxr": ["sound/audio.py"],
     "onnx": ["graph", "learning/export.py"],

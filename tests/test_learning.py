@@ -21,7 +21,13 @@ def mean(classes):
     return SongPooling(POOLINGS["mean_logit"], classes)
 
 
-SHAPES = {"founding": (216, 13), "cnn": (108, 64), "mlp": (40, 13)}
+SHAPES = {
+    "founding": (216, 13),
+    "cnn": (108, 64),
+    "linear": (40, 13),
+    "mlp": (40, 13),
+    "statistics": (108, 64),
+}
 
 
 def test_names_in_settings_are_the_tables_in_learning():

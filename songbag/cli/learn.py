@@ -9,6 +9,7 @@ import click
 from songbag.cli.options import (
     cache_option,
     collection_options,
+    default_recipe,
     read_window_table,
     recipe_changes,
     table_options,
@@ -36,7 +37,8 @@ def hearing(
     from songbag.sound.cache import default_folder
 
     bags = read_window_table(songs, options)
-    default = "cnn" if bags is None else "windows"
+    command = click.get_current_context().info_name or ""
+    default = default_recipe(command, options, table=bags is not None)
     recipe = load_recipe(options["recipe"] or default, recipe_changes(options))
     if bags is not None:
         grouped = replace(bags, songs=_grouped(bags.songs, options["group"]))

@@ -11,6 +11,7 @@ from songbag.errors import SettingsError
 if TYPE_CHECKING:
     from songbag.songs.song_bags import SongBags
 
+_DEFAULTS = {"compare": "cnn", "leakage": "cnn"}
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -93,10 +94,12 @@ def read_window_table(table: Path, options: dict[str, Any]) -> "SongBags | None"
 
 
 def training_options(command: Command) -> Command:
-    """Add the options of train and crossval that change the recipe."""
+    """Add the options of commands that train: those that change the recipe, and the seed."""
+    default = _DEFAULTS.get(command.__name__, "auto")
+    text = f"Name or .toml file.  [default: {default}; tables: windows]"
     options = (
-        click.option("--recipe", help="Name or .toml file.  [default: cnn; tables: windows]"),
-        click.option("--network", help="Network of the recipe: cnn, founding or mlp."),
+        click.option("--recipe", help=text),
+        click.option("--network", help="cnn, founding, linear, mlp or statistics."),
         click.option("--pooling", help="How windows become a song, e.g. vote (docs/poolings.md)."),
         click.option("--loss", type=click.Choice(["song", "window"]), help="What is minimised."),
         click.option("--epochs", type=int, help="Passes over the training songs."),
@@ -113,6 +116,18 @@ def training_options(command: Command) -> Command:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def default_recipe(command: str, options: dict[str, Any], table: bool) -> str:
+    """Return the recipe of a command whose user names none.
+
+    Who names a network, a pooling or a loss wants one network with it, and not the members
+    of ``auto``; what compares many trainings takes one network each.
+    """
+    if table:
+        return "windows"
+    chosen = any(options[name] is not None for name in ("network", "pooling", "loss"))
+    return "cnn" if chosen else _DEFAULTS.get(command, "auto")
 
 
 def recipe_changes(options: dict[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ def adapted(recipe: Recipe, heard: SongBags, console: Console) -> Recipe:
     """Return the recipe as its ``adapt`` wants it for these songs, and say each change."""
     few = recipe.adapt.below_songs
     if recipe.branches and len(heard) < few:
-        last = recipe.branches[-1]
+        last = msgspec.structs.replace(recipe.branches[-1], folds=recipe.training.folds)
         console.say(
             f"{len(heard)} songs are too few for a network to learn features from (fewer than "
             f"{few}): taking only '{last.network}'. To insist: --set adapt.below_songs=0"

@@ -145,6 +145,8 @@ class _Run:
     ) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.network = network.to(self.device)
+        quick = self.device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+        self.mixed = training.precision == "mixed" and quick
         self.bags, self.y, self.held_out = bags, y, held_out
         self.pooling, self.training = pooling, training
         classes = pooling.classes
@@ -273,7 +275,7 @@ class _Run:
         self.network.train()
         self.optimizer.zero_grad(set_to_none=True)
         prepared = [self._prepared(group) for group in self._groups(songs)]
-        with torch.autocast(self.device.type, torch.bfloat16, self.device.type == "cuda"):
+        with torch.autocast(self.device.type, torch.bfloat16, self.mixed):
             outputs = window_outputs(self.network, [group for group, _ in prepared])
         loss = torch.zeros((), device=self.device)
         for (group, targets), found in zip(prepared, outputs, strict=True):

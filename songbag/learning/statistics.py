@@ -17,7 +17,7 @@ from songbag.sound.features import cepstrum_matrix
 
 COEFFICIENTS = 20  # of the cepstrum whose covariance is taken
 GROUPS = 16  # of bands whose modulation is taken
-RATES = 12  # groups of modulation rates, evenly spaced on a log scale
+RATES = 12  # groups of modulation rates at most, evenly spaced on a log scale
 FASTEST = 60  # periods a window
 _QUIET = 1e-3  # dB² added to powers, before roots and logarithms
 
@@ -88,7 +88,7 @@ class WindowStatistics(nn.Module):
     - the deviation over time of each band, and of its step from frame to frame;
     - the covariance over time of the first 20 cepstral coefficients;
     - the modulation: how strongly each of 16 groups of bands swings at each of 12 groups
-      of rates (log power of its spectrum over time, Hann-windowed) [1]_.
+      of rates, or fewer in short windows (log power of its spectrum over time, Hann-windowed) [1]_.
 
     Means and covariances of timbre with a linear model are what song classification used
     before networks [2]_, and on a few hundred songs still as good.
