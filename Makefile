@@ -1,6 +1,14 @@
 # Two commands do everything on a fresh machine: make demo, make test.
 PYTHON ?= python3
-PIP = -m pip install -qq --disable-pip-version-check --constraint constraints.txt
+comma = ,
+# $(call install,folder,what). uv takes a fifth of pip's time; where it cannot install (it reads
+# no pip.conf), pip does.
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+install = { [ -x $(1)/bin/uv ] || $(1)/bin/python -m pip install -qq \
+	  --disable-pip-version-check --constraint constraints.txt uv; } && \
+	{ $(1)/bin/uv pip install -q --python $(1)/bin/python --constraint constraints.txt $(2) || \
+	  $(1)/bin/python -m pip install -qq --disable-pip-version-check \
+	  --constraint constraints.txt $(2); }
 
 .PHONY: demo test lint types test-all torture chromium browser pictures clean
 .PHONY: bench-accuracy bench-poolings bench-vote bench-cold bench-serving
@@ -70,17 +78,17 @@ pictures: demo .venv/dev  ## docs/report.png and docs/serving.png: the demo's re
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Songbag needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ..."; exit 1; }
 	$(PYTHON) -m venv .venv
-	.venv/bin/python $(PIP) --editable '.[train]'
+	$(call install,.venv,--editable '.[train]')
 	touch $@
 
 .venv/dev: .venv/train
-	.venv/bin/python $(PIP) --editable '.[train,parquet,serve,dev]'
+	$(call install,.venv,--editable '.[train$(comma)parquet$(comma)serve$(comma)dev]')
 	touch $@
 
 # An environment without torch: what serves models must never need it.
 .venv-core/core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-core
-	.venv-core/bin/python $(PIP) --editable .
+	$(call install,.venv-core,--editable .)
 	touch $@
 
 clean:

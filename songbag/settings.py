@@ -49,8 +49,8 @@ class Sound(Record, frozen=True):
 
     Attributes
     ----------
-    feature : {"logmel", "mfcc"}
-        What a frame holds.
+    feature : {"logmel", "mfcc", "waveform"}
+        What a frame holds; of the waveform ``hop_length`` samples, for an encoder.
     sample_rate : int
         Hz. Every file is resampled to it.
     frame_length, hop_length : int
@@ -71,7 +71,7 @@ class Sound(Record, frozen=True):
         Version of the code that computes frames: raised when numbers change.
     """
 
-    feature: Literal["logmel", "mfcc"] = "logmel"
+    feature: Literal["logmel", "mfcc", "waveform"] = "logmel"
     sample_rate: Annotated[int, Meta(ge=1000, le=384_000)] = 22050
     frame_length: Annotated[int, Meta(ge=16, le=65536)] = 1024
     hop_length: Count = 512
@@ -102,6 +102,8 @@ class Sound(Record, frozen=True):
     @property
     def bands(self) -> int:
         """Rows of a frame as the network sees it."""
+        if self.feature == "waveform":
+            return self.hop_length
         rows = self.coefficients if self.feature == "mfcc" else self.mel_bands
         return 2 * rows if self.deltas else rows
 
@@ -216,11 +218,15 @@ class Own:
         Logits (songs, windows, classes) to song logits (songs, classes).
     loss : callable
         Song logits (songs, classes) and label indices (songs,) to one loss, or one a song.
+    encoder : bytes
+        An ONNX graph from a window's samples (windows, samples) to its embedding
+        (windows, values). It is not trained: the network sees embeddings.
     """
 
     network: Any = None
     pooling: Any = None
     loss: Any = None
+    encoder: bytes = b""
 
     def named(self, training: Training) -> Training:
         """Return the settings with "own" in the place of the parts that are given."""

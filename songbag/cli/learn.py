@@ -10,6 +10,8 @@ from songbag.cli.options import (
     cache_option,
     collection_options,
     default_recipe,
+    encoder_option,
+    own_encoder,
     read_window_table,
     recipe_changes,
     table_options,
@@ -64,6 +66,7 @@ def _grouped(songs: "list[Song]", column: str | None) -> "list[Song]":
 @click.argument("songs", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Model file.")
 @click.option("--resume", is_flag=True, help="Go on with a training that was stopped.")
+@encoder_option
 @training_options
 @table_options
 @cache_option
@@ -86,7 +89,8 @@ def train(ctx: click.Context, /, songs: Path, output: Path, resume: bool, **opti
     console = Console(options["quiet"])
     recipe, hear = hearing(songs, options, console)
     seed, threads = options["seed"], options["threads"]
-    trained = train_bags(hear(recipe), output, recipe, console, seed, threads, resume=resume)
+    own = own_encoder(options, recipe)
+    trained = train_bags(hear(recipe), output, recipe, console, seed, threads, own, resume)
     if not options["quiet"]:
         click.echo(f"model   {trained.model_path}")
         if trained.evaluation is not None:
@@ -98,6 +102,7 @@ def train(ctx: click.Context, /, songs: Path, output: Path, resume: bool, **opti
 @click.argument("songs", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder.")
 @click.option("--folds", default=5, show_default=True, type=click.IntRange(2), help="How many.")
+@encoder_option
 @training_options
 @table_options
 @cache_option
@@ -115,7 +120,8 @@ def crossval(ctx: click.Context, /, songs: Path, output: Path, folds: int, **opt
     console = Console(options["quiet"])
     recipe, hear = hearing(songs, options, console)
     seed, threads = options["seed"], options["threads"]
-    found = crossvalidate_bags(hear(recipe), output, recipe, console, folds, seed, threads)
+    own = own_encoder(options, recipe)
+    found = crossvalidate_bags(hear(recipe), output, recipe, console, folds, seed, threads, own)
     if not options["quiet"]:
         click.echo(f"report  {found.folder / 'report.html'}")
     ctx.exit(1 if found.evaluation.figures["failed"] else 0)

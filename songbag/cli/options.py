@@ -9,6 +9,7 @@ import click
 from songbag.errors import SettingsError
 
 if TYPE_CHECKING:
+    from songbag.settings import Own, Recipe
     from songbag.songs.song_bags import SongBags
 
 _DEFAULTS = {"compare": "cnn", "leakage": "cnn"}
@@ -118,6 +119,13 @@ def training_options(command: Command) -> Command:
     return command
 
 
+def encoder_option(command: Command) -> Command:
+    """Add --embedding."""
+    text = "Encoder of a window's samples, not trained; recipe embeddings."
+    kind = click.Path(path_type=Path)
+    return click.option("--embedding", type=kind, metavar="ONNX", help=text)(command)
+
+
 def default_recipe(command: str, options: dict[str, Any], table: bool) -> str:
     """Return the recipe of a command whose user names none.
 
@@ -126,8 +134,21 @@ def default_recipe(command: str, options: dict[str, Any], table: bool) -> str:
     """
     if table:
         return "windows"
+    if options.get("embedding") is not None:
+        return "embeddings"
     chosen = any(options[name] is not None for name in ("network", "pooling", "loss"))
     return "cnn" if chosen else _DEFAULTS.get(command, "auto")
+
+
+def own_encoder(options: dict[str, Any], recipe: "Recipe") -> "Own":
+    """Return the encoder that --embedding names."""
+    from songbag.settings import Own
+
+    if options["embedding"] is None:
+        return Own()
+    from songbag.jobs.embedding import read_encoder
+
+    return Own(encoder=read_encoder(options["embedding"], recipe))
 
 
 def recipe_changes(options: dict[str, Any]) -> dict[str, Any]:

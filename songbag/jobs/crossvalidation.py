@@ -211,7 +211,7 @@ def _train_fold(rest: SongBags, fold: int, learning: Learning, folder: Path) -> 
         held = validation_part(names, groups, VALIDATION_SHARE, learning.seed)
     fit, card = learn(rest, held, learning, path, resume=True)
     write_csv(history, fit.history, list(fit.history[0]))
-    save(fit, card, path)
+    save(fit, card, path, learning.own.encoder)
     forget_states(path)
     return list(fit.history)
 

@@ -20,6 +20,7 @@ from songbag.answers.weighing import branch_weights
 from songbag.bags import Bag
 from songbag.errors import TrainingError
 from songbag.jobs.calibrating import Calibration, calibrate, calibrated
+from songbag.jobs.embedding import embedded
 from songbag.jobs.keeping import forget_states, kept_state, songs_hash, state_path
 from songbag.jobs.modelling import Labels, Learning, card_of, fit_bags, on_grid, window_shape
 from songbag.settings import Recipe
@@ -76,19 +77,23 @@ def learn(
     """
     if not resume:
         forget_states(model_path)
-    bags, learning = on_grid(heard.bags, learning)
+    audio, learning = on_grid(heard.bags, learning)
+    bags = audio
+    if learning.own.encoder:
+        bags = embedded(audio, learning.own.encoder, learning.recipe, learning.console)
     training = learning.recipe.training
     count = training.folds or (_VOTE_FOLDS if training.pooling == "vote" else 0)
     fold_of = inner_folds(heard, count, learning)
+    calibration = Calibration()
     if training.folds and fold_of is not None:
-        return _by_folds(bags, fold_of, learning, model_path)
-    fit = _single(bags, held, learning, model_path)
-    card = card_of(fit, bags, learning)
-    if fold_of is None:
-        return fit, card
-    learning.console.say("calibration on songs held out in turn")
-    voted = _branch(bags, fold_of, learning, model_path, "vote")
-    return fit, calibrated(card, _calibration(voted.logits, bags, learning))
+        fit, calibration = _by_folds(bags, fold_of, learning, model_path)
+    else:
+        fit = _single(bags, held, learning, model_path)
+        if fold_of is not None:
+            learning.console.say("calibration on songs held out in turn")
+            voted = _branch(bags, fold_of, learning, model_path, "vote")
+            calibration = _calibration(voted.logits, bags, learning)
+    return fit, calibrated(card_of(fit, audio, learning), calibration)
 
 
 def inner_folds(heard: SongBags, count: int, learning: Learning) -> Labels | None:
@@ -126,7 +131,7 @@ def _single(
 
 def _by_folds(
     bags: list[Bag], fold_of: Labels, learning: Learning, model_path: Path
-) -> "tuple[Fit, Card]":
+) -> "tuple[Fit, Calibration]":
     """Fit the members of all branches, weigh the branches, and calibrate the whole."""
     from songbag.learning.building import song_pooling
     from songbag.learning.ensemble import Ensemble
@@ -146,8 +151,7 @@ def _by_folds(
     members = [branches[k].members for k in heard]
     network = Ensemble(members, [weights[k] for k in heard], pooling).eval()
     history = [row for branch in branches for row in branch.history]
-    fit = Fit(network, pooling, history)
-    return fit, calibrated(card_of(fit, bags, learning), _calibration(logits, bags, learning))
+    return Fit(network, pooling, history), _calibration(logits, bags, learning)
 
 
 def _calibration(logits: NDArray[np.float64], bags: list[Bag], learning: Learning) -> Calibration:

@@ -23,7 +23,7 @@ from songbag.settings import Own, Recipe
 from songbag.songs.labels import join_labels, split_labels
 from songbag.songs.song_bags import cut_on_grid
 from songbag.songs.table import SongTable
-from songbag.sound.windows import window_frames
+from songbag.sound.windows import lengths, window_frames
 
 if TYPE_CHECKING:
     from songbag.learning.fitting import Checkpoint, Fit, Watch
@@ -295,8 +295,8 @@ def _level(bags: Sequence[Bag], y: Labels, classes: int) -> dict[str, list[float
     return baselines.fit_level(np.array(levels, dtype=np.float64), y, classes)
 
 
-def save(fit: "Fit", card: Card, path: Path) -> None:
-    """Export, check and write a model file."""
+def save(fit: "Fit", card: Card, path: Path, encoder: bytes = b"") -> None:
+    """Export, check and write a model file; with an encoder it becomes part of the network."""
     from safetensors.torch import save as save_weights
 
     from songbag.learning.export import export_network, export_pooling
@@ -304,11 +304,18 @@ def save(fit: "Fit", card: Card, path: Path) -> None:
     grid = card.recipe.windows.stride
     hop = card.recipe.windows.hop_seconds * card.recipe.sound.sample_rate
     hop_frames = max(1, int(hop / card.recipe.sound.hop_length) // grid) * grid
+    network = export_network(fit.network, card.source == "audio" and not encoder, hop_frames)
+    if encoder:
+        from songbag.graph.encoded import encoded_network
+
+        samples = lengths(card.recipe.sound, card.recipe.windows)[0]
+        frames, width = card.window_shape
+        network = encoded_network(encoder, network, frames, width, samples)
     # Copies, because a Keras model lists its weights under two names; in plain order.
     state = {name: value.contiguous().clone() for name, value in fit.network.state_dict().items()}
     parts = {
         "weights.safetensors": save_weights(state),
-        "network.onnx": export_network(fit.network, card.source == "audio", hop_frames),
+        "network.onnx": network,
         "pooling.onnx": export_pooling(fit.pooling),
     }
     write_model(path, sealed(card, parts))

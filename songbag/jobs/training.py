@@ -97,7 +97,8 @@ def train_bags(
     held = np.array([side == "validation" for side in sides if side != "test"])
     learning = Learning.of(heard.table(), recipe, console, seed, threads, own)
     fit, card = learn(taught, held, learning, model_path, resume)
-    save(fit, msgspec.structs.replace(card, split=certificate), model_path)
+    card = msgspec.structs.replace(card, split=certificate)
+    save(fit, card, model_path, learning.own.encoder)
     forget_states(model_path)
     folder = model_path.with_name(f"{model_path.stem}-training")
     evaluation = None

@@ -50,9 +50,11 @@ def frame_blocks(blocks: Iterable[NDArray[np.float32]], sound: Sound) -> Iterato
     Yields
     ------
     ndarray, shape (n, sound.bands), float32
-        dB for log-mel; their DCT for MFCC; then their differences with ``deltas``.
-        Always finite for finite samples.
+        dB for log-mel; their DCT for MFCC; then their differences with ``deltas``. The
+        samples themselves for the waveform. Always finite for finite samples.
     """
+    if sound.feature == "waveform":
+        return _samples(blocks, sound.hop_length)
     loudness = _log_mel(blocks, sound)
     if sound.top_db is not None:
         loudness = _raised(loudness, sound.top_db, sound.mel_bands)
@@ -60,6 +62,18 @@ def frame_blocks(blocks: Iterable[NDArray[np.float32]], sound: Sound) -> Iterato
         matrix = cepstrum_matrix(sound.mel_bands, sound.coefficients)
         loudness = (np.einsum("fm,mc->fc", block, matrix) for block in loudness)
     return _with_deltas(loudness) if sound.deltas else loudness
+
+
+def _samples(blocks: Iterable[NDArray[np.float32]], width: int) -> Iterator[Frames]:
+    """Yield samples in frames of ``width``, zeros after the last: 1 + samples // width frames."""
+    waiting = np.zeros(0, dtype=np.float32)
+    for block in blocks:
+        waiting = np.concatenate([waiting, block])
+        whole = len(waiting) // width * width
+        if whole:
+            yield waiting[:whole].reshape(-1, width)
+            waiting = waiting[whole:]
+    yield np.pad(waiting, (0, width - len(waiting))).reshape(1, width)
 
 
 def _log_mel(blocks: Iterable[NDArray[np.float32]], sound: Sound) -> Iterator[Frames]:
