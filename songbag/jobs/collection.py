@@ -90,7 +90,7 @@ def required_confidence(card: Card, precision: float) -> float:
     if not card.precision:
         raise SettingsError(
             "--precision needs a calibrated model with one label a song: train it with "
-            "--set training.folds=5, or take a model of songbag crossval."
+            "--recipe auto or fast, or take a model of songbag crossval."
         )
     found = confidence_for(card.precision, precision)
     if found is None:

@@ -86,6 +86,7 @@ class WindowStatistics(nn.Module):
 
     - the mean over time of each band, less the mean of all (the spectrum's shape);
     - the deviation over time of each band, and of its step from frame to frame;
+    - the skewness over time of each band: rare peaks above a floor, or rare gaps;
     - the covariance over time of the first 20 cepstral coefficients;
     - the modulation: how strongly each of 16 groups of bands swings at each of 12 groups
       of rates, or fewer in short windows (log power of its spectrum over time, Hann-windowed) [1]_.
@@ -122,7 +123,7 @@ class WindowStatistics(nn.Module):
         self._buffer("sine", hann * np.sin(angle) / np.sqrt(frames))
         edges = np.geomspace(1, len(periods) + 1, RATES + 1) - 1 if len(periods) else np.zeros(1)
         self._buffer("rate", _averages(edges, len(periods)))
-        spectra = 3 * bands
+        spectra = 4 * bands
         self.values = spectra + len(rows) + self.group.shape[1] * self.rate.shape[1]
 
     def _buffer(self, name: str, matrix: NDArray[np.floating]) -> None:
@@ -134,7 +135,9 @@ class WindowStatistics(nn.Module):
         swing = windows - mean
         step = windows[:, 1:] - windows[:, :-1] if windows.shape[1] > 1 else torch.zeros_like(swing)
         shape = (mean - mean.mean(dim=2, keepdim=True)).squeeze(1)
-        parts = [shape, _deviation(swing), _deviation(step), self._covariance(swing)]
+        spread = _deviation(swing)
+        skewness = (swing**3).mean(dim=1) / (spread**3 + 1)
+        parts = [shape, spread, _deviation(step), skewness, self._covariance(swing)]
         return torch.cat([*parts, self._modulation(swing)], dim=1)
 
     def _covariance(self, swing: Tensor) -> Tensor:
