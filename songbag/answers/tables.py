@@ -65,6 +65,11 @@ def window_rows(
     return rows
 
 
+def with_own(row: Row, own: Row) -> Row:
+    """Return a row with a user's own columns; one called as a column of ours stays away."""
+    return row | {name: cell for name, cell in own.items() if name not in row}
+
+
 def _known(seconds: float) -> float | None:
     return None if seconds != seconds else float(seconds)
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from songbag.jobs.console import Console
     from songbag.settings import Recipe
     from songbag.songs.song_bags import SongBags
-    from songbag.songs.table import Song
 
 
 def hearing(
@@ -29,19 +28,29 @@ def hearing(
 ) -> "tuple[Recipe, Callable[[Recipe], SongBags]]":
     """Return the recipe that options ask for, and what hears the songs for any recipe."""
     from songbag.jobs.modelling import require_trainable
-    from songbag.jobs.training import hear_labelled
+    from songbag.jobs.training import hear_labelled, open_labelled
     from songbag.settings import Limits, load_recipe
-    from songbag.songs.table import read_songs
+    from songbag.songs.manifest import is_packed
+    from songbag.songs.table import grouped_by, read_songs
     from songbag.sound.cache import default_folder
 
     bags = read_window_table(songs, options)
     default = "cnn" if bags is None else "windows"
     recipe = load_recipe(options["recipe"] or default, recipe_changes(options))
+    column = options["group"]
     if bags is not None:
-        grouped = replace(bags, songs=_grouped(bags.songs, options["group"]))
+        grouped = bags.grouped_by(column) if column else bags
         return recipe, lambda _: grouped
+    if is_packed(songs):
+
+        def unpack(recipe: "Recipe") -> "SongBags":
+            found = open_labelled(songs, recipe, console)
+            return found.grouped_by(column) if column else found
+
+        return recipe, unpack
     table = read_songs(songs, options["allow_outside"])
-    table = replace(table, songs=_grouped(table.songs, options["group"]))
+    if column:
+        table = replace(table, songs=grouped_by(table.songs, column))
     cache, limits = options["cache"] or default_folder(), Limits.of_hours(options["max_hours"])
 
     def hear(recipe: "Recipe") -> "SongBags":
@@ -49,12 +58,6 @@ def hearing(
         return hear_labelled(table, recipe, cache, console, limits, options["workers"])
 
     return recipe, hear
-
-
-def _grouped(songs: "list[Song]", column: str | None) -> "list[Song]":
-    from songbag.songs.table import grouped_by
-
-    return songs if column is None else grouped_by(songs, column)
 
 
 @click.command()

@@ -140,7 +140,7 @@ def judged_row(song: Song, answer: Answer, card: Card, side: str) -> tables.Row:
     if card.level is not None and answer.level_db is not None:
         shares = baselines.level_probabilities(card.level, np.array([answer.level_db]))
         row["baseline_level"] = card.labels[int(shares[0].argmax())]
-    return row | song.extra
+    return tables.with_own(row, song.extra)
 
 
 def _windows_right(song: Song, prediction: Prediction, card: Card) -> float:

@@ -21,7 +21,7 @@ from songbag.files import replacing
 from songbag.jobs.console import Advance, Console
 from songbag.settings import Own, Recipe
 from songbag.songs.labels import join_labels, split_labels
-from songbag.songs.song_bags import cut_on_grid
+from songbag.songs.song_bags import bare, checksums, cut_on_grid
 from songbag.songs.table import SongTable
 from songbag.sound.windows import window_frames
 
@@ -101,9 +101,9 @@ class Learning:
         """Return label indices (songs,), or 0 and 1 (songs, labels) with multilabel."""
         index = {label: number for number, label in enumerate(self.labels)}
         if not self.multilabel:
-            return np.array([index[str(bag.label)] for bag in bags], dtype=np.int64)
+            return np.fromiter((index[str(bag.label)] for bag in bare(bags)), np.int64, len(bags))
         y = np.zeros((len(bags), len(self.labels)), dtype=np.int64)
-        for row, bag in zip(y, bags, strict=True):
+        for row, bag in zip(y, bare(bags), strict=True):
             row[[index[label] for label in split_labels(bag.label or "")]] = 1
         return y
 
@@ -137,7 +137,7 @@ def fit_bags(
         held = (held_out, learning.truths(held_out))
         watch = _watching(advance, len(train))
         training, seed, own = recipe.training, learning.seed, learning.own
-        songs = songs_hash([*bags, *validation])
+        songs = songs_hash(bags, validation)
         kept = None if checkpoint is None else kept_state(checkpoint, learning, songs)
         found = fit(train, y, held, classes, training, shape, seed, watch, own, kept)
     _say_end(found, time.monotonic() - began, learning.console)
@@ -151,7 +151,9 @@ def fit_bags(
         multilabel=learning.multilabel,
         thresholds=(0.5,) * classes if learning.multilabel else (),
         seed=learning.seed,
-        heard=tuple(sorted(short_hash(bag.id) for bag in [*bags, *validation])),
+        heard=tuple(
+            sorted(short_hash(bag.id) for part in (bags, validation) for bag in bare(part))
+        ),
         songs=songs,
         majority=_majority(y, learning),
         level=None if learning.multilabel else _level(train, y, classes),
@@ -196,15 +198,18 @@ def kept_state(path: Path, learning: Learning, songs: str) -> "Checkpoint":
     return Checkpoint(keep, found["state"])
 
 
-def songs_hash(bags: Sequence[Bag]) -> str:
-    """Return a hash of what bags hold, in whatever order they come."""
-    each = sorted(_bag_hash(bag) for bag in bags)
+def songs_hash(*parts: Sequence[Bag]) -> str:
+    """Return a hash of what bags hold, in whatever order they come.
+
+    Packed songs bring the checksum of their frames: nothing is read again.
+    """
+    each = sorted(_bag_hash(*pair) for bags in parts for pair in zip(bare(bags), checksums(bags)))
     return hashlib.blake2b(b"".join(each), digest_size=16).hexdigest()
 
 
-def _bag_hash(bag: Bag) -> bytes:
+def _bag_hash(bag: Bag, checksum: bytes) -> bytes:
     digest = hashlib.blake2b(f"{bag.id}\0{bag.label}\0{bag.samples}".encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(bag.features).data)
+    digest.update(checksum)
     return digest.digest()
 
 
@@ -287,7 +292,7 @@ def _say_end(found: "Fit", seconds: float, console: Console) -> None:
 
 
 def _level(bags: Sequence[Bag], y: Labels, classes: int) -> dict[str, list[float]] | None:
-    levels = [bag.level_db for bag in bags]
+    levels = [bag.level_db for bag in bare(bags)]
     if any(level is None for level in levels):
         return None
     return baselines.fit_level(np.array(levels, dtype=np.float64), y, classes)

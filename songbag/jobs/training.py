@@ -18,7 +18,7 @@ from songbag.jobs.evaluation import Evaluation, evaluate_model, summary
 from songbag.jobs.modelling import Learning, fit_bags, require_trainable, save
 from songbag.jobs.report import write_report
 from songbag.settings import Limits, Own, Recipe
-from songbag.songs.song_bags import SongBags, hear
+from songbag.songs.song_bags import SongBags, hear, hear_packed
 from songbag.songs.splits import Certificate, certify, split_sides
 from songbag.songs.table import Song, SongTable, require_files, require_labels, split_names
 
@@ -147,6 +147,23 @@ def hear_labelled(
         console.say(remark)
     lost = set(table.label_names()) - set(heard.table().label_names())
     if lost:
+        raise TrainingError(f"no song labelled {', '.join(sorted(lost))} could be read.")
+    return heard
+
+
+def open_labelled(folder: Path, recipe: Recipe, console: Console) -> SongBags:
+    """Open a packed collection for training; it was checked when it was packed.
+
+    Raises
+    ------
+    SettingsError, SongTableError, TrainingError
+        What is wrong with the folder or its songs.
+    """
+    heard = hear_packed(folder, recipe)
+    if heard.failed:
+        console.say(f"{len(heard.failed)} songs could not be heard when they were packed")
+    lost = {label for song, _, _ in heard.failed for label in song.labels}
+    if lost := lost - set(heard.table().label_names()):
         raise TrainingError(f"no song labelled {', '.join(sorted(lost))} could be read.")
     return heard
 

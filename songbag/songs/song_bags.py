@@ -1,15 +1,19 @@
 """Songs with audio become bags: frames from the cache, starts by the window law."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
 from songbag.bags import Bag
-from songbag.errors import AudioError
+from songbag.errors import AudioError, SettingsError
 from songbag.settings import Limits, Recipe, Sound, Windows
-from songbag.songs.table import Song, SongTable
+from songbag.songs.packed import Packed, PackedBags, PackedSongs
+from songbag.songs.table import Song, SongTable, grouped_by
 from songbag.sound.cache import DamagedFramesError, Receipt, read_frames
 from songbag.sound.extraction import extract, extract_all
+from songbag.sound.shards import frames_checksum
 from songbag.sound.source import Source
 from songbag.sound.windows import window_starts
 
@@ -23,16 +27,17 @@ class SongBags:
 
     Attributes
     ----------
-    bags : list of Bag
-    songs : list of Song
+    bags : sequence of Bag
+        A list, or bags that are read from a packed collection when they are asked for.
+    songs : sequence of Song
     origin : str
         Where they come from, for messages.
     failed : list of (Song, str, str)
         Songs that could not be heard, with reason and message.
     """
 
-    bags: list[Bag]
-    songs: list[Song]
+    bags: Sequence[Bag]
+    songs: Sequence[Song]
     origin: str
     failed: list[tuple[Song, str, str]] = field(default_factory=list)
 
@@ -51,8 +56,17 @@ class SongBags:
 
     def part(self, keep: Sequence[bool]) -> "SongBags":
         """Return the songs marked in ``keep``, without the failed ones."""
+        if isinstance(self.bags, PackedBags) and isinstance(self.songs, PackedSongs):
+            places = np.flatnonzero(keep)
+            return SongBags(self.bags.take(places), self.songs.take(places), self.origin)
         pairs = [pair for pair, on in zip(zip(self.bags, self.songs), keep, strict=True) if on]
         return SongBags([bag for bag, _ in pairs], [song for _, song in pairs], self.origin)
+
+    def grouped_by(self, column: str) -> "SongBags":
+        """Return the same songs, grouped by a column instead of the artist."""
+        if isinstance(self.songs, PackedSongs):
+            return replace(self, songs=self.songs.grouped_by(column))
+        return replace(self, songs=grouped_by(self.songs, column))
 
 
 def hear(
@@ -66,23 +80,61 @@ def hear(
     """Extract what the cache lacks and return bags, with starts on a grid of one frame."""
     sources = [song.source(recipe.excerpt) for song in table.songs]
     made = extract_all(sources, recipe.sound, cache, limits, workers)
-    heard = SongBags([], [], table.origin)
+    bags, songs, failed = list[Bag](), list[Song](), list[tuple[Song, str, str]]()
     receipts = list(track(made, len(table.songs)))
     for song, source, receipt in zip(table.songs, sources, receipts, strict=True):
         if receipt.status == "failed":
-            heard.failed.append((song, receipt.reason, receipt.message))
+            failed.append((song, receipt.reason, receipt.message))
             continue
         try:
-            heard.bags.append(_bag(song, source, receipt, recipe, cache, limits))
-            heard.songs.append(song)
+            bags.append(bag_of(song, source, receipt, recipe, cache, limits))
+            songs.append(song)
         except AudioError as error:  # its frames were damaged, and it has gone since
-            heard.failed.append((song, error.reason, str(error)))
-    return heard
+            failed.append((song, error.reason, str(error)))
+    return SongBags(bags, songs, table.origin, failed)
 
 
-def _bag(
+def hear_packed(folder: Path, recipe: Recipe) -> SongBags:
+    """Return the songs of a packed collection, cut as a recipe wants them.
+
+    Raises
+    ------
+    SettingsError
+        They were heard in another way than the recipe hears.
+    SongTableError
+        The folder is damaged, or not packed to the end.
+    """
+    packed = Packed(folder)
+    about = packed.about
+    for name in ("sound", "excerpt"):
+        if (ours := getattr(recipe, name)) != (theirs := getattr(about, name)):
+            differ = [
+                f"{name}.{key} is {getattr(theirs, key)} there, {getattr(ours, key)} here"
+                for key in theirs.__struct_fields__
+                if getattr(ours, key) != getattr(theirs, key)
+            ]
+            raise SettingsError(
+                f"{folder}: packed for the recipe '{about.recipe}', and '{recipe.name}' hears "
+                f"songs in another way ({'; '.join(differ)}). Take the settings it was packed "
+                "with, or pack the songs for this recipe."
+            )
+    kept, lost = packed.heard(), packed.heard(ok=False)
+    reasons = [packed.column(name).take(lost).to_pylist() for name in ("reason", "message")]
+    failed = list(zip(PackedSongs(packed, lost), *reasons, strict=True))
+    bags = PackedBags(packed, kept, recipe.windows)
+    return SongBags(bags, PackedSongs(packed, kept), str(folder), failed)
+
+
+def bag_of(
     song: Song, source: Source, receipt: Receipt, recipe: Recipe, cache: Path, limits: Limits
 ) -> Bag:
+    """Return the bag of an extracted song, extracting it again where the cache was damaged.
+
+    Raises
+    ------
+    AudioError
+        It was, and the file cannot be heard any more.
+    """
     try:
         frames, receipt = read_frames(cache / receipt.key)
     except DamagedFramesError:
@@ -102,8 +154,22 @@ def _bag(
     )
 
 
-def cut_on_grid(bags: Sequence[Bag], sound: Sound, windows: Windows) -> list[Bag]:
+def bare(bags: Sequence[Bag]) -> Iterable[Bag]:
+    """Return bags for all that is known of them but features, which stay where they are."""
+    return bags.bare() if isinstance(bags, PackedBags) else bags
+
+
+def checksums(bags: Sequence[Bag]) -> Iterable[bytes]:
+    """Return a checksum of the features of each bag."""
+    if isinstance(bags, PackedBags):
+        return bags.checksums()
+    return (frames_checksum(bag.features) for bag in bags)
+
+
+def cut_on_grid(bags: Sequence[Bag], sound: Sound, windows: Windows) -> Sequence[Bag]:
     """Return the same bags with starts on the grid of a network's time stride."""
+    if isinstance(bags, PackedBags):
+        return replace(bags, windows=windows)
     return [
         bag if bag.starts is None else bag.with_starts(window_starts(bag.samples, sound, windows))
         for bag in bags
