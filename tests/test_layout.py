@@ -119,7 +119,15 @@ def test_the_core_can_be_read_in_an_evening():
     # one pooling's mathematics.
     judging = ("metrics", "intervals", "baselines", "differences", "label_sets", "confidence")
     judging += ("windows_heard", "fingerprints")
-    reading = ("rows", "window_table", "window_columns", "shards", "manifest", "packed")
+    reading = (
+        "rows",
+        "window_table",
+        "window_columns",
+        "shards",
+        "manifest",
+        "packed",
+        "unpacking",
+    )
     guarding = ("isolation", "audiofile", "parts", "names")
     later = [f"{name}.py" for name in (*judging, *reading, *guarding, "vote")]
     core = [path for path in FILES if room(path) in rooms and path.name not in later]

@@ -19,8 +19,9 @@ from songbag.jobs.packing import pack_songs, verify_packed
 from songbag.settings import Limits, load_recipe
 from songbag.songs.manifest import read_collection
 from songbag.songs.packed import Packed
-from songbag.songs.song_bags import hear, hear_packed
+from songbag.songs.song_bags import hear
 from songbag.songs.table import read_songs
+from songbag.songs.unpacking import hear_packed
 from songbag.sound.audio import write_waveform
 from songbag.sound.cache import default_folder
 from songbag.sound.shards import DamagedShardError, read_shard, write_shard

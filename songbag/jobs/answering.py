@@ -13,8 +13,8 @@ from songbag.errors import AudioError, ModelFileError, SongTableError
 from songbag.pool import in_order, worker_count
 from songbag.settings import Limits
 from songbag.songs.packed import Packed
-from songbag.songs.song_bags import hear_packed
 from songbag.songs.table import Song, SongTable
+from songbag.songs.unpacking import hear_packed
 from songbag.sound import audio
 from songbag.sound.cache import DamagedFramesError, Index, Receipt, file_stamp, read_frames
 from songbag.sound.isolation import isolated_frames

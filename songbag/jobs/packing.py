@@ -33,8 +33,9 @@ from songbag.songs.manifest import (
     write_manifest,
 )
 from songbag.songs.packed import Packed
-from songbag.songs.song_bags import bag_of, hear_packed
+from songbag.songs.song_bags import bag_of
 from songbag.songs.table import Song, SongTable, require_files
+from songbag.songs.unpacking import hear_packed
 from songbag.sound.cache import Receipt
 from songbag.sound.extraction import extract_all
 from songbag.sound.shards import (

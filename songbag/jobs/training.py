@@ -18,9 +18,10 @@ from songbag.jobs.evaluation import Evaluation, evaluate_model, summary
 from songbag.jobs.modelling import Learning, fit_bags, require_trainable, save
 from songbag.jobs.report import write_report
 from songbag.settings import Limits, Own, Recipe
-from songbag.songs.song_bags import SongBags, hear, hear_packed
+from songbag.songs.song_bags import SongBags, hear
 from songbag.songs.splits import Certificate, certify, split_sides
 from songbag.songs.table import Song, SongTable, require_files, require_labels, split_names
+from songbag.songs.unpacking import hear_packed
 
 if TYPE_CHECKING:
     from songbag.learning.fitting import Fit
@@ -199,10 +200,10 @@ def _write_evidence(
     evaluation: Evaluation | None,
 ) -> None:
     columns = ["id", "label", "group", "side"]
-    rows = [
+    rows = (
         {"id": song.id, "label": song.label, "group": song.group_value, "side": side}
         for song, side in zip(heard.songs, sides, strict=True)
-    ]
+    )
     write_csv(folder / "split.csv", rows, columns)
     write_csv(folder / "history.csv", fit.history, list(fit.history[0]))
     if evaluation is not None:

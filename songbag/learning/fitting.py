@@ -26,6 +26,7 @@ from songbag.settings import Own, Training
 
 Row = dict[str, float]
 Labels = NDArray[np.int64]
+_SCALED_BY = 4096  # songs that give mean and deviation
 Watch = Callable[[int, Row | None], None]  # songs done so far; the epoch's row when it ends
 
 
@@ -146,11 +147,15 @@ class _flush_denormal:
 def scale_of(
     bags: Sequence[Bag], axis: int = -1
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return mean and deviation over all songs of each value along one axis."""
+    """Return mean and deviation over all songs of each value along one axis.
+
+    One pass, exact to 4,096 songs; of more, so many at even distances, which moves them by
+    about a sixtieth of the spread between songs.
+    """
     count, width = 0, bags[0].features.shape[axis]
     total, squares = np.zeros(width), np.zeros(width)
-    for bag in bags:
-        values = np.moveaxis(bag.features, axis, -1).reshape(-1, width).astype(np.float64)
+    for place in np.linspace(0, len(bags) - 1, min(len(bags), _SCALED_BY)).astype(int).tolist():
+        values = np.moveaxis(bags[place].features, axis, -1).reshape(-1, width).astype(np.float64)
         count += len(values)
         total = total + values.sum(axis=0)
         squares = squares + (values**2).sum(axis=0)
@@ -180,7 +185,9 @@ class _Run:
         self.bags, self.y, self.held_out = bags, y, held_out
         self.pooling, self.training = pooling, training
         classes = pooling.classes
-        self.targets = y.astype(np.float32) if pooling.multilabel else np.eye(classes)[y]
+        self.targets = (
+            y.astype(np.float32) if pooling.multilabel else np.eye(classes, dtype=np.float32)[y]
+        )
         self.rng = np.random.default_rng(seed)
         self.own_loss = own.loss
         self.steps = math.ceil(len(bags) / training.songs_per_batch)

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from songbag.bags import Bag
-from songbag.errors import AudioError, SettingsError
+from songbag.errors import AudioError
 from songbag.settings import Limits, Recipe, Sound, Windows
-from songbag.songs.packed import Packed, PackedBags, PackedSongs
+from songbag.songs.packed import PackedBags, PackedSongs
 from songbag.songs.table import Song, SongTable, grouped_by
 from songbag.sound.cache import DamagedFramesError, Receipt, read_frames
 from songbag.sound.extraction import extract, extract_all
@@ -92,37 +92,6 @@ def hear(
         except AudioError as error:  # its frames were damaged, and it has gone since
             failed.append((song, error.reason, str(error)))
     return SongBags(bags, songs, table.origin, failed)
-
-
-def hear_packed(folder: Path, recipe: Recipe) -> SongBags:
-    """Return the songs of a packed collection, cut as a recipe wants them.
-
-    Raises
-    ------
-    SettingsError
-        They were heard in another way than the recipe hears.
-    SongTableError
-        The folder is damaged, or not packed to the end.
-    """
-    packed = Packed(folder)
-    about = packed.about
-    for name in ("sound", "excerpt"):
-        if (ours := getattr(recipe, name)) != (theirs := getattr(about, name)):
-            differ = [
-                f"{name}.{key} is {getattr(theirs, key)} there, {getattr(ours, key)} here"
-                for key in theirs.__struct_fields__
-                if getattr(ours, key) != getattr(theirs, key)
-            ]
-            raise SettingsError(
-                f"{folder}: packed for the recipe '{about.recipe}', and '{recipe.name}' hears "
-                f"songs in another way ({'; '.join(differ)}). Take the settings it was packed "
-                "with, or pack the songs for this recipe."
-            )
-    kept, lost = packed.heard(), packed.heard(ok=False)
-    reasons = [packed.column(name).take(lost).to_pylist() for name in ("reason", "message")]
-    failed = list(zip(PackedSongs(packed, lost), *reasons, strict=True))
-    bags = PackedBags(packed, kept, recipe.windows)
-    return SongBags(bags, PackedSongs(packed, kept), str(folder), failed)
 
 
 def bag_of(
