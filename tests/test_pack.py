@@ -255,6 +255,38 @@ def test_another_sound_is_refused(packed, recipe):
     assert "packed for the recipe 'founding'" in found.stderr
 
 
+@pytest.mark.parametrize("content", ["windows", "frames"])
+def test_others_get_parquet(packed, recipe, tmp_path, content):
+    from pyarrow import parquet
+
+    from songbag.jobs.interchange import write_parquet
+
+    out, partial = tmp_path / "out", tmp_path / "out.partial"
+    partial.mkdir()
+    (partial / "part-00000-of-other-songs.parquet").write_bytes(b"")
+    files = write_parquet(packed, out, recipe, content, QUIET)
+    assert len(list(out.iterdir())) == files >= 3
+    rows = pandas.read_parquet(out)
+    assert list(rows.columns) == ["id", "label", "group", "start", "feature"]
+    heard = hear_packed(packed, recipe)
+    shape = parquet.read_schema(next(out.iterdir())).metadata[b"shape"].decode()
+    for bag in heard:
+        mine = rows[rows.id == bag.id]
+        features = np.stack(mine.feature)
+        assert set(mine.label) == {bag.label} and set(mine.group) == {bag.group}
+        if content == "frames":
+            assert shape == "1x13"
+            np.testing.assert_array_equal(features, bag.features)
+            continue
+        from songbag.learning.batches import cut_windows
+
+        windows = features.reshape(-1, *map(int, shape.split("x")))
+        np.testing.assert_array_equal(windows, cut_windows(bag, bag.starts, windows.shape[1]))
+        np.testing.assert_allclose(mine.start, bag.starts * 512 / 22050)
+    with pytest.raises(SettingsError, match="it exists"):
+        write_parquet(packed, out, recipe, content, QUIET)
+
+
 def test_a_shard_is_whole_or_refused(tmp_path):
     songs = [np.full((n, 3), n, np.float32) for n in (2, 1, 4)]
     shard = write_shard(tmp_path / "s.safetensors", [2, 1, 4], 3, songs)

@@ -20,6 +20,14 @@ from songbag.errors import SettingsError
     help="Any setting of the sound, e.g. sound.mel_bands=96.",
 )  # fmt: skip
 @click.option("--shard-mb", default=256, show_default=True, type=click.IntRange(1), help="MiB.")
+@click.option(
+    "--format",
+    "content",
+    default="shards",
+    show_default=True,
+    type=click.Choice(["shards", "windows", "frames"]),
+    help="windows, frames: as Parquet.",
+)
 @click.option("--verify", is_flag=True, help="Read all shards; make damaged ones again.")
 @cache_option
 @collection_options
@@ -32,8 +40,11 @@ def pack(ctx: click.Context, /, songs: Path, output: Path | None, **options: Any
     however many there are. The same command goes on where it was stopped.
 
     With --verify and no -o, SONGS is a packed folder, and every song in it is checked.
+    With --format windows or frames, SONGS is a packed folder too, and the output is a
+    folder of Parquet files for other programs: id, label, group, start, feature.
     """
     from songbag.jobs.console import Console
+    from songbag.jobs.interchange import write_parquet
     from songbag.jobs.packing import pack_songs, verify_packed
     from songbag.settings import Limits, load_recipe
     from songbag.songs.table import read_songs
@@ -46,6 +57,10 @@ def pack(ctx: click.Context, /, songs: Path, output: Path | None, **options: Any
         click.echo(f"verified  {verify_packed(songs, console)} songs")
         return
     recipe = load_recipe(options["recipe"], recipe_changes(options))
+    if options["content"] != "shards":
+        count = write_parquet(songs, output, recipe, options["content"], console)
+        click.echo(f"written  {output}  {count} files")
+        return
     found = pack_songs(
         read_songs(songs, options["allow_outside"]),
         recipe,
