@@ -22,20 +22,20 @@ class Forked:
         self.work, self.arguments = work, ()
 
     def run(self):
-        process = self._started()
+        process = self.started()
         process.join(300)
         assert process.exitcode == 0
 
     def kill(self, seconds):
-        process = self._started()
+        process = self.started()
         process.join(seconds)
         running = process.exitcode is None
         process.kill()
         process.join()
         return running
 
-    def _started(self):
-        process = self.server.Process(target=self.work, args=self.arguments)
+    def started(self, options=None):
+        process = self.server.Process(target=self.work, args=self.arguments, kwargs=options or {})
         process.start()
         return process
 

@@ -28,6 +28,7 @@ def hearing(
 ) -> "tuple[Recipe, Callable[[Recipe], SongBags]]":
     """Return the recipe that options ask for, and what hears the songs for any recipe."""
     from songbag.jobs.modelling import require_trainable
+    from songbag.jobs.processes import require_one
     from songbag.jobs.training import hear_labelled, open_labelled
     from songbag.settings import Limits, load_recipe
     from songbag.songs.manifest import is_packed
@@ -48,6 +49,7 @@ def hearing(
             return found.grouped_by(column) if column else found
 
         return recipe, unpack
+    require_one("hearing songs")
     table = read_songs(songs, options["allow_outside"])
     if column:
         table = replace(table, songs=grouped_by(table.songs, column))
@@ -79,15 +81,19 @@ def train(ctx: click.Context, /, songs: Path, output: Path, resume: bool, **opti
     A fifth of the songs, whole artists, is never trained on and gives the figures. Beside
     genre.songbag the folder genre-training gets split.csv, history.csv, predictions.csv,
     windows.csv, metrics.json and report.html.
+
+    Several processes train together: torchrun --nproc-per-node 2 -m songbag train ...
     """
     from songbag.jobs.console import Console
+    from songbag.jobs.processes import writes
     from songbag.jobs.training import train_bags
 
-    console = Console(options["quiet"])
+    quiet = options["quiet"] or not writes()
+    console = Console(quiet)
     recipe, hear = hearing(songs, options, console)
     seed, threads = options["seed"], options["threads"]
     trained = train_bags(hear(recipe), output, recipe, console, seed, threads, resume=resume)
-    if not options["quiet"]:
+    if not quiet:
         click.echo(f"model   {trained.model_path}")
         if trained.evaluation is not None:
             click.echo(f"report  {trained.folder / 'report.html'}")
@@ -111,7 +117,9 @@ def crossval(ctx: click.Context, /, songs: Path, output: Path, folds: int, **opt
     """
     from songbag.jobs.console import Console
     from songbag.jobs.crossvalidation import crossvalidate_bags
+    from songbag.jobs.processes import require_one
 
+    require_one("a cross-validation")
     console = Console(options["quiet"])
     recipe, hear = hearing(songs, options, console)
     seed, threads = options["seed"], options["threads"]

@@ -18,6 +18,7 @@ from songbag.answers.modelfile import FORMAT, Card, sealed, short_hash, write_mo
 from songbag.bags import Bag
 from songbag.errors import TrainingError
 from songbag.files import replacing
+from songbag.jobs import processes
 from songbag.jobs.console import Advance, Console
 from songbag.settings import Own, Recipe
 from songbag.songs.labels import join_labels, split_labels
@@ -176,7 +177,8 @@ def kept_state(path: Path, learning: Learning, songs: str) -> "Checkpoint":
     from songbag.learning.fitting import Checkpoint
 
     parts = (learning.recipe, learning.labels, learning.seed, songs, torch.get_num_threads())
-    key = hashlib.blake2b(msgspec.json.encode(parts), digest_size=16).hexdigest()
+    together = (*parts, processes.count())
+    key = hashlib.blake2b(msgspec.json.encode(together), digest_size=16).hexdigest()
 
     def keep(state: dict[str, Any]) -> None:
         with replacing(path) as file:

@@ -16,6 +16,7 @@ from songbag.jobs.checks.survey import remarks
 from songbag.jobs.console import Console
 from songbag.jobs.evaluation import Evaluation, evaluate_model, summary
 from songbag.jobs.modelling import Learning, fit_bags, require_trainable, save
+from songbag.jobs.processes import writes
 from songbag.jobs.report import write_report
 from songbag.settings import Limits, Own, Recipe
 from songbag.songs.song_bags import SongBags, hear
@@ -95,14 +96,16 @@ def train_bags(
     )
     learning = Learning.of(heard.table(), recipe, console, seed, threads, own)
     state = model_path.with_name(f"{model_path.name}.state")
-    if not resume:
+    if not resume and writes():
         state.unlink(missing_ok=True)
     fit, card = fit_bags(train.bags, validation.bags, learning, state)
     calibration = calibration_by_folds(heard.part([side != "test" for side in sides]), learning)
     card = msgspec.structs.replace(calibrated(card, calibration), split=certificate)
+    folder = model_path.with_name(f"{model_path.stem}-training")
+    if not writes():  # of several processes the first one has the last word
+        return Trained(model_path, folder, None, fit.history, certificate)
     save(fit, card, model_path)
     state.unlink(missing_ok=True)
-    folder = model_path.with_name(f"{model_path.stem}-training")
     evaluation = None
     if len(test):
         evaluation = _evaluated(model_path, test, certificate, console)

@@ -104,13 +104,6 @@ def _random_windows(bag: Bag, most: int, window_frames: int, rng: np.random.Gene
     return rng.integers(0, max(1, len(bag.features) - window_frames + 1), size=count)
 
 
-def shuffled(count: int, batch: int, rng: np.random.Generator) -> Iterator[Indices]:
-    """Yield all indices below ``count`` in random order, ``batch`` at a time."""
-    order = rng.permutation(count)
-    for first in range(0, count, batch):
-        yield order[first : first + batch]
-
-
 # --- augmentation -----------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from songbag.bags import Bag
 from songbag.errors import AudioError
@@ -133,6 +134,13 @@ def checksums(bags: Sequence[Bag]) -> Iterable[bytes]:
     if isinstance(bags, PackedBags):
         return bags.checksums()
     return (frames_checksum(bag.features) for bag in bags)
+
+
+def shards_of(bags: Sequence[Bag]) -> NDArray[np.int64]:
+    """Return the shard in which each bag lies: all in one, where they are in memory."""
+    if isinstance(bags, PackedBags):
+        return bags.packed.numbers("shard")[bags.rows].astype(np.int64)
+    return np.zeros(len(bags), dtype=np.int64)
 
 
 def cut_on_grid(bags: Sequence[Bag], sound: Sound, windows: Windows) -> Sequence[Bag]:
