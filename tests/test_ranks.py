@@ -1,15 +1,25 @@
 """Several processes train as one; an order for collections larger than memory."""
 
 import socket
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
+from songbag.answers.modelfile import read_model
+from songbag.cli import main
+from songbag.jobs.console import Console
+from songbag.jobs.packing import pack_songs
 from songbag.learning.ranks import Ranks
 from songbag.learning.streams import streamed
+from songbag.settings import load_recipe
+from songbag.songs.table import read_songs
+from songbag.sound.audio import write_waveform
 from tests import killing, ranked_work
 
 PLAIN = {
@@ -21,6 +31,22 @@ PLAIN = {
     "keep": "last",
     "weight_decay": 0.0,
 }
+
+
+@pytest.fixture
+def packed(tmp_path):
+    """Eighteen short songs of noise, in three shards and more."""
+    rng = np.random.default_rng(0)
+    for k in range(18):
+        noise = (0.02 * (1 + k) * rng.standard_normal(22050 + 4000 * (k % 4))).astype(np.float32)
+        folder = tmp_path / "songs" / ("drift", "gallop", "waltz")[k % 3]
+        folder.mkdir(parents=True, exist_ok=True)
+        write_waveform(folder / f"{k}.wav", noise, 22050)
+    out, recipe = tmp_path / "packed", load_recipe("founding")
+    table = read_songs(tmp_path / "songs")
+    cache, quiet = tmp_path / "cache", Console(quiet=True)
+    pack_songs(table, recipe, out, cache, quiet, workers=1, shard_bytes=12_000)
+    return out
 
 
 def fitted(count, out, settings, **more):
@@ -48,6 +74,49 @@ def test_two_processes_step_as_one(tmp_path, network):
     assert abs(one["losses"] - two["losses"]).max() < 1e-5
     for name in one:
         np.testing.assert_allclose(two[name], one[name], atol=1e-5, err_msg=name)
+
+
+@pytest.mark.full
+def test_a_training_that_was_killed_in_an_epoch_goes_on_in_two_processes(tmp_path):
+    settings = PLAIN | {"network": "cnn", "epochs": 2, "dropout": 0.3, "windows_per_song": 2}
+    settings |= {"mixup": 0.2, "average": 0.9}
+    out = tmp_path / "two.safetensors"
+    whole = fitted(2, out, settings)
+    out.unlink()
+    assert fitted(2, out, settings, stop=2) is None  # after two of six batches
+    state = tmp_path / "two.safetensors.state"
+    for name, value in fitted(2, out, settings, state=state).items():
+        np.testing.assert_array_equal(value, whole[name], err_msg=name)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("lanes", [2, 3])
+def test_two_processes_with_shards_of_their_own_step_as_one(packed, tmp_path, lanes):
+    settings = PLAIN | {"network": "founding", "shards_at_once": lanes, "songs_per_batch": 4}
+    settings |= {"learning_rate": 1e-4}  # raw MFCC
+    one, two = (fitted(n, tmp_path / f"{n}.safetensors", settings, folder=packed) for n in (1, 2))
+    for name in one:
+        np.testing.assert_allclose(two[name], one[name], atol=1e-5, err_msg=name)
+
+
+@pytest.mark.full
+def test_torchrun_trains_one_model_and_prints_once(packed, tmp_path):
+    model = tmp_path / "m.songbag"
+    command = [Path(sys.executable).parent / "torchrun", "--nproc-per-node", "2"]
+    command += ["--master-port", "29517", "-m", "songbag", "train", packed, "-o", model]
+    command += ["--recipe", "founding", "--epochs", "2", "--set", "windows.seconds=1.0"]
+    _, done = killing.run([*command, "--set", "windows.hop_seconds=0.5"])
+    assert done.stdout.count("report ") == 1
+    assert done.stderr.count("trained 2 epochs") == 1
+    assert read_model(model).card.labels == ("drift", "gallop", "waltz")
+
+
+def test_one_process_is_asked_for_what_is_not_trained_together(monkeypatch, tmp_path):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for command in ("crossval", "compare", "leakage"):
+        found = CliRunner().invoke(main, [command, str(tmp_path), "-o", str(tmp_path / "out")])
+        assert found.exit_code == 2
+        assert "cannot run under torchrun" in found.stderr
 
 
 def test_ranks_share_a_batch():

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from songbag.answers import baselines
-from songbag.answers.modelfile import FORMAT, Card, sealed, short_hash, write_model
+from songbag.answers.modelfile import FORMAT, Card, heard_songs, sealed, write_model
 from songbag.bags import Bag
 from songbag.errors import TrainingError
 from songbag.files import replacing
@@ -152,9 +152,7 @@ def fit_bags(
         multilabel=learning.multilabel,
         thresholds=(0.5,) * classes if learning.multilabel else (),
         seed=learning.seed,
-        heard=tuple(
-            sorted(short_hash(bag.id) for part in (bags, validation) for bag in bare(part))
-        ),
+        heard=heard_songs(bag.id for part in (bags, validation) for bag in bare(part)),
         songs=songs,
         majority=_majority(y, learning),
         level=None if learning.multilabel else _level(train, y, classes),

@@ -58,6 +58,27 @@ class Packed:
             pyarrow.default_memory_pool().release_unused()
         return self._columns[name]
 
+    def blocks(self, names: Sequence[str]) -> Iterator[tuple[int, Any]]:
+        """Yield (first row, Arrow table) of all songs, some at a time; nothing is kept."""
+        from pyarrow import parquet
+
+        first = 0
+        with parquet.ParquetFile(self.folder / MANIFEST, read_dictionary=_REPEATED) as file:
+            for batch in file.iter_batches(_AT_ONCE, columns=names, use_threads=False):
+                yield first, batch
+                first += batch.num_rows
+
+    def row(self, row: int, names: Sequence[str]) -> Any:
+        """Return one row as an Arrow table."""
+        from pyarrow import parquet
+
+        with parquet.ParquetFile(self.folder / MANIFEST) as file:
+            group, first = 0, 0
+            while row >= first + file.metadata.row_group(group).num_rows:
+                first += file.metadata.row_group(group).num_rows
+                group += 1
+            return file.read_row_group(group, names, use_threads=False).slice(row - first, 1)
+
     @cached_property
     def own_columns(self) -> list[str]:
         """The user's columns, by their names in the manifest."""
@@ -218,11 +239,14 @@ class PackedSongs(Sequence[Song]):
     def __getitem__(self, place: int | slice) -> "Song | PackedSongs":
         if isinstance(place, slice):
             return replace(self, rows=self.rows[place])
-        return next(self._songs(self.rows[[place]]))
+        row = int(self.rows[place])
+        return next(self._songs(self.packed.row(row, self._names())))
 
     def __iter__(self) -> Iterator[Song]:
-        for first in range(0, len(self.rows), _AT_ONCE):
-            yield from self._songs(self.rows[first : first + _AT_ONCE])
+        for begin, table in self.packed.blocks(self._names()):
+            first, last = np.searchsorted(self.rows, [begin, begin + table.num_rows])
+            if first < last:
+                yield from self._songs(table.take(self.rows[first:last] - begin))
 
     def take(self, places: Rows) -> "PackedSongs":
         """Return the songs at some places."""
@@ -241,11 +265,13 @@ class PackedSongs(Sequence[Song]):
             raise SongTableError(f"no column '{column}' to group by.{suggestion(column, known)}")
         return replace(self, group_by=column)
 
-    def _songs(self, rows: Rows) -> Iterator[Song]:
+    def _names(self) -> list[str]:
         own = self.packed.own_columns
-        names = ("id", "path", "label", "artist", "split", "start", "end", *own)
-        columns = [self.packed.column(name).take(rows).to_pylist() for name in names]
-        own = [users_name(name) for name in own]
+        return ["id", "path", "label", "artist", "split", "start", "end", *own]
+
+    def _songs(self, table: Any) -> Iterator[Song]:
+        own = [users_name(name) for name in self.packed.own_columns]
+        columns = [column.to_pylist() for column in table.select(self._names()).columns]
         for song, path, label, artist, split, start, end, *extra in zip(*columns, strict=True):
             yield Song(
                 id=song,
