@@ -10,7 +10,6 @@ import songbag
 from songbag.files import write_bytes
 from songbag.jobs import comparison, exporting, modelling, packing
 from songbag.jobs.console import Console
-from songbag.learning import export as _export  # noqa: F401
 from songbag.learning.fitting import fit
 from songbag.settings import load_recipe
 from songbag.songs.table import read_songs

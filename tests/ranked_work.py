@@ -32,9 +32,10 @@ def packed(folder):
 
 def train(rank, count, port, out, settings, folder=None, state=None, stop=0):
     """Fit and write the weights and each epoch's loss; with ``stop`` die after so many states."""
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(count)}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    torch.set_num_threads(1)
+    if count > 1:
+        os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(count)}
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        torch.set_num_threads(1)
     bags, y, shape = songs() if folder is None else packed(folder)
     kept = 0
 
