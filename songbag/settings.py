@@ -155,6 +155,9 @@ class Training(Record, frozen=True):
         Epochs without a better validation song loss before stopping; 0 never stops.
     keep : {"best", "last"}
         Weights of the epoch with the best validation song loss, or of the last epoch.
+    shards_at_once : int
+        Shards of a packed collection that an epoch reads at once (0: all, in one
+        permutation of the songs), for collections larger than memory.
     balance : bool
         Weight songs inversely to the frequency of their label.
     label_smoothing, mixup, dropout : float
@@ -190,6 +193,7 @@ class Training(Record, frozen=True):
     schedule: Literal["constant", "cosine", "onecycle"] = "onecycle"
     patience: Annotated[int, Meta(ge=0)] = 0
     keep: Literal["best", "last"] = "best"
+    shards_at_once: Annotated[int, Meta(ge=0)] = 0
     balance: bool = True
     label_smoothing: Share = 0.0
     mixup: Annotated[float, Meta(ge=0)] = 0.0

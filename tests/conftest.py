@@ -39,8 +39,14 @@ def pytest_configure(config):
 
 @pytest.fixture
 def often(request):
-    """``often(few, many)``: how many times, in every run and under --torture."""
-    return lambda few, many: many if request.config.getoption("--torture") else few
+    """``often(few, many, full)``: how many times, in every run, under --torture, under --full."""
+
+    def choose(few, many, full=None):
+        if request.config.getoption("--torture"):
+            return many
+        return full if full and request.config.getoption("--full") else few
+
+    return choose
 
 
 @pytest.fixture

@@ -267,7 +267,7 @@ def test_short_recordings_get_short_windows_and_many_songs_fewer_epochs(capsys):
     assert adapted(many, made_songs(9), Console()).training.epochs == 10
     said = capsys.readouterr().err
     assert "windows of 2 s instead of 5 s" in said
-    assert "10 instead of 30" in said
+    assert "10 instead of 60" in said
 
 
 def test_what_is_not_linear_is_not_solved():

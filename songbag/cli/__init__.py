@@ -12,6 +12,7 @@ from songbag.cli.answer import evaluate, info, predict, report
 from songbag.cli.checks import check
 from songbag.cli.export import export
 from songbag.cli.learn import crossval, demo, train
+from songbag.cli.pack import pack
 from songbag.cli.serve import serve
 from songbag.cli.study import compare, leakage
 from songbag.errors import SongbagError
@@ -57,7 +58,7 @@ def main() -> None:
 
 
 COMMANDS = (
-    *(check, train, crossval, compare, leakage),
+    *(check, pack, train, crossval, compare, leakage),
     *(evaluate, predict, serve, info, report, export, demo),
 )
 for command in COMMANDS:

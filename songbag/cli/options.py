@@ -156,7 +156,7 @@ def recipe_changes(options: dict[str, Any]) -> dict[str, Any]:
     changes: dict[str, Any] = {
         f"training.{name}": options[name]
         for name in ("network", "pooling", "loss", "epochs")
-        if options[name] is not None
+        if options.get(name) is not None
     }
     if options["excerpt"] is not None:
         changes["excerpt.seconds"] = options["excerpt"]

@@ -5,7 +5,7 @@ import numpy as np
 
 from songbag.jobs.console import Console
 from songbag.settings import Recipe, Training, Windows
-from songbag.songs.song_bags import SongBags
+from songbag.songs.song_bags import SongBags, bare
 
 _SHORTEST = 1.0  # seconds of a window
 _FEWEST = 5  # epochs
@@ -30,7 +30,7 @@ def _windows(recipe: Recipe, heard: SongBags, console: Console) -> Windows:
     cut = recipe.windows
     if not recipe.adapt.short_windows or heard[0].starts is None:
         return cut
-    middle = float(np.median([bag.samples for bag in heard])) / recipe.sound.sample_rate
+    middle = float(np.median([bag.samples for bag in bare(heard.bags)])) / recipe.sound.sample_rate
     seconds = max(_SHORTEST, round(middle / 2, 1))
     if seconds >= cut.seconds:
         return cut

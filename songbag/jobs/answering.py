@@ -12,7 +12,9 @@ from songbag.bags import Bag
 from songbag.errors import AudioError, ModelFileError, SongTableError
 from songbag.pool import in_order, worker_count
 from songbag.settings import Limits
-from songbag.songs.table import Song
+from songbag.songs.packed import Packed
+from songbag.songs.table import Song, SongTable
+from songbag.songs.unpacking import hear_packed
 from songbag.sound import audio
 from songbag.sound.cache import DamagedFramesError, Index, Receipt, file_stamp, read_frames
 from songbag.sound.isolation import isolated_frames
@@ -92,6 +94,27 @@ def answer_bags(bags: Iterable[Bag], model_path: str | Path) -> Iterator[Answer]
     """
     predictor = _predictor((str(model_path), *file_stamp(str(model_path))))
     return (_bag_answer(predictor, bag) for bag in bags)
+
+
+def answer_packed(folder: Path, model_path: str | Path) -> tuple[SongTable, Iterator[Answer]]:
+    """Return the songs of a packed collection and an answer for each, failures too, in order.
+
+    Raises
+    ------
+    SettingsError, SongTableError
+        It was not heard as the model hears, or is damaged.
+    """
+    recipe = _predictor((str(model_path), *file_stamp(str(model_path)))).card.recipe
+    heard = hear_packed(folder, recipe)
+    failed = {song.id: (reason, message) for song, reason, message in heard.failed}
+    everyone = Packed(folder).songs()
+
+    def answers() -> Iterator[Answer]:
+        answered = answer_bags(heard, model_path)
+        for song in everyone:
+            yield Answer(song.id, None, *failed[song.id]) if song.id in failed else next(answered)
+
+    return SongTable(everyone, heard.origin), answers()
 
 
 def answer_file(predictor: Predictor, song: Song, limits: Limits) -> Answer:

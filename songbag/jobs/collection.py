@@ -68,7 +68,9 @@ def predict_collection(
                 yield Predicted(done[key]["row"], done[key]["windows"])
                 continue
             answer = next(answers)
-            found = Predicted(answer.row(labels) | song.extra, answer.window_rows(labels))
+            found = Predicted(
+                tables.with_own(answer.row(labels), song.extra), answer.window_rows(labels)
+            )
             if file is not None:
                 append_line(file, {"key": key, "row": found.row, "windows": found.windows})
             yield found

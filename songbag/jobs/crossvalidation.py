@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from songbag.answers.modelfile import PARTS, ModelFile, read_model, write_model
-from songbag.answers.tables import Row, failure_row, write_csv
+from songbag.answers.tables import Row, failure_row, with_own, write_csv
 from songbag.errors import ModelFileError, TrainingError
 from songbag.jobs.adapting import adapted
 from songbag.jobs.answering import answer_bags
@@ -170,7 +170,8 @@ def _judge_folds(heard: SongBags, fold_of: Folds, learning: Learning, folder: Pa
     everyone = [*heard.songs, *(song for song, _, _ in heard.failed)]
     for song, reason, message in heard.failed:
         failure = failure_row(song.id, reason, message, learning.labels)
-        rows[song.id] = failure | {"label": song.label, "group": song.group_value} | song.extra
+        failure |= {"label": song.label, "group": song.group_value}
+        rows[song.id] = with_own(failure, song.extra)
     ordered = [rows[song.id] for song in everyone]
     columns = row_columns(learning.labels, everyone)
     found = figures(ordered, learning.labels, learning.multilabel)

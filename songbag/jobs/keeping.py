@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
 
 from songbag.bags import Bag
 from songbag.errors import TrainingError
 from songbag.files import replacing
+from songbag.jobs import processes
+from songbag.songs.song_bags import bare, checksums
 
 if TYPE_CHECKING:
     from songbag.jobs.modelling import Learning
@@ -24,7 +25,9 @@ def state_path(model_path: Path, member: str = "") -> Path:
 
 
 def forget_states(model_path: Path) -> None:
-    """Remove what trainings of a model left to go on from."""
+    """Remove what trainings of a model left to go on from (of several processes, one does)."""
+    if not processes.writes():
+        return
     for path in model_path.parent.glob(f"{glob.escape(model_path.name)}*.state"):
         path.unlink(missing_ok=True)
 
@@ -47,7 +50,8 @@ def kept_state(path: Path, learning: "Learning", songs: str) -> "Checkpoint":
     from songbag.learning.fitting import Checkpoint
 
     parts = (learning.recipe, learning.labels, learning.seed, songs, torch.get_num_threads())
-    key = hashlib.blake2b(msgspec.json.encode(parts), digest_size=16).hexdigest()
+    together = (*parts, processes.count())
+    key = hashlib.blake2b(msgspec.json.encode(together), digest_size=16).hexdigest()
 
     def keep(state: dict[str, Any]) -> None:
         with replacing(path) as file:
@@ -70,12 +74,15 @@ def kept_state(path: Path, learning: "Learning", songs: str) -> "Checkpoint":
 
 
 def songs_hash(bags: Sequence[Bag]) -> str:
-    """Return a hash of what bags hold, in whatever order they come."""
-    each = sorted(_bag_hash(bag) for bag in bags)
+    """Return a hash of what bags hold, in whatever order they come.
+
+    Packed songs bring the checksum of their frames: nothing is read again.
+    """
+    each = sorted(map(_bag_hash, bare(bags), checksums(bags)))
     return hashlib.blake2b(b"".join(each), digest_size=16).hexdigest()
 
 
-def _bag_hash(bag: Bag) -> bytes:
+def _bag_hash(bag: Bag, checksum: bytes) -> bytes:
     digest = hashlib.blake2b(f"{bag.id}\0{bag.label}\0{bag.samples}".encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(bag.features).data)
+    digest.update(checksum)
     return digest.digest()

@@ -5,8 +5,8 @@ that one. What they say of songs they had not heard gives the weights of the rec
 branches and the calibration, in the pass that makes the members; nothing is fitted twice.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,7 @@ from songbag.jobs.embedding import embedded
 from songbag.jobs.keeping import forget_states, kept_state, songs_hash, state_path
 from songbag.jobs.modelling import Labels, Learning, card_of, fit_bags, on_grid, window_shape
 from songbag.settings import Recipe
-from songbag.songs.song_bags import SongBags
+from songbag.songs.song_bags import SongBags, chosen
 from songbag.songs.splits import folds
 from songbag.songs.table import split_names
 
@@ -122,15 +122,15 @@ def inner_folds(heard: SongBags, count: int, learning: Learning) -> Labels | Non
 
 
 def _single(
-    bags: list[Bag], held: NDArray[np.bool_], learning: Learning, model_path: Path
+    bags: Sequence[Bag], held: NDArray[np.bool_], learning: Learning, model_path: Path
 ) -> "Fit":
-    taught, chosen = (list(compress(bags, on)) for on in (~held, held))
+    taught, judging = (chosen(bags, on) for on in (~held, held))
     state = kept_state(state_path(model_path), learning, songs_hash(bags))
-    return fit_bags(taught, chosen, learning, checkpoint=state)
+    return fit_bags(taught, judging, learning, checkpoint=state)
 
 
 def _by_folds(
-    bags: list[Bag], fold_of: Labels, learning: Learning, model_path: Path
+    bags: Sequence[Bag], fold_of: Labels, learning: Learning, model_path: Path
 ) -> "tuple[Fit, Calibration]":
     """Fit the members of all branches, weigh the branches, and calibrate the whole."""
     from songbag.learning.building import song_pooling
@@ -154,12 +154,14 @@ def _by_folds(
     return Fit(network, pooling, history), _calibration(logits, bags, learning)
 
 
-def _calibration(logits: NDArray[np.float64], bags: list[Bag], learning: Learning) -> Calibration:
+def _calibration(
+    logits: NDArray[np.float64], bags: Sequence[Bag], learning: Learning
+) -> Calibration:
     return calibrate(probabilities(logits, 1.0, learning.multilabel), learning.truths(bags))
 
 
 def _branch(
-    bags: list[Bag], fold_of: Labels, learning: Learning, model_path: Path, name: str
+    bags: Sequence[Bag], fold_of: Labels, learning: Learning, model_path: Path, name: str
 ) -> Branch:
     """Fit one network for each fold, and ask it about the songs of that fold."""
     from songbag.learning.networks import SongNetwork
@@ -169,8 +171,7 @@ def _branch(
         return _solved(bags, fold_of, learning)
     found, count = Branch([], np.zeros((len(bags), len(learning.labels))), []), fold_of.max() + 1
     for fold in range(count):
-        sides = [bool(on) for on in fold_of == fold]
-        taught, asked = (list(compress(bags, on)) for on in ([not s for s in sides], sides))
+        taught, asked = (chosen(bags, on) for on in (fold_of != fold, fold_of == fold))
         one = replace(learning, seed=1000 * learning.seed + fold)
         path = state_path(model_path, f".{name}{fold + 1}")
         state = kept_state(path, one, songs_hash(taught))
@@ -182,7 +183,7 @@ def _branch(
     return found
 
 
-def _solved(bags: list[Bag], fold_of: Labels, learning: Learning) -> Branch:
+def _solved(bags: Sequence[Bag], fold_of: Labels, learning: Learning) -> Branch:
     """Solve a linear network for each fold; their mean is one linear network."""
     from songbag.learning.building import network_for, song_pooling
     from songbag.learning.linear import solve_folds

@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from songbag.answers import baselines
-from songbag.answers.modelfile import FORMAT, Card, sealed, short_hash, write_model
+from songbag.answers.modelfile import FORMAT, Card, heard_songs, sealed, write_model
 from songbag.bags import Bag
 from songbag.errors import TrainingError
 from songbag.jobs.console import Advance, Console
 from songbag.jobs.keeping import songs_hash
 from songbag.settings import Own, Recipe
 from songbag.songs.labels import join_labels, split_labels
-from songbag.songs.song_bags import cut_on_grid
+from songbag.songs.song_bags import bare, cut_on_grid
 from songbag.songs.table import SongTable
 from songbag.sound.windows import lengths, window_frames
 
@@ -116,9 +116,9 @@ class Learning:
         """Return label indices (songs,), or 0 and 1 (songs, labels) with multilabel."""
         index = {label: number for number, label in enumerate(self.labels)}
         if not self.multilabel:
-            return np.array([index[str(bag.label)] for bag in bags], dtype=np.int64)
+            return np.fromiter((index[str(bag.label)] for bag in bare(bags)), np.int64, len(bags))
         y = np.zeros((len(bags), len(self.labels)), dtype=np.int64)
-        for row, bag in zip(y, bags, strict=True):
+        for row, bag in zip(y, bare(bags), strict=True):
             row[[index[label] for label in split_labels(bag.label or "")]] = 1
         return y
 
@@ -179,7 +179,7 @@ def card_of(fit: "Fit", bags: Sequence[Bag], learning: Learning) -> Card:
         multilabel=learning.multilabel,
         thresholds=(0.5,) * classes if learning.multilabel else (),
         seed=learning.seed,
-        heard=tuple(sorted(short_hash(bag.id) for bag in bags)),
+        heard=heard_songs(bag.id for bag in bare(bags)),
         songs=songs_hash(bags),
         majority=_majority(y, learning),
         level=None if learning.multilabel else _level(bags, y, classes),
@@ -188,7 +188,7 @@ def card_of(fit: "Fit", bags: Sequence[Bag], learning: Learning) -> Card:
     )
 
 
-def on_grid(bags: Sequence[Bag], learning: Learning) -> tuple[list[Bag], Learning]:
+def on_grid(bags: Sequence[Bag], learning: Learning) -> tuple[Sequence[Bag], Learning]:
     """Return bags cut where all networks of a recipe can share their trunks, and the recipe so.
 
     Raises
@@ -289,7 +289,7 @@ def _say_end(found: "Fit", seconds: float, console: Console) -> None:
 
 
 def _level(bags: Sequence[Bag], y: Labels, classes: int) -> dict[str, list[float]] | None:
-    levels = [bag.level_db for bag in bags]
+    levels = [bag.level_db for bag in bare(bags)]
     if any(level is None for level in levels):
         return None
     return baselines.fit_level(np.array(levels, dtype=np.float64), y, classes)

@@ -19,11 +19,13 @@ from songbag.jobs.evaluation import Evaluation, evaluate_model, summary
 from songbag.jobs.keeping import forget_states
 from songbag.jobs.members import chooses_epoch, learn
 from songbag.jobs.modelling import Learning, require_trainable, save
+from songbag.jobs.processes import writes
 from songbag.jobs.report import write_report
 from songbag.settings import Limits, Own, Recipe
 from songbag.songs.song_bags import SongBags, hear
 from songbag.songs.splits import Certificate, certify, split_sides
 from songbag.songs.table import Song, SongTable, require_files, require_labels, split_names
+from songbag.songs.unpacking import hear_packed
 
 if TYPE_CHECKING:
     from songbag.learning.fitting import Fit
@@ -97,10 +99,12 @@ def train_bags(
     held = np.array([side == "validation" for side in sides if side != "test"])
     learning = Learning.of(heard.table(), recipe, console, seed, threads, own)
     fit, card = learn(taught, held, learning, model_path, resume)
+    folder = model_path.with_name(f"{model_path.stem}-training")
+    if not writes():  # of several processes the first one has the last word
+        return Trained(model_path, folder, None, fit.history, certificate)
     card = msgspec.structs.replace(card, split=certificate)
     save(fit, card, model_path, learning.own.encoder)
     forget_states(model_path)
-    folder = model_path.with_name(f"{model_path.stem}-training")
     evaluation = None
     if len(test):
         evaluation = _evaluated(model_path, test, certificate, console)
@@ -150,6 +154,23 @@ def hear_labelled(
     return heard
 
 
+def open_labelled(folder: Path, recipe: Recipe, console: Console) -> SongBags:
+    """Open a packed collection for training; it was checked when it was packed.
+
+    Raises
+    ------
+    SettingsError, SongTableError, TrainingError
+        What is wrong with the folder or its songs.
+    """
+    heard = hear_packed(folder, recipe)
+    if heard.failed:
+        console.say(f"{len(heard.failed)} songs could not be heard when they were packed")
+    lost = {label for song, _, _ in heard.failed for label in song.labels}
+    if lost := lost - set(heard.table().label_names()):
+        raise TrainingError(f"no song labelled {', '.join(sorted(lost))} could be read.")
+    return heard
+
+
 def split_method(songs: Sequence[Song], given: bool) -> str:
     """Say in words how a split was made."""
     column = songs[0].group_by
@@ -181,10 +202,10 @@ def _write_evidence(
     evaluation: Evaluation | None,
 ) -> None:
     columns = ["id", "label", "group", "side"]
-    rows = [
+    rows = (
         {"id": song.id, "label": song.label, "group": song.group_value, "side": side}
         for song, side in zip(heard.songs, sides, strict=True)
-    ]
+    )
     write_csv(folder / "split.csv", rows, columns)
     write_csv(folder / "history.csv", fit.history, list(fit.history[0]))
     if evaluation is not None:

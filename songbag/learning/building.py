@@ -5,9 +5,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from songbag.bags import Bag
@@ -16,6 +14,7 @@ from songbag.learning.ensemble import Ensemble
 from songbag.learning.linear import linear_head, song_features, standardise
 from songbag.learning.networks import NETWORKS, SongNetwork
 from songbag.learning.pooling import POOLINGS, SongPooling
+from songbag.learning.scaling import scale_of
 from songbag.learning.scorers import with_scorer
 from songbag.settings import Own, Training
 
@@ -90,24 +89,6 @@ def network_for(
     if (head := linear_head(network)) is not None:
         standardise(head, song_features(network, bags))
     return network
-
-
-def scale_of(
-    bags: Sequence[Bag], axis: int = -1
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return mean and deviation over all songs of each value along one axis."""
-    count, width = 0, bags[0].features.shape[axis]
-    total, squares = np.zeros(width), np.zeros(width)
-    for bag in bags:
-        values = np.moveaxis(bag.features, axis, -1).reshape(-1, width).astype(np.float64)
-        count += len(values)
-        total = total + values.sum(axis=0)
-        squares = squares + (values**2).sum(axis=0)
-    mean = total / count
-    deviation = np.sqrt(np.maximum(squares / count - mean**2, 0))
-    # A value that never changes carries nothing: leave it at zero instead of dividing by it.
-    deviation = np.where(deviation > 1e-6, deviation, 1.0)
-    return mean.astype(np.float32), deviation.astype(np.float32)
 
 
 def song_pooling(name: str, own: Own, classes: int, multilabel: bool) -> SongPooling:

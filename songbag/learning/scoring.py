@@ -46,13 +46,12 @@ def song_logits(
 ) -> Tensor:
     """Return song logits (songs, classes) in evaluation mode, all windows heard."""
     network.eval()
-    found: dict[int, Tensor] = {}
+    found = torch.zeros(len(bags), pooling.classes)
     frames, share = network.window_shape[0], network.time_stride is not None
     with torch.no_grad():
         for first in range(0, len(bags), _SCORED_AT_ONCE):
             songs = np.arange(first, min(first + _SCORED_AT_ONCE, len(bags)))
             groups = list(batches.groups(bags, songs, frames, share))
             for group, outputs in zip(groups, window_outputs(network, groups), strict=True):
-                pooled = pooling.song(outputs).float().cpu()
-                found.update(zip(group.songs.tolist(), pooled, strict=True))
-    return torch.stack([found[song] for song in range(len(bags))])
+                found[torch.from_numpy(group.songs)] = pooling.song(outputs).float().cpu()
+    return found
