@@ -15,7 +15,7 @@ from songbag.settings import Limits
 from songbag.songs.table import Song
 from songbag.sound import audio
 from songbag.sound.cache import DamagedFramesError, Index, Receipt, file_stamp, read_frames
-from songbag.sound.isolation import isolated_frames
+from songbag.sound.isolation import isolated_frames, keep_decoder, release_decoder
 from songbag.sound.source import Source
 
 _Stamped = tuple[str, int, int]  # a model's path, size and mtime_ns: a new file, a new model
@@ -79,7 +79,14 @@ def answer_all(
     tasks = [_Task(s.id, o, k) for s, o, k in zip(songs, sources, known, strict=True)]
     work = partial(_answer, model, cache, limits or Limits())
     count = worker_count(workers, len(tasks)) if len(tasks) >= _POOL_FROM else 1
-    return in_order(work, tasks, count, _died)
+    return _released(in_order(work, tasks, count, _died))
+
+
+def _released(answers: Iterator[Answer]) -> Iterator[Answer]:
+    try:
+        yield from answers
+    finally:
+        release_decoder()
 
 
 def answer_bags(bags: Iterable[Bag], model_path: str | Path) -> Iterator[Answer]:
@@ -119,6 +126,7 @@ def _bag_answer(predictor: Predictor, bag: Bag) -> Answer:
 
 
 def _answer(model: _Stamped, cache: Path, limits: Limits, task: _Task) -> Answer:
+    keep_decoder()  # in a worker of a pool it ends with the worker
     return _task_answer(_predictor(model), cache, limits, task)
 
 

@@ -22,7 +22,7 @@ from songbag.settings import Sound
 
 Frames = NDArray[np.float32]
 
-_BLOCK = 512  # frames computed at once, always: a block's shape decides BLAS rounding
+_BLOCK = 128  # frames computed at once: what they need fits a processor's cache
 FLOOR = 1e-10  # mel power below which everything is -100 dB
 _SPOOL = 64 << 20  # bytes of log-mel kept in memory while the loudest band is sought
 DELTA = 4  # frames on each side of a first difference
