@@ -12,7 +12,8 @@ import msgspec
 from songbag.answers import tables
 from songbag.answers.modelfile import Card, read_model
 from songbag.jobs.console import Console
-from songbag.settings import Limits, Own, Recipe, Training, load_recipe, read
+from songbag.recipes import load_recipe
+from songbag.settings import Limits, Own, Recipe, Training, read
 from songbag.songs.song_bags import SongBags
 from songbag.songs.table import SongTable, grouped_by, read_songs
 from songbag.sound.cache import default_folder

@@ -90,7 +90,7 @@ def trained(songs, tmp_path_factory):
     """A founding model after a few epochs, with its evidence (jobs.training.Trained)."""
     from songbag.jobs.console import Console
     from songbag.jobs.training import train_songs
-    from songbag.settings import load_recipe
+    from songbag.recipes import load_recipe
     from songbag.songs.table import read_songs
     from songbag.sound.cache import default_folder
 

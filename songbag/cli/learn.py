@@ -30,7 +30,8 @@ def hearing(
     """Return the recipe that options ask for, and what hears the songs for any recipe."""
     from songbag.jobs.modelling import require_trainable
     from songbag.jobs.training import hear_labelled
-    from songbag.settings import Limits, load_recipe
+    from songbag.recipes import load_recipe
+    from songbag.settings import Limits
     from songbag.songs.table import read_songs
     from songbag.sound.cache import default_folder
 

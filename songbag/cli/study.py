@@ -53,7 +53,7 @@ def compare(
     from songbag.cli.findings import verdict_text
     from songbag.jobs.comparison import compare, systems_of
     from songbag.jobs.console import Console
-    from songbag.settings import load_recipe
+    from songbag.recipes import load_recipe
 
     console = Console(options["quiet"])
     own, hear = hearing(songs, options, console)
