@@ -11,7 +11,7 @@ import time
 import numpy as np
 from measuring import serve
 
-EPOCHS, BATCH, SEED, SONGS = 2, 8, 0, 200
+EPOCHS, BATCH, SEED = 2, 8, 0
 
 
 def windows_of(data):
@@ -98,7 +98,7 @@ def our_side(data, model, table, cache):
     def predict_cached():
         began = time.perf_counter()
         answers = list(answer_all(songs, model, Path(cache)))
-        assert len(answers) == SONGS
+        assert len(answers) == len(songs)
         return time.perf_counter() - began
 
     return {

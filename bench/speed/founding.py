@@ -107,7 +107,9 @@ def train(asked):
     _, accuracy = model.evaluate(x[test], y[test], verbose=0)
     model.save(asked.model)
     Path(asked.model).with_suffix(".json").write_text(
-        json.dumps({"names": names, "mean": mean.ravel().tolist(), "std": deviation.ravel().tolist()})
+        json.dumps(
+            {"names": names, "mean": mean.ravel().tolist(), "std": deviation.ravel().tolist()}
+        )
     )
     print(json.dumps({"accuracy": float(accuracy), "songs": int(test.sum())}))
 

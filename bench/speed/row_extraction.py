@@ -145,7 +145,7 @@ def shares(tables, kind):
 
 
 def main():
-    tables = songs(200)
+    tables = songs()
     rounds = 2 if os.environ.get("BENCH_QUICK") else 3
     rows = [*whole_jobs(tables, rounds), *steady(tables, 7)]
     profiles = []

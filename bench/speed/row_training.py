@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 from measuring import SONGBAG, Contestant, Row, finish, interleaved, ratio_row
-from songs import FOLDER, songs
+from songs import COUNT, FOLDER, songs
 
 LEAST = {"torch": 8, "tensorflow": 3, "jax": 8}
 
 
-def prepare(folder, count):
+def prepare(folder):
     """Write the frames of all songs, equal starting weights, and a model for prediction."""
     import torch
 
@@ -28,7 +28,7 @@ def prepare(folder, count):
 
     import msgspec
 
-    table, recipe = songs(count)["all"], load_recipe("founding")
+    table, recipe = songs()["all"], load_recipe("founding")
     cache = FOLDER / "cache"
     heard = hear(read_songs(table), recipe, cache, Limits(), None, lambda made, _: made)
     cut = msgspec.structs.replace(recipe.windows, stride=6)
@@ -63,15 +63,15 @@ def rows_of(contestants, rounds):
         for word, count in (("train", rounds), ("predict", 2 * rounds), ("cached", 2 * rounds))
     }
     for name in LEAST:
-        work = f"training, one epoch of 200 songs, against Keras on {name}"
+        work = f"training, one epoch of {COUNT} songs, against Keras on {name}"
         yield ratio_row(f"training-{name}", work, times["train"]["ours"], times["train"][name],
                         LEAST[name])  # fmt: skip
         worst = max(abs(a / b - 1) for a, b in zip(losses["ours"], losses[name], strict=True))
         told = ["  ".join(f"{loss:.4f}" for loss in losses[side]) for side in ("ours", name)]
         yield Row(f"losses-{name}", f"losses of 5 epochs from equal weights, {name}", *told,
                   round(worst, 5), "within 1 %", worst <= 0.01, higher=False)  # fmt: skip
-    for word, text in (("cached", "200 songs, features read from the disk"),
-                       ("predict", "200 songs, features in memory")):  # fmt: skip
+    for word, text in (("cached", f"{COUNT} songs, features read from the disk"),
+                       ("predict", f"{COUNT} songs, features in memory")):  # fmt: skip
         least = 6 if word == "cached" else None
         yield ratio_row(f"prediction-{word}", f"warm prediction, {text}, against TensorFlow",
                         times[word]["ours"], times[word]["tensorflow"], least, "ms")  # fmt: skip
@@ -117,14 +117,16 @@ def network_share():
             setattr(place, name, old)
     total = sum(row["seconds"] for row in history)
     text = ", ".join(f"{name} {100 * value / total:.0f} %" for name, value in spent.items())
-    return sum(spent.values()) / total, f"Training of the founding network: {text}, the rest batches."
+    return sum(
+        spent.values()
+    ) / total, f"Training of the founding network: {text}, the rest batches."
 
 
 def main():
     rounds = 3 if os.environ.get("BENCH_QUICK") else 7
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        table, cache = prepare(folder, 200)
+        table, cache = prepare(folder)
         data, model = folder / "data.npz", folder / "m.songbag"
         contestants = {"ours": Contestant("contestant.py", "ours", data, model, table, cache)}
         for backend in LEAST:

@@ -4,6 +4,8 @@ They are made once, in build/bench, by the seeded generator of `songbag demo`.
 """
 
 import csv
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,27 +17,39 @@ from songbag.sound.audio import write_waveform
 
 FOLDER = Path(__file__).parent.parent.parent / "build" / "bench"
 RATE, SECONDS = 44100, 60.0
-_SIDES = ("train", "train", "train", "test", "train", "train", "train", "validation", "train", "test")
+COUNT = int(os.environ.get("BENCH_SONGS", "200"))
+_SIDES = (
+    "train",
+    "train",
+    "train",
+    "test",
+    "train",
+    "train",
+    "train",
+    "validation",
+    "train",
+    "test",
+)
 
 
-def songs(count: int) -> dict[str, Path]:
-    """Return three tables: ``mp3`` and ``wav`` with half of the songs each, and ``all``."""
+def songs(count: int = COUNT) -> dict[str, Path]:
+    """Return tables: ``mp3`` and ``wav`` with half of the songs each, ``all``, and a ``few``."""
     (FOLDER / "songs").mkdir(parents=True, exist_ok=True)
     todo = [n for n in range(count) if not _file(n).exists()]
     if todo:
-        print(f"making {len(todo)} songs of {SECONDS:.0f} s in {FOLDER.name}", flush=True)
+        print(f"making {len(todo)} songs in {FOLDER.name}", file=sys.stderr, flush=True)
     for _ in in_order(_write, todo, worker_count(None, max(1, len(todo))), _died):
         pass
     rows = [
         {"path": f"songs/{_file(n).name}", "label": GENRES[n % 3], "split": _SIDES[n // 3 % 10]}
         for n in range(count)
     ]
-    chosen = {"mp3": rows[::2], "wav": rows[1::2], "all": rows}
+    chosen = {"mp3": rows[::2], "wav": rows[1::2], "all": rows, "few": rows[:30]}
     return {name: _table(f"{name}-{count}.csv", some) for name, some in chosen.items()}
 
 
 def recording(minutes: float) -> Path:
-    """Return a mono mp3 of so many minutes: one generated minute again and again, louder and softer."""
+    """Return a mono mp3 of so many minutes: a minute again and again, louder and softer."""
     path = FOLDER / f"recording-{minutes:g}.mp3"
     if not path.exists():
         import av
@@ -82,4 +96,3 @@ def _table(name: str, rows: list[dict[str, str]]) -> Path:
         out.writeheader()
         out.writerows(rows)
     return FOLDER / name
-

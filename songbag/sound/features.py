@@ -57,8 +57,7 @@ def frame_blocks(blocks: Iterable[NDArray[np.float32]], sound: Sound) -> Iterato
     if sound.top_db is not None:
         loudness = _raised(loudness, sound.top_db, sound.mel_bands)
     if sound.feature == "mfcc":
-        matrix = cepstrum_matrix(sound.mel_bands, sound.coefficients)
-        loudness = (np.einsum("fm,mc->fc", block, matrix) for block in loudness)
+        loudness = (_cepstra(block, sound) for block in loudness)
     return _with_deltas(loudness) if sound.deltas else loudness
 
 
@@ -108,6 +107,11 @@ def _mel(power: Frames, sound: Sound) -> Frames:
     down = np.add.reduceat(power * falling, first, axis=1)
     up[:, empty] = down[:, empty] = 0
     return up[:, :-1] + down[:, 1:]
+
+
+def _cepstra(loudness: Frames, sound: Sound) -> Frames:
+    matrix = cepstrum_matrix(sound.mel_bands, sound.coefficients)
+    return np.einsum("fm,mc->fc", loudness, matrix)
 
 
 def _raised(blocks: Iterable[Frames], top_db: float, bands: int) -> Iterator[Frames]:
