@@ -3,7 +3,7 @@ PYTHON ?= python3
 PIP = -m pip install -qq --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: demo test lint types test-all torture chromium browser pictures clean
-.PHONY: bench-accuracy bench-poolings bench-vote bench-cold bench-serving
+.PHONY: bench bench-quick bench-accuracy bench-poolings bench-vote bench-cold bench-serving
 
 demo: .venv/train  ## generate songs, train, evaluate, write the report
 	.venv/bin/songbag demo
@@ -35,6 +35,12 @@ torture: .venv/dev  ## promises of docs/reliability.md in full size, figures pri
 	@command -v ffmpeg >/dev/null || (apt-get update -qq && apt-get install -y -qq ffmpeg) || \
 	  { echo "torture compares with the ffmpeg program: install it (apt-get install ffmpeg)"; exit 1; }
 	nice .venv/bin/python -m pytest --torture
+
+bench: .venv-bench/bench  ## every speed row beside the founding program: docs/benchmarks.md, 20 minutes
+	.venv-bench/bin/python bench/speed/run.py --record
+
+bench-quick: .venv-bench/bench  ## the same with fewer rounds, nothing recorded
+	.venv-bench/bin/python bench/speed/run.py --quick
 
 bench-accuracy: .venv/dev  ## song accuracy of the recipes on Emotify, 5 folds x 3 seeds
 	.venv/bin/python bench/accuracy.py
@@ -77,6 +83,13 @@ pictures: demo .venv/dev  ## docs/report.png and docs/serving.png: the demo's re
 	.venv/bin/python $(PIP) --editable '.[train,parquet,serve,dev]'
 	touch $@
 
+# The rival's too: Keras on three backends, and librosa.
+.venv-bench/bench: pyproject.toml bench/constraints.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install -qq --disable-pip-version-check --constraint bench/constraints.txt \
+	  keras tensorflow-cpu jax librosa --editable '.[train]'
+	touch $@
+
 # An environment without torch: what serves models must never need it.
 .venv-core/core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-core
@@ -84,4 +97,4 @@ pictures: demo .venv/dev  ## docs/report.png and docs/serving.png: the demo's re
 	touch $@
 
 clean:
-	rm -rf .venv .venv-core demo build *.egg-info
+	rm -rf .venv .venv-core .venv-bench demo build *.egg-info

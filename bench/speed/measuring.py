@@ -45,6 +45,12 @@ def ratio_row(key, work, ours, theirs, least, unit="s"):
     return Row(key, work, told(ours, unit), told(theirs, unit), round(ratio, 2), bar, met)
 
 
+def share_row(key, work, share, least):
+    """Return the row of a share that must be reached."""
+    return Row(key, work, f"{100 * share:.0f} %", "", round(share, 2), f"≥ {100 * least:.0f} %",
+               share >= least)  # fmt: skip
+
+
 def told(seconds, unit="s"):
     """Return a time for people."""
     return f"{1000 * seconds:.1f} ms" if unit == "ms" else f"{seconds:.2f} s"

@@ -10,7 +10,8 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-from measuring import FOUNDING, Row, finish, interleaved, process, ratio_row, told
+import founding
+from measuring import FOUNDING, finish, interleaved, process, ratio_row, share_row
 from songs import songs
 
 OURS = """
@@ -21,8 +22,8 @@ from songbag.settings import Limits
 from songbag.songs.song_bags import hear
 from songbag.recipes import load_recipe
 with tempfile.TemporaryDirectory() as cache:
-    heard = hear(read_songs(Path(sys.argv[1])), load_recipe("founding"), Path(cache), Limits(), None,
-                 lambda made, count: made)
+    table, recipe = read_songs(Path(sys.argv[1])), load_recipe("founding")
+    heard = hear(table, recipe, Path(cache), Limits(), None, lambda made, count: made)
     from songbag.learning.batches import cut_windows
     print(len([cut_windows(bag, bag.starts, 216) for bag in heard]))
 """
@@ -34,7 +35,7 @@ def whole_jobs(tables, rounds):
 
     for kind, least in (("mp3", 3), ("wav", 5)):
         table = str(tables[kind])
-        count = sum(1 for _ in open(table)) - 1
+        count = len(founding.read_table(table)[0])
         works = {
             "ours": process([executable, "-c", OURS, table]),
             "theirs": process([*FOUNDING, "features", table, "--processes", str(os.cpu_count())]),
@@ -46,13 +47,11 @@ def whole_jobs(tables, rounds):
 
 def steady(tables, rounds):
     """Return rows of one song without the start, in this process (ours: its decoder too)."""
-    import founding
-
+    from songbag.recipes import load_recipe
     from songbag.settings import Limits
     from songbag.sound.extraction import extract
     from songbag.sound.isolation import keep_decoder, release_decoder
     from songbag.sound.source import Source
-    from songbag.recipes import load_recipe
 
     sound = load_recipe("founding").sound
     for kind in ("mp3", "wav"):
@@ -81,17 +80,15 @@ def shares(tables, kind):
     """Return (share inside decoding, resampling and array calls, text of all parts)."""
     import soxr
 
+    from songbag.recipes import load_recipe
     from songbag.settings import Limits
     from songbag.sound import audio, downmix, features, isolation
     from songbag.sound.extraction import extract_all
     from songbag.sound.source import Source, heard_frames
-    from songbag.recipes import load_recipe
-
-    import founding
 
     paths = founding.read_table(tables[kind])[0][:30]
     spent = defaultdict(float)
-    log = tempfile.NamedTemporaryFile()
+    log = Path(tempfile.mkdtemp()) / "spent"
 
     def timed(name, work):
         def run(*arguments, **named):
@@ -116,7 +113,7 @@ def shares(tables, kind):
 
     def heard(*arguments):
         yield from heard_frames(*arguments)
-        Path(log.name).write_text(repr(dict(spent)))
+        log.write_text(repr(dict(spent)))
 
     original = audio._packets
     kept = [(audio, "_packets", packets), (audio, "_frames", timed("decoding", audio._frames)),
@@ -138,7 +135,7 @@ def shares(tables, kind):
     finally:
         for place, name, old in before:
             setattr(place, name, old)
-    parts = eval(Path(log.name).read_text())
+    parts = eval(log.read_text())
     parts["all else (hash, pipe, Python, writing)"] = total - sum(parts.values())
     text = ", ".join(f"{name} {100 * value / total:.0f} %" for name, value in parts.items())
     return sum(value for name, value in parts.items() if name[:3] != "all") / total, text
@@ -151,9 +148,8 @@ def main():
     profiles = []
     for kind in ("mp3", "wav"):
         share, text = shares(tables, kind)
-        rows.append(Row(f"extraction-{kind}-share", f"share of our time in decoding, resampling and "
-                        f"front-end array calls, {kind}", f"{100 * share:.0f} %", "", round(share, 2),
-                        "≥ 85 %", share >= 0.85))  # fmt: skip
+        work = f"share of our time in decoding, resampling and front-end array calls, {kind}"
+        rows.append(share_row(f"extraction-{kind}-share", work, share, 0.85))
         profiles.append(f"Extraction of {kind}, one worker and its decoder: {text}.")
     finish(rows, profiles)
 

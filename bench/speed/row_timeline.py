@@ -22,8 +22,8 @@ def our_times(rounds):
     from songbag.recipes import load_recipe
     from songbag.settings import Limits
     from songbag.songs.table import read_songs
-    from songbag.sound.features import frames
     from songbag.sound.audio import read_waveform
+    from songbag.sound.features import frames
 
     torch.set_num_threads(1)
     few = read_songs(songs()["few"])
@@ -59,8 +59,8 @@ def their_times(rounds):
     def run(hop):
         waveform, _ = librosa.load(path, sr=RATE)
         cut = librosa.util.frame(waveform, frame_length=WINDOW, hop_length=int(hop * RATE))
-        x = np.stack([librosa.feature.mfcc(y=w, sr=RATE, n_mfcc=BANDS, hop_length=HOP, n_fft=2 * HOP)
-                      for w in cut.T])[None, ..., None]  # fmt: skip
+        asked = {"sr": RATE, "n_mfcc": BANDS, "hop_length": HOP, "n_fft": 2 * HOP}
+        x = np.stack([librosa.feature.mfcc(y=one, **asked) for one in cut.T])[None, ..., None]
         if hop not in models:
             models[hop] = song_model(*x.shape[1:4], 3)
         models[hop].predict(x, verbose=0)

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from measuring import SONGBAG, Contestant, Row, finish, interleaved, ratio_row
+from measuring import SONGBAG, Contestant, Row, finish, interleaved, ratio_row, share_row
 from songs import COUNT, FOLDER, songs
 
 LEAST = {"torch": 8, "tensorflow": 3, "jax": 8}
@@ -17,6 +17,7 @@ LEAST = {"torch": 8, "tensorflow": 3, "jax": 8}
 
 def prepare(folder):
     """Write the frames of all songs, equal starting weights, and a model for prediction."""
+    import msgspec
     import torch
 
     from songbag.learning.building import build
@@ -25,8 +26,6 @@ def prepare(folder):
     from songbag.settings import Limits, Own
     from songbag.songs.song_bags import cut_on_grid, hear
     from songbag.songs.table import read_songs
-
-    import msgspec
 
     table, recipe = songs()["all"], load_recipe("founding")
     cache = FOLDER / "cache"
@@ -105,8 +104,10 @@ def network_share():
             (torch.Tensor, "backward", "backward"), (torch.optim.RMSprop, "step", "optimiser"),
             (fitting._Run, "_losses", "pooling and loss")]  # fmt: skip
     before = [(place, name, getattr(place, name)) for place, name, _ in kept]
-    training = Training(network="founding", pooling="mean_probability", optimizer="rmsprop", epochs=5,
-                        schedule="constant", windows_per_song=0, keep="last")  # fmt: skip
+    training = Training(
+        network="founding", pooling="mean_probability", optimizer="rmsprop", epochs=5,
+        schedule="constant", windows_per_song=0, keep="last",
+    )  # fmt: skip
     y = np.arange(200) % 3
     for place, name, part in kept:
         setattr(place, name, timed(part, getattr(place, name)))
@@ -137,8 +138,7 @@ def main():
         for one in contestants.values():
             one.close()
     share, text = network_share()
-    rows.append(Row("training-share", "share of training inside the network", f"{100 * share:.0f} %",
-                    "", round(share, 2), "≥ 80 %", share >= 0.8))  # fmt: skip
+    rows.append(share_row("training-share", "share of training inside the network", share, 0.8))
     finish(rows, [text])
 
 

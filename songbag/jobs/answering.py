@@ -20,7 +20,8 @@ from songbag.sound.source import Source
 
 _Stamped = tuple[str, int, int]  # a model's path, size and mtime_ns: a new file, a new model
 
-_POOL_FROM = 8  # songs below which starting processes costs more than it saves
+_POOL_FROM = 8  # songs to decode below which starting processes costs more than it saves
+_CACHED = 250  # songs whose frames are there already cost as much as one to decode
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,9 @@ def answer_all(
     known = Index(cache, recipe.sound).lookup(sources)
     tasks = [_Task(s.id, o, k) for s, o, k in zip(songs, sources, known, strict=True)]
     work = partial(_answer, model, cache, limits or Limits())
-    count = worker_count(workers, len(tasks)) if len(tasks) >= _POOL_FROM else 1
+    cached = sum(receipt is not None and receipt.status == "ok" for receipt in known)
+    costly = len(tasks) - cached + cached // _CACHED
+    count = worker_count(workers, len(tasks)) if costly >= _POOL_FROM else 1
     return _released(in_order(work, tasks, count, _died))
 
 

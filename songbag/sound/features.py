@@ -111,7 +111,8 @@ def _mel(power: Frames, sound: Sound) -> Frames:
 
 def _cepstra(loudness: Frames, sound: Sound) -> Frames:
     matrix = cepstrum_matrix(sound.mel_bands, sound.coefficients)
-    return np.einsum("fm,mc->fc", loudness, matrix)
+    cepstra: Frames = np.einsum("fm,mc->fc", loudness, matrix)
+    return cepstra
 
 
 def _raised(blocks: Iterable[Frames], top_db: float, bands: int) -> Iterator[Frames]:
