@@ -129,6 +129,6 @@ def _checksum(data: bytes) -> bytes:
 
 
 def content_hash(path: str | Path) -> str:
-    """Return 32 hexadecimal digits of a file's bytes (BLAKE2b)."""
+    """Return 32 hexadecimal digits of a file's bytes (SHA-256, which processors compute)."""
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()[:32]

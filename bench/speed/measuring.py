@@ -62,7 +62,7 @@ def interleaved(works, rounds, warm=1):
     Parameters
     ----------
     works : dict of str to callable
-        A callable returns its own seconds, or None to be timed from outside.
+        A callable returns its own seconds as a float, or is timed from outside.
     warm : int
         First rounds that are not counted.
     """
@@ -71,7 +71,7 @@ def interleaved(works, rounds, warm=1):
         for name, work in works.items():
             began = time.perf_counter()
             own = work()
-            seconds = time.perf_counter() - began if own is None else own
+            seconds = own if isinstance(own, float) else time.perf_counter() - began
             if number >= warm:
                 found[name].append(seconds)
     return {name: statistics.median(seconds) for name, seconds in found.items()}

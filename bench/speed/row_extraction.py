@@ -65,7 +65,7 @@ def steady(tables, rounds):
                 return time.perf_counter() - began
 
         found = interleaved(
-            {"ours": ours, "theirs": lambda path=path: founding.song_features(path) is None},
+            {"ours": ours, "theirs": lambda path=path: founding.song_features(path)},
             rounds, warm=2,
         )  # fmt: skip
         release_decoder()

@@ -41,10 +41,8 @@ def our_times(rounds):
         changed = msgspec.structs.replace(model.card.recipe, windows=cut)
         card = msgspec.structs.replace(model.card, recipe=changed)
         predictor = Predictor(ModelFile(card, model.parts))
-        works[f"frames {hop}"] = lambda p=predictor: (
-            p.predict([heard], lambda: len(waveform)) is None
-        )
-        works[f"file {hop}"] = lambda p=predictor: answer_file(p, song, Limits()) is None
+        works[f"frames {hop}"] = lambda p=predictor: p.predict([heard], lambda: len(waveform))
+        works[f"file {hop}"] = lambda p=predictor: answer_file(p, song, Limits())
     return interleaved(works, rounds, warm=3)
 
 

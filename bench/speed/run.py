@@ -2,9 +2,9 @@
 
 python bench/speed/run.py [--quick] [--record] [row ...]
 
-Each row_*.py is a program that prints one part of the table. ``--record`` appends the
-ratios to bench/ratios.json; what got slower than the last record by more than a fifth
-is printed either way.
+Each row_*.py is a program that prints one part of the table; the page holds the latest of
+each. ``--record`` appends the ratios to bench/ratios.json; what got slower than the last
+record by more than a fifth is printed either way.
 """
 
 import argparse
@@ -15,6 +15,8 @@ import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
+
+from songs import FOLDER
 
 HERE = Path(__file__).parent
 RATIOS = HERE.parent / "ratios.json"
@@ -33,6 +35,7 @@ def measured(name, environment):
     if done.returncode:
         raise SystemExit(f"{name} failed:\n{done.stdout}")
     found = json.loads(done.stdout.strip().splitlines()[-1])
+    (FOLDER / f"row_{name}.json").write_text(json.dumps(found))
     for row in found["rows"]:
         print("  " + "  ".join(cells(row)), flush=True)
     print(f"  ({time.perf_counter() - began:.0f} s)", flush=True)
@@ -45,14 +48,14 @@ def cells(row):
     return [row["work"], row["ours"], row["theirs"], f"{row['ratio']:g}", row["bar"], verdict]
 
 
-def page(found, machine):
+def page(found):
     """Return docs/benchmarks.md."""
     heads = ["work", "ours", "theirs", "ratio", "bar", ""]
     lines = [f"| {' | '.join(cells(row))} |" for part in found for row in part["rows"]]
     profiles = [f"- {text}" for part in found for text in part["profiles"]]
     return "\n".join([
         (HERE / "page.md").read_text().strip(), "",
-        f"Measured {time.strftime('%Y-%m-%d')} on {machine}. "
+        f"Measured {time.strftime('%Y-%m-%d')} on {machine()}. "
         + ", ".join(f"{name.removesuffix('_cpu')} {version(name)}" for name in PACKAGES) + ".",
         "", f"| {' | '.join(heads)} |", "|" + "---|" * len(heads), *lines, "",
         "## Where the time goes", "", *profiles, "",
@@ -90,6 +93,7 @@ def main():
     parser.add_argument("--record", action="store_true", help="append to ratios.json")
     asked = parser.parse_args()
     environment = {**os.environ, **({"BENCH_QUICK": "1"} if asked.quick else {})}
+    FOLDER.mkdir(parents=True, exist_ok=True)
     found = [measured(name, environment) for name in asked.rows]
     rows = [row for part in found for row in part["rows"]]
     records = json.loads(RATIOS.read_text()) if RATIOS.exists() else []
@@ -99,8 +103,9 @@ def main():
         ratios = {row["key"]: row["ratio"] for row in rows}
         records.append({"date": time.strftime("%Y-%m-%d"), "machine": machine(), "ratios": ratios})
         RATIOS.write_text(json.dumps(records, indent=1) + "\n")
-    if set(asked.rows) == set(ROWS):
-        PAGE.write_text(page(found, machine()), encoding="utf-8")
+    latest = [FOLDER / f"row_{name}.json" for name in ROWS]
+    if all(one.exists() for one in latest):
+        PAGE.write_text(page([json.loads(one.read_text()) for one in latest]), encoding="utf-8")
     missed = [row["key"] for row in rows if row["met"] is False]
     print(f"{len(missed)} bars missed: {', '.join(missed) or 'none'}")
 

@@ -276,6 +276,7 @@ class _Run:
     def _epoch(self, epoch: int, watch: Watch) -> Row:
         began, total, done = time.perf_counter(), 0.0, 0
         rate = float(self.schedule.get_last_lr()[0])
+        self.network.train()
         for songs in batches.shuffled(len(self.bags), self.training.songs_per_batch, self.rng):
             total += self._step(songs) * len(songs)
             done += len(songs)
@@ -300,7 +301,6 @@ class _Run:
         return row
 
     def _step(self, songs: NDArray[np.int64]) -> float:
-        self.network.train()
         self.optimizer.zero_grad(set_to_none=True)
         prepared = [self._prepared(group) for group in self._groups(songs)]
         with torch.autocast(self.device.type, torch.bfloat16, self.device.type == "cuda"):
