@@ -125,23 +125,28 @@ def _decoded(path: str | Path, report: AudioReport, limits: Limits) -> Iterator[
         report.cut = ogg_is_cut(file)
         suspicious = _suspicious_from(report.claimed_seconds, _width(stream), limits)
         counted: dict[int, int] = {}  # exact samples per rate: seconds would drift
-        native_samples = 0
+        native_samples, rate, channels, others, count = 0, 0, 0, 0.0, 0
         for packet in _packets(container, stream, report):
             for frame in _frames(packet, report):
-                rate, samples = frame.sample_rate, frame.samples
-                channels = frame.layout.nb_channels
-                if rate <= 0 or channels <= 0 or samples <= 0:
-                    continue
-                counted[rate] = counted.get(rate, 0) + samples
-                native_samples += samples * channels
-                if rate != report.native_rate or channels != report.channels:
+                samples = frame.samples
+                if frame.sample_rate != rate or frame.layout.nb_channels != channels:
+                    if frame.sample_rate <= 0 or frame.layout.nb_channels <= 0:
+                        continue
+                    counted[rate] = count
+                    rate, channels = frame.sample_rate, frame.layout.nb_channels
                     refuse_rate(path, rate)
                     report.native_rate, report.channels = rate, channels
                     report.sample_format = frame.format.name
-                report.decoded_seconds = sum(count / each for each, count in counted.items())
-                if report.decoded_seconds - samples / rate >= suspicious:
+                    count = counted.pop(rate, 0)
+                    others = sum(counted[each] / each for each in counted if each)
+                if samples <= 0:
+                    continue
+                if report.decoded_seconds >= suspicious:
                     _refuse_long_ahead(path, limits)
                     suspicious = math.inf
+                count += samples
+                native_samples += samples * channels
+                report.decoded_seconds = others + count / rate
                 refuse_too_long(path, report.decoded_seconds, native_samples, limits)
                 yield frame
             if report.packets % _LOOK == 0:
@@ -251,10 +256,10 @@ def _claimed_seconds(
 def _mono(frames: Iterable[av.AudioFrame], report: AudioReport) -> Iterator[tuple[int, Samples]]:
     """Gather frames of one kind, average the channels, make every sample finite."""
     waiting: list[av.AudioFrame] = []
-    kind: tuple[int, str, str] | None = None
+    kind: tuple[int, str, int] | None = None
     count = 0
     for frame in frames:
-        found = frame.sample_rate, frame.format.name, frame.layout.name
+        found = frame.sample_rate, frame.format.name, frame.layout.nb_channels
         if kind != found or count >= _NATIVE_BLOCK or len(waiting) == _FRAMES:
             if kind and waiting:
                 yield kind[0], downmix(joined(waiting), report)

@@ -46,16 +46,29 @@ def downmix(values: NDArray[np.generic], report: AudioReport) -> Samples:
     if report.clipped is not None:
         loud = (np.abs(_scaled(channel)) >= _FULL_SCALE for channel in values)
         report.clipped += sum(int(np.count_nonzero(one)) for one in loud)
-    mono = _scaled(values[0])
-    for channel in values[1:]:  # one by one: three times as fast as the mean over an axis
-        mono += _scaled(channel)
-    if len(values) > 1:
-        mono /= np.float32(len(values))
+    mono = _stereo(values) if len(values) == 2 and values.dtype == np.int16 else _mean(values)
     if max(mono.max(), -mono.min()) <= _LOUDEST:  # False for NaN too
         return mono
     good = np.abs(mono) <= _LOUDEST
     report.bad_samples += int(np.count_nonzero(~good))
     return np.where(good, mono, np.float32(0))
+
+
+def _mean(values: NDArray[np.generic]) -> Samples:
+    mono = _scaled(values[0])
+    for channel in values[1:]:  # one by one: three times as fast as the mean over an axis
+        mono += _scaled(channel)
+    if len(values) > 1:
+        mono /= np.float32(len(values))
+    return mono
+
+
+def _stereo(values: NDArray[np.generic]) -> Samples:
+    """Return the same for two channels of 16 bits, exact in any order and so in the fastest."""
+    pairs: Samples = values.T.astype(np.float32)
+    mono: Samples = pairs[:, 0] + pairs[:, 1]
+    mono *= np.float32(1 / (1 << 16))
+    return mono
 
 
 def _scaled(values: NDArray[np.generic]) -> Samples:
