@@ -36,9 +36,10 @@ def whole_jobs(tables, rounds):
     for kind, least in (("mp3", 3), ("wav", 5)):
         table = str(tables[kind])
         count = len(founding.read_table(table)[0])
+        pooled = [*FOUNDING, "features", table, "--processes", str(os.cpu_count())]
         works = {
             "ours": process([executable, "-c", OURS, table]),
-            "theirs": process([*FOUNDING, "features", table, "--processes", str(os.cpu_count())]),
+            "theirs": process(pooled, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1"),
         }
         found = interleaved(works, rounds, warm=0)
         work = f"{count} {kind} of 60 s to windows, whole job, both cores"

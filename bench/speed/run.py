@@ -78,7 +78,7 @@ def slower(rows, records):
     told = []
     for row in rows:
         before, now = last.get(row["key"]), row["ratio"]
-        if not before or row["key"].endswith(("accuracy", "share")):
+        if not before or row["key"].startswith("losses") or row["key"].endswith("accuracy"):
             continue
         worse = before / now - 1 if row["higher"] else now / before - 1
         if now and worse > SLOWER:
