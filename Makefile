@@ -11,7 +11,7 @@ install = { [ -x $(1)/bin/uv ] || $(1)/bin/python -m pip install -qq \
 	  --constraint constraints.txt $(2); }
 
 .PHONY: demo test lint types test-all torture chromium browser pictures clean
-.PHONY: bench-accuracy bench-poolings bench-vote bench-cold bench-serving
+.PHONY: bench bench-quick bench-accuracy bench-poolings bench-vote bench-cold bench-serving
 
 demo: .venv/train  ## generate songs, train, evaluate, write the report
 	.venv/bin/songbag demo
@@ -43,6 +43,12 @@ torture: .venv/dev  ## promises of docs/reliability.md in full size, figures pri
 	@command -v ffmpeg >/dev/null || (apt-get update -qq && apt-get install -y -qq ffmpeg) || \
 	  { echo "torture compares with the ffmpeg program: install it (apt-get install ffmpeg)"; exit 1; }
 	nice .venv/bin/python -m pytest --torture
+
+bench: .venv-bench/bench  ## every speed row beside the founding program: docs/benchmarks.md, 20 minutes
+	.venv-bench/bin/python bench/speed/run.py --record
+
+bench-quick: .venv-bench/bench  ## the same with fewer rounds, nothing recorded
+	.venv-bench/bin/python bench/speed/run.py --quick
 
 bench-accuracy: .venv/dev  ## song accuracy of the recipes on Emotify, 5 folds x 3 seeds
 	.venv/bin/python bench/accuracy.py
@@ -85,6 +91,13 @@ pictures: demo .venv/dev  ## docs/report.png and docs/serving.png: the demo's re
 	$(call install,.venv,--editable '.[train$(comma)parquet$(comma)serve$(comma)dev]')
 	touch $@
 
+# The rival's too: Keras on three backends, and librosa.
+.venv-bench/bench: pyproject.toml bench/constraints.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install -qq --disable-pip-version-check --constraint bench/constraints.txt \
+	  keras tensorflow-cpu jax librosa --editable '.[train]'
+	touch $@
+
 # An environment without torch: what serves models must never need it.
 .venv-core/core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-core
@@ -92,4 +105,4 @@ pictures: demo .venv/dev  ## docs/report.png and docs/serving.png: the demo's re
 	touch $@
 
 clean:
-	rm -rf .venv .venv-core demo build *.egg-info
+	rm -rf .venv .venv-core .venv-bench demo build *.egg-info

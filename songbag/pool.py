@@ -3,7 +3,7 @@
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import BrokenExecutor, Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,7 +27,7 @@ def in_order(
     todo: Sequence[Item],
     workers: int,
     died: Callable[[Item], Result],
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Yield ``work(item)`` in order; one worker means this process.
 
     When a process dies, every item in flight is lost with it. The oldest of them is tried

@@ -119,17 +119,9 @@ def test_the_core_can_be_read_in_an_evening():
     # mathematics that stands alone.
     judging = ("metrics", "intervals", "baselines", "differences", "label_sets", "confidence")
     judging += ("windows_heard", "fingerprints")
-    reading = (
-        "rows",
-        "window_table",
-        "window_columns",
-        "shards",
-        "manifest",
-        "packed",
-        "unpacking",
-    )
-    guarding = ("isolation", "audiofile", "parts", "names")
-    many = ("streams", "ranks", "pool")  # songs beyond memory, several processes
+    reading = ("rows", "window_table", "window_columns")
+    many = ("shards", "manifest", "packed", "unpacking", "streams", "ranks", "pool")
+    guarding = ("isolation", "decoding", "limiting", "audiofile", "parts", "names")
     alone = ("vote", "scorers", "statistics", "linear", "ensemble", "weighing", "augmentation")
     later = [f"{name}.py" for name in (*judging, *reading, *guarding, *many, *alone)]
     core = [path for path in FILES if room(path) in rooms and path.name not in later]

@@ -17,12 +17,13 @@ from songbag.songs.table import Song, SongTable
 from songbag.songs.unpacking import hear_packed
 from songbag.sound import audio
 from songbag.sound.cache import DamagedFramesError, Index, Receipt, file_stamp, read_frames
-from songbag.sound.isolation import isolated_frames
+from songbag.sound.isolation import isolated_frames, keep_decoder, release_decoder
 from songbag.sound.source import Source
 
 _Stamped = tuple[str, int, int]  # a model's path, size and mtime_ns: a new file, a new model
 
-_POOL_FROM = 8  # songs below which starting processes costs more than it saves
+_POOL_FROM = 8  # songs to decode below which starting processes costs more than it saves
+_CACHED = 250  # songs whose frames are there already cost as much as one to decode
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,17 @@ def answer_all(
     known = Index(cache, recipe.sound).lookup(sources)
     tasks = [_Task(s.id, o, k) for s, o, k in zip(songs, sources, known, strict=True)]
     work = partial(_answer, model, cache, limits or Limits())
-    count = worker_count(workers, len(tasks)) if len(tasks) >= _POOL_FROM else 1
-    return in_order(work, tasks, count, _died)
+    cached = sum(receipt is not None and receipt.status == "ok" for receipt in known)
+    costly = len(tasks) - cached + cached // _CACHED
+    count = worker_count(workers, len(tasks)) if costly >= _POOL_FROM else 1
+    return _released(in_order(work, tasks, count, _died))
+
+
+def _released(answers: Iterator[Answer]) -> Iterator[Answer]:
+    try:
+        yield from answers
+    finally:
+        release_decoder()
 
 
 def answer_bags(bags: Iterable[Bag], model_path: str | Path) -> Iterator[Answer]:
@@ -142,6 +152,7 @@ def _bag_answer(predictor: Predictor, bag: Bag) -> Answer:
 
 
 def _answer(model: _Stamped, cache: Path, limits: Limits, task: _Task) -> Answer:
+    keep_decoder()  # in a worker of a pool it ends with the worker
     return _task_answer(_predictor(model), cache, limits, task)
 
 

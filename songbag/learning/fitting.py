@@ -288,6 +288,7 @@ class _Run:
         began, batch = time.perf_counter(), self.training.songs_per_batch
         order, lanes, within = self._order()
         begun = within["done"]
+        self.network.train()
         for first in range(begun, len(order), batch):
             songs = order[first : first + batch]
             loss = self._step(songs, None if lanes is None else lanes[songs])
@@ -319,7 +320,6 @@ class _Run:
         return row
 
     def _step(self, songs: NDArray[np.int64], lanes: NDArray[np.int64] | None = None) -> float:
-        self.network.train()
         self.optimizer.zero_grad(set_to_none=True)
         mine, counts = self.ranks.share(songs, lanes)
         prepared = [self._prepared(group) for group in self._groups(mine)]

@@ -26,7 +26,7 @@ from songbag.sound.cache import (
     read_frames,
     write_frames,
 )
-from songbag.sound.isolation import isolated_frames
+from songbag.sound.isolation import isolated_frames, keep_decoder, release_decoder
 from songbag.sound.source import Source
 
 Work = Callable[[Source, Sound, Path, Limits], Receipt]
@@ -102,11 +102,14 @@ def extract_all(
                 index.remember(news)
                 news = []
     finally:
+        made.close()
+        release_decoder()
         if news:
             index.remember(news)
 
 
 def _worked(work: Work, sound: Sound, folder: Path, limits: Limits, source: Source) -> Receipt:
+    keep_decoder()  # in a worker of a pool it ends with the worker
     return work(source, sound, folder, limits)
 
 
