@@ -1,10 +1,13 @@
 """Song accuracy of the recipes on a labelled table: k grouped folds, several seeds.
 
-Prints one line a run and a table at the end: mean over seeds of song and window accuracy,
-the range over seeds, and the pooled interval over groups. Runs go through the command
-line, two at a time on one thread each, and a run that is already there is not repeated.
+Prints one line a run; then per recipe the mean over seeds of song and window accuracy, the
+range over seeds, NLL, calibration; then what ``auto`` gains on each other recipe, song by
+song on the same folds, with its interval over artists. ``--pair`` does the same on the
+songs of two labels. Recipes with members choose and calibrate inside each outer fold, so
+these figures are nested. Runs go through the command line, two at a time on one thread
+each; a run that is already there is not repeated, a stopped one goes on with its members.
 
-    python bench/accuracy.py [--songs songs.csv] [--out folder] [--seeds 3] [recipe ...]
+    python bench/accuracy.py [--songs FILE] [--out FOLDER] [--seeds 3] [--pair a,b] [recipe ...]
 """
 
 import argparse
@@ -17,10 +20,15 @@ from pathlib import Path
 
 import numpy as np
 
+from songbag.answers.differences import accuracy_difference
+
+ROOT = Path(__file__).resolve().parents[1]
 RUNS = {
     "window-vote": ["--recipe", "founding", "--loss", "window", "--pooling", "hard_vote"],
     "song-mean": ["--recipe", "founding"],
     "cnn": ["--recipe", "cnn"],
+    "fast": ["--recipe", "fast"],
+    "auto": ["--recipe", "auto"],
 }
 
 
@@ -29,45 +37,110 @@ def run(songs: Path, out: Path, name: str, seed: int) -> dict:
     if not (folder / "metrics.json").exists():
         command = [sys.executable, "-m", "songbag", "crossval", str(songs), "-o", str(folder)]
         command += [*RUNS[name], "--seed", str(seed), "--threads", "1", "--quiet"]
-        command += ["--cache", str(out / "cache"), "--workers", "1"]
+        command += ["--cache", str(out.parent / "cache"), "--workers", "1", "--allow-outside"]
         subprocess.run(command, check=True)
     figures = json.loads((folder / "metrics.json").read_text())
-    with open(folder / "predictions.csv", newline="") as file:
-        ids = [row["id"] for row in csv.DictReader(file)]
-    with open(songs, newline="") as file:
-        wanted = [row.get("id") or row["path"] for row in csv.DictReader(file)]
-    assert sorted(ids) == sorted(wanted), "every id exactly once"
-    value = figures["metrics"]["accuracy"]
+    rows = read(folder / "predictions.csv")
+    wanted = [row.get("id") or row["path"] for row in read(songs)]
+    assert sorted(row["id"] for row in rows) == sorted(wanted), "every id exactly once"
+    value, ece = figures["metrics"]["accuracy"], figures["metrics"]["ece"]["value"]
+    before = nll_before(rows, figures["calibration"]["temperatures"])
     print(
         f"{name:12} seed {seed}  song {value['value']:.3f} "
-        f"({value['low']:.3f} to {value['high']:.3f})  window {figures['window_accuracy']:.3f}",
+        f"({value['low']:.3f} to {value['high']:.3f})  window {figures['window_accuracy']:.3f}  "
+        f"nll {figures['metrics']['nll']['value']:.3f} (uncalibrated {before:.3f})  ece {ece:.3f} "
+        f"(below {figures['ece_calibrated_q90']:.3f})",
         flush=True,
     )
     return figures
 
 
+def nll_before(rows: list[dict], temperatures: list[float]) -> float:
+    """Return the NLL with every fold's temperature taken back: p^T, made to sum to one."""
+    labels = [name for name in rows[0] if name.startswith("p_")]
+    heat = np.array([temperatures[int(row["side"].split()[1]) - 1] for row in rows])
+    p = np.array([[float(row[name]) for name in labels] for row in rows]).clip(1e-12)
+    raw = p ** heat[:, None]
+    raw /= raw.sum(axis=1, keepdims=True)
+    said = [labels.index(f"p_{row['label']}") for row in rows]
+    return float(-np.log(raw[np.arange(len(rows)), said]).mean())
+
+
+def read(path: Path) -> list[dict]:
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def pair_of(songs: Path, labels: str, out: Path) -> Path:
+    """Write the table of the songs of two labels, and return it."""
+    rows = [row for row in read(songs) if row["label"] in labels.split(",")]
+    path = out / "songs.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [*rows[0]])
+        writer.writeheader()
+        writer.writerows(row | {"path": songs.parent / row["path"]} for row in rows)
+    return path
+
+
+def table(found: dict[str, list[dict]]) -> None:
+    print(f"\n{'recipe':12}  song accuracy (range)    window  nll    ece    loudness  majority")
+    for name, mine in found.items():
+        song = [figures["metrics"]["accuracy"]["value"] for figures in mine]
+        means = [
+            np.mean([figures["window_accuracy"] for figures in mine]),
+            *(np.mean([f["metrics"][key]["value"] for f in mine]) for key in ("nll", "ece")),
+            *(np.mean([f["baselines"][key] for f in mine]) for key in ("level", "majority")),
+        ]
+        spread = f"{np.mean(song):.3f} ({min(song):.3f} to {max(song):.3f})"
+        window, nll, ece, level, majority = means
+        print(
+            f"{name:12}  {spread:23}  {window:.3f}   {nll:.3f}  {ece:.3f}  {level:.3f}     "
+            f"{majority:.3f}"
+        )
+
+
+def gains(out: Path, names: list[str], seeds: int) -> None:
+    """Print what ``auto`` gains on every other recipe, paired by song."""
+    right, groups = {}, np.zeros(0)
+    for name in names:
+        tables = [read(out / f"{name}-{seed}" / "predictions.csv") for seed in range(seeds)]
+        right[name] = np.array([[r["predicted"] == r["label"] for r in rows] for rows in tables])
+        groups = np.unique([r["group"] or r["id"] for r in tables[0]], return_inverse=True)[1]
+    for name in names:
+        if name != "auto":
+            found = accuracy_difference(
+                right["auto"], right[name], groups, np.random.default_rng(0)
+            )
+            print(
+                f"auto - {name:12} {100 * found['value']:+.1f} points "
+                f"({100 * found['low']:+.1f} to {100 * found['high']:+.1f})"
+            )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    default = Path(__file__).resolve().parents[2] / "shared/data/emotify/songs.csv"
-    parser.add_argument("--songs", type=Path, default=default)
+    parser.add_argument("--songs", type=Path, default=ROOT.parent / "shared/data/emotify/songs.csv")
     parser.add_argument("--out", type=Path, default=Path("build/accuracy"))
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--pair", help="Two labels with a comma: only their songs.")
     parser.add_argument("recipes", nargs="*", default=list(RUNS))
     options = parser.parse_args()
     if not options.songs.exists():
         sys.exit(f"{options.songs}: no such table; name one with --songs")
-    jobs = [(name, seed) for name in options.recipes for seed in range(options.seeds)]
+    out, songs = options.out / (options.pair or "all").replace(",", "-"), options.songs
+    if options.pair:
+        songs = pair_of(songs, options.pair, out)
+    jobs = [(name, seed) for seed in range(options.seeds) for name in options.recipes]
     with ThreadPoolExecutor(2) as pool:
-        found = list(pool.map(lambda job: run(options.songs, options.out, *job), jobs))
-    print(f"\n{'recipe':12}  song accuracy (range)    window   loudness  majority")
-    for name in options.recipes:
-        mine = [figures for (job, _), figures in zip(jobs, found, strict=True) if job == name]
-        song = [figures["metrics"]["accuracy"]["value"] for figures in mine]
-        window = np.mean([figures["window_accuracy"] for figures in mine])
-        level = np.mean([figures["baselines"]["level"] for figures in mine])
-        majority = np.mean([figures["baselines"]["majority"] for figures in mine])
-        spread = f"{np.mean(song):.3f} ({min(song):.3f} to {max(song):.3f})"
-        print(f"{name:12}  {spread:23}  {window:.3f}    {level:.3f}     {majority:.3f}")
+        done = list(pool.map(lambda job: run(songs, out, *job), jobs))
+    found = {
+        name: [figures for (job, _), figures in zip(jobs, done, strict=True) if job == name]
+        for name in options.recipes
+    }
+    table(found)
+    if "auto" in options.recipes:
+        gains(out, options.recipes, options.seeds)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ from pathlib import Path
 from songbag.jobs.comparison import System, compare, systems_of
 from songbag.jobs.console import Console
 from songbag.jobs.training import hear_labelled
-from songbag.settings import Limits, load_recipe
+from songbag.recipes import load_recipe
+from songbag.settings import Limits
 from songbag.songs.table import read_songs
 
 SONG_LOSS = (

@@ -13,7 +13,8 @@ from pathlib import Path
 import msgspec
 import ray
 
-from songbag.settings import Limits, load_recipe
+from songbag.recipes import load_recipe
+from songbag.settings import Limits
 from songbag.songs.table import read_songs
 from songbag.sound.extraction import extract
 from songbag.sound.source import Source

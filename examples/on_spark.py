@@ -16,7 +16,8 @@ import msgspec
 import pandas
 from pyspark.sql import SparkSession
 
-from songbag.settings import Limits, load_recipe
+from songbag.recipes import load_recipe
+from songbag.settings import Limits
 from songbag.songs.table import read_songs
 from songbag.sound.extraction import extract
 from songbag.sound.source import Source

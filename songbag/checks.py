@@ -8,7 +8,8 @@ from songbag.jobs.checks.cleaning import write_cleaned
 from songbag.jobs.checks.findings import COLUMNS
 from songbag.jobs.checks.survey import survey_songs
 from songbag.jobs.console import Console
-from songbag.settings import Limits, load_recipe
+from songbag.recipes import load_recipe
+from songbag.settings import Limits
 from songbag.songs.song_bags import SongBags
 from songbag.songs.table import grouped_by, read_songs
 from songbag.sound.cache import default_folder

@@ -134,9 +134,6 @@ def _checksum(data: bytes) -> bytes:
 
 
 def content_hash(path: str | Path) -> str:
-    """Return 32 hexadecimal digits of a file's bytes (BLAKE2b)."""
-    digest = hashlib.blake2b(digest_size=16)
+    """Return 32 hexadecimal digits of a file's bytes (SHA-256, which processors compute)."""
     with open(path, "rb") as file:
-        while data := file.read(1 << 20):
-            digest.update(data)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()[:32]

@@ -12,9 +12,11 @@ import msgspec
 from songbag.answers import tables
 from songbag.answers.modelfile import Card, read_model
 from songbag.jobs.console import Console
-from songbag.settings import Limits, Own, Recipe, Training, load_recipe, read
+from songbag.recipes import load_recipe
+from songbag.settings import Limits, Own, Recipe, Training, read
+from songbag.songs.manifest import is_packed
 from songbag.songs.song_bags import SongBags
-from songbag.songs.table import SongTable, grouped_by, read_songs
+from songbag.songs.table import Song, SongTable, grouped_by, read_songs
 from songbag.sound.cache import default_folder
 
 if TYPE_CHECKING:
@@ -57,7 +59,7 @@ class Model:
         ----------
         songs
             A file, a folder, a table or a DataFrame with a ``path`` column, a list of
-            these, or bags (`bags_from_table`).
+            these, a packed folder, or bags (`bags_from_table`).
         windows : bool
             Return the windows' answers instead of the songs'.
         cache : path, optional
@@ -82,12 +84,15 @@ class Model:
             The songs cannot be listed. A song that cannot be read is a row with status
             "failed" instead.
         """
-        from songbag.jobs.answering import answer_all, answer_bags
+        from songbag.jobs.answering import answer_all, answer_bags, answer_packed
         from songbag.jobs.collection import columns
 
         if isinstance(songs, SongBags):
-            known = songs.songs
+            known: Sequence[Song] = songs.songs
             answers = list(answer_bags(songs, self.path))
+        elif isinstance(songs, str | Path) and is_packed(songs):
+            table, found = answer_packed(Path(songs), self.path)
+            known, answers = table.songs, list(found)
         else:
             known = read_songs(songs, allow_outside).songs
             folder = Path(cache) if cache else default_folder()
@@ -97,7 +102,9 @@ class Model:
             rows = [row for answer in answers for row in answer.window_rows(self.labels)]
             return window_frame(rows, self.labels)
         pairs = zip(answers, known, strict=True)
-        songs_rows = [answer.row(self.labels) | song.extra for answer, song in pairs]
+        songs_rows = [
+            tables.with_own(answer.row(self.labels), song.extra) for answer, song in pairs
+        ]
         return song_frame(songs_rows, columns(self.labels, known))
 
     def export(self, path: str | Path) -> Path:
@@ -175,12 +182,13 @@ def train(
     ----------
     songs
         A folder with a subfolder a label, a table, a DataFrame with ``path`` and
-        ``label`` (and, if known, ``id``, ``artist``, ``split``, ``start``, ``end``), or
-        bags from `bags_from_table` or `bags_from_arrays`.
+        ``label`` (and, if known, ``id``, ``artist``, ``split``, ``start``, ``end``), a
+        packed folder, or bags from `bags_from_table` or `bags_from_arrays`.
     output : path, optional
         Model file; a temporary one otherwise (see `Result.save`).
     recipe
-        Name, TOML file or `Recipe`; by default "cnn" for audio, "windows" for bags.
+        Name, TOML file or `Recipe`; by default "auto" for audio ("cnn" if you name a
+        network, pooling or loss), "windows" for bags.
     seed : int
         Of the split and the training.
     group : str, optional
@@ -209,6 +217,7 @@ def train(
         songs, recipe, {"network": network, "pooling": pooling, "loss": loss}, changes
     )
     console = Console(quiet)
+    songs = _opened(songs, chosen, console)
     if isinstance(songs, SongBags):
         trained = train_bags(_grouped(songs, group), path, chosen, console, seed, own=own)
     else:
@@ -250,6 +259,7 @@ def crossval(
         songs, recipe, {"network": network, "pooling": pooling, "loss": loss}, changes
     )
     console = Console(quiet)
+    songs = _opened(songs, chosen, console)
     if isinstance(songs, SongBags):
         bags = _grouped(songs, group)
         found = crossvalidate_bags(bags, out, chosen, console, folds, seed, own=own)
@@ -279,15 +289,24 @@ def _choices(
     own = Own(**{name: part for name, part in parts.items() if not isinstance(part, str)})
     changes = {**changes, **named}
     if recipe is None:
-        recipe = "windows" if isinstance(songs, SongBags) else "cnn"
+        plain = "cnn" if any(part is not None for part in parts.values()) else "auto"
+        recipe = "windows" if isinstance(songs, SongBags) else plain
     if isinstance(recipe, Recipe):
         training = msgspec.to_builtins(recipe.training) | changes
         return msgspec.structs.replace(recipe, training=read(Training, training, "training")), own
     return load_recipe(recipe, {f"training.{name}": value for name, value in changes.items()}), own
 
 
+def _opened(songs: "Songs", recipe: Recipe, console: Console) -> "Songs":
+    from songbag.jobs.training import open_labelled
+
+    if isinstance(songs, str | Path) and is_packed(songs):
+        return open_labelled(Path(songs), recipe, console)
+    return songs
+
+
 def _grouped(bags: SongBags, group: str | None) -> SongBags:
-    return bags if group is None else replace(bags, songs=grouped_by(bags.songs, group))
+    return bags if group is None else bags.grouped_by(group)
 
 
 def _grouped_table(table: SongTable, group: str | None) -> SongTable:

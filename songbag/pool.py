@@ -7,7 +7,7 @@ Jobs take ``workers`` and do not know who works: so many processes of this machi
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
@@ -45,7 +45,7 @@ def in_order(
     todo: Sequence[Item],
     workers: Workers,
     died: Callable[[Item], Result],
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Yield ``work(item)`` in order; one worker means this process.
 
     When a process dies, every item in flight is lost with it. The oldest of them is tried

@@ -7,10 +7,7 @@ learning needs. A `Recipe` is one of each, written as TOML in ``songbag/recipes`
 
 import hashlib
 import re
-import tomllib
 from dataclasses import dataclass
-from importlib import resources
-from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
@@ -34,7 +31,7 @@ POOLINGS = (
     ),
 )
 LOSSES = ("song", "window")
-NETWORKS = ("cnn", "founding", "mlp")
+NETWORKS = ("cnn", "founding", "linear", "mlp", "statistics")
 
 R = TypeVar("R", bound=msgspec.Struct)
 
@@ -52,8 +49,8 @@ class Sound(Record, frozen=True):
 
     Attributes
     ----------
-    feature : {"logmel", "mfcc"}
-        What a frame holds.
+    feature : {"logmel", "mfcc", "waveform"}
+        What a frame holds; of the waveform ``hop_length`` samples, for an encoder.
     sample_rate : int
         Hz. Every file is resampled to it.
     frame_length, hop_length : int
@@ -74,7 +71,7 @@ class Sound(Record, frozen=True):
         Version of the code that computes frames: raised when numbers change.
     """
 
-    feature: Literal["logmel", "mfcc"] = "logmel"
+    feature: Literal["logmel", "mfcc", "waveform"] = "logmel"
     sample_rate: Annotated[int, Meta(ge=1000, le=384_000)] = 22050
     frame_length: Annotated[int, Meta(ge=16, le=65536)] = 1024
     hop_length: Count = 512
@@ -105,6 +102,8 @@ class Sound(Record, frozen=True):
     @property
     def bands(self) -> int:
         """Rows of a frame as the network sees it."""
+        if self.feature == "waveform":
+            return self.hop_length
         rows = self.coefficients if self.feature == "mfcc" else self.mel_bands
         return 2 * rows if self.deltas else rows
 
@@ -149,45 +148,62 @@ class Training(Record, frozen=True):
     windows_per_song : int
         Random windows of each song in a step; 0 takes all of them.
     optimizer, learning_rate, weight_decay, schedule
-        ``learning_rate`` is the peak of the one-cycle and cosine schedules.
+        ``learning_rate`` is the peak of the one-cycle and cosine schedules. "lbfgs" solves
+        a linear network exactly through the mean of logits; ``weight_decay`` is its ridge
+        penalty then, and where there are folds they choose among multiples of it.
     patience : int
         Epochs without a better validation song loss before stopping; 0 never stops.
     keep : {"best", "last"}
         Weights of the epoch with the best validation song loss, or of the last epoch.
+    shards_at_once : int
+        Shards of a packed collection that an epoch reads at once (0: all, in one
+        permutation of the songs), for collections larger than memory.
     balance : bool
         Weight songs inversely to the frequency of their label.
     label_smoothing, mixup, dropout : float
+    gain, filtering : float
+        dB. Windows are made louder or softer by up to ``gain``, and coloured by a random
+        smooth curve over their bands of up to ``filtering``, the same for all windows of a
+        song in a step. For frames in dB (log-mel).
     time_mask, band_mask : int
         Largest SpecAugment masks, in frames and bands (0: none).
     share : bool
         Run a trunk once over all windows of a song, where that is exact. The same sums
         in another order: weights differ in their last digits, and training magnifies it.
+    precision : {"float32", "mixed"}
+        Mixed runs the network in bfloat16 where the processor is quick at it (a GPU, or a
+        CPU with AVX-512 BF16 or AMX), its weights staying float32. Prediction never does.
     folds : int
-        Grouped fits whose held-out songs calibrate the model, 0 for none. (A vote gets 3
-        all the same.)
+        0: one network, fitted on all training songs. Else so many, each fitted on all but
+        one fold: they are the members of the model, and what each says of the songs it
+        had not heard calibrates it and weighs the branches of the recipe.
     average : float
         Decay of the exponential moving average of the weights per step (0: none).
     """
 
-    network: Literal["cnn", "founding", "mlp", "own"] = "cnn"
+    network: Literal[*NETWORKS, "own"] = "cnn"  # type: ignore[valid-type]
     pooling: Literal[*POOLINGS, "own"] = "mean_logit"  # type: ignore[valid-type]
     loss: Literal["song", "window", "own"] = "song"
     epochs: Count = 30
     songs_per_batch: Count = 8
     windows_per_song: Annotated[int, Meta(ge=0)] = 6
-    optimizer: Literal["adamw", "rmsprop", "sgd"] = "adamw"
+    optimizer: Literal["adamw", "lbfgs", "rmsprop", "sgd"] = "adamw"
     learning_rate: Positive = 1e-3
     weight_decay: Annotated[float, Meta(ge=0)] = 0.01
     schedule: Literal["constant", "cosine", "onecycle"] = "onecycle"
     patience: Annotated[int, Meta(ge=0)] = 0
     keep: Literal["best", "last"] = "best"
+    shards_at_once: Annotated[int, Meta(ge=0)] = 0
     balance: bool = True
     label_smoothing: Share = 0.0
     mixup: Annotated[float, Meta(ge=0)] = 0.0
     dropout: Share = 0.0
+    gain: Annotated[float, Meta(ge=0)] = 0.0
+    filtering: Annotated[float, Meta(ge=0)] = 0.0
     time_mask: Annotated[int, Meta(ge=0)] = 0
     band_mask: Annotated[int, Meta(ge=0)] = 0
     share: bool = True
+    precision: Literal["float32", "mixed"] = "float32"
     folds: Annotated[int, Meta(ge=0)] = 0
     average: Share = 0.0
 
@@ -206,11 +222,15 @@ class Own:
         Logits (songs, windows, classes) to song logits (songs, classes).
     loss : callable
         Song logits (songs, classes) and label indices (songs,) to one loss, or one a song.
+    encoder : bytes
+        An ONNX graph from a window's samples (windows, samples) to its embedding
+        (windows, values). It is not trained: the network sees embeddings.
     """
 
     network: Any = None
     pooling: Any = None
     loss: Any = None
+    encoder: bytes = b""
 
     def named(self, training: Training) -> Training:
         """Return the settings with "own" in the place of the parts that are given."""
@@ -218,14 +238,56 @@ class Own:
         return msgspec.structs.replace(training, **own)
 
 
+class Adapt(Record, frozen=True):
+    """What a recipe changes by itself when the songs are few, short or very many.
+
+    Attributes
+    ----------
+    below_songs : int
+        With fewer songs only the recipe's last branch is trained (0: never).
+    short_windows : bool
+        Windows longer than half of the middle song become half as long as it, at least
+        one second.
+    most_visits : int
+        Epochs are cut so that a member sees about so many songs in all (0: never).
+    """
+
+    below_songs: Annotated[int, Meta(ge=0)] = 0
+    short_windows: bool = False
+    most_visits: Annotated[int, Meta(ge=0)] = 0
+
+
 class Recipe(Record, frozen=True):
-    """A named set of choices: everything needed to go from songs to a model."""
+    """A named set of choices: everything needed to go from songs to a model.
+
+    Attributes
+    ----------
+    training : Training
+        Of the network, or of the first branch.
+    branches : tuple of Training
+        Further kinds of networks whose answers are averaged with the first, each weighed
+        by what the folds of ``training`` say of it. All hear the same frames.
+    """
 
     name: str
     sound: Sound = Sound()
     windows: Windows = Windows()
     excerpt: Excerpt = Excerpt()
     training: Training = Training()
+    branches: tuple[Training, ...] = ()
+    adapt: Adapt = Adapt()
+
+    @property
+    def trainings(self) -> tuple[Training, ...]:
+        """Return the first branch's training and the further ones'."""
+        return self.training, *self.branches
+
+    def __post_init__(self) -> None:
+        if self.branches and not self.training.folds:
+            raise SettingsError(
+                "the recipe has branches but training.folds is 0: nothing could weigh them. "
+                "Set training.folds to 3 or more."
+            )
 
 
 class Limits(Record, frozen=True):
@@ -302,53 +364,3 @@ def _explain(kind: type, text: str) -> str:
     known = [field.name for field in msgspec.structs.fields(record)]
     place = f"{found[2]}." if found[2] else ""
     return f"unknown setting '{place}{found[1]}'.{suggestion(found[1], known)}"
-
-
-def recipe_names() -> list[str]:
-    """Names of the recipes that come with Songbag."""
-    folder = resources.files("songbag") / "recipes"
-    return sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name[-5:] == ".toml")
-
-
-def load_recipe(name: str | Path, changes: dict[str, Any] | None = None) -> Recipe:
-    """Read a recipe by name or from a TOML file and apply dotted changes.
-
-    Parameters
-    ----------
-    name : str or Path
-        One of `recipe_names`, or the path of a TOML file.
-    changes : dict
-        Dotted keys to values, for example ``{"training.epochs": 5}``.
-
-    Raises
-    ------
-    SettingsError
-        Unknown recipe, unreadable TOML, unknown or invalid setting.
-    """
-    text = _recipe_text(name)
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{name}: not TOML: {error}") from None
-    values.setdefault("name", Path(name).stem)
-    for key, value in (changes or {}).items():
-        *tables, last = key.split(".")
-        table = values
-        for step in tables:
-            table = table.setdefault(step, {})
-        table[last] = value
-    return read(Recipe, values, f"recipe {name}")
-
-
-def _recipe_text(name: str | Path) -> str:
-    if Path(name).suffix == ".toml":
-        try:
-            return Path(name).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"{name}: the recipe cannot be read: {error}") from None
-    if str(name) not in recipe_names():
-        raise SettingsError(
-            f"there is no recipe '{name}'.{suggestion(str(name), recipe_names())} "
-            "A path ending in .toml reads your own."
-        )
-    return (resources.files("songbag") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")

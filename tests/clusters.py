@@ -40,8 +40,8 @@ class Cluster:
         return process
 
     def start_scheduler(self):
-        listening = ("--host", "127.0.0.1", "--port", self.port, "--no-dashboard")
-        self.scheduler = self.start("scheduler", *listening)
+        listening = ("--host", "127.0.0.1", "--port", self.port)
+        self.scheduler = self.start("scheduler", *listening, "--dashboard-address", "127.0.0.1:0")
 
     def start_worker(self, *more):
         place = ("--local-directory", self.folder / "scratch", "--nthreads", self.threads)

@@ -39,8 +39,14 @@ def pytest_configure(config):
 
 @pytest.fixture
 def often(request):
-    """``often(few, many)``: how many times, in every run and under --torture."""
-    return lambda few, many: many if request.config.getoption("--torture") else few
+    """``often(few, many, full)``: how many times, in every run, under --torture, under --full."""
+
+    def choose(few, many, full=None):
+        if request.config.getoption("--torture"):
+            return many
+        return full if full and request.config.getoption("--full") else few
+
+    return choose
 
 
 @pytest.fixture
@@ -90,7 +96,7 @@ def trained(songs, tmp_path_factory):
     """A founding model after a few epochs, with its evidence (jobs.training.Trained)."""
     from songbag.jobs.console import Console
     from songbag.jobs.training import train_songs
-    from songbag.settings import load_recipe
+    from songbag.recipes import load_recipe
     from songbag.songs.table import read_songs
     from songbag.sound.cache import default_folder
 

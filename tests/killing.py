@@ -1,6 +1,7 @@
 """Kill -9 at random moments, for every command that promises to go on afterwards."""
 
 import hashlib
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -8,9 +9,47 @@ import time
 from pathlib import Path
 
 
+class Forked:
+    """A function in a process that has its imports behind it: only its work is killed."""
+
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload(["tests.killed_work"])
+
+    def __init__(self, work):
+        ready = self.server.Process(target=_nothing)  # the imports count for no job
+        ready.start()
+        ready.join()
+        self.work, self.arguments = work, ()
+
+    def run(self):
+        process = self.started()
+        process.join(300)
+        assert process.exitcode == 0
+
+    def kill(self, seconds):
+        process = self.started()
+        process.join(seconds)
+        running = process.exitcode is None
+        process.kill()
+        process.join()
+        return running
+
+    def started(self, options=None):
+        process = self.server.Process(target=self.work, args=self.arguments, kwargs=options or {})
+        process.start()
+        return process
+
+
+def _nothing():
+    pass
+
+
 def run(command, environment=None):
     """Run to the end; return the seconds it took and its output."""
     began = time.monotonic()
+    if isinstance(command, Forked):
+        command.run()
+        return time.monotonic() - began, None
     done = subprocess.run(
         list(map(str, command)), capture_output=True, text=True, timeout=300, env=environment
     )
@@ -24,6 +63,8 @@ def kill(command, seconds, everything, environment=None):
     ``everything`` kills its worker processes in the same moment; else they find
     themselves alone and must end by themselves.
     """
+    if isinstance(command, Forked):
+        return command.kill(seconds)
     process = subprocess.Popen(
         list(map(str, command)),
         stdout=subprocess.DEVNULL,

@@ -304,7 +304,7 @@ def test_answers_of_a_cross_validation_rank_labels(songs, tmp_path):
 
 def test_a_training_says_what_costs_nothing(songs, tmp_path):
     from songbag.jobs.checks.survey import remarks
-    from songbag.settings import load_recipe
+    from songbag.recipes import load_recipe
     from songbag.songs.song_bags import hear
 
     rows = rows_of(songs)

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from songbag.cli import main
 
 COMMANDS = [
-    *("check", "extract", "train", "crossval", "compare", "leakage"),
+    *("check", "extract", "pack", "train", "crossval", "compare", "leakage"),
     *("evaluate", "predict", "serve", "info", "report", "export", "demo"),
 ]
 

@@ -20,7 +20,7 @@ from songbag.jobs.comparison import compare, systems_of
 from songbag.jobs.console import Console
 from songbag.jobs.leakage import measure_leakage, sentences
 from songbag.jobs.verdicts import conclude
-from songbag.settings import load_recipe
+from songbag.recipes import load_recipe
 from songbag.songs.window_table import bags_from_arrays
 
 QUIET = Console(quiet=True)

@@ -13,7 +13,8 @@ from songbag.jobs.synthesis import GENRES, synthesise
 from songbag.learning.fitting import fit
 from songbag.learning.pooling import POOLINGS, SongPooling
 from songbag.learning.scoring import song_logits
-from songbag.settings import Sound, Windows, load_recipe
+from songbag.recipes import load_recipe
+from songbag.settings import Sound, Windows
 from songbag.sound import features
 from songbag.sound.windows import window_starts
 

@@ -229,7 +229,7 @@ def test_a_flipped_bit_of_the_index_changes_no_receipt(noises, tmp_path):
 
 
 def test_frames_that_were_damaged_and_a_song_that_has_gone_are_a_failed_song(noises, tmp_path):
-    from songbag.settings import load_recipe
+    from songbag.recipes import load_recipe
     from songbag.songs.song_bags import hear
     from songbag.songs.table import Song, SongTable
 

@@ -89,6 +89,17 @@ def test_the_page_on_serving_runs(model_path, songs, tmp_path):
     assert asked == 3
 
 
+def test_the_page_on_collections_runs(songs, tmp_path, request):
+    shutil.copytree(songs.parent / "audio", tmp_path / "audio")
+    shutil.copy(songs, tmp_path / "songs.csv")
+    kinds = [kind for kind, _ in blocks("docs/collections.md")]
+    assert kinds == ["sh"] * 6 + ["python"]
+    for kind, text in blocks("docs/collections.md"):
+        if "songbag train" in text and not request.config.getoption("--full"):
+            continue  # trainings take their time
+        run(kind, re.sub(r"(-m songbag|songbag) train", r"\1 train --epochs 1", text), tmp_path)
+
+
 @pytest.fixture
 def own_songs(songs, tmp_path):
     """What the README's reader has: songs.csv, audio/ and new/."""

@@ -23,7 +23,8 @@ from songbag.graph.nodes import Nodes
 from songbag.jobs.console import Console
 from songbag.jobs.exporting import checked_sounds
 from songbag.jobs.training import train_songs
-from songbag.settings import Limits, Sound, load_recipe
+from songbag.recipes import load_recipe
+from songbag.settings import Limits, Sound
 from songbag.songs.table import read_songs
 from songbag.sound import audio, features
 from songbag.sound.cache import default_folder

@@ -13,7 +13,7 @@ from songbag.sound.audio import write_waveform
 from songbag.sound.cache import DamagedFramesError, Index, read_frames
 from songbag.sound.extraction import extract_all
 from songbag.sound.source import Source
-from tests import killing
+from tests import killed_work, killing
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kills processes by /proc")
 EXTRACT = (
@@ -57,7 +57,7 @@ def test_a_killed_extraction_goes_on_bit_for_bit(short_songs, tmp_path, often, f
 
     for workers in often([2], [1, 2]):
         command = [sys.executable, "-c", EXTRACT, "", workers, *songs]
-        times = often(4, 25)
+        times = often(3, 25, 8)
         hits = killing.torment(command, times, np.random.default_rng(workers), verify, reset)
         figure(f"{workers} workers", f"{hits} kills while running, {left} temporary files left")
         assert hits >= times // 2
@@ -85,10 +85,101 @@ def test_a_killed_prediction_goes_on_byte_for_byte(
 
     for workers in often([1], [1, 2]):
         running = [*command[:-1], "--workers", workers, "--csv", ""]
-        times = often(4, 25)
+        times = often(3, 25, 8)
         hits = killing.torment(running, times, np.random.default_rng(workers), verify, reset)
         figure(f"{workers} workers", f"{hits} kills while running")
         assert hits >= times // 2
+
+
+@pytest.mark.torture
+def test_a_killed_packing_goes_on_byte_for_byte(short_songs, tmp_path, often, figure):
+    folders, whole = [], {}
+    packing = killing.Forked(killed_work.pack)
+
+    def reset():
+        folders.append(tmp_path / f"packed{len(folders)}")
+        packing.arguments = (short_songs, folders[-1], folders[-1].with_suffix(".cache"))
+
+    def verify():
+        found = {k: v for k, v in killing.tree(folders[-1]).items() if not k.endswith(".tmp")}
+        assert len(whole.setdefault("files", found)) > 4
+        assert found == whole["files"]
+
+    times = often(3, 100, 8)
+    hits = killing.torment(packing, times, np.random.default_rng(0), verify, reset)
+    figure("packing", f"{times} kills, {hits} while running")
+    assert hits >= times // 2
+
+
+@pytest.mark.torture
+def test_a_killed_export_leaves_the_old_file_or_the_new(model_path, tmp_path, often, figure):
+    graph, whole = tmp_path / "genre.onnx", {}
+    exporting = killing.Forked(killed_work.export)
+    exporting.arguments = (model_path, graph)
+
+    def reset():
+        graph.write_bytes(b"an older export")
+
+    def verify():
+        found = graph.read_bytes()
+        assert found == whole.setdefault("graph", found)
+        assert len(found) > 10_000
+        reset()  # what the next kill may leave
+
+    def kill_and_look(moment):
+        hit = exporting.kill(moment)
+        assert graph.read_bytes() in (b"an older export", whole["graph"])
+        return hit
+
+    reset()
+    seconds, _ = killing.run(exporting)
+    verify()
+    times, rng = often(2, 100, 8), np.random.default_rng(0)
+    hits = sum(kill_and_look(seconds * rng.uniform(0.3, 1)) for _ in range(times))
+    killing.run(exporting)
+    verify()
+    figure("export", f"{times} kills, {hits} while running")
+    assert hits >= times // 2
+
+
+@pytest.mark.torture
+def test_a_killed_training_goes_on_to_the_very_weights(tmp_path, often, figure):
+    folders, whole = [], {}
+    training = killing.Forked(killed_work.train)
+
+    def reset():
+        folders.append(tmp_path / f"training{len(folders)}")
+        training.arguments = (folders[-1],)
+
+    def verify():
+        found = (folders[-1] / "weights.safetensors").read_bytes()
+        assert found == whole.setdefault("weights", found)
+
+    times = often(3, 100, 8)
+    hits = killing.torment(training, times, np.random.default_rng(0), verify, reset)
+    kept = sum((folder / "state").exists() for folder in folders)
+    figure("training", f"{times} kills, {hits} while running, {kept} states kept")
+    assert hits >= times // 2
+
+
+@pytest.mark.full
+def test_a_killed_comparison_goes_on_at_any_moment(tmp_path, often, figure):
+    folders, whole = [], {}
+    comparing = killing.Forked(killed_work.compare)
+
+    def reset():
+        folders.append(tmp_path / f"comparison{len(folders)}")
+        comparing.arguments = (folders[-1],)
+
+    def verify():
+        names = ("differences.csv", "answers.csv")  # others hold seconds
+        found = [(folders[-1] / name).read_bytes() for name in names]
+        assert found == whole.setdefault("tables", found)
+
+    times = often(8, 100)
+    hits = killing.torment(comparing, times, np.random.default_rng(0), verify, reset)
+    figure("comparison", f"{times} kills, {hits} while running")
+    assert hits >= times // 2
 
 
 def test_workers_of_a_killed_run_end_by_themselves(short_songs, tmp_path):

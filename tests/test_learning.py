@@ -9,7 +9,16 @@ import torch
 from songbag import settings as choices
 from songbag.bags import Bag
 from songbag.errors import ExportError, TrainingError
-from songbag.learning import batches, building, export, fitting, losses, networks, scoring
+from songbag.learning import (
+    augmentation,
+    batches,
+    building,
+    export,
+    fitting,
+    losses,
+    networks,
+    scoring,
+)
 from songbag.learning.pooling import POOLINGS, SongPooling
 from songbag.learning.scorers import both_classes
 from songbag.settings import Sound, Training, Windows
@@ -21,7 +30,13 @@ def mean(classes):
     return SongPooling(POOLINGS["mean_logit"], classes)
 
 
-SHAPES = {"founding": (216, 13), "cnn": (108, 64), "mlp": (40, 13)}
+SHAPES = {
+    "founding": (216, 13),
+    "cnn": (108, 64),
+    "linear": (40, 13),
+    "mlp": (40, 13),
+    "statistics": (108, 64),
+}
 
 
 def test_names_in_settings_are_the_tables_in_learning():
@@ -264,7 +279,7 @@ def test_rare_labels_weigh_more():
 def test_masks_hide_behind_the_mean():
     rng = np.random.default_rng(0)
     windows = np.ones((2, 50, 30, 8), np.float32)
-    masked = batches.masked(windows.copy(), np.full(8, 5, np.float32), 10, 4, rng)
+    masked = augmentation.masked(windows.copy(), np.full(8, 5, np.float32), 10, 4, rng)
     hidden = (masked == 5).any(axis=(2, 3))
     assert hidden.any()
     assert set(np.unique(masked)) <= {1, 5}
@@ -275,7 +290,7 @@ def test_mixup_mixes_inputs_and_targets_alike():
     rng = np.random.default_rng(0)
     targets = np.eye(4, dtype=np.float32)
     windows = targets[:, None, None, :] * np.ones((4, 3, 5, 4), np.float32)
-    mixed, mixed_targets = batches.mixed(windows, targets, 0.4, rng)
+    mixed, mixed_targets = augmentation.mixed(windows, targets, 0.4, rng)
     np.testing.assert_allclose(mixed.mean(axis=(1, 2)), mixed_targets, atol=1e-6)
     assert (np.diag(mixed_targets) >= 0.5).all()
 

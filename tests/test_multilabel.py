@@ -14,7 +14,7 @@ from songbag.errors import SongTableError
 from songbag.jobs.console import Console
 from songbag.jobs.crossvalidation import crossvalidate_bags
 from songbag.jobs.evaluation import figures
-from songbag.settings import load_recipe
+from songbag.recipes import load_recipe
 from songbag.songs.labels import join_labels, split_labels, strata
 from songbag.songs.table import read_songs, require_labels
 from songbag.songs.window_table import bags_from_table

@@ -208,7 +208,8 @@ def test_the_routes_are_equal_on_emotify(emotify, tmp_path):
 
 def same_by_both_routes(songs, epochs):
     from songbag.jobs.console import Console
-    from songbag.settings import Limits, load_recipe
+    from songbag.recipes import load_recipe
+    from songbag.settings import Limits
     from songbag.songs.song_bags import cut_on_grid, hear
     from songbag.songs.table import read_songs
     from songbag.sound.cache import default_folder

@@ -16,12 +16,15 @@ import os
 import stat
 import struct
 import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Literal
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from songbag.answers.parts import refuse_part
 from songbag.errors import ModelFileError
@@ -69,7 +72,7 @@ class Card(Record, frozen=True):
     seed : int
     split : Certificate or None
     heard : tuple of str
-        Short hashes of the ids that training and validation used.
+        Short hashes of the ids that training and validation used, a thousand in a string.
     songs : str
         Hash of those songs' features and labels: the same songs, the same hash.
     majority : str
@@ -98,7 +101,7 @@ class Card(Record, frozen=True):
     precision: tuple[tuple[float, float, float, float], ...] = ()
     seed: int = 0
     split: Certificate | None = None
-    heard: tuple[Annotated[str, msgspec.Meta(min_length=12, max_length=12)], ...] = ()
+    heard: tuple[Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{12}){1,1000}$")], ...] = ()
     songs: str = ""
     majority: str = ""
     level: dict[str, list[float]] | None = None
@@ -122,9 +125,20 @@ class ModelFile:
         return hashlib.blake2b(msgspec.json.encode(card), digest_size=16).hexdigest()
 
 
-def short_hash(song_id: str) -> str:
-    """Return 12 hexadecimal digits for an id: a model tells what it heard without naming it."""
-    return hashlib.blake2b(song_id.encode(), digest_size=6).hexdigest()
+def heard_songs(ids: Iterable[str]) -> tuple[str, ...]:
+    """Return ``heard`` of a card: a model tells what it heard without naming it."""
+    text: str = np.sort(_short_hashes(ids)).tobytes().hex()
+    step = 12_000  # a thousand songs in a string: as single ones they would fill the memory
+    return tuple(text[first : first + step] for first in range(0, len(text), step))
+
+
+def are_heard(card: Card, ids: Iterable[str]) -> NDArray[np.bool_]:
+    """Tell of every id whether the model was trained on that song."""
+    return np.isin(_short_hashes(ids), np.frombuffer(bytes.fromhex("".join(card.heard)), "S6"))
+
+
+def _short_hashes(ids: Iterable[str]) -> NDArray[np.bytes_]:
+    return np.fromiter((hashlib.blake2b(i.encode(), digest_size=6).digest() for i in ids), "S6")
 
 
 def sealed(card: Card, parts: dict[str, bytes]) -> ModelFile:

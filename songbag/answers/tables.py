@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from songbag.answers.prediction import Prediction
-from songbag.files import write_bytes
+from songbag.files import replacing
 from songbag.songs.labels import join_labels
 
 Row = dict[str, Any]
@@ -65,6 +65,11 @@ def window_rows(
     return rows
 
 
+def with_own(row: Row, own: Row) -> Row:
+    """Return a row with a user's own columns; one called as a column of ours stays away."""
+    return row | {name: cell for name, cell in own.items() if name not in row}
+
+
 def _known(seconds: float) -> float | None:
     return None if seconds != seconds else float(seconds)
 
@@ -92,5 +97,8 @@ def _cell(value: Any) -> str:
 
 
 def write_csv(path: str | Path, rows: Iterable[Row], columns: Sequence[str]) -> None:
-    """Write a CSV file, whole or not at all."""
-    write_bytes(path, csv_text(rows, columns).encode())
+    """Write a CSV file, whole or not at all; rows may come one at a time."""
+    with replacing(path) as file:
+        file.write(csv_text([], columns).encode())
+        for row in rows:
+            file.write(csv_text([row], columns, header=False).encode())

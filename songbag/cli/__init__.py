@@ -13,6 +13,7 @@ from songbag.cli.checks import check
 from songbag.cli.export import export
 from songbag.cli.extract import extract
 from songbag.cli.learn import crossval, demo, train
+from songbag.cli.pack import pack
 from songbag.cli.serve import serve
 from songbag.cli.study import compare, leakage
 from songbag.errors import SongbagError
@@ -58,7 +59,7 @@ def main() -> None:
 
 
 COMMANDS = (
-    *(check, extract, train, crossval, compare, leakage),
+    *(check, extract, pack, train, crossval, compare, leakage),
     *(evaluate, predict, serve, info, report, export, demo),
 )
 for command in COMMANDS:

@@ -19,14 +19,14 @@ from songbag.errors import SettingsError
 from songbag.remote import Place, is_url
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from songbag.answers.modelfile import ModelFile
+    from songbag.jobs.answering import Answer
     from songbag.jobs.console import Console
     from songbag.pool import Workers
     from songbag.settings import Limits
-    from songbag.songs.song_bags import SongBags
-    from songbag.songs.table import Song
+    from songbag.songs.table import Song, SongTable
 
 
 @click.command()
@@ -46,17 +46,20 @@ def evaluate(
     The folder gets metrics.json, predictions.csv, windows.csv and report.html. Songs that
     the model was trained on are predicted but not judged, unless --all is given.
     """
-    from songbag.jobs.answering import answer_all, answer_bags
+    from songbag.jobs.answering import answer_all, answer_bags, answer_packed
     from songbag.jobs.console import Console
     from songbag.jobs.evaluation import evaluate_model, summary
     from songbag.jobs.report import write_report
     from songbag.settings import Limits
+    from songbag.songs.manifest import is_packed
     from songbag.songs.table import read_songs
     from songbag.sound.cache import default_folder
 
     bags = read_window_table(songs, options)
     if bags is not None:
         table, answers = bags.table(), answer_bags(bags, model)
+    elif is_packed(songs):
+        table, answers = answer_packed(songs, model)
     else:
         table = read_songs(songs, options["allow_outside"])
         cache = options["cache"] or default_folder()
@@ -98,8 +101,8 @@ def predict(ctx: click.Context, /, model: Path, songs: tuple[str, ...], **option
     """Say what SONGS are.
 
     SONGS are files, folders (searched to the bottom), quoted patterns, tables with a
-    path column, or - for paths on standard input, one a line; or, with --song, one table
-    of window features.
+    path column, or - for paths on standard input, one a line; or one packed folder; or,
+    with --song, one table of window features.
 
     On a terminal the answer is a table, piped it is CSV. With --csv, --json or -o the same
     command goes on where it was stopped. With -o the folder gets songs/part-*.parquet and,
@@ -109,13 +112,20 @@ def predict(ctx: click.Context, /, model: Path, songs: tuple[str, ...], **option
     answer would be too unsure gets none, and the status unsure.
     """
     from songbag.answers.modelfile import read_model
+    from songbag.jobs.answering import answer_bags, answer_packed
     from songbag.jobs.console import Console
+    from songbag.songs.manifest import is_packed
     from songbag.songs.table import read_songs
 
     _refuse_two_outputs(options)
     bags = read_window_table(Path(songs[0]), options)
     if bags is not None:
-        _predict_bags(ctx, model, bags, options)
+        _predict_bags(ctx, model, bags.table(), answer_bags(bags, model), options)
+        return
+    if len(songs) == 1 and is_packed(songs[0]):
+        if options["output"]:
+            raise SettingsError("-o is for songs with audio; for a packed folder give --csv.")
+        _predict_bags(ctx, model, *answer_packed(Path(songs[0]), model), options)
         return
     table = read_songs(_inputs(songs), options["allow_outside"], options["remote"])
     loaded = read_model(model)
@@ -185,23 +195,28 @@ def _asked(model: "ModelFile", options: dict[str, Any]) -> "tuple[float, Place, 
 
 
 def _predict_bags(
-    ctx: click.Context, model: Path, bags: "SongBags", options: dict[str, Any]
+    ctx: click.Context,
+    model: Path,
+    table: "SongTable",
+    answers: "Iterator[Answer]",
+    options: dict[str, Any],
 ) -> None:
     from songbag.answers.modelfile import read_model
+    from songbag.answers.tables import with_own
     from songbag.cli.results import Results
-    from songbag.jobs.answering import answer_bags
     from songbag.jobs.collection import Predicted, required_confidence, withheld
 
     card = read_model(model, parts=()).card
     labels, precision = card.labels, options["precision"]
     least = 0.0 if precision is None else required_confidence(card, precision)
-    results = Results(labels, bags.songs, options)
-    pairs = zip(answer_bags(bags, model), bags.songs, strict=True)
-    results.take(
-        withheld(Predicted(answer.row(labels) | song.extra, answer.window_rows(labels)), least)
-        for answer, song in pairs
+    results = Results(labels, table.songs, options)
+    failed = results.take(
+        withheld(
+            Predicted(with_own(answer.row(labels), song.extra), answer.window_rows(labels)), least
+        )
+        for answer, song in zip(answers, table.songs, strict=True)
     )
-    ctx.exit(0)
+    ctx.exit(0 if not failed else 2 if failed == len(table.songs) else 1)
 
 
 def _inputs(songs: tuple[str, ...]) -> list[str]:

@@ -54,7 +54,8 @@ def check(ctx: click.Context, /, songs: "Place", **options: Any) -> None:
     from songbag.jobs.checks.findings import COLUMNS, counted
     from songbag.jobs.checks.survey import survey_songs
     from songbag.jobs.console import Console
-    from songbag.settings import Limits, load_recipe
+    from songbag.recipes import load_recipe
+    from songbag.settings import Limits
     from songbag.songs.table import grouped_by, read_songs
     from songbag.sound.cache import default_folder
 

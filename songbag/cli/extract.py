@@ -33,7 +33,8 @@ def extract(
     from songbag.answers.tables import csv_text, write_csv
     from songbag.jobs.console import Console
     from songbag.jobs.extracting import COLUMNS, extract_collection
-    from songbag.settings import Limits, load_recipe
+    from songbag.recipes import load_recipe
+    from songbag.settings import Limits
     from songbag.songs.table import read_songs
     from songbag.sound.cache import default_folder
 

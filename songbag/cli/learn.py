@@ -9,6 +9,9 @@ import click
 from songbag.cli.options import (
     cache_option,
     collection_options,
+    default_recipe,
+    encoder_option,
+    own_encoder,
     read_window_table,
     recipe_changes,
     table_options,
@@ -21,7 +24,6 @@ if TYPE_CHECKING:
     from songbag.jobs.console import Console
     from songbag.settings import Recipe
     from songbag.songs.song_bags import SongBags
-    from songbag.songs.table import Song
 
 
 def hearing(
@@ -29,19 +31,33 @@ def hearing(
 ) -> "tuple[Recipe, Callable[[Recipe], SongBags]]":
     """Return the recipe that options ask for, and what hears the songs for any recipe."""
     from songbag.jobs.modelling import require_trainable
-    from songbag.jobs.training import hear_labelled
-    from songbag.settings import Limits, load_recipe
-    from songbag.songs.table import read_songs
+    from songbag.jobs.processes import require_one
+    from songbag.jobs.training import hear_labelled, open_labelled
+    from songbag.recipes import load_recipe
+    from songbag.settings import Limits
+    from songbag.songs.manifest import is_packed
+    from songbag.songs.table import grouped_by, read_songs
     from songbag.sound.cache import default_folder
 
     bags = read_window_table(songs, options)
-    default = "cnn" if bags is None else "windows"
+    command = click.get_current_context().info_name or ""
+    default = default_recipe(command, options, table=bags is not None)
     recipe = load_recipe(options["recipe"] or default, recipe_changes(options))
+    column = options["group"]
     if bags is not None:
-        grouped = replace(bags, songs=_grouped(bags.songs, options["group"]))
+        grouped = bags.grouped_by(column) if column else bags
         return recipe, lambda _: grouped
+    if is_packed(songs):
+
+        def unpack(recipe: "Recipe") -> "SongBags":
+            found = open_labelled(songs, recipe, console)
+            return found.grouped_by(column) if column else found
+
+        return recipe, unpack
+    require_one("hearing songs")
     table = read_songs(songs, options["allow_outside"])
-    table = replace(table, songs=_grouped(table.songs, options["group"]))
+    if column:
+        table = replace(table, songs=grouped_by(table.songs, column))
     cache, limits = options["cache"] or default_folder(), Limits.of_hours(options["max_hours"])
 
     def hear(recipe: "Recipe") -> "SongBags":
@@ -51,16 +67,11 @@ def hearing(
     return recipe, hear
 
 
-def _grouped(songs: "list[Song]", column: str | None) -> "list[Song]":
-    from songbag.songs.table import grouped_by
-
-    return songs if column is None else grouped_by(songs, column)
-
-
 @click.command()
 @click.argument("songs", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Model file.")
 @click.option("--resume", is_flag=True, help="Go on with a training that was stopped.")
+@encoder_option
 @training_options
 @table_options
 @cache_option
@@ -76,15 +87,20 @@ def train(ctx: click.Context, /, songs: Path, output: Path, resume: bool, **opti
     A fifth of the songs, whole artists, is never trained on and gives the figures. Beside
     genre.songbag the folder genre-training gets split.csv, history.csv, predictions.csv,
     windows.csv, metrics.json and report.html.
+
+    Several processes train together: torchrun --nproc-per-node 2 -m songbag train ...
     """
     from songbag.jobs.console import Console
+    from songbag.jobs.processes import writes
     from songbag.jobs.training import train_bags
 
-    console = Console(options["quiet"])
+    quiet = options["quiet"] or not writes()
+    console = Console(quiet)
     recipe, hear = hearing(songs, options, console)
     seed, threads = options["seed"], options["threads"]
-    trained = train_bags(hear(recipe), output, recipe, console, seed, threads, resume=resume)
-    if not options["quiet"]:
+    own = own_encoder(options, recipe)
+    trained = train_bags(hear(recipe), output, recipe, console, seed, threads, own, resume)
+    if not quiet:
         click.echo(f"model   {trained.model_path}")
         if trained.evaluation is not None:
             click.echo(f"report  {trained.folder / 'report.html'}")
@@ -95,6 +111,7 @@ def train(ctx: click.Context, /, songs: Path, output: Path, resume: bool, **opti
 @click.argument("songs", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder.")
 @click.option("--folds", default=5, show_default=True, type=click.IntRange(2), help="How many.")
+@encoder_option
 @training_options
 @table_options
 @cache_option
@@ -108,11 +125,14 @@ def crossval(ctx: click.Context, /, songs: Path, output: Path, folds: int, **opt
     """
     from songbag.jobs.console import Console
     from songbag.jobs.crossvalidation import crossvalidate_bags
+    from songbag.jobs.processes import require_one
 
+    require_one("a cross-validation")
     console = Console(options["quiet"])
     recipe, hear = hearing(songs, options, console)
     seed, threads = options["seed"], options["threads"]
-    found = crossvalidate_bags(hear(recipe), output, recipe, console, folds, seed, threads)
+    own = own_encoder(options, recipe)
+    found = crossvalidate_bags(hear(recipe), output, recipe, console, folds, seed, threads, own)
     if not options["quiet"]:
         click.echo(f"report  {found.folder / 'report.html'}")
     ctx.exit(1 if found.evaluation.figures["failed"] else 0)

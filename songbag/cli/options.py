@@ -12,8 +12,10 @@ from songbag.remote import Place, place
 
 if TYPE_CHECKING:
     from songbag.pool import Workers
+    from songbag.settings import Own, Recipe
     from songbag.songs.song_bags import SongBags
 
+_DEFAULTS = {"compare": "cnn", "leakage": "cnn"}
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -140,10 +142,12 @@ def read_window_table(table: Path, options: dict[str, Any]) -> "SongBags | None"
 
 
 def training_options(command: Command) -> Command:
-    """Add the options of train and crossval that change the recipe."""
+    """Add the options of commands that train: those that change the recipe, and the seed."""
+    default = _DEFAULTS.get(command.__name__, "auto")
+    text = f"Name or .toml file.  [default: {default}; tables: windows]"
     options = (
-        click.option("--recipe", help="Name or .toml file.  [default: cnn; tables: windows]"),
-        click.option("--network", help="Network of the recipe: cnn, founding or mlp."),
+        click.option("--recipe", help=text),
+        click.option("--network", help="cnn, founding, linear, mlp or statistics."),
         click.option("--pooling", help="How windows become a song, e.g. vote (docs/poolings.md)."),
         click.option("--loss", type=click.Choice(["song", "window"]), help="What is minimised."),
         click.option("--epochs", type=int, help="Passes over the training songs."),
@@ -162,12 +166,44 @@ def training_options(command: Command) -> Command:
     return command
 
 
+def encoder_option(command: Command) -> Command:
+    """Add --embedding."""
+    text = "Encoder of a window's samples, not trained; recipe embeddings."
+    kind = click.Path(path_type=Path)
+    return click.option("--embedding", type=kind, metavar="ONNX", help=text)(command)
+
+
+def default_recipe(command: str, options: dict[str, Any], table: bool) -> str:
+    """Return the recipe of a command whose user names none.
+
+    Who names a network, a pooling or a loss wants one network with it, and not the members
+    of ``auto``; what compares many trainings takes one network each.
+    """
+    if table:
+        return "windows"
+    if options.get("embedding") is not None:
+        return "embeddings"
+    chosen = any(options[name] is not None for name in ("network", "pooling", "loss"))
+    return "cnn" if chosen else _DEFAULTS.get(command, "auto")
+
+
+def own_encoder(options: dict[str, Any], recipe: "Recipe") -> "Own":
+    """Return the encoder that --embedding names."""
+    from songbag.settings import Own
+
+    if options["embedding"] is None:
+        return Own()
+    from songbag.jobs.embedding import read_encoder
+
+    return Own(encoder=read_encoder(options["embedding"], recipe))
+
+
 def recipe_changes(options: dict[str, Any]) -> dict[str, Any]:
     """Return the dotted settings that options of a training stand for."""
     changes: dict[str, Any] = {
         f"training.{name}": options[name]
         for name in ("network", "pooling", "loss", "epochs")
-        if options[name] is not None
+        if options.get(name) is not None
     }
     if options["excerpt"] is not None:
         changes["excerpt.seconds"] = options["excerpt"]

@@ -14,6 +14,7 @@ from songbag.answers.modelfile import Card
 from songbag.jobs import collection
 from songbag.jobs.collection import Predicted
 from songbag.jobs.console import visible
+from songbag.settings import Recipe
 from songbag.songs.table import Song
 
 if TYPE_CHECKING:
@@ -184,13 +185,15 @@ def card_text(card: Card) -> str:
     recipe = card.recipe
     lines = [
         f"labels      {', '.join(card.labels)}",
-        f"recipe      {recipe.name}: network {recipe.training.network}, pooling "
-        f"{recipe.training.pooling}, loss on the {recipe.training.loss}",
+        f"recipe      {recipe.name}: {_networks(recipe)}, pooling {recipe.training.pooling}, "
+        f"loss on the {recipe.training.loss}",
         f"windows     {recipe.windows.seconds:g} s every {recipe.windows.hop_seconds:g} s, "
         f"{' x '.join(map(str, card.window_shape))}",
         *_settings("sound", recipe.sound),
         *_settings("excerpt", recipe.excerpt),
         *_settings("training", recipe.training),
+        *(line for branch in recipe.branches for line in _settings("branch", branch)),
+        *_settings("adapt", recipe.adapt),
         f"seed        {card.seed}",
     ]
     if card.split is not None:
@@ -207,6 +210,13 @@ def card_text(card: Card) -> str:
         lines.append("figures     none: it was never judged on songs it had not heard")
     lines.append("versions    " + ", ".join(f"{k} {v}" for k, v in card.versions.items()))
     return visible("\n".join(lines))
+
+
+def _networks(recipe: Recipe) -> str:
+    """Say which networks look at a window, and how many of each."""
+    kinds = " and ".join(training.network for training in recipe.trainings)
+    folds = recipe.training.folds
+    return f"{folds} members each of {kinds}" if folds else f"network {kinds}"
 
 
 def _settings(name: str, record: msgspec.Struct) -> list[str]:

@@ -53,8 +53,10 @@ def compare(
     from songbag.cli.findings import verdict_text
     from songbag.jobs.comparison import compare, systems_of
     from songbag.jobs.console import Console
-    from songbag.settings import load_recipe
+    from songbag.jobs.processes import require_one
+    from songbag.recipes import load_recipe
 
+    require_one("a comparison")
     console = Console(options["quiet"])
     own, hear = hearing(songs, options, console)
     changes = recipe_changes(options)
@@ -85,7 +87,9 @@ def leakage(songs: Path, output: Path, folds: int, **options: Any) -> None:
     from songbag.cli.findings import leakage_text
     from songbag.jobs.console import Console
     from songbag.jobs.leakage import measure_leakage, sentences
+    from songbag.jobs.processes import require_one
 
+    require_one("the leak meter")
     console = Console(options["quiet"])
     recipe, hear = hearing(songs, options, console)
     rows = measure_leakage(hear(recipe), output, recipe, console, folds, options["seed"])

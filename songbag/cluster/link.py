@@ -95,6 +95,6 @@ def _local_cluster(address: str) -> "distributed.LocalCluster | None":
     return distributed.LocalCluster(
         n_workers=int(count),
         threads_per_worker=1,
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",  # whatever port is free, for this machine
         silence_logs="CRITICAL",
     )

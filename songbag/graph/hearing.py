@@ -14,6 +14,8 @@ from songbag.sound import features, windows
 
 def add_frames(nodes: Nodes, waveform: str, sound: Sound) -> str:
     """Add frames (frames, sound.bands) of a waveform (samples,)."""
+    if sound.feature == "waveform":
+        return _frames_of_samples(nodes, waveform, sound.hop_length)
     frames = _log_mel(nodes, waveform, sound)
     if sound.top_db is not None:
         loudest = nodes.add("ReduceMax", frames, keepdims=0)
@@ -52,6 +54,13 @@ def add_start_seconds(nodes: Nodes, starts: str, sound: Sound) -> str:
     """Add where each window begins, seconds (windows,)."""
     seconds = real(sound.hop_length / sound.sample_rate)
     return nodes.add("Mul", nodes.add("Cast", starts, to=TensorProto.FLOAT), seconds)
+
+
+def _frames_of_samples(nodes: Nodes, waveform: str, width: int) -> str:
+    samples = _samples(nodes, waveform)
+    beyond = nodes.add("Sub", whole(width), nodes.add("Mod", samples, whole(width)))
+    padded = nodes.add("Pad", waveform, nodes.add("Concat", whole(0), beyond, axis=0))
+    return nodes.add("Reshape", padded, whole(-1, width))
 
 
 def _samples(nodes: Nodes, waveform: str) -> str:

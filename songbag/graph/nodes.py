@@ -58,17 +58,21 @@ class Nodes:
         return {one.name: f"{name}/{one.name}" for one in model.graph.output}
 
     def model(
-        self, inputs: Mapping[str, Axes], outputs: Mapping[str, tuple[str, Axes]]
+        self,
+        inputs: Mapping[str, Axes],
+        outputs: Mapping[str, tuple[str, Axes]],
+        whole_inputs: tuple[str, ...] = (),
     ) -> onnx.ModelProto:
         """Return the finished model, checked.
 
         Parameters
         ----------
         inputs : mapping of name to axes
+            Of real numbers, but for ``whole_inputs``.
         outputs : mapping of name to (value in the graph, axes)
         """
         for name, axes in inputs.items():
-            self._graph.input.append(_described(name, axes))
+            self._graph.input.append(_described(name, axes, name in whole_inputs))
         for name, (value, axes) in outputs.items():
             self._rename(value, name)
             self._graph.output.append(_described(name, axes))
@@ -100,5 +104,6 @@ def real(number: float) -> NDArray[np.float32]:
     return np.array(number, dtype=np.float32)
 
 
-def _described(name: str, axes: Axes) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, list(axes))
+def _described(name: str, axes: Axes, integers: bool = False) -> onnx.ValueInfoProto:
+    kind = onnx.TensorProto.INT64 if integers else onnx.TensorProto.FLOAT
+    return helper.make_tensor_value_info(name, kind, list(axes))

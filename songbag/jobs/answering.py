@@ -14,17 +14,20 @@ from songbag.errors import AudioError, ModelFileError, SongTableError
 from songbag.pool import Workers, in_order
 from songbag.remote import Place
 from songbag.settings import Limits
-from songbag.songs.table import Song
+from songbag.songs.packed import Packed
+from songbag.songs.table import Song, SongTable
+from songbag.songs.unpacking import hear_packed
 from songbag.sound import audio
 from songbag.sound.cache import DamagedFramesError, Index, Receipt, file_stamp, read_frames
 from songbag.sound.fetching import at_hand
-from songbag.sound.isolation import isolated_frames
+from songbag.sound.isolation import isolated_frames, keep_decoder, release_decoder
 from songbag.sound.source import Source
 
 _Stamped = tuple[str, int, int]  # a model's path, size and mtime_ns: a new file, a new model
 _Model = _Stamped | bytes  # a cluster's workers get the file itself, once
 
-_POOL_FROM = 8  # songs below which starting processes costs more than it saves
+_POOL_FROM = 8  # songs to decode below which starting processes costs more than it saves
+_CACHED = 250  # songs whose frames are there already cost as much as one to decode
 
 
 @dataclass(frozen=True)
@@ -83,8 +86,17 @@ def answer_all(
     known = Index(cache, recipe.sound).lookup(sources)
     tasks = [_Task(s.id, o, k) for s, o, k in zip(songs, sources, known, strict=True)]
     work = partial(_answer, model, cache, limits or Limits())
-    who = workers if len(tasks) >= _POOL_FROM or callable(workers) else 1
-    return in_order(work, tasks, who, _died)
+    cached = sum(receipt is not None and receipt.status == "ok" for receipt in known)
+    costly = len(tasks) - cached + cached // _CACHED
+    who = workers if costly >= _POOL_FROM or callable(workers) else 1
+    return _released(in_order(work, tasks, who, _died))
+
+
+def _released(answers: Iterator[Answer]) -> Iterator[Answer]:
+    try:
+        yield from answers
+    finally:
+        release_decoder()
 
 
 def answer_bags(bags: Iterable[Bag], model_path: str | Path) -> Iterator[Answer]:
@@ -97,6 +109,27 @@ def answer_bags(bags: Iterable[Bag], model_path: str | Path) -> Iterator[Answer]
     """
     predictor = _predictor((str(model_path), *file_stamp(str(model_path))))
     return (_bag_answer(predictor, bag) for bag in bags)
+
+
+def answer_packed(folder: Path, model_path: str | Path) -> tuple[SongTable, Iterator[Answer]]:
+    """Return the songs of a packed collection and an answer for each, failures too, in order.
+
+    Raises
+    ------
+    SettingsError, SongTableError
+        It was not heard as the model hears, or is damaged.
+    """
+    recipe = _predictor((str(model_path), *file_stamp(str(model_path)))).card.recipe
+    heard = hear_packed(folder, recipe)
+    failed = {song.id: (reason, message) for song, reason, message in heard.failed}
+    everyone = Packed(folder).songs()
+
+    def answers() -> Iterator[Answer]:
+        answered = answer_bags(heard, model_path)
+        for song in everyone:
+            yield Answer(song.id, None, *failed[song.id]) if song.id in failed else next(answered)
+
+    return SongTable(everyone, heard.origin), answers()
 
 
 def answer_file(predictor: Predictor, song: Song, limits: Limits) -> Answer:
@@ -124,6 +157,7 @@ def _bag_answer(predictor: Predictor, bag: Bag) -> Answer:
 
 
 def _answer(model: _Model, cache: Place, limits: Limits, task: _Task) -> Answer:
+    keep_decoder()  # in a worker of a pool it ends with the worker
     return _task_answer(_predictor(model), cache, limits, task)
 
 

@@ -71,7 +71,9 @@ def predict_collection(
                 yield Predicted(done[key]["row"], done[key]["windows"])
                 continue
             answer = next(answers)
-            found = Predicted(song.extra | answer.row(labels), answer.window_rows(labels))
+            found = Predicted(
+                tables.with_own(answer.row(labels), song.extra), answer.window_rows(labels)
+            )
             if file is not None:
                 append_line(file, {"key": key, "row": found.row, "windows": found.windows})
             yield found
@@ -93,7 +95,7 @@ def required_confidence(card: Card, precision: float) -> float:
     if not card.precision:
         raise SettingsError(
             "--precision needs a calibrated model with one label a song: train it with "
-            "--set training.folds=5, or take a model of songbag crossval."
+            "--recipe auto or fast, or take a model of songbag crossval."
         )
     found = confidence_for(card.precision, precision)
     if found is None:

@@ -17,7 +17,8 @@ from songbag.errors import SettingsError, suggestion
 from songbag.files import write_json
 from songbag.jobs.console import Console
 from songbag.jobs.crossvalidation import crossvalidate_bags
-from songbag.jobs.modelling import require_trainable, songs_hash
+from songbag.jobs.keeping import songs_hash
+from songbag.jobs.modelling import require_trainable
 from songbag.jobs.verdicts import Verdict, conclude
 from songbag.settings import LOSSES, POOLINGS, Recipe, Training
 from songbag.songs.song_bags import SongBags

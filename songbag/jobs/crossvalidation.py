@@ -12,13 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from songbag.answers.modelfile import PARTS, ModelFile, read_model, write_model
-from songbag.answers.tables import Row, failure_row, write_csv
+from songbag.answers.tables import Row, failure_row, with_own, write_csv
 from songbag.errors import ModelFileError, TrainingError
+from songbag.jobs.adapting import adapted
 from songbag.jobs.answering import answer_bags
 from songbag.jobs.calibrating import Calibration, calibrate, calibrated
 from songbag.jobs.console import Console
 from songbag.jobs.evaluation import Evaluation, figures, judged_row, row_columns, summary
-from songbag.jobs.modelling import Learning, fit_bags, require_trainable, save, songs_hash
+from songbag.jobs.keeping import forget_states, songs_hash
+from songbag.jobs.members import chooses_epoch, learn
+from songbag.jobs.modelling import Learning, require_trainable, save
 from songbag.jobs.report import write_report
 from songbag.jobs.training import VALIDATION_SHARE, hear_labelled, split_method
 from songbag.settings import Limits, Own, Recipe
@@ -84,6 +87,7 @@ def crossvalidate_bags(
     """
     require_trainable(recipe)
     require_labels(heard.table())
+    recipe = adapted(recipe, heard, console)
     fold_of, certificate = fold_songs(heard, count, seed)
     learning = Learning.of(heard.table(), recipe, console, seed, threads, own)
     history: list[Row] = []
@@ -91,9 +95,12 @@ def crossvalidate_bags(
         console.say(f"fold {fold + 1} of {count}")
         rest = heard.part((fold_of != fold).tolist())
         history += [{"fold": fold + 1, **row} for row in _train_fold(rest, fold, learning, folder)]
-    found = _calibrate_folds(heard, fold_of, learning, folder)
+    # Members of a model have calibrated it already, on the songs that each had not heard.
+    calibrate_others = not recipe.training.folds
+    found = _calibrate_folds(heard, fold_of, learning, folder) if calibrate_others else None
     evaluation = _judge_folds(heard, fold_of, learning, folder)
-    evaluation.figures |= {"split": msgspec.to_builtins(certificate), "calibration": found}
+    evaluation.figures["split"] = msgspec.to_builtins(certificate)
+    evaluation.figures["calibration"] = found or _temperatures(folder, count)
     evaluation.write(folder)
     write_csv(folder / "history.csv", history, list(history[0]))
     pairs = zip(heard.songs, fold_of.tolist(), strict=True)
@@ -140,6 +147,11 @@ def _calibrate_folds(
     return {"temperatures": [one.temperature for one in found]}
 
 
+def _temperatures(folder: Path, count: int) -> dict[str, Any]:
+    cards = (read_model(model_path(folder, fold), parts=()).card for fold in range(count))
+    return {"temperatures": [card.temperature for card in cards]}
+
+
 def _set(path: Path, calibration: Calibration) -> None:
     model = read_model(path, PARTS)
     write_model(path, ModelFile(calibrated(model.card, calibration), model.parts))
@@ -158,7 +170,8 @@ def _judge_folds(heard: SongBags, fold_of: Folds, learning: Learning, folder: Pa
     everyone = [*heard.songs, *(song for song, _, _ in heard.failed)]
     for song, reason, message in heard.failed:
         failure = failure_row(song.id, reason, message, learning.labels)
-        rows[song.id] = failure | {"label": song.label, "group": song.group_value} | song.extra
+        failure |= {"label": song.label, "group": song.group_value}
+        rows[song.id] = with_own(failure, song.extra)
     ordered = [rows[song.id] for song in everyone]
     columns = row_columns(learning.labels, everyone)
     found = figures(ordered, learning.labels, learning.multilabel)
@@ -194,13 +207,13 @@ def _train_fold(rest: SongBags, fold: int, learning: Learning, folder: Path) -> 
         learning.console.say("already trained")
         return _read_history(history)
     held = np.zeros(len(rest), dtype=np.bool_)
-    if learning.recipe.training.keep == "best":
+    if chooses_epoch(learning.recipe):
         names, groups = split_names(rest.songs), [song.group for song in rest.songs]
         held = validation_part(names, groups, VALIDATION_SHARE, learning.seed)
-    train, validation = (rest.part(on.tolist()).bags for on in (~held, held))
-    fit, card = fit_bags(train, validation, learning)
+    fit, card = learn(rest, held, learning, path, resume=True)
     write_csv(history, fit.history, list(fit.history[0]))
-    save(fit, card, path)
+    save(fit, card, path, learning.own.encoder)
+    forget_states(path)
     return list(fit.history)
 
 
@@ -216,7 +229,7 @@ def _is_of(path: Path, rest: SongBags, learning: Learning) -> bool:
         card.songs == songs_hash(rest.bags)
         and card.seed == learning.seed
         and card.labels == learning.labels
-        and card.recipe.training == learning.recipe.training
+        and card.recipe.trainings == learning.recipe.trainings
         and card.recipe.sound == learning.recipe.sound
         and msgspec.structs.replace(card.recipe.windows, stride=1)
         == msgspec.structs.replace(learning.recipe.windows, stride=1)

@@ -9,7 +9,7 @@ from songbag.answers.tables import Row, write_csv
 from songbag.jobs.console import Console
 from songbag.jobs.synthesis import GENRES, synthesise
 from songbag.pool import in_order
-from songbag.settings import load_recipe
+from songbag.recipes import load_recipe
 from songbag.songs.table import read_songs
 from songbag.sound.audio import write_waveform
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from songbag.answers import baselines, label_sets, tables
 from songbag.answers.intervals import evaluate as evaluate_arrays
-from songbag.answers.modelfile import Card, read_model, short_hash
+from songbag.answers.modelfile import Card, are_heard, read_model
 from songbag.answers.prediction import Prediction
 from songbag.answers.windows_heard import Hearing, accuracy_by_windows
 from songbag.errors import SongTableError
@@ -88,11 +88,11 @@ def evaluate_model(
     """
     card = read_model(model_path, parts=()).card
     _refuse_labels(card, table)
-    heard = set(card.heard)
+    heard = are_heard(card, (song.id for song in table.songs)).tolist()
     rows, window_rows = [], []
     tracked = console.track(answers, len(table.songs), "Predicting")
-    for song, answer in zip(table.songs, tracked, strict=True):
-        side = "training" if short_hash(song.id) in heard else "unheard"
+    for song, answer, known in zip(table.songs, tracked, heard, strict=True):
+        side = "training" if known else "unheard"
         rows.append(judged_row(song, answer, card, side))
         window_rows += answer.window_rows(card.labels)
     judged = [row for row in rows if everything or row["side"] != "training"]
@@ -140,7 +140,7 @@ def judged_row(song: Song, answer: Answer, card: Card, side: str) -> tables.Row:
     if card.level is not None and answer.level_db is not None:
         shares = baselines.level_probabilities(card.level, np.array([answer.level_db]))
         row["baseline_level"] = card.labels[int(shares[0].argmax())]
-    return row | song.extra
+    return tables.with_own(row, song.extra)
 
 
 def _windows_right(song: Song, prediction: Prediction, card: Card) -> float:

@@ -22,13 +22,14 @@ import numpy as np
 
 from songbag.answers.intervals import evaluate
 from songbag.answers.tables import Row, write_csv
-from songbag.bags import Bag
 from songbag.errors import TrainingError
 from songbag.files import write_json
 from songbag.jobs.answering import answer_bags
 from songbag.jobs.console import Console
 from songbag.jobs.crossvalidation import crossvalidate_bags
-from songbag.jobs.modelling import Learning, fit_bags, require_trainable, save
+from songbag.jobs.keeping import forget_states
+from songbag.jobs.members import learn
+from songbag.jobs.modelling import Learning, require_trainable, save
 from songbag.jobs.report import write_report
 from songbag.settings import Recipe
 from songbag.songs.song_bags import SongBags
@@ -167,8 +168,10 @@ def _judge_by_window(
     for fold in range(count):
         console.say(f"fold {fold + 1} of {count}")
         path = folder / f"fold{fold + 1}.songbag"
-        fit, card = fit_bags(_part(songs, fold_of, fold, held=False), [], learning)
+        taught = _part(songs, fold_of, fold, held=False)
+        fit, card = learn(taught, np.zeros(len(taught), dtype=np.bool_), learning, path, False)
         save(fit, card, path)
+        forget_states(path)
         held = [k for k, on in enumerate(fold_of) if (on == fold).any()]
         answers = answer_bags(_part(songs, fold_of, fold, held=True), path)
         for song, answer in zip(held, answers, strict=True):
@@ -182,10 +185,12 @@ def _judge_by_window(
     return found | {"window_accuracy": right / sum(map(len, fold_of))}
 
 
-def _part(songs: SongBags, fold_of: Sequence[Any], fold: int, held: bool) -> list[Bag]:
-    pairs = zip(songs.bags, fold_of, strict=True)
-    parts = [(bag, (on == fold) == held) for bag, on in pairs]
-    return [replace(bag, features=bag.features[keep]) for bag, keep in parts if keep.any()]
+def _part(songs: SongBags, fold_of: Sequence[Any], fold: int, held: bool) -> SongBags:
+    """Return the windows of a fold, or all others, and the songs that have any."""
+    keeps = [(on == fold) == held for on in fold_of]
+    some = songs.part([keep.any() for keep in keeps])
+    kept = zip(some.bags, filter(np.any, keeps), strict=True)
+    return replace(some, bags=[replace(bag, features=bag.features[keep]) for bag, keep in kept])
 
 
 def _figures(found: dict[str, Any]) -> Row:

@@ -1,29 +1,29 @@
 """Bags to a model file: fit, calibrate on songs held out in turn, export, save."""
 
-import hashlib
+import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from songbag.answers import baselines
-from songbag.answers.modelfile import FORMAT, Card, sealed, short_hash, write_model
+from songbag.answers.modelfile import FORMAT, Card, heard_songs, sealed, write_model
 from songbag.bags import Bag
 from songbag.errors import TrainingError
-from songbag.files import replacing
 from songbag.jobs.console import Advance, Console
+from songbag.jobs.keeping import songs_hash
 from songbag.settings import Own, Recipe
 from songbag.songs.labels import join_labels, split_labels
-from songbag.songs.song_bags import cut_on_grid
+from songbag.songs.song_bags import bare, cut_on_grid
 from songbag.songs.table import SongTable
-from songbag.sound.windows import window_frames
+from songbag.sound.windows import lengths, window_frames
 
 if TYPE_CHECKING:
     from songbag.learning.fitting import Checkpoint, Fit, Watch
@@ -41,6 +41,7 @@ def require_trainable(recipe: Recipe) -> None:
         Packages are missing, or a loss on the song goes through a pooling without a
         gradient.
     """
+    _require_solvable(recipe)
     missing = [name for name in ("torch", "sklearn", "onnx", "onnxscript") if not find_spec(name)]
     if missing:
         raise TrainingError(
@@ -52,6 +53,20 @@ def require_trainable(recipe: Recipe) -> None:
             "pooling 'hard_vote' counts votes and has no gradient, so a loss on the song cannot "
             "be trained through it. Use --loss window with it, or --pooling mean_probability."
         )
+
+
+def _require_solvable(recipe: Recipe) -> None:
+    """Refuse to solve exactly what is not linear in the songs' mean features."""
+    for training in recipe.trainings:
+        linear = training.network in ("linear", "statistics")
+        plain = training.pooling == "mean_logit" and training.loss == "song"
+        if training.optimizer == "lbfgs" and not (linear and plain):
+            raise TrainingError(
+                "optimizer 'lbfgs' solves the networks 'linear' and 'statistics' with the loss "
+                "on the song through mean_logit; this recipe has network "
+                f"'{training.network}', loss '{training.loss}', pooling '{training.pooling}'. "
+                "Take --recipe cnn, or --set training.optimizer=adamw."
+            )
 
 
 @dataclass(frozen=True)
@@ -101,9 +116,9 @@ class Learning:
         """Return label indices (songs,), or 0 and 1 (songs, labels) with multilabel."""
         index = {label: number for number, label in enumerate(self.labels)}
         if not self.multilabel:
-            return np.array([index[str(bag.label)] for bag in bags], dtype=np.int64)
+            return np.fromiter((index[str(bag.label)] for bag in bare(bags)), np.int64, len(bags))
         y = np.zeros((len(bags), len(self.labels)), dtype=np.int64)
-        for row, bag in zip(y, bags, strict=True):
+        for row, bag in zip(y, bare(bags), strict=True):
             row[[index[label] for label in split_labels(bag.label or "")]] = 1
         return y
 
@@ -112,111 +127,86 @@ def fit_bags(
     bags: Sequence[Bag],
     validation: Sequence[Bag],
     learning: Learning,
-    checkpoint: Path | None = None,
-) -> tuple["Fit", Card]:
-    """Fit a network on bags and return it with the card of its model.
+    title: str = "Training",
+    checkpoint: "Checkpoint | None" = None,
+) -> "Fit":
+    """Fit the network of ``learning.recipe.training`` on bags cut on its grid.
 
-    With ``checkpoint`` the state of the training is kept in that file, and one that lies
-    there is gone on from.
+    Parameters
+    ----------
+    bags, validation : sequence of Bag
+        As `on_grid` cuts them.
+    title : str
+        Of the progress bar.
+    checkpoint : Checkpoint, optional
+        Where the state of the training is kept, and what it goes on from.
     """
     import torch
 
-    from songbag.learning.building import layer_table
     from songbag.learning.fitting import fit
 
     if learning.threads:
         torch.set_num_threads(learning.threads)
-    recipe, shape = _on_grid(bags, learning.recipe)
-    train, held_out = (
-        cut_on_grid(part, recipe.sound, recipe.windows) for part in (bags, validation)
-    )
-    _require_exportable(learning, shape, bags[0].starts is not None)
-    y, classes = learning.truths(train), len(learning.labels)
+    training, seed, own = learning.recipe.training, learning.seed, learning.own
+    y, shape, classes = learning.truths(bags), window_shape(bags, learning), len(learning.labels)
     began = time.monotonic()
-    with learning.console.bar("Training", recipe.training.epochs * len(train)) as advance:
-        held = (held_out, learning.truths(held_out))
-        watch = _watching(advance, len(train))
-        training, seed, own = recipe.training, learning.seed, learning.own
-        songs = songs_hash([*bags, *validation])
-        kept = None if checkpoint is None else kept_state(checkpoint, learning, songs)
-        found = fit(train, y, held, classes, training, shape, seed, watch, own, kept)
+    with learning.console.bar(title, training.epochs * len(bags)) as advance:
+        held = (validation, learning.truths(validation))
+        watch = _watching(advance, len(bags))
+        found = fit(bags, y, held, classes, training, shape, seed, watch, own, checkpoint)
     _say_end(found, time.monotonic() - began, learning.console)
-    card = Card(
+    return found
+
+
+def card_of(fit: "Fit", bags: Sequence[Bag], learning: Learning) -> Card:
+    """Return the card of a model fitted on bags, uncalibrated.
+
+    Parameters
+    ----------
+    bags : sequence of Bag
+        All that were heard in training, validation songs too, as `on_grid` cuts them.
+    """
+    from songbag.learning.building import layer_table
+
+    y, classes = learning.truths(bags), len(learning.labels)
+    return Card(
         format=FORMAT,
         labels=learning.labels,
-        recipe=recipe,
-        window_shape=shape,
+        recipe=learning.recipe,
+        window_shape=window_shape(bags, learning),
         source="table" if bags[0].starts is None else "audio",
-        space=found.pooling.pooling.space,
+        space=fit.pooling.pooling.space,
         multilabel=learning.multilabel,
         thresholds=(0.5,) * classes if learning.multilabel else (),
         seed=learning.seed,
-        heard=tuple(sorted(short_hash(bag.id) for bag in [*bags, *validation])),
-        songs=songs,
+        heard=heard_songs(bag.id for bag in bare(bags)),
+        songs=songs_hash(bags),
         majority=_majority(y, learning),
-        level=None if learning.multilabel else _level(train, y, classes),
-        layers=tuple(layer_table(found.network.network)),
+        level=None if learning.multilabel else _level(bags, y, classes),
+        layers=tuple(layer_table(fit.network)),
         versions={name: version(name) for name in _PACKAGES},
     )
-    return found, card
 
 
-def kept_state(path: Path, learning: Learning, songs: str) -> "Checkpoint":
-    """Return where a training keeps its state, and the state that lies there.
+def on_grid(bags: Sequence[Bag], learning: Learning) -> tuple[Sequence[Bag], Learning]:
+    """Return bags cut where all networks of a recipe can share their trunks, and the recipe so.
 
     Raises
     ------
-    TrainingError
-        It is of other songs, settings, seed or threads, or damaged.
+    TrainingError, ExportError
+        Windows of a shape that a network cannot take; a part of the user's that could not
+        be saved.
     """
-    import torch
-
-    from songbag.learning.fitting import Checkpoint
-
-    parts = (learning.recipe, learning.labels, learning.seed, songs, torch.get_num_threads())
-    key = hashlib.blake2b(msgspec.json.encode(parts), digest_size=16).hexdigest()
-
-    def keep(state: dict[str, Any]) -> None:
-        with replacing(path) as file:
-            torch.save({"key": key, "state": state}, file)
-
-    if not path.exists():
-        return Checkpoint(keep)
-    try:
-        found = torch.load(path, weights_only=True)  # plain values and tensors, nothing is run
-        other = found["key"] != key
-    except Exception as error:  # torch raises a family of its own
-        raise TrainingError(f"{path}: no state of a training ({error}). Delete it.") from None
-    if other:
-        raise TrainingError(
-            f"{path}: the state of a training with other songs, settings, seed or threads. "
-            "Repeat that command with --resume, or train without it to begin anew."
-        )
-    learning.console.say(f"going on after epoch {len(found['state']['history'])}")
-    return Checkpoint(keep, found["state"])
-
-
-def songs_hash(bags: Sequence[Bag]) -> str:
-    """Return a hash of what bags hold, in whatever order they come."""
-    each = sorted(_bag_hash(bag) for bag in bags)
-    return hashlib.blake2b(b"".join(each), digest_size=16).hexdigest()
-
-
-def _bag_hash(bag: Bag) -> bytes:
-    digest = hashlib.blake2b(f"{bag.id}\0{bag.label}\0{bag.samples}".encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(bag.features).data)
-    return digest.digest()
-
-
-def _on_grid(bags: Sequence[Bag], recipe: Recipe) -> tuple[Recipe, tuple[int, ...]]:
-    """Return the recipe with the time stride of its network, and the shape of a window."""
     from songbag.learning.building import time_stride
 
-    from_audio, name = bags[0].starts is not None, recipe.training.network
-    shape = _window_shape(bags, recipe, from_audio)
-    stride = time_stride(name, shape) if from_audio and name != "own" else None
-    cut = msgspec.structs.replace(recipe.windows, stride=stride or 1)
-    return msgspec.structs.replace(recipe, windows=cut), shape
+    recipe, shape = learning.recipe, window_shape(bags, learning)
+    _require_exportable(learning, shape, bags[0].starts is not None)
+    names = [training.network for training in recipe.trainings if training.network != "own"]
+    strides = [time_stride(name, shape) for name in names] if bags[0].starts is not None else []
+    grid = math.lcm(*(stride or 1 for stride in strides))
+    cut = msgspec.structs.replace(recipe.windows, stride=grid)
+    recipe = msgspec.structs.replace(recipe, windows=cut)
+    return cut_on_grid(bags, recipe.sound, cut), replace(learning, recipe=recipe)
 
 
 def _watching(advance: Advance, songs: int) -> "Watch":
@@ -242,9 +232,8 @@ def _majority(y: Labels, learning: Learning) -> str:
 
 def _require_exportable(learning: Learning, shape: tuple[int, ...], whole_songs: bool) -> None:
     """Refuse a user's parts that could not be saved, before hours of training."""
-    from songbag.learning.building import build_own
+    from songbag.learning.building import build_own, song_pooling
     from songbag.learning.export import export_network, export_pooling
-    from songbag.learning.fitting import song_pooling
 
     own, training = learning.own, learning.recipe.training
     pooling = song_pooling(training.pooling, own, len(learning.labels), learning.multilabel)
@@ -254,16 +243,26 @@ def _require_exportable(learning: Learning, shape: tuple[int, ...], whole_songs:
         export_pooling(pooling)
 
 
-def _window_shape(bags: Sequence[Bag], recipe: Recipe, from_audio: bool) -> tuple[int, ...]:
-    """Return the shape of one window, refusing matrices for named networks of other shapes."""
-    if from_audio:
+def window_shape(bags: Sequence[Bag], learning: Learning) -> tuple[int, ...]:
+    """Return the shape of one window.
+
+    Raises
+    ------
+    TrainingError
+        A network of the recipe takes matrices, and these are none.
+    """
+    from songbag.learning.building import MATRICES
+
+    recipe = learning.recipe
+    if bags[0].starts is not None:
         return window_frames(recipe.sound, recipe.windows), recipe.sound.bands
     shape = bags[0].features.shape[1:]
-    if recipe.training.network in ("founding", "cnn") and len(shape) != 2:
-        raise TrainingError(
-            f"network '{recipe.training.network}' takes windows that are matrices (bands, "
-            f"frames); these have the shape {shape}. Use --network mlp, or give --shape."
-        )
+    for name in (training.network for training in recipe.trainings):
+        if name in MATRICES and len(shape) != 2:
+            raise TrainingError(
+                f"network '{name}' takes windows that are matrices (bands, frames); these have "
+                f"the shape {shape}. Use --network mlp, or give --shape."
+            )
     return shape
 
 
@@ -276,6 +275,9 @@ def _note(row: dict[str, float]) -> str:
 
 def _say_end(found: "Fit", seconds: float, console: Console) -> None:
     last = found.history[-1]
+    if last["epoch"] == 1:
+        console.say(f"solved in {seconds:.0f} s")
+        return
     text = f"trained {int(last['epoch'])} epochs in {seconds:.0f} s; kept epoch {found.kept_epoch}"
     if found.stopped == "patience":
         text += "; stopped because the validation songs no longer improved"
@@ -287,14 +289,14 @@ def _say_end(found: "Fit", seconds: float, console: Console) -> None:
 
 
 def _level(bags: Sequence[Bag], y: Labels, classes: int) -> dict[str, list[float]] | None:
-    levels = [bag.level_db for bag in bags]
+    levels = [bag.level_db for bag in bare(bags)]
     if any(level is None for level in levels):
         return None
     return baselines.fit_level(np.array(levels, dtype=np.float64), y, classes)
 
 
-def save(fit: "Fit", card: Card, path: Path) -> None:
-    """Export, check and write a model file."""
+def save(fit: "Fit", card: Card, path: Path, encoder: bytes = b"") -> None:
+    """Export, check and write a model file; with an encoder it becomes part of the network."""
     from safetensors.torch import save as save_weights
 
     from songbag.learning.export import export_network, export_pooling
@@ -302,11 +304,18 @@ def save(fit: "Fit", card: Card, path: Path) -> None:
     grid = card.recipe.windows.stride
     hop = card.recipe.windows.hop_seconds * card.recipe.sound.sample_rate
     hop_frames = max(1, int(hop / card.recipe.sound.hop_length) // grid) * grid
+    network = export_network(fit.network, card.source == "audio" and not encoder, hop_frames)
+    if encoder:
+        from songbag.graph.encoded import encoded_network
+
+        samples = lengths(card.recipe.sound, card.recipe.windows)[0]
+        frames, width = card.window_shape
+        network = encoded_network(encoder, network, frames, width, samples)
     # Copies, because a Keras model lists its weights under two names; in plain order.
     state = {name: value.contiguous().clone() for name, value in fit.network.state_dict().items()}
     parts = {
         "weights.safetensors": save_weights(state),
-        "network.onnx": export_network(fit.network, card.source == "audio", hop_frames),
+        "network.onnx": network,
         "pooling.onnx": export_pooling(fit.pooling),
     }
     write_model(path, sealed(card, parts))

@@ -80,7 +80,11 @@ def predict_partitions(
         for song in part:
             answer = next(answers)
             rows = answer.window_rows(labels) if out.windows else []
-            found.append(withheld(Predicted(song.extra | answer.row(labels), rows), out.confidence))
+            found.append(
+                withheld(
+                    Predicted(tables.with_own(answer.row(labels), song.extra), rows), out.confidence
+                )
+            )
             yield found[-1].failed
         if out.windows:
             windows = [row for one in found for row in one.windows]

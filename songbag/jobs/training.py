@@ -6,21 +6,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+import numpy as np
 
 from songbag.answers.modelfile import PARTS, ModelFile, read_model, write_model
 from songbag.answers.tables import write_csv
 from songbag.errors import TrainingError
+from songbag.jobs.adapting import adapted
 from songbag.jobs.answering import answer_bags
-from songbag.jobs.calibrating import calibrated, calibration_by_folds
 from songbag.jobs.checks.survey import remarks
 from songbag.jobs.console import Console
 from songbag.jobs.evaluation import Evaluation, evaluate_model, summary
-from songbag.jobs.modelling import Learning, fit_bags, require_trainable, save
+from songbag.jobs.keeping import forget_states
+from songbag.jobs.members import chooses_epoch, learn
+from songbag.jobs.modelling import Learning, require_trainable, save
+from songbag.jobs.processes import writes
 from songbag.jobs.report import write_report
 from songbag.settings import Limits, Own, Recipe
 from songbag.songs.song_bags import SongBags, hear
 from songbag.songs.splits import Certificate, certify, split_sides
 from songbag.songs.table import Song, SongTable, require_files, require_labels, split_names
+from songbag.songs.unpacking import hear_packed
 
 if TYPE_CHECKING:
     from songbag.learning.fitting import Fit
@@ -88,20 +93,18 @@ def train_bags(
     """
     require_trainable(recipe)
     require_labels(heard.table())
+    recipe = adapted(recipe, heard, console)
     sides, certificate = _split(heard, recipe, seed)
-    train, validation, test = (
-        heard.part([side == name for side in sides]) for name in ("train", "validation", "test")
-    )
+    taught, test = (heard.part([(side == "test") is on for side in sides]) for on in (False, True))
+    held = np.array([side == "validation" for side in sides if side != "test"])
     learning = Learning.of(heard.table(), recipe, console, seed, threads, own)
-    state = model_path.with_name(f"{model_path.name}.state")
-    if not resume:
-        state.unlink(missing_ok=True)
-    fit, card = fit_bags(train.bags, validation.bags, learning, state)
-    calibration = calibration_by_folds(heard.part([side != "test" for side in sides]), learning)
-    card = msgspec.structs.replace(calibrated(card, calibration), split=certificate)
-    save(fit, card, model_path)
-    state.unlink(missing_ok=True)
+    fit, card = learn(taught, held, learning, model_path, resume)
     folder = model_path.with_name(f"{model_path.stem}-training")
+    if not writes():  # of several processes the first one has the last word
+        return Trained(model_path, folder, None, fit.history, certificate)
+    card = msgspec.structs.replace(card, split=certificate)
+    save(fit, card, model_path, learning.own.encoder)
+    forget_states(model_path)
     evaluation = None
     if len(test):
         evaluation = _evaluated(model_path, test, certificate, console)
@@ -116,7 +119,7 @@ def _split(heard: SongBags, recipe: Recipe, seed: int) -> tuple[list[str], Certi
     names = split_names(heard.songs)
     groups = [song.group for song in heard.songs]
     given = [song.split for song in heard.songs]
-    share = VALIDATION_SHARE if recipe.training.keep == "best" else 0.0
+    share = VALIDATION_SHARE if chooses_epoch(recipe) else 0.0
     sides = split_sides(names, groups, given, seed, TEST_SHARE, share)
     method = split_method(heard.songs, any(given))
     ids = [song.id for song in heard.songs]
@@ -147,6 +150,23 @@ def hear_labelled(
         console.say(remark)
     lost = set(table.label_names()) - set(heard.table().label_names())
     if lost:
+        raise TrainingError(f"no song labelled {', '.join(sorted(lost))} could be read.")
+    return heard
+
+
+def open_labelled(folder: Path, recipe: Recipe, console: Console) -> SongBags:
+    """Open a packed collection for training; it was checked when it was packed.
+
+    Raises
+    ------
+    SettingsError, SongTableError, TrainingError
+        What is wrong with the folder or its songs.
+    """
+    heard = hear_packed(folder, recipe)
+    if heard.failed:
+        console.say(f"{len(heard.failed)} songs could not be heard when they were packed")
+    lost = {label for song, _, _ in heard.failed for label in song.labels}
+    if lost := lost - set(heard.table().label_names()):
         raise TrainingError(f"no song labelled {', '.join(sorted(lost))} could be read.")
     return heard
 
@@ -182,10 +202,10 @@ def _write_evidence(
     evaluation: Evaluation | None,
 ) -> None:
     columns = ["id", "label", "group", "side"]
-    rows = [
+    rows = (
         {"id": song.id, "label": song.label, "group": song.group_value, "side": side}
         for song, side in zip(heard.songs, sides, strict=True)
-    ]
+    )
     write_csv(folder / "split.csv", rows, columns)
     write_csv(folder / "history.csv", fit.history, list(fit.history[0]))
     if evaluation is not None:

@@ -8,10 +8,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from songbag.bags import Bag
 from songbag.errors import TrainingError
+from songbag.learning.ensemble import Ensemble
+from songbag.learning.linear import linear_head, song_features, standardise
 from songbag.learning.networks import NETWORKS, SongNetwork
-from songbag.learning.pooling import SongPooling
+from songbag.learning.pooling import POOLINGS, SongPooling
+from songbag.learning.scaling import scale_of
 from songbag.learning.scorers import with_scorer
+from songbag.settings import Own, Training
+
+MATRICES = ("cnn", "founding", "statistics")  # networks whose windows are matrices
+RAW = ("founding", "linear", "statistics")  # the last two scale their features instead
 
 
 class Standardised(nn.Module):
@@ -59,6 +67,35 @@ def build(
         network = _scaled(network, Standardised(*scale))
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return SongNetwork(network, window_shape)
+
+
+def network_for(
+    bags: Sequence[Bag],
+    training: Training,
+    window_shape: Sequence[int],
+    pooling: SongPooling,
+    own: Own,
+) -> SongNetwork:
+    """Return the network that a training asks for, scaled by the songs it will learn from."""
+    if own.network is not None:
+        return build_own(own.network, window_shape, pooling)
+    # Matrices of a table are (bands, frames); frames cut from audio (frames, bands).
+    turned = bags[0].starts is None and training.network in MATRICES
+    scale = None
+    if training.network not in RAW:
+        mean, deviation = scale_of(bags, axis=1 if turned else -1)
+        scale = torch.from_numpy(mean), torch.from_numpy(deviation)
+    network = build(training.network, window_shape, pooling, training.dropout, scale, turned)
+    if (head := linear_head(network)) is not None:
+        standardise(head, song_features(network, bags))
+    return network
+
+
+def song_pooling(name: str, own: Own, classes: int, multilabel: bool) -> SongPooling:
+    """Return the named pooling, or the user's, for a task."""
+    if own.pooling is not None:
+        return SongPooling.own(own.pooling, classes, multilabel)
+    return SongPooling(POOLINGS[name], classes, multilabel)
 
 
 def build_own(own: Any, window_shape: Sequence[int], pooling: SongPooling) -> SongNetwork:
@@ -150,9 +187,21 @@ def time_stride(name: str, window_shape: Sequence[int]) -> int | None:
     return stride
 
 
-def layer_table(network: nn.Module) -> list[dict[str, object]]:
-    """Return one row a layer that holds parameters or pools: name, kind, parameters."""
-    rows: list[dict[str, object]] = []
+def layer_table(network: nn.Module) -> list[dict[str, Any]]:
+    """Return one row a layer that holds parameters or pools: name, layer, parameters.
+
+    The members of a branch of an `Ensemble` are alike: one row stands for all.
+    """
+    if isinstance(network, Ensemble):
+        found = []
+        for members in network.branches:
+            for row in layer_table(members[0]):
+                layer, count = row["layer"], row["parameters"]
+                times = f"{len(members)} x " if len(members) > 1 else ""
+                found.append(row | {"layer": f"{times}{layer}", "parameters": count * len(members)})
+        return found
+    network = network.network if isinstance(network, SongNetwork) else network
+    rows: list[dict[str, Any]] = []
     for name, layer in network.named_modules():
         if any(True for _ in layer.children()) or type(layer).__name__.startswith("_"):
             continue

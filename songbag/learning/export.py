@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from songbag.errors import ExportError
+from songbag.learning.ensemble import Ensemble
 from songbag.learning.networks import SongNetwork
 from songbag.learning.pooling import SongPooling
 
@@ -30,7 +31,7 @@ TOLERANCE = 1e-4  # relative to the largest logit, at least absolute
 _CHECKED_WINDOWS = (1, 2, 57)
 
 
-def export_network(network: SongNetwork, whole_songs: bool, hop_frames: int) -> bytes:
+def export_network(network: SongNetwork | Ensemble, whole_songs: bool, hop_frames: int) -> bytes:
     """Return ``network.onnx``.
 
     Parameters
@@ -91,7 +92,7 @@ def export_pooling(pooling: SongPooling) -> bytes:
 class _Song(nn.Module):
     """One song: frames (T, bands), starts (W,) -> outputs (W, classes + k)."""
 
-    def __init__(self, network: SongNetwork) -> None:
+    def __init__(self, network: SongNetwork | Ensemble) -> None:
         super().__init__()
         self.network = network
 

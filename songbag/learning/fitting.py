@@ -15,14 +15,19 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from songbag.bags import Bag
 from songbag.errors import TrainingError
-from songbag.learning import batches
-from songbag.learning.building import build, build_own
+from songbag.learning import augmentation, batches, ranks
+from songbag.learning.building import network_for, song_pooling
+from songbag.learning.ensemble import Ensemble
+from songbag.learning.linear import solve
 from songbag.learning.losses import cross_entropy, song_weights
 from songbag.learning.networks import SongNetwork
 from songbag.learning.optimizers import optimizer, schedule
-from songbag.learning.pooling import POOLINGS, SongPooling
+from songbag.learning.pooling import SongPooling
+from songbag.learning.scaling import scale_of
 from songbag.learning.scoring import song_logits, window_outputs
+from songbag.learning.streams import streamed
 from songbag.settings import Own, Training
+from songbag.songs.song_bags import shards_of
 
 Row = dict[str, float]
 Labels = NDArray[np.int64]
@@ -36,7 +41,7 @@ class Checkpoint:
     Attributes
     ----------
     keep : callable
-        Takes the state after an epoch; at most every ``every_seconds``.
+        Takes the state after a batch; at most every ``every_seconds``.
     state : dict or None
         What ``keep`` was given, to go on from.
     """
@@ -52,7 +57,7 @@ class Fit:
 
     Attributes
     ----------
-    network : SongNetwork
+    network : SongNetwork or Ensemble
         On the CPU, in evaluation mode, with the weights that were kept.
     pooling : SongPooling
     history : list of dict
@@ -63,7 +68,7 @@ class Fit:
         "" when all epochs ran, else "patience", "interrupted" or "diverged".
     """
 
-    network: SongNetwork
+    network: SongNetwork | Ensemble
     pooling: SongPooling
     history: list[Row] = field(default_factory=list)
     kept_epoch: int = 0
@@ -101,36 +106,20 @@ def fit(
     own : Own, optional
         A user's network, pooling or loss instead of the named ones.
     checkpoint : Checkpoint, optional
-        Keeps the state after epochs. Going on from it gives the very weights that an
-        undisturbed training gives.
+        Keeps the state, also within epochs. Going on from it gives the very weights that
+        an undisturbed training gives.
     """
     own = own or Own()
     pooling = song_pooling(training.pooling, own, classes, multilabel=y.ndim == 2)
     with torch.random.fork_rng(), _flush_denormal():
         torch.manual_seed(seed)
-        # Matrices of a table are (bands, frames); frames cut from audio (frames, bands).
-        turned = bags[0].starts is None and training.network in ("founding", "cnn")
-        mean, deviation = scale_of(bags, axis=1 if turned else -1)
-        if own.network is not None:
-            network = build_own(own.network, window_shape, pooling)
-        else:
-            # The founding network takes its MFCC raw.
-            raw = training.network == "founding"
-            scale = None if raw else (torch.from_numpy(mean), torch.from_numpy(deviation))
-            network = build(
-                training.network, window_shape, pooling, training.dropout, scale, turned
-            )
+        network = network_for(bags, training, window_shape, pooling, own)
+        if training.optimizer == "lbfgs":
+            return Fit(network.eval(), pooling, [solve(network, bags, y, pooling, training)], 1)
         run = _Run(network, pooling, bags, y, held_out, training, seed, own)
         if (training.time_mask or training.band_mask) and bags[0].starts is not None:
-            run.fill = mean
+            run.fill = scale_of(bags)[0]
         return run.fit(watch, checkpoint or Checkpoint())
-
-
-def song_pooling(name: str, own: Own, classes: int, multilabel: bool) -> SongPooling:
-    """Return the named pooling, or the user's, for a task."""
-    if own.pooling is not None:
-        return SongPooling.own(own.pooling, classes, multilabel)
-    return SongPooling(POOLINGS[name], classes, multilabel)
 
 
 class _flush_denormal:
@@ -141,24 +130,6 @@ class _flush_denormal:
 
     def __exit__(self, *_: object) -> None:
         torch.set_flush_denormal(False)
-
-
-def scale_of(
-    bags: Sequence[Bag], axis: int = -1
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return mean and deviation over all songs of each value along one axis."""
-    count, width = 0, bags[0].features.shape[axis]
-    total, squares = np.zeros(width), np.zeros(width)
-    for bag in bags:
-        values = np.moveaxis(bag.features, axis, -1).reshape(-1, width).astype(np.float64)
-        count += len(values)
-        total = total + values.sum(axis=0)
-        squares = squares + (values**2).sum(axis=0)
-    mean = total / count
-    deviation = np.sqrt(np.maximum(squares / count - mean**2, 0))
-    # A value that never changes carries nothing: leave it at zero instead of dividing by it.
-    deviation = np.where(deviation > 1e-6, deviation, 1.0)
-    return mean.astype(np.float32), deviation.astype(np.float32)
 
 
 class _Run:
@@ -175,13 +146,26 @@ class _Run:
         seed: int,
         own: Own,
     ) -> None:
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.ranks = ranks.joined()
+        if self.ranks.count > 1:
+            ranks.share_norms(network)
+        self.device = self.ranks.device
         self.network = network.to(self.device)
+        quick = self.device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+        self.mixed = training.precision == "mixed" and quick
         self.bags, self.y, self.held_out = bags, y, held_out
         self.pooling, self.training = pooling, training
         classes = pooling.classes
-        self.targets = y.astype(np.float32) if pooling.multilabel else np.eye(classes)[y]
-        self.rng = np.random.default_rng(seed)
+        self.targets = (
+            y.astype(np.float32) if pooling.multilabel else np.eye(classes, dtype=np.float32)[y]
+        )
+        self.rng = self.drawn = np.random.default_rng(seed)
+        if self.ranks.count > 1:  # the same order of songs for all, other windows and dropout
+            self.drawn = np.random.default_rng([seed, self.ranks.rank])
+            torch.manual_seed(seed + self.ranks.rank)
+        self.shards = shards_of(bags) if training.shards_at_once else None
+        self.within: dict[str, Any] | None = None  # how far an epoch is, and how it began
+        self.kept = time.monotonic()
         self.own_loss = own.loss
         self.steps = math.ceil(len(bags) / training.songs_per_batch)
         self.optimizer = optimizer(network, training)
@@ -198,6 +182,7 @@ class _Run:
         # A shared trunk is exact without batch norm and augmentation, else windows are cut.
         norms = any(isinstance(layer, torch.nn.BatchNorm2d) for layer in network.modules())
         augments = training.mixup or training.time_mask or training.band_mask
+        augments = augments or training.gain or training.filtering
         exact = network.time_stride is not None and not norms and not augments
         self.share = training.share and exact
 
@@ -208,6 +193,7 @@ class _Run:
             self._go_on(checkpoint.state, result)
         try:
             self._epochs(result, watch, checkpoint)
+            self._keep(result, checkpoint)
         except KeyboardInterrupt:
             if self.best is None:
                 raise
@@ -222,13 +208,13 @@ class _Run:
         return result
 
     def _epochs(self, result: Fit, watch: Watch, checkpoint: Checkpoint) -> None:
-        patience, kept = self.training.patience, time.monotonic()
+        patience = self.training.patience
         keep_last = self.training.keep == "last" or not self.held_out[0]
         for epoch in range(len(result.history) + 1, self.training.epochs + 1):
             if patience and not keep_last and epoch - 1 - result.kept_epoch >= patience:
                 result.stopped = "patience"
                 return
-            row = self._epoch(epoch, watch)
+            row = self._epoch(epoch, watch, result, checkpoint)
             result.history.append(row)
             if not math.isfinite(row["loss"]):
                 result.stopped = "diverged"
@@ -238,9 +224,12 @@ class _Run:
                 self.best = copy.deepcopy(self._scored().state_dict())
                 self.best_loss, result.kept_epoch = min(loss, self.best_loss), epoch
             watch(self.steps * self.training.songs_per_batch, row)
-            if time.monotonic() - kept >= checkpoint.every_seconds:
-                checkpoint.keep(self._state(result))
-                kept = time.monotonic()
+
+    def _keep(self, result: Fit, checkpoint: Checkpoint) -> None:
+        state = self._state(result)  # all ranks say their part, one keeps it
+        if self.ranks.rank == 0:
+            checkpoint.keep(state)
+        self.kept = time.monotonic()
 
     def _parts(self) -> dict[str, Any]:
         parts = {"network": self.network, "optimizer": self.optimizer, "schedule": self.schedule}
@@ -254,8 +243,10 @@ class _Run:
             "best_loss": self.best_loss,
             "kept_epoch": result.kept_epoch,
             "history": result.history,
+            "within": self.within,
             "numbers": self.rng.bit_generator.state,
-            "torch_numbers": torch.get_rng_state(),
+            "drawn": self.ranks.gathered(self.drawn.bit_generator.state),
+            "torch_numbers": self.ranks.gathered(torch.get_rng_state()),
         }
 
     def _go_on(self, state: dict[str, Any], result: Fit) -> None:
@@ -263,8 +254,10 @@ class _Run:
             part.load_state_dict(state[name])
         self.best, self.best_loss = state["best"], state["best_loss"]
         result.kept_epoch, result.history = state["kept_epoch"], list(state["history"])
+        self.within = state["within"]
         self.rng.bit_generator.state = state["numbers"]
-        torch.set_rng_state(state["torch_numbers"])
+        self.drawn.bit_generator.state = state["drawn"][self.ranks.rank]
+        torch.set_rng_state(state["torch_numbers"][self.ranks.rank])
 
     def _scored(self) -> SongNetwork:
         """Return the network that validation scores and that is kept."""
@@ -273,20 +266,47 @@ class _Run:
         assert isinstance(self.averaged.module, SongNetwork)
         return self.averaged.module
 
-    def _epoch(self, epoch: int, watch: Watch) -> Row:
-        began, total, done = time.perf_counter(), 0.0, 0
-        rate = float(self.schedule.get_last_lr()[0])
-        for songs in batches.shuffled(len(self.bags), self.training.songs_per_batch, self.rng):
-            total += self._step(songs) * len(songs)
-            done += len(songs)
-            watch(done, None)
+    def _order(self) -> tuple[NDArray[np.int64], NDArray[np.int64] | None, dict[str, Any]]:
+        """Return the songs of an epoch, their lanes, and how far it is: also one gone on with."""
+        now, within = self.rng.bit_generator.state, self.within
+        if within is not None:
+            self.rng.bit_generator.state = within["numbers"]
+        self.within = within or {"numbers": now, "done": 0, "total": 0.0, "rate": self._rate()}
+        if self.shards is None:
+            order, lanes = self.rng.permutation(len(self.bags)), None
+        else:
+            count = max(self.training.shards_at_once, self.ranks.count)
+            order, lanes = streamed(self.shards, count, self.rng)
+        if within is not None:
+            self.rng.bit_generator.state = now
+        return order, lanes, self.within
+
+    def _rate(self) -> float:
+        return float(self.schedule.get_last_lr()[0])
+
+    def _epoch(self, epoch: int, watch: Watch, result: Fit, checkpoint: Checkpoint) -> Row:
+        began, batch = time.perf_counter(), self.training.songs_per_batch
+        order, lanes, within = self._order()
+        begun = within["done"]
+        self.network.train()
+        for first in range(begun, len(order), batch):
+            songs = order[first : first + batch]
+            loss = self._step(songs, None if lanes is None else lanes[songs])
+            late = time.monotonic() - self.kept >= checkpoint.every_seconds
+            loss, due = self.ranks.added(loss, float(late and self.ranks.rank == 0))
+            within["total"] += loss * len(songs)
+            within["done"] += len(songs)
+            watch(within["done"], None)
+            if due:
+                self._keep(result, checkpoint)
+        self.within = None
         seconds = time.perf_counter() - began
         row: Row = {
             "epoch": epoch,
             "seconds": seconds,
-            "songs_per_second": len(self.bags) / seconds,
-            "learning_rate": rate,
-            "loss": total / len(self.bags),
+            "songs_per_second": (len(self.bags) - begun) / seconds,
+            "learning_rate": within["rate"],
+            "loss": within["total"] / len(self.bags),
         }
         bags, y = self.held_out
         if bags:
@@ -299,16 +319,17 @@ class _Run:
             row["validation_accuracy"] = float(np.mean(said == y))
         return row
 
-    def _step(self, songs: NDArray[np.int64]) -> float:
-        self.network.train()
+    def _step(self, songs: NDArray[np.int64], lanes: NDArray[np.int64] | None = None) -> float:
         self.optimizer.zero_grad(set_to_none=True)
-        prepared = [self._prepared(group) for group in self._groups(songs)]
-        with torch.autocast(self.device.type, torch.bfloat16, self.device.type == "cuda"):
+        mine, counts = self.ranks.share(songs, lanes)
+        prepared = [self._prepared(group) for group in self._groups(mine)]
+        with torch.autocast(self.device.type, torch.bfloat16, self.mixed):
             outputs = window_outputs(self.network, [group for group, _ in prepared])
         loss = torch.zeros((), device=self.device)
         for (group, targets), found in zip(prepared, outputs, strict=True):
-            loss = loss + self._losses(group, targets, found.float()).sum() / len(songs)
+            loss = loss + self._losses(group, targets, found.float()).sum() * counts / len(songs)
         loss.backward()  # type: ignore[no-untyped-call]
+        self.ranks.add_gradients(self.network)
         self.optimizer.step()
         self.schedule.step()
         if self.averaged is not None:
@@ -318,7 +339,7 @@ class _Run:
     def _groups(self, songs: NDArray[np.int64]) -> Iterator[batches.Group]:
         frames, chosen = self.network.window_shape[0], self.training.windows_per_song
         if chosen:
-            return batches.random_groups(self.bags, songs, chosen, frames, self.rng)
+            return batches.random_groups(self.bags, songs, chosen, frames, self.drawn)
         return batches.groups(self.bags, songs, frames, self.share)
 
     def _prepared(self, group: batches.Group) -> tuple[batches.Group, NDArray[np.float32]]:
@@ -329,10 +350,13 @@ class _Run:
             return group, targets
         windows = group.windows
         if self.fill is not None:
-            limits = self.training.time_mask, self.training.band_mask
-            windows = batches.masked(windows, self.fill, *limits, self.rng)
+            masks = self.training.time_mask, self.training.band_mask
+            windows = augmentation.masked(windows, self.fill, *masks, self.drawn)
+        if self.training.gain or self.training.filtering:
+            limits = self.training.gain, self.training.filtering
+            windows = augmentation.coloured(windows, *limits, self.drawn)
         if self.training.mixup and len(windows) > 1 and self.own_loss is None:
-            windows, targets = batches.mixed(windows, targets, self.training.mixup, self.rng)
+            windows, targets = augmentation.mixed(windows, targets, self.training.mixup, self.drawn)
         return batches.Cut(group.songs, windows), targets
 
     def _losses(

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from songbag.learning.scorers import both_classes
+from songbag.learning.statistics import Linear, Statistics
 
 
 class SongNetwork(nn.Module):
@@ -225,5 +226,7 @@ Builder = Callable[[Sequence[int], int, float], nn.Module]
 NETWORKS: dict[str, Builder] = {
     "founding": lambda shape, outputs, dropout: Founding(shape, outputs),
     "cnn": lambda shape, outputs, dropout: Cnn(shape, outputs, dropout),
+    "linear": lambda shape, outputs, dropout: Linear(shape, outputs, dropout),
     "mlp": lambda shape, outputs, dropout: Mlp(shape, outputs, dropout),
+    "statistics": lambda shape, outputs, dropout: Statistics(shape, outputs, dropout),
 }

@@ -8,13 +8,16 @@ from torch import Tensor
 
 from songbag.bags import Bag
 from songbag.learning import batches
+from songbag.learning.ensemble import Ensemble
 from songbag.learning.networks import SongNetwork
 from songbag.learning.pooling import SongPooling
 
 _SCORED_AT_ONCE = 16  # songs scored together without gradients
 
 
-def window_outputs(network: SongNetwork, groups: Sequence[batches.Group]) -> list[Tensor]:
+def window_outputs(
+    network: SongNetwork | Ensemble, groups: Sequence[batches.Group]
+) -> list[Tensor]:
     """Return outputs (songs, windows, classes + k) of each group.
 
     Cut windows of all groups go through the network together, so that batch norm sees
@@ -38,16 +41,17 @@ def window_outputs(network: SongNetwork, groups: Sequence[batches.Group]) -> lis
     return found
 
 
-def song_logits(network: SongNetwork, pooling: SongPooling, bags: Sequence[Bag]) -> Tensor:
+def song_logits(
+    network: SongNetwork | Ensemble, pooling: SongPooling, bags: Sequence[Bag]
+) -> Tensor:
     """Return song logits (songs, classes) in evaluation mode, all windows heard."""
     network.eval()
-    found: dict[int, Tensor] = {}
+    found = torch.zeros(len(bags), pooling.classes)
     frames, share = network.window_shape[0], network.time_stride is not None
     with torch.no_grad():
         for first in range(0, len(bags), _SCORED_AT_ONCE):
             songs = np.arange(first, min(first + _SCORED_AT_ONCE, len(bags)))
             groups = list(batches.groups(bags, songs, frames, share))
             for group, outputs in zip(groups, window_outputs(network, groups), strict=True):
-                pooled = pooling.song(outputs).float().cpu()
-                found.update(zip(group.songs.tolist(), pooled, strict=True))
-    return torch.stack([found[song] for song in range(len(bags))])
+                found[torch.from_numpy(group.songs)] = pooling.song(outputs).float().cpu()
+    return found

@@ -1,1 +1,59 @@
-"""Recipes as TOML files."""
+"""Recipes: named sets of settings, written as TOML in this folder."""
+
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from songbag.errors import SettingsError, suggestion
+from songbag.settings import Recipe, read
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with Songbag."""
+    folder = resources.files("songbag") / "recipes"
+    return sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name[-5:] == ".toml")
+
+
+def load_recipe(name: str | Path, changes: dict[str, Any] | None = None) -> Recipe:
+    """Read a recipe by name or from a TOML file and apply dotted changes.
+
+    Parameters
+    ----------
+    name : str or Path
+        One of `recipe_names`, or the path of a TOML file.
+    changes : dict
+        Dotted keys to values, for example ``{"training.epochs": 5}``.
+
+    Raises
+    ------
+    SettingsError
+        Unknown recipe, unreadable TOML, unknown or invalid setting.
+    """
+    text = _recipe_text(name)
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{name}: not TOML: {error}") from None
+    values.setdefault("name", Path(name).stem)
+    for key, value in (changes or {}).items():
+        *tables, last = key.split(".")
+        table = values
+        for step in tables:
+            table = table.setdefault(step, {})
+        table[last] = value
+    return read(Recipe, values, f"recipe {name}")
+
+
+def _recipe_text(name: str | Path) -> str:
+    if Path(name).suffix == ".toml":
+        try:
+            return Path(name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{name}: the recipe cannot be read: {error}") from None
+    if str(name) not in recipe_names():
+        raise SettingsError(
+            f"there is no recipe '{name}'.{suggestion(str(name), recipe_names())} "
+            "A path ending in .toml reads your own."
+        )
+    return (resources.files("songbag") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")

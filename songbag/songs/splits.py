@@ -210,10 +210,12 @@ def certify(
     TrainingError
         A group stands on two sides.
     """
-    sides_of: dict[str, set[str]] = defaultdict(set)
+    side_of: dict[str, str] = {}
+    torn_groups: dict[str, set[str]] = {}
     for group, side in zip(groups, sides, strict=True):
-        sides_of[group].add(side)
-    torn = [f"{group} ({', '.join(sorted(on))})" for group, on in sides_of.items() if len(on) > 1]
+        if (first := side_of.setdefault(group, side)) != side:
+            torn_groups.setdefault(group, {first}).add(side)
+    torn = [f"{group} ({', '.join(sorted(on))})" for group, on in torn_groups.items()]
     if torn:
         raise TrainingError(
             f"{len(torn)} groups stand on two sides of the split: {'; '.join(torn[:5])}. "
@@ -227,4 +229,4 @@ def certify(
     }
     lines = "\n".join(sorted(f"{id_}\t{side}" for id_, side in zip(ids, sides, strict=True)))
     digest = hashlib.blake2b(lines.encode(), digest_size=16).hexdigest()
-    return Certificate(method=method, seed=seed, groups=len(sides_of), counts=counts, hash=digest)
+    return Certificate(method=method, seed=seed, groups=len(side_of), counts=counts, hash=digest)

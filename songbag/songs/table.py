@@ -79,7 +79,7 @@ class Song:
 class SongTable:
     """Songs with unique ids, and remarks a user should read (files left out, say)."""
 
-    songs: list[Song]
+    songs: Sequence[Song]
     origin: str
     remarks: list[str] = field(default_factory=list)
 

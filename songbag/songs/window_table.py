@@ -84,15 +84,15 @@ def bags_from_arrays(
     names = None if windows is None else np.asarray(windows, dtype=object)
     if names is not None and rows is not None:
         names = names[rows]
-    found = SongBags([], _songs(ids, known, origin, multilabel), origin)
+    bags, songs = list[Bag](), _songs(ids, known, origin, multilabel)
     begin = 0
-    for song, count in zip(found.songs, counts.tolist(), strict=True):
+    for song, count in zip(songs, counts.tolist(), strict=True):
         part = slice(begin, begin + count)
         window_names = () if names is None else tuple(map(str, names[part]))
         bag = Bag(song.id, values[part], None, song.label, song.group, windows=window_names)
-        found.bags.append(bag)
+        bags.append(bag)
         begin += count
-    return found
+    return SongBags(bags, songs, origin)
 
 
 def bags_from_table(

@@ -15,7 +15,6 @@ from typing import BinaryIO
 import av
 import numpy as np
 import soxr
-from numpy.typing import NDArray
 
 from songbag.errors import AudioError
 from songbag.settings import Limits
@@ -24,6 +23,7 @@ from songbag.sound.audiofile import (
 )
 from songbag.sound.audiofile import (
     has_length_header,
+    is_wav,
     ogg_is_cut,
     open_file,
     refuse_nothing,
@@ -32,8 +32,9 @@ from songbag.sound.audiofile import (
     refuse_too_slow,
     wav_seconds,
 )
+from songbag.sound.downmix import Samples as Samples
+from songbag.sound.downmix import downmix, joined
 
-Samples = NDArray[np.float32]
 Native = Iterator[tuple[int, Samples]]  # blocks at a file's own rate (Hz), which may change
 
 # What a folder is searched for. A table may name any file: the content decides.
@@ -44,8 +45,11 @@ EXTENSIONS = frozenset(
 _CONTAINERS = "mp3,flac,ogg,wav,w64,aiff,mov,mp4,m4a,3gp,3g2,mj2,aac,matroska,webm,asf"
 _DAMAGE = (av.error.FFmpegError, ValueError, EOFError)
 _NATIVE_BLOCK = 1 << 17  # samples gathered before downmixing: bounds both memory and overhead
-_LOUDEST = 100.0  # 40 dB above full scale: nothing that was ever recorded is louder
-_FULL_SCALE = 0.999  # of full scale: as loud as a 16-bit file gets
+_FRAMES = 1024  # decoded frames gathered at most, however few samples they hold
+_LOOK = 32  # packets between two looks at the time
+# FFmpeg reads half of a plain wav to find out whether other sound is disguised in it, and
+# the rest in packets of 4 KB.
+_WAV = {"probesize": "65536", "max_size": "65536"}
 
 
 def read_blocks(
@@ -88,7 +92,7 @@ def read_blocks(
     energy = 0.0
     for block in _resampled(watch(native) if watch else native, sample_rate):
         report.samples += len(block)
-        energy += float(np.sum(np.square(block, dtype=np.float64)))
+        energy += _energy(block)
         yield block
     refuse_nothing(path, span, report)
     report.level_db = 10 * float(np.log10(energy / report.samples + 1e-10))
@@ -103,13 +107,16 @@ def read_waveform(
     return np.concatenate(blocks), report
 
 
+def _energy(block: Samples) -> float:
+    """Return the sum of squares, added in double precision."""
+    return float(np.add.reduce(np.square(block), dtype=np.float64))
+
+
 # --- decoding ---------------------------------------------------------------------------
 
 
-def _decoded(
-    path: str | Path, report: AudioReport, limits: Limits
-) -> Iterator[tuple[int, NDArray[np.generic]]]:
-    """Yield (native rate, samples (channels, n)) frame by frame, past damaged packets."""
+def _decoded(path: str | Path, report: AudioReport, limits: Limits) -> Iterator[av.AudioFrame]:
+    """Yield decoded frames that hold samples, past damaged packets."""
     began = time.process_time()
     with open_file(path, limits) as file, _container(path, file) as container:
         stream = _stream(path, container)
@@ -118,25 +125,32 @@ def _decoded(
         report.cut = ogg_is_cut(file)
         suspicious = _suspicious_from(report.claimed_seconds, _width(stream), limits)
         counted: dict[int, int] = {}  # exact samples per rate: seconds would drift
-        native_samples = 0
+        native_samples, rate, channels, others, count = 0, 0, 0, 0.0, 0
         for packet in _packets(container, stream, report):
             for frame in _frames(packet, report):
-                rate, channels = frame.sample_rate, frame.layout.nb_channels
-                if rate <= 0 or channels <= 0 or frame.samples <= 0:
+                samples = frame.samples
+                if frame.sample_rate != rate or frame.layout.nb_channels != channels:
+                    if frame.sample_rate <= 0 or frame.layout.nb_channels <= 0:
+                        continue
+                    counted[rate] = count
+                    rate, channels = frame.sample_rate, frame.layout.nb_channels
+                    refuse_rate(path, rate)
+                    report.native_rate, report.channels = rate, channels
+                    report.sample_format = frame.format.name
+                    count = counted.pop(rate, 0)
+                    others = sum(counted[each] / each for each in counted if each)
+                if samples <= 0:
                     continue
-                refuse_rate(path, rate)
                 if report.decoded_seconds >= suspicious:
                     _refuse_long_ahead(path, limits)
                     suspicious = math.inf
-                counted[rate] = counted.get(rate, 0) + frame.samples
-                native_samples += frame.samples * channels
-                report.native_rate, report.channels = rate, channels
-                report.sample_format = frame.format.name
-                report.decoded_seconds = sum(count / each for each, count in counted.items())
+                count += samples
+                native_samples += samples * channels
+                report.decoded_seconds = others + count / rate
                 refuse_too_long(path, report.decoded_seconds, native_samples, limits)
+                yield frame
+            if report.packets % _LOOK == 0:
                 refuse_too_slow(path, time.process_time() - began, limits)
-                values = frame.to_ndarray()
-                yield rate, values if frame.format.is_planar else values.reshape(-1, channels).T
 
 
 def _packets(
@@ -195,11 +209,13 @@ def _refuse_long_ahead(path: str | Path, limits: Limits) -> None:
 
 
 def _container(path: str | Path, file: BinaryIO) -> av.container.InputContainer:
-    whitelist = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "pipe"}
+    options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "pipe"}
+    if is_wav(file):
+        options |= _WAV
     try:
         # An open file instead of a name, and "replace": a name could be a URL or a
         # playlist, and one Latin-1 byte in a tag must not cost the song.
-        container = av.open(file, mode="r", metadata_errors="replace", options=whitelist)
+        container = av.open(file, mode="r", metadata_errors="replace", options=options)
     except (av.error.FFmpegError, ValueError, EOFError, MemoryError) as error:
         raise AudioError(
             "not_audio", f"{path}: not an audio file that can be read ({_short(error)})"
@@ -237,47 +253,21 @@ def _claimed_seconds(
 # --- from native frames to blocks -------------------------------------------------------
 
 
-def _mono(
-    frames: Iterable[tuple[int, NDArray[np.generic]]], report: AudioReport
-) -> Iterator[tuple[int, Samples]]:
+def _mono(frames: Iterable[av.AudioFrame], report: AudioReport) -> Iterator[tuple[int, Samples]]:
     """Gather frames of one kind, average the channels, make every sample finite."""
-    waiting: list[NDArray[np.generic]] = []
-    kind: tuple[int, int, np.dtype[np.generic]] | None = None
+    waiting: list[av.AudioFrame] = []
+    kind: tuple[int, str, int] | None = None
     count = 0
-    for rate, values in frames:
-        if kind != (rate, len(values), values.dtype) or count >= _NATIVE_BLOCK:
+    for frame in frames:
+        found = frame.sample_rate, frame.format.name, frame.layout.nb_channels
+        if kind != found or count >= _NATIVE_BLOCK or len(waiting) == _FRAMES:
             if kind and waiting:
-                yield kind[0], _downmix(np.concatenate(waiting, axis=1), report)
-            waiting, count, kind = [], 0, (rate, len(values), values.dtype)
-        waiting.append(values)
-        count += values.shape[1]
+                yield kind[0], downmix(joined(waiting), report)
+            waiting, count, kind = [], 0, found
+        waiting.append(frame)
+        count += frame.samples
     if kind and waiting:
-        yield kind[0], _downmix(np.concatenate(waiting, axis=1), report)
-
-
-def _downmix(values: NDArray[np.generic], report: AudioReport) -> Samples:
-    if report.clipped is not None:
-        loud = (np.abs(_scaled(channel)) >= _FULL_SCALE for channel in values)
-        report.clipped += sum(int(np.count_nonzero(one)) for one in loud)
-    mono = _scaled(values[0])
-    for channel in values[1:]:  # one by one: three times as fast as the mean over an axis
-        mono += _scaled(channel)
-    mono /= np.float32(len(values))
-    good = np.abs(mono) <= _LOUDEST  # False for NaN too
-    if not good.all():
-        report.bad_samples += int(np.count_nonzero(~good))
-        mono = np.where(good, mono, np.float32(0))
-    return mono
-
-
-def _scaled(values: NDArray[np.generic]) -> Samples:
-    """Return a new array of one channel, full scale at 1."""
-    scaled: Samples = values.astype(np.float32)
-    if values.dtype == np.uint8:
-        return (scaled - np.float32(128)) / np.float32(128)
-    if np.issubdtype(values.dtype, np.integer):
-        scaled /= np.float32(1 << (8 * values.dtype.itemsize - 1))
-    return scaled
+        yield kind[0], downmix(joined(waiting), report)
 
 
 def _cut(

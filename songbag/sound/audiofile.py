@@ -184,6 +184,12 @@ def has_length_header(file: BinaryIO) -> bool:
     return any(mark in first for mark in (b"Xing", b"Info", b"VBRI"))
 
 
+def is_wav(file: BinaryIO) -> bool:
+    """Tell whether a file begins as a RIFF wav does."""
+    head = _bytes_at(file, 0, 12)
+    return head[:4] == b"RIFF" and head[8:] == b"WAVE"
+
+
 def wav_seconds(file: BinaryIO) -> float | None:
     """Return the length a RIFF wav states, None for others and for streamed ones.
 

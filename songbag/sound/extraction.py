@@ -27,7 +27,7 @@ from songbag.sound.cache import (
     write_frames,
 )
 from songbag.sound.fetching import at_hand
-from songbag.sound.isolation import isolated_frames
+from songbag.sound.isolation import isolated_frames, keep_decoder, release_decoder
 from songbag.sound.source import Source
 
 Work = Callable[[Source, Sound, Place, Limits], Receipt]
@@ -104,11 +104,14 @@ def extract_all(
                 index.remember(news)
                 news = []
     finally:
+        made.close()
+        release_decoder()
         if news:
             index.remember(news)
 
 
 def _worked(work: Work, sound: Sound, folder: Place, limits: Limits, source: Source) -> Receipt:
+    keep_decoder()  # in a worker of a pool it ends with the worker
     return work(source, sound, folder, limits)
 
 

@@ -1,15 +1,19 @@
-"""Every file is decoded in a process of its own, so what a file does stays in there.
+"""Files are decoded in processes apart, so what a file does stays in there.
 
-The process may use so much memory and time and open so many files, and no more (POSIX
+Such a process may use so much memory and time and open so many files, and no more (POSIX
 resource limits; `Limits` holds them). It sends frames through a pipe as plain numbers,
 never pickled objects. When it dies, or nothing comes for too long, the song fails with
 a reason and the caller goes on.
 
-Where the caller has a single thread the process is forked from it: a few milliseconds,
-and safe because decoding uses neither ONNX Runtime nor a threaded BLAS. A caller with
-threads (a server, a notebook) must not fork, so it starts one clean helper and has that
-fork. On Windows there is neither: files are decoded in the caller, within the limits on
-length and time only.
+A process decodes one file. Collections are decoded by one that takes file after file
+(`keep_decoder`), because making a process costs as much as decoding a minute of sound; it is
+replaced after the first file that had anything wrong with it, and what dies in a process
+that decoded others before is tried again in a new one: no file pays for another.
+
+Where the caller has a single thread the process is forked from it, safe because decoding
+uses neither ONNX Runtime nor a threaded BLAS. A caller with threads (a server, a notebook)
+must not fork, so it starts one clean helper and has that fork. On Windows there is neither:
+files are decoded in the caller, within the limits on length and time only.
 """
 
 import atexit
@@ -17,51 +21,50 @@ import os
 import select
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import threading
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
-from typing import NoReturn
+from dataclasses import dataclass, field, fields
 
 import msgspec
 import numpy as np
 
 from songbag.errors import AudioError
-from songbag.settings import Limits, Record, Sound
-from songbag.sound.audio import AudioReport
+from songbag.settings import Limits, Sound
+from songbag.sound.audiofile import AudioReport
+from songbag.sound.decoding import FILE, FRAMES, HEAD, REFUSED, REPORT, Request, decode, send
 from songbag.sound.features import Frames
 from songbag.sound.source import Source, heard_frames
 
-_HEAD = struct.Struct("!cI")  # kind and length of every message
-_FRAMES, _REPORT, _REFUSED = b"F", b"R", b"E"
 _LARGEST = 1 << 26  # bytes of one message: a block of frames has at most 4 MB
-
-
-class _Request(Record, frozen=True):
-    source: Source
-    sound: Sound
-    limits: Limits
+_DOUBTFUL = frozenset({"worker_died", "too_much_memory", "broken"})  # may be a file's before
 
 
 @dataclass
 class _Decoder:
-    """The reading end of a decoding process; ``child`` where it is ours to wait for."""
+    """The caller's end of a decoding process.
+
+    ``child`` where it is ours to wait for; ``requests`` where it takes more than one file,
+    else -1; ``served`` files it has decoded; ``done`` when it has nothing more to say.
+    """
 
     pipe: int
     pid: int
     child: bool
     seconds_left: float
+    requests: int = -1
+    served: int = 0
     done: bool = False
+    willing: bool = False
 
 
 def isolated_frames(
     source: Source, sound: Sound, report: AudioReport, limits: Limits
 ) -> Iterator[Frames]:
-    """Yield what `heard_frames` yields, from a process of its own.
+    """Yield what `heard_frames` yields, from another process.
 
     Raises
     ------
@@ -73,27 +76,41 @@ def isolated_frames(
     if sys.platform == "win32":
         yield from heard_frames(source, sound, report, limits)
         return
-    decoder = _start(_Request(source=source, sound=sound, limits=limits))
-    try:
-        while True:
-            kind, data = _receive(decoder, source)
-            if kind == _FRAMES:
-                yield np.frombuffer(data, dtype=np.float32).reshape(-1, sound.bands)
-                continue
-            decoder.done = True
-            if kind == _REPORT:
-                found = msgspec.msgpack.decode(data, type=AudioReport)
-                for field in fields(found):
-                    setattr(report, field.name, getattr(found, field.name))
-                return
+    request = Request(source=source, sound=sound, limits=limits)
+    given = 0
+    while True:
+        decoder = _start(request)
+        try:
+            for number, block in enumerate(_received_frames(decoder, request, report)):
+                if number >= given:
+                    given += 1
+                    yield block
+            return
+        except AudioError as error:
+            if not decoder.served or error.reason not in _DOUBTFUL:
+                raise
+        finally:
+            _stop(decoder)
+
+
+def _received_frames(decoder: _Decoder, request: Request, report: AudioReport) -> Iterator[Frames]:
+    while True:
+        kind, data = _receive(decoder, request.source)
+        if kind == FRAMES:
+            yield np.frombuffer(data, dtype=np.float32).reshape(-1, request.sound.bands)
+            continue
+        decoder.done, decoder.willing = True, kind == REPORT
+        if kind == REFUSED:
             raise AudioError(*msgspec.msgpack.decode(data, type=tuple[str, str]))
-    finally:
-        _stop(decoder)
+        found = msgspec.msgpack.decode(data, type=AudioReport)
+        for each in fields(found):
+            setattr(report, each.name, getattr(found, each.name))
+        return
 
 
 def _receive(decoder: _Decoder, source: Source) -> tuple[bytes, bytes]:
     try:
-        kind, size = _HEAD.unpack(_read(decoder, _HEAD.size, source))
+        kind, size = HEAD.unpack(_read(decoder, HEAD.size, source))
         if size > _LARGEST:
             raise EOFError
         return kind, _read(decoder, size, source)
@@ -126,7 +143,15 @@ def _read(decoder: _Decoder, size: int, source: Source) -> bytes:
 
 
 def _stop(decoder: _Decoder) -> None:
-    os.close(decoder.pipe)
+    """Keep a decoder for the next file where it may be kept, else end it."""
+    if decoder.willing and decoder.requests >= 0 and _kept.on and _kept.decoder is None:
+        decoder.served, decoder.done, decoder.willing = decoder.served + 1, False, False
+        _kept.decoder = decoder
+        return
+    for pipe in (decoder.pipe, decoder.requests):
+        if pipe >= 0:
+            os.close(pipe)
+            _kept.pipes.discard(pipe)
     try:
         if decoder.child:
             os.kill(decoder.pid, signal.SIGKILL)
@@ -137,15 +162,53 @@ def _stop(decoder: _Decoder) -> None:
         pass  # it has ended by itself, or the caller's program reaps all its children
 
 
+# --- keeping ----------------------------------------------------------------------------
+
+
+@dataclass
+class _Kept:
+    """The decoder that waits for the next file, and the pipes to those there are."""
+
+    owner: int = 0  # the process that may talk to them
+    on: bool = False
+    limits: Limits | None = None
+    decoder: _Decoder | None = None
+    pipes: set[int] = field(default_factory=set)
+
+
+_kept = _Kept()
+
+
+def keep_decoder() -> None:
+    """From now on let one process decode file after file, until `release_decoder`."""
+    global _kept
+    if _kept.owner != os.getpid():  # also in a copy of the process that has one
+        _kept = _Kept(os.getpid())
+    _kept.on = sys.platform == "linux"
+
+
+def release_decoder() -> None:
+    """End the process that `keep_decoder` kept."""
+    _kept.on = False
+    if _kept.decoder is not None and _kept.owner == os.getpid():
+        decoder, _kept.decoder = _kept.decoder, None
+        _stop(decoder)
+
+
 # --- starting ---------------------------------------------------------------------------
 
 
-def _start(request: _Request) -> _Decoder:
+def _start(request: Request) -> _Decoder:
+    alone = sys.platform == "linux" and threading.active_count() == 1
+    if alone and _kept.on and _kept.owner == os.getpid():
+        return _kept_decoder(request)
     reading, writing = os.pipe()
     seconds = request.limits.wall_seconds
     try:
-        if sys.platform == "linux" and threading.active_count() == 1:
-            return _Decoder(reading, _fork(request, writing, reading), True, seconds)
+        if alone:
+            return _Decoder(
+                reading, _fork(request, writing, (reading, *_kept.pipes)), True, seconds
+            )
         decoder = _Decoder(reading, 0, False, seconds)
         _helper().fork(request, writing)
     except BaseException:
@@ -158,15 +221,40 @@ def _start(request: _Request) -> _Decoder:
     return decoder
 
 
-def _fork(request: _Request, writing: int, reading: int | None = None) -> int:
+def _kept_decoder(request: Request) -> _Decoder:
+    """Give a file to the decoder that is kept, or to a new one."""
+    decoder, _kept.decoder = _kept.decoder, None
+    if decoder is not None:
+        decoder.seconds_left = request.limits.wall_seconds
+        try:
+            if _kept.limits == request.limits:
+                send(decoder.requests, FILE, msgspec.msgpack.encode(request))
+                return decoder
+        except OSError:
+            pass  # it died while it had nothing to do
+        _stop(decoder)
+    _kept.limits = request.limits
+    (reading, writing), (taking, asking) = os.pipe(), os.pipe()
+    _kept.pipes |= {reading, asking}
+    try:
+        pid = _fork(request, writing, tuple(_kept.pipes), taking)
+    finally:
+        os.close(writing)
+        os.close(taking)
+    return _Decoder(reading, pid, True, request.limits.wall_seconds, asking)
+
+
+def _fork(
+    request: Request, writing: int, foreign: tuple[int, ...] = (), taking: int | None = None
+) -> int:
     with warnings.catch_warnings():
         # Python warns of other threads, which here are idle ones of numerical libraries.
         warnings.simplefilter("ignore", DeprecationWarning)
         pid = os.fork()
     if pid == 0:
-        if reading is not None:
-            os.close(reading)  # else this process would never notice that its reader is gone
-        _decode(request, writing, announce=reading is None)
+        for pipe in foreign:
+            os.close(pipe)  # else this process would never notice that its reader is gone
+        decode(heard_frames, request, writing, taking, announce=not foreign)
     return pid
 
 
@@ -186,7 +274,7 @@ class _Helper:
         self._socket = ours
         atexit.register(self.close)
 
-    def fork(self, request: _Request, writing: int) -> None:
+    def fork(self, request: Request, writing: int) -> None:
         # A descriptor sent along keeps requests of several threads apart.
         socket.send_fds(self._socket, [msgspec.msgpack.encode(request)], [writing])
 
@@ -225,80 +313,5 @@ def _serve() -> None:
         data, pipes, _, _ = socket.recv_fds(requests, 1 << 20, 1)
         if not data:
             return
-        _fork(msgspec.msgpack.decode(data, type=_Request), pipes[0])
+        _fork(msgspec.msgpack.decode(data, type=Request), pipes[0])
         os.close(pipes[0])
-
-
-# --- inside the process -----------------------------------------------------------------
-
-
-def _decode(request: _Request, writing: int, announce: bool) -> NoReturn:
-    """Decode, send, and leave without any of the caller's clean-up."""
-    import gc
-
-    try:
-        gc.disable()  # what the caller left behind is the caller's to finalise
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        if announce:
-            _send(writing, _FRAMES, str(os.getpid()).encode())
-        _limit(request.limits)
-        report = AudioReport()
-        for block in heard_frames(request.source, request.sound, report, request.limits):
-            _send(writing, _FRAMES, np.ascontiguousarray(block, dtype=np.float32).tobytes())
-        _send(writing, _REPORT, msgspec.msgpack.encode(report))
-    except AudioError as error:
-        _send(writing, _REFUSED, msgspec.msgpack.encode((error.reason, str(error))))
-    except MemoryError:
-        text = f"{request.source.path}: it needs more memory than one file may use."
-        _send(writing, _REFUSED, msgspec.msgpack.encode(("too_much_memory", text)))
-    except BrokenPipeError:
-        pass  # the caller wants no more
-    except Exception as error:
-        # A mistake of ours, or of a library: it must not cost a run of a million songs.
-        text = f"{request.source.path}: reading it failed in an unforeseen way: {error!r:.200}. "
-        text += "Leave it out, and report it with the file."
-        _send(writing, _REFUSED, msgspec.msgpack.encode(("broken", text)))
-    finally:
-        os._exit(0)
-
-
-def _send(writing: int, kind: bytes, data: bytes) -> None:
-    left = memoryview(_HEAD.pack(kind, len(data)) + data)
-    while left:
-        left = left[os.write(writing, left) :]
-
-
-def _limit(limits: Limits) -> None:
-    """Set this process's limits; they hold until it ends."""
-    import resource
-
-    seconds = int(limits.cpu_seconds) + 2  # decoding itself stops at cpu_seconds, with a reason
-    wanted = {
-        resource.RLIMIT_CPU: seconds,
-        resource.RLIMIT_FSIZE: int(limits.spool_bytes),
-        resource.RLIMIT_NOFILE: _highest_descriptor() + 1 + limits.open_files,
-        resource.RLIMIT_CORE: 0,
-    }
-    if (mapped := _mapped_bytes()) is not None:
-        wanted[resource.RLIMIT_AS] = mapped + int(limits.memory_bytes)
-    for kind, value in wanted.items():
-        hard = resource.getrlimit(kind)[1]
-        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(kind, (value, value))
-
-
-def _highest_descriptor() -> int:
-    try:
-        return max(map(int, os.listdir("/dev/fd")))
-    except (OSError, ValueError):
-        return 256
-
-
-def _mapped_bytes() -> int | None:
-    """Address space in use, None where the system does not say (then it is not limited)."""
-    try:
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError):
-        return None

@@ -18,7 +18,7 @@ from songbag.jobs.console import Console
 from songbag.pool import Workers
 from songbag.remote import Place
 from songbag.settings import Excerpt, Limits
-from songbag.songs.song_bags import SongBags
+from songbag.songs.song_bags import SongBags, bare
 from songbag.songs.table import Song, SongTable
 
 MOST_SUSPICIOUS = 20  # labels listed after a cross-validation
@@ -134,8 +134,8 @@ def remarks(heard: SongBags) -> list[str]:
     """
     songs = heard.songs
     values: dict[str, Sequence[float | str]] = {
-        "loudness": [bag.level_db or 0.0 for bag in heard],
-        "length": [float(bag.samples) for bag in heard],
+        "loudness": [bag.level_db or 0.0 for bag in bare(heard.bags)],
+        "length": [float(bag.samples) for bag in bare(heard.bags)],
     }
     found = [
         *_equal_recordings(heard),
@@ -149,9 +149,9 @@ def remarks(heard: SongBags) -> list[str]:
 def _equal_recordings(heard: SongBags) -> list[Finding]:
     first: dict[tuple[int, float | None], int] = {}
     found = []
-    for place, bag in enumerate(heard):
+    for place, bag in enumerate(bare(heard.bags)):
         other = first.setdefault((bag.samples, bag.level_db), place)
-        if other != place and np.array_equal(bag.features, heard[other].features):
+        if other != place and np.array_equal(heard[place].features, heard[other].features):
             one, two = heard.songs[place], heard.songs[other]
             labels = {"label": one.label or "", "other_label": two.label or ""}
             kind = "label_conflict" if differ(one.label, two.label) else "duplicate"

@@ -1,0 +1,119 @@
+"""Inside a process that decodes: files in, frames out as plain numbers, and away.
+
+What is sent is a kind, a length and that many bytes.
+"""
+
+import os
+import signal
+import struct
+from collections.abc import Callable, Iterator
+from typing import NoReturn
+
+import msgspec
+import numpy as np
+
+from songbag.errors import AudioError
+from songbag.settings import Limits, Record, Sound
+from songbag.sound.audiofile import AudioReport
+from songbag.sound.features import Frames
+from songbag.sound.limiting import Budget, allow_another, keep_memory, limit
+from songbag.sound.source import Source
+
+HEAD = struct.Struct("!cI")  # kind and length of every message
+# A file to decode; its frames; its report, and whether that was the last; what is wrong with it.
+FILE, FRAMES, REPORT, LAST, REFUSED = b"Q", b"F", b"R", b"L", b"E"
+_SENT = 1 << 16  # bytes of frames gathered before they are sent
+
+Heard = Callable[[Source, Sound, AudioReport, Limits], Iterator[Frames]]
+
+
+class Request(Record, frozen=True):
+    """A file to decode."""
+
+    source: Source
+    sound: Sound
+    limits: Limits
+
+
+def decode(
+    heard: Heard, request: Request, writing: int, taking: int | None, announce: bool
+) -> NoReturn:
+    """Decode, send, and leave without any of the caller's clean-up.
+
+    Parameters
+    ----------
+    heard : callable
+        `songbag.sound.source.heard_frames`.
+    writing : int
+        Pipe that takes what there is to say.
+    taking : int or None
+        Pipe that more files may come from.
+    announce : bool
+        Whether to say first which process this is.
+    """
+    import gc
+
+    try:
+        gc.freeze()  # what the caller left behind is the caller's to finalise
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if announce:
+            send(writing, FRAMES, str(os.getpid()).encode())
+        keep_memory()
+        budget = limit(request.limits, many=taking is not None)
+        while _decode_one(heard, request, writing, budget if taking is not None else None):
+            request = _next_request(taking)
+            allow_another(request.limits)
+    except (BrokenPipeError, EOFError):
+        pass  # the caller wants no more
+    finally:
+        os._exit(0)
+
+
+def _next_request(taking: int | None) -> Request:
+    assert taking is not None
+    data = b""
+    while len(data) < HEAD.size or len(data) < HEAD.size + HEAD.unpack_from(data)[1]:
+        part = os.read(taking, 1 << 16)
+        if not part:
+            raise EOFError
+        data += part
+    return msgspec.msgpack.decode(data[HEAD.size :], type=Request)
+
+
+def _decode_one(heard: Heard, request: Request, writing: int, budget: Budget | None) -> bool:
+    """Decode one file and send what there is to say; return whether to take another."""
+    try:
+        report = AudioReport()
+        waiting: list[bytes] = []
+        for block in heard(request.source, request.sound, report, request.limits):
+            waiting.append(np.ascontiguousarray(block, dtype=np.float32).tobytes())
+            if len(waiting) * len(waiting[0]) >= _SENT:
+                send(writing, FRAMES, b"".join(waiting))
+                waiting.clear()
+        if waiting:
+            send(writing, FRAMES, b"".join(waiting))
+        unharmed = not report.bad_packets and not report.bad_samples and not report.cut
+        willing = budget is not None and unharmed and budget.still_good()
+        send(writing, REPORT if willing else LAST, msgspec.msgpack.encode(report))
+        return willing
+    except AudioError as error:
+        send(writing, REFUSED, msgspec.msgpack.encode((error.reason, str(error))))
+    except MemoryError:
+        text = f"{request.source.path}: it needs more memory than one file may use."
+        send(writing, REFUSED, msgspec.msgpack.encode(("too_much_memory", text)))
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        # A mistake of ours, or of a library: it must not cost a run of a million songs.
+        text = f"{request.source.path}: reading it failed in an unforeseen way: {error!r:.200}. "
+        text += "Leave it out, and report it with the file."
+        send(writing, REFUSED, msgspec.msgpack.encode(("broken", text)))
+    return False
+
+
+def send(writing: int, kind: bytes, data: bytes) -> None:
+    """Write one message to a pipe."""
+    left = memoryview(HEAD.pack(kind, len(data)) + data)
+    while left:
+        left = left[os.write(writing, left) :]
