@@ -11,7 +11,7 @@ install = { [ -x $(1)/bin/uv ] || $(1)/bin/python -m pip install -qq \
 	  --constraint constraints.txt $(2); }
 
 .PHONY: demo test lint types test-all torture chromium browser pictures clean
-.PHONY: bench bench-quick bench-accuracy bench-poolings bench-vote bench-cold bench-serving
+.PHONY: bench bench-quick bench-accuracy bench-poolings bench-vote bench-cold bench-serving bench-scale
 
 demo: .venv/train  ## generate songs, train, evaluate, write the report
 	.venv/bin/songbag demo
@@ -26,7 +26,7 @@ lint: .venv/dev
 types: .venv/dev
 	.venv/bin/mypy
 
-test-all: .venv/dev .venv-core/core chromium lint types  ## also what is too slow for every change
+test-all: .venv/dev .venv/store .venv-core/core chromium lint types  ## also what is too slow for every change
 	.venv/bin/python -m pytest -n 2 --full
 
 browser: examples/browser/node_modules demo  ## the demo's model in a browser, on the page of examples/browser
@@ -65,6 +65,9 @@ bench-cold: .venv/train  ## one song from a cold start
 bench-serving: .venv/dev  ## a server at 0.5, 1 and 2 times of its capacity
 	.venv/bin/python bench/serving.py
 
+bench-scale: .venv/dev  ## what a song costs, two workers against one, the bill for 10^8 songs
+	.venv/bin/python bench/scale.py
+
 # The tests of the page want a real browser; without one they are skipped, and say so.
 chromium:
 	@command -v chromium || command -v chromium-browser || command -v google-chrome || \
@@ -96,6 +99,10 @@ pictures: demo .venv/dev  ## docs/report.png and docs/serving.png: the demo's re
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install -qq --disable-pip-version-check --constraint bench/constraints.txt \
 	  keras tensorflow-cpu jax librosa --editable '.[train]'
+	touch $@
+
+.venv/store: .venv/dev  ## an S3 server for the tests of object stores
+	$(call install,.venv,--editable '.[cluster$(comma)store]')
 	touch $@
 
 # An environment without torch: what serves models must never need it.

@@ -6,6 +6,7 @@ SongbagError
 ├── AudioError       one file that cannot be decoded (becomes that song's failure row)
 ├── TrainingError    songs and settings that are readable but cannot be trained on
 ├── ModelFileError   a model file that is damaged, foreign or too new
+├── ClusterError     a cluster that cannot be reached or cannot do the work
 └── ExportError      an exported graph that does not agree with what was trained
 
 Every message says what, where, what was found and what to do. A programmer's
@@ -46,6 +47,10 @@ class TrainingError(SongbagError):
 
 class ModelFileError(SongbagError):
     """A model file is damaged, foreign or written by a newer Songbag."""
+
+
+class ClusterError(SongbagError):
+    """A cluster cannot be reached, or cannot do the work."""
 
 
 class ExportError(SongbagError):

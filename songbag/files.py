@@ -16,6 +16,8 @@ from typing import IO, Any
 
 import msgspec
 
+from songbag.remote import Place, RemotePath
+
 _TEMPORARY = ".tmp"
 _DAY_SECONDS = 86_400
 
@@ -61,8 +63,11 @@ def sweep(folder: Path, prefix: str = ".") -> None:
                         os.unlink(entry.path)
 
 
-def write_bytes(path: str | Path, data: bytes) -> None:
+def write_bytes(path: str | Place, data: bytes) -> None:
     """Write ``data`` whole or not at all."""
+    if isinstance(path, RemotePath):
+        path.write_bytes(data)
+        return
     with replacing(path) as file:
         file.write(data)
 

@@ -1,17 +1,35 @@
-"""Work on many songs in several processes, in order, whatever happens to a process."""
+"""Work on many songs in several processes, in order, whatever happens to a process.
+
+Jobs take ``workers`` and do not know who works: so many processes of this machine, or an
+`Engine` such as a cluster (`songbag.cluster`).
+"""
 
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     import loky
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+class Engine(Protocol):
+    """Yields ``work(item)`` of every item in order, ``died(item)`` where it kills its process."""
+
+    def __call__(
+        self,
+        work: Callable[[Item], Result],
+        todo: Sequence[Item],
+        died: Callable[[Item], Result],
+    ) -> Iterator[Result]: ...
+
+
+Workers: TypeAlias = int | Engine | None  # processes, None for one a core
 
 _START_SECONDS = 120.0  # for a process to start and prepare itself
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -25,7 +43,7 @@ def worker_count(wanted: int | None, items: int) -> int:
 def in_order(
     work: Callable[[Item], Result],
     todo: Sequence[Item],
-    workers: int,
+    workers: Workers,
     died: Callable[[Item], Result],
 ) -> Generator[Result, None, None]:
     """Yield ``work(item)`` in order; one worker means this process.
@@ -34,6 +52,10 @@ def in_order(
     again alone in a process of its own: if that dies too, the item is the cause and
     ``died(item)`` is its result. The others start again.
     """
+    if callable(workers):
+        yield from workers(work, todo, died)
+        return
+    workers = worker_count(workers, len(todo))
     if workers == 1:
         yield from map(work, todo)
         return

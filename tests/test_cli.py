@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from songbag.cli import main
 
 COMMANDS = [
-    *("check", "pack", "train", "crossval", "compare", "leakage"),
+    *("check", "extract", "pack", "train", "crossval", "compare", "leakage"),
     *("evaluate", "predict", "serve", "info", "report", "export", "demo"),
 ]
 
@@ -151,15 +151,15 @@ def test_a_killed_prediction_goes_on(model_path, songs, tmp_path):
 
 def test_a_changed_file_is_not_taken_from_the_journal(model_path, songs, tmp_path):
     from songbag.answers.modelfile import read_model
-    from songbag.jobs.collection import _key
+    from songbag.jobs.collection import song_key
     from songbag.songs.table import Song
 
     file = tmp_path / "a.wav"
     file.write_bytes(b"one")
     model = read_model(model_path)
-    before = _key(Song("a", str(file)), model)
+    before = song_key(Song("a", str(file)), model)
     file.write_bytes(b"three")
-    assert _key(Song("a", str(file)), model) != before
+    assert song_key(Song("a", str(file)), model) != before
 
 
 def test_info_shows_what_the_model_is(model_path):

@@ -111,6 +111,14 @@ def own_songs(songs, tmp_path):
     return tmp_path
 
 
+@pytest.mark.full
+def test_the_page_on_scale_runs(own_songs, model_path):
+    shutil.copy(model_path, own_songs / "genre.songbag")
+    assert [kind for kind, _ in blocks("docs/scale.md")] == ["sh", "python"]
+    for kind, text in blocks("docs/scale.md"):
+        run(kind, text, own_songs)
+
+
 def test_the_readme_runs(own_songs):
     kinds = [kind for kind, _ in blocks("README.md")]
     assert kinds == ["sh", "sh", "python"]

@@ -16,7 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # What stands lower in this list may be imported by what stands higher, never the other way.
 ORDER = [
     ("cli", "__main__"),
-    ("model", "keras", "checks", "serving"),
+    ("model", "keras", "checks", "serving", "cluster"),
     ("jobs",),
     ("learning",),
     ("graph",),
@@ -24,7 +24,7 @@ ORDER = [
     ("songs",),
     ("bags",),
     ("sound",),
-    ("pool", "files"),
+    ("pool", "files", "remote"),
     ("settings", "recipes"),
     ("errors",),
 ]
@@ -39,6 +39,10 @@ OWNERS = {
     "jinja2": ["jobs/report/"],
     "sqlite3": ["sound/cache.py"],
     "keras": ["keras.py"],
+    "dask": ["cluster/"],
+    "distributed": ["cluster/"],
+    "cloudpickle": ["cluster/"],
+    "fsspec": ["remote.py"],
     "fastapi": ["serving"],
     "starlette": ["serving"],
     "uvicorn": ["serving"],
@@ -121,7 +125,16 @@ def test_the_core_can_be_read_in_an_evening():
     judging += ("windows_heard", "fingerprints")
     reading = ("rows", "window_table", "window_columns")
     many = ("shards", "manifest", "packed", "unpacking", "streams", "ranks", "pool")
-    guarding = ("isolation", "decoding", "limiting", "audiofile", "parts", "names")
+    guarding = (
+        "isolation",
+        "decoding",
+        "limiting",
+        "audiofile",
+        "parts",
+        "names",
+        "remote",
+        "fetching",
+    )
     alone = ("vote", "scorers", "statistics", "linear", "ensemble", "weighing", "augmentation")
     later = [f"{name}.py" for name in (*judging, *reading, *guarding, *many, *alone)]
     core = [path for path in FILES if room(path) in rooms and path.name not in later]

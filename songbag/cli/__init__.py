@@ -11,6 +11,7 @@ import click
 from songbag.cli.answer import evaluate, info, predict, report
 from songbag.cli.checks import check
 from songbag.cli.export import export
+from songbag.cli.extract import extract
 from songbag.cli.learn import crossval, demo, train
 from songbag.cli.pack import pack
 from songbag.cli.serve import serve
@@ -58,7 +59,7 @@ def main() -> None:
 
 
 COMMANDS = (
-    *(check, pack, train, crossval, compare, leakage),
+    *(check, extract, pack, train, crossval, compare, leakage),
     *(evaluate, predict, serve, info, report, export, demo),
 )
 for command in COMMANDS:

@@ -7,17 +7,26 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from songbag.cli.options import (
+    PLACE,
     cache_option,
     collection_options,
     read_window_table,
+    spread_options,
     table_options,
+    working,
 )
+from songbag.errors import SettingsError
+from songbag.remote import Place, is_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from songbag.answers.modelfile import ModelFile
     from songbag.jobs.answering import Answer
-    from songbag.songs.table import SongTable
+    from songbag.jobs.console import Console
+    from songbag.pool import Workers
+    from songbag.settings import Limits
+    from songbag.songs.table import Song, SongTable
 
 
 @click.command()
@@ -74,9 +83,19 @@ def evaluate(
 )
 @click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Write a CSV file.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write a JSON file.")
+@click.option("-o", "--output", type=PLACE, help="Folder of Parquet files, for many songs.")
+@click.option(
+    "--part",
+    "part_songs",
+    default=1000,
+    show_default=True,
+    type=click.IntRange(1),
+    help="With -o: songs a file.",
+)
 @table_options
 @cache_option
 @collection_options
+@spread_options
 @click.pass_context
 def predict(ctx: click.Context, /, model: Path, songs: tuple[str, ...], **options: Any) -> None:
     """Say what SONGS are.
@@ -85,21 +104,20 @@ def predict(ctx: click.Context, /, model: Path, songs: tuple[str, ...], **option
     path column, or - for paths on standard input, one a line; or one packed folder; or,
     with --song, one table of window features.
 
-    On a terminal the answer is a table, piped it is CSV. With --csv or --json the same
-    command goes on where it was stopped. A song that cannot be read becomes a row with
-    the reason, and the exit code is 1; when no song could be read it is 2. With
-    --precision a song whose answer would be too unsure gets none, and the status unsure.
+    On a terminal the answer is a table, piped it is CSV. With --csv, --json or -o the same
+    command goes on where it was stopped. With -o the folder gets songs/part-*.parquet and,
+    with --windows, windows/part-*.parquet, one after the other; parts of other songs or
+    another model go. A song that cannot be read becomes a row with the reason, and the
+    exit code is 1; when no song could be read it is 2. With --precision a song whose
+    answer would be too unsure gets none, and the status unsure.
     """
     from songbag.answers.modelfile import read_model
-    from songbag.cli.results import Results
     from songbag.jobs.answering import answer_bags, answer_packed
-    from songbag.jobs.collection import predict_collection, required_confidence, withheld
     from songbag.jobs.console import Console
-    from songbag.settings import Limits
     from songbag.songs.manifest import is_packed
     from songbag.songs.table import read_songs
-    from songbag.sound.cache import default_folder
 
+    _refuse_two_outputs(options)
     bags = read_window_table(Path(songs[0]), options)
     if bags is not None:
         _predict_bags(ctx, model, bags.table(), answer_bags(bags, model), options)
@@ -107,26 +125,71 @@ def predict(ctx: click.Context, /, model: Path, songs: tuple[str, ...], **option
     if len(songs) == 1 and is_packed(songs[0]):
         _predict_bags(ctx, model, *answer_packed(Path(songs[0]), model), options)
         return
-    table = read_songs(_inputs(songs), options["allow_outside"])
+    table = read_songs(_inputs(songs), options["allow_outside"], options["remote"])
     loaded = read_model(model)
     console = Console(options["quiet"])
     for remark in table.remarks:
         console.say(remark)
-    results = Results(loaded.card.labels, table.songs, options)
-    cache = options["cache"] or default_folder()
-    limits = Limits.of_hours(options["max_hours"])
-    found = predict_collection(
-        table.songs, model, loaded, cache, results.file, limits, options["workers"]
-    )
-    shown = len(table.songs) > 1 and (results.file is not None or sys.stdout.isatty())
-    if options["precision"] is not None:
-        least = required_confidence(loaded.card, options["precision"])
-        found = (withheld(one, least) for one in found)
-    tracked = console.track(found, len(table.songs), "Predicting") if shown else found
-    failed = results.take(tracked)
+    workers = ctx.with_resource(working(options))
+    ways = _predict_files if options["output"] is None else _predict_parts
+    failed = ways(table.songs, model, loaded, workers, console, options)
     if failed:
         console.say(f"{failed} of {len(table.songs)} songs could not be read; see their reasons")
     ctx.exit(0 if not failed else 2 if failed == len(table.songs) else 1)
+
+
+def _refuse_two_outputs(options: dict[str, Any]) -> None:
+    if options["output"] and (options["csv_file"] or options["json_file"] or options["song"]):
+        raise SettingsError(
+            "-o writes a folder of Parquet files of songs with audio. --csv and --json write one "
+            "file, also for a table of windows (--song): give either."
+        )
+
+
+def _predict_files(
+    songs: "Sequence[Song]",
+    path: Path,
+    model: "ModelFile",
+    workers: "Workers",
+    console: "Console",
+    options: dict[str, Any],
+) -> int:
+    from songbag.cli.results import Results
+    from songbag.jobs.collection import predict_collection, withheld
+
+    results = Results(model.card.labels, songs, options)
+    least, cache, limits = _asked(model, options)
+    found = predict_collection(songs, path, model, cache, results.file, limits, workers)
+    judged = (withheld(one, least) for one in found)
+    shown = len(songs) > 1 and (results.file is not None or sys.stdout.isatty())
+    return results.take(console.track(judged, len(songs), "Predicting") if shown else judged)
+
+
+def _predict_parts(
+    songs: "Sequence[Song]",
+    path: Path,
+    model: "ModelFile",
+    workers: "Workers",
+    console: "Console",
+    options: dict[str, Any],
+) -> int:
+    from songbag.jobs.partitions import Partitioned, predict_partitions
+
+    least, cache, limits = _asked(model, options)
+    out = Partitioned(options["output"], options["part_songs"], options["windows"], least)
+    failed = predict_partitions(songs, path, model, cache, out, limits, workers)
+    return sum(console.track(failed, len(songs), "Predicting"))
+
+
+def _asked(model: "ModelFile", options: dict[str, Any]) -> "tuple[float, Place, Limits]":
+    """Return how sure an answer must be, the cache, and the limits."""
+    from songbag.jobs.collection import required_confidence
+    from songbag.settings import Limits
+    from songbag.sound.cache import default_folder
+
+    precision = options["precision"]
+    least = 0.0 if precision is None else required_confidence(model.card, precision)
+    return least, options["cache"] or default_folder(), Limits.of_hours(options["max_hours"])
 
 
 def _predict_bags(
@@ -161,7 +224,7 @@ def _inputs(songs: tuple[str, ...]) -> list[str]:
     for one in songs:
         if one == "-":
             found += [line.rstrip("\r\n") for line in sys.stdin if line.strip()]
-        elif any(mark in one for mark in "*?[") and not Path(one).exists():
+        elif any(mark in one for mark in "*?[") and not (is_url(one) or Path(one).exists()):
             found += sorted(glob.glob(one, recursive=True)) or [one]
         else:
             found.append(one)

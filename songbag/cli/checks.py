@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from songbag.cli.options import cache_option, collection_options
+from songbag.cli.options import PLACE, cache_option, collection_options, spread_options, working
 
 if TYPE_CHECKING:
     from songbag.jobs.checks.findings import Finding
+    from songbag.remote import Place
 
 _SHOWN = 10  # findings of a kind in the terminal's table
 _COLOURS = {"error": "red", "warning": "yellow", "note": "dim"}
 
 
 @click.command()
-@click.argument("songs", type=click.Path(path_type=Path))
+@click.argument("songs", type=PLACE)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="CSV file of the findings.")
 @click.option(
     "--fix", "cleaned", type=click.Path(path_type=Path), help="CSV file: the table cleaned."
@@ -31,8 +32,9 @@ _COLOURS = {"error": "red", "warning": "yellow", "note": "dim"}
 @click.option("--group", metavar="COLUMN", help="Never on two sides.  [default: artist]")
 @cache_option
 @collection_options
+@spread_options
 @click.pass_context
-def check(ctx: click.Context, /, songs: Path, **options: Any) -> None:
+def check(ctx: click.Context, /, songs: "Place", **options: Any) -> None:
     """Look for what is wrong with SONGS before training on them.
 
     SONGS is a folder with one subfolder a label, or a table (.csv, .tsv, .parquet) with the
@@ -57,7 +59,7 @@ def check(ctx: click.Context, /, songs: Path, **options: Any) -> None:
     from songbag.songs.table import grouped_by, read_songs
     from songbag.sound.cache import default_folder
 
-    table = read_songs(songs, options["allow_outside"])
+    table = read_songs(songs, options["allow_outside"], options["remote"])
     if options["group"]:
         table = replace(table, songs=grouped_by(table.songs, options["group"]))
     console = Console(options["quiet"])
@@ -69,7 +71,7 @@ def check(ctx: click.Context, /, songs: Path, **options: Any) -> None:
         console,
         load_recipe(options["recipe"]).windows.seconds,
         Limits.of_hours(options["max_hours"]),
-        options["workers"],
+        ctx.with_resource(working(options)),
         options["crossval"],
     )
     _show(survey.findings)

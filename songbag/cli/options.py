@@ -1,14 +1,17 @@
 """Options that several commands share, and what they become."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from songbag.errors import SettingsError
+from songbag.remote import Place, place
 
 if TYPE_CHECKING:
+    from songbag.pool import Workers
     from songbag.settings import Own, Recipe
     from songbag.songs.song_bags import SongBags
 
@@ -16,10 +19,25 @@ _DEFAULTS = {"compare": "cnn", "leakage": "cnn"}
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+class PlaceType(click.ParamType[Place]):
+    """A path of this machine, or the URL of an object store."""
+
+    name = "path"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Place:
+        """Return what the word names."""
+        return place(value) if isinstance(value, str) else value
+
+
+PLACE = PlaceType()
+
+
 def cache_option(command: Command) -> Command:
     """Add --cache."""
     text = "Folder for extracted frames.  [default: $SONGBAG_CACHE, else the user's cache]"
-    return click.option("--cache", type=click.Path(path_type=Path), help=text)(command)
+    return click.option("--cache", type=PLACE, help=text)(command)
 
 
 def collection_options(command: Command) -> Command:
@@ -33,6 +51,35 @@ def collection_options(command: Command) -> Command:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def spread_options(command: Command) -> Command:
+    """Add --cluster and --remote."""
+    options = (
+        click.option("--cluster", metavar="ADDRESS", help="Dask: tcp://host:8786, or local:2."),
+        click.option("--remote", is_flag=True, help="Let a table name URLs: s3://bucket/a.mp3."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@contextmanager
+def working(options: dict[str, Any]) -> "Iterator[Workers]":
+    """Yield who works: processes of this machine, or the cluster that was named."""
+    if options["cluster"] is None:
+        yield options["workers"]
+        return
+    if options["workers"] is not None:
+        raise SettingsError("--workers are of this machine, --cluster has its own; give one.")
+    try:
+        from songbag.cluster import connected
+    except ImportError as error:
+        raise SettingsError(
+            f"--cluster needs the package {error.name}: pip install 'songbag[cluster]'."
+        ) from None
+    with connected(options["cluster"]) as engine:
+        yield engine
 
 
 def table_options(command: Command) -> Command:

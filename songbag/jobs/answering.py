@@ -1,5 +1,6 @@
 """Many songs to many answers: each id out once, failures as rows, any number of processes."""
 
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -10,17 +11,20 @@ from songbag.answers.modelfile import read_model
 from songbag.answers.prediction import Prediction, Predictor
 from songbag.bags import Bag
 from songbag.errors import AudioError, ModelFileError, SongTableError
-from songbag.pool import in_order, worker_count
+from songbag.pool import Workers, in_order
+from songbag.remote import Place
 from songbag.settings import Limits
 from songbag.songs.packed import Packed
 from songbag.songs.table import Song, SongTable
 from songbag.songs.unpacking import hear_packed
 from songbag.sound import audio
 from songbag.sound.cache import DamagedFramesError, Index, Receipt, file_stamp, read_frames
+from songbag.sound.fetching import at_hand
 from songbag.sound.isolation import isolated_frames, keep_decoder, release_decoder
 from songbag.sound.source import Source
 
 _Stamped = tuple[str, int, int]  # a model's path, size and mtime_ns: a new file, a new model
+_Model = _Stamped | bytes  # a cluster's workers get the file itself, once
 
 _POOL_FROM = 8  # songs to decode below which starting processes costs more than it saves
 _CACHED = 250  # songs whose frames are there already cost as much as one to decode
@@ -66,25 +70,26 @@ class _Task:
 def answer_all(
     songs: Sequence[Song],
     model_path: str | Path,
-    cache: Path,
+    cache: Place,
     limits: Limits | None = None,
-    workers: int | None = None,
+    workers: Workers = None,
 ) -> Iterator[Answer]:
     """Yield an answer for every song, in order.
 
     Frames come from the cache where they are; otherwise the file is decoded in a stream
     and nothing is stored, so a collection of any size needs no disk.
     """
-    model = (str(model_path), *file_stamp(str(model_path)))
-    recipe = _predictor(model).card.recipe
+    stamped = (str(model_path), *file_stamp(str(model_path)))
+    recipe = _predictor(stamped).card.recipe
+    model = Path(model_path).read_bytes() if callable(workers) else stamped
     sources = [song.source(recipe.excerpt) for song in songs]
     known = Index(cache, recipe.sound).lookup(sources)
     tasks = [_Task(s.id, o, k) for s, o, k in zip(songs, sources, known, strict=True)]
     work = partial(_answer, model, cache, limits or Limits())
     cached = sum(receipt is not None and receipt.status == "ok" for receipt in known)
     costly = len(tasks) - cached + cached // _CACHED
-    count = worker_count(workers, len(tasks)) if costly >= _POOL_FROM else 1
-    return _released(in_order(work, tasks, count, _died))
+    who = workers if costly >= _POOL_FROM or callable(workers) else 1
+    return _released(in_order(work, tasks, who, _died))
 
 
 def _released(answers: Iterator[Answer]) -> Iterator[Answer]:
@@ -151,12 +156,12 @@ def _bag_answer(predictor: Predictor, bag: Bag) -> Answer:
     return Answer(bag.id, found, warnings=bag.warnings, window_names=bag.windows)
 
 
-def _answer(model: _Stamped, cache: Path, limits: Limits, task: _Task) -> Answer:
+def _answer(model: _Model, cache: Place, limits: Limits, task: _Task) -> Answer:
     keep_decoder()  # in a worker of a pool it ends with the worker
     return _task_answer(_predictor(model), cache, limits, task)
 
 
-def _task_answer(predictor: Predictor, cache: Path, limits: Limits, task: _Task) -> Answer:
+def _task_answer(predictor: Predictor, cache: Place, limits: Limits, task: _Task) -> Answer:
     try:
         found = _cached(predictor, cache, task) or _streamed(predictor, limits, task)
     except AudioError as error:
@@ -179,7 +184,7 @@ def _short(predictor: Predictor, samples: int) -> list[str]:
 _Found = tuple[Prediction, int, list[str], float]  # with samples, warnings and level_db
 
 
-def _cached(predictor: Predictor, cache: Path, task: _Task) -> _Found | None:
+def _cached(predictor: Predictor, cache: Place, task: _Task) -> _Found | None:
     if task.known is None or task.known.status == "failed":
         return None
     try:
@@ -192,8 +197,9 @@ def _cached(predictor: Predictor, cache: Path, task: _Task) -> _Found | None:
 
 def _streamed(predictor: Predictor, limits: Limits, task: _Task) -> _Found:
     report = audio.AudioReport()
-    blocks = isolated_frames(task.source, predictor.card.recipe.sound, report, limits)
-    found = predictor.predict(blocks, lambda: report.samples)
+    with at_hand(task.source, limits) as source:
+        blocks = isolated_frames(source, predictor.card.recipe.sound, report, limits)
+        found = predictor.predict(blocks, lambda: report.samples)
     return found, report.samples, report.warnings(), report.level_db
 
 
@@ -203,5 +209,10 @@ def _died(task: _Task) -> Answer:
 
 
 @lru_cache(maxsize=2)
-def _predictor(model: _Stamped) -> Predictor:
-    return Predictor(read_model(model[0]))
+def _predictor(model: _Model) -> Predictor:
+    if not isinstance(model, bytes):
+        return Predictor(read_model(model[0]))
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(model)
+        file.flush()
+        return Predictor(read_model(file.name))

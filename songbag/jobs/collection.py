@@ -19,6 +19,8 @@ from songbag.answers.modelfile import Card, ModelFile
 from songbag.errors import SettingsError
 from songbag.files import append_line, open_journal, read_journal, write_bytes
 from songbag.jobs.answering import answer_all
+from songbag.pool import Workers
+from songbag.remote import Place, look_ahead
 from songbag.settings import Limits
 from songbag.songs.table import Song
 from songbag.sound.cache import file_stamp
@@ -41,10 +43,10 @@ def predict_collection(
     songs: Sequence[Song],
     model_path: Path,
     model: ModelFile,
-    cache: Path,
+    cache: Place,
     results: Path | None = None,
     limits: Limits | None = None,
-    workers: int | None = None,
+    workers: Workers = None,
 ) -> Iterator[Predicted]:
     """Yield every song's rows, in order, taking from the journal what is already there.
 
@@ -53,7 +55,8 @@ def predict_collection(
     results : Path or None
         File the caller will write; its journal is beside it. None keeps no journal.
     """
-    keys = [_key(song, model) for song in songs]
+    look_ahead(song.path for song in songs)
+    keys = [song_key(song, model) for song in songs]
     journal = None if results is None else results.with_name(f"{results.name}.journal")
     done = {} if journal is None else {line["key"]: line for line in read_journal(journal)}
     todo = [song for song, key in zip(songs, keys, strict=True) if key not in done]
@@ -106,7 +109,7 @@ def required_confidence(card: Card, precision: float) -> float:
 
 def withheld(found: Predicted, confidence: float) -> Predicted:
     """Return the song without an answer if that would be less sure than ``confidence``."""
-    if found.failed or found.row["confidence"] >= confidence:
+    if not confidence or found.failed or found.row["confidence"] >= confidence:
         return found
     reason = f"less sure than {confidence:.3f}"
     return replace(found, row=found.row | {"status": "unsure", "reason": reason, "predicted": None})
@@ -117,7 +120,8 @@ def finish(results: Path) -> None:
     results.with_name(f"{results.name}.journal").unlink(missing_ok=True)
 
 
-def _key(song: Song, model: ModelFile) -> str:
+def song_key(song: Song, model: ModelFile) -> str:
+    """Return what changes whenever the song's answer could."""
     part = (song.id, song.path, song.start, song.end, file_stamp(song.path), model.hash)
     return hashlib.blake2b(msgspec.json.encode(part), digest_size=12).hexdigest()
 

@@ -8,7 +8,7 @@ import numpy as np
 from songbag.answers.tables import Row, write_csv
 from songbag.jobs.console import Console
 from songbag.jobs.synthesis import GENRES, synthesise
-from songbag.pool import in_order, worker_count
+from songbag.pool import in_order
 from songbag.recipes import load_recipe
 from songbag.songs.table import read_songs
 from songbag.sound.audio import write_waveform
@@ -28,7 +28,7 @@ def write_songs(folder: Path, songs: int, seed: int, console: Console) -> Path:
     (folder / "audio").mkdir(parents=True, exist_ok=True)
     todo = [(genre, number) for number in range(1, songs + 1) for genre in GENRES]
     work = partial(_write_song, folder, seed)
-    made = in_order(work, todo, worker_count(None, len(todo)), _died)
+    made = in_order(work, todo, None, _died)
     rows = list(console.track(made, len(todo), "Generating"))
     write_csv(folder / "songs.csv", rows, ["path", "label", "artist"])
     return folder / "songs.csv"

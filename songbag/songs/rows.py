@@ -9,49 +9,53 @@ from typing import Any
 from songbag.errors import SongTableError
 
 
-def table_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (line, cells by column) of a table file, as they stand in it."""
+def table_rows(path: Path, name: str = "") -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (line, cells by column) of a table file, as they stand in it.
+
+    ``name`` is what messages call the file.
+    """
+    name = name or str(path)
     if path.suffix.lower() == ".parquet":
         import pandas
 
         yield from frame_rows(pandas.read_parquet(path))
         return
-    text = _decoded(path)
+    text = _decoded(path, name)
     head = text.partition("\n")[0]
     delimiter = max("\t" if path.suffix.lower() == ".tsv" else ",", ";", "\t", key=head.count)
     # strict: else an open quote swallows the songs that follow
     reader = csv.DictReader(io.StringIO(text), delimiter=delimiter, restkey="", strict=True)
     try:
-        yield from _csv_rows(path, reader, delimiter)
+        yield from _csv_rows(name, reader, delimiter)
     except csv.Error as error:
         raise SongTableError(
-            f"{path}, line {reader.line_num}: not a table ({error}). A quote may be open, or a "
+            f"{name}, line {reader.line_num}: not a table ({error}). A quote may be open, or a "
             "cell longer than 131,072 characters."
         ) from None
 
 
 def _csv_rows(
-    path: Path, reader: "csv.DictReader[str]", delimiter: str
+    name: str, reader: "csv.DictReader[str]", delimiter: str
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     if not reader.fieldnames:
-        raise SongTableError(f"{path}: the table is empty. It needs a line of column names.")
+        raise SongTableError(f"{name}: the table is empty. It needs a line of column names.")
     for row in reader:
         if row.get(""):
             raise SongTableError(
-                f"{path}, line {reader.line_num}: more cells than columns. Quote cells that "
+                f"{name}, line {reader.line_num}: more cells than columns. Quote cells that "
                 f"contain '{delimiter}'."
             )
         yield reader.line_num, row
 
 
-def _decoded(path: Path) -> str:
+def _decoded(path: Path, name: str) -> str:
     data = path.read_bytes()
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise SongTableError(
-            f"{path}, line {line}: not UTF-8 (byte 0x{data[error.start]:02x}). "
+            f"{name}, line {line}: not UTF-8 (byte 0x{data[error.start]:02x}). "
             "Save the table as UTF-8."
         ) from None
 

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import compress
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from songbag.bags import Bag
 from songbag.errors import AudioError
+from songbag.remote import Place
 from songbag.settings import Limits, Recipe, Sound, Windows
 from songbag.songs.packed import PackedBags, PackedSongs
 from songbag.songs.table import Song, SongTable, grouped_by
@@ -73,7 +73,7 @@ class SongBags:
 def hear(
     table: SongTable,
     recipe: Recipe,
-    cache: Path,
+    cache: Place,
     limits: Limits,
     workers: int | None,
     track: Track,
@@ -96,7 +96,7 @@ def hear(
 
 
 def bag_of(
-    song: Song, source: Source, receipt: Receipt, recipe: Recipe, cache: Path, limits: Limits
+    song: Song, source: Source, receipt: Receipt, recipe: Recipe, cache: Place, limits: Limits
 ) -> Bag:
     """Return the bag of an extracted song, extracting it again where the cache was damaged.
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from songbag.errors import SongTableError, suggestion
+from songbag.errors import SettingsError, SongTableError, suggestion
+from songbag.remote import Place, files_below, here, is_url, place, refuse_foreign
 from songbag.settings import Excerpt
 from songbag.songs.labels import join_labels, split_labels, strata
 from songbag.songs.names import as_text, count_formulas, is_text
@@ -93,7 +94,9 @@ class SongTable:
 
 
 def read_songs(
-    origin: "str | Path | pandas.DataFrame | Sequence[str | Path]", allow_outside: bool = False
+    origin: "str | Place | pandas.DataFrame | Sequence[str | Place]",
+    allow_outside: bool = False,
+    remote: bool = False,
 ) -> SongTable:
     """Read songs from a folder, a table file, a DataFrame, or a list of any paths.
 
@@ -101,21 +104,33 @@ def read_songs(
     ----------
     origin
         A folder (labels are the names of its subfolders), a .csv, .tsv or .parquet file
-        or a DataFrame with a ``path`` column, one audio file, or a list of these.
+        or a DataFrame with a ``path`` column, one audio file, or a list of these; each
+        may lie in an object store, named by its URL.
     allow_outside : bool
         Let a table name files outside its own folder.
+    remote : bool
+        Let a table name URLs of object stores.
 
     Raises
     ------
     SongTableError
         What is wrong, with the lines.
     """
-    if isinstance(origin, str | Path):
-        return _remarked(_read_path(Path(origin), allow_outside))
+    allowed = _Allowed(allow_outside, remote)
+    if isinstance(origin, str | Place):
+        return _remarked(_read_path(origin, allowed))
     if hasattr(origin, "columns"):
         rows = frame_rows(origin)
-        return _remarked(_from_rows(rows, "the DataFrame", Path("."), allow_outside=True))
-    return _remarked(_joined([_read_path(Path(one), allow_outside) for one in origin]))
+        return _remarked(_from_rows(rows, "the DataFrame", Path("."), _Allowed(True, remote)))
+    return _remarked(_joined([_read_path(one, allowed) for one in origin]))
+
+
+@dataclass(frozen=True)
+class _Allowed:
+    """What a table may name: files outside its folder, URLs of object stores."""
+
+    outside: bool
+    remote: bool
 
 
 def _remarked(table: SongTable) -> SongTable:
@@ -193,7 +208,7 @@ def require_files(table: SongTable) -> None:
     missing = [
         f"{_where(song)}no file '{song.path}'"
         for song in table.songs
-        if not os.path.isfile(song.path)
+        if not is_url(song.path) and not os.path.isfile(song.path)
     ]
     _refuse(table.origin, missing)
 
@@ -201,21 +216,22 @@ def require_files(table: SongTable) -> None:
 # --- folders and files ------------------------------------------------------------------
 
 
-def _read_path(path: Path, allow_outside: bool) -> SongTable:
+def _read_path(origin: str | Place, allowed: _Allowed) -> SongTable:
+    path = place(origin) if isinstance(origin, str) else origin
     if path.is_dir():
         return _read_folder(path)
     if path.suffix.lower() in TABLES:
-        if not path.is_file():
+        if not path.exists():
             raise SongTableError(f"{path}: there is no such table.")
-        return _from_rows(table_rows(path), str(path), path.parent, allow_outside)
+        with here(path) as file:
+            return _from_rows(table_rows(file, str(path)), str(path), path.parent, allowed)
     return SongTable([Song(id=path.as_posix(), path=str(path))], str(path))
 
 
-def _read_folder(folder: Path) -> SongTable:
+def _read_folder(folder: Place) -> SongTable:
     """Every audio file below a folder; the first folder below it is the label."""
     songs, others = [], Counter[str]()
-    for file in sorted(p for p in folder.rglob("*") if p.is_file()):
-        relative = file.relative_to(folder)
+    for file, relative in files_below(folder):
         if any(part.startswith(".") for part in relative.parts):
             continue
         if file.suffix.lower() not in EXTENSIONS:
@@ -244,7 +260,8 @@ def _joined(tables: Iterable[SongTable]) -> SongTable:
         remarks += table.remarks
         for song in table.songs:
             if song.line is None:
-                song = Song(id=Path(song.path).as_posix(), path=song.path, label=song.label)
+                name = song.path if is_url(song.path) else Path(song.path).as_posix()
+                song = Song(id=name, path=song.path, label=song.label)
             elif song.id in songs and songs[song.id] != song:
                 raise SongTableError(f"{table.origin}, line {song.line}: id '{song.id}' is taken.")
             songs[song.id] = song  # the same file named twice is one song
@@ -255,7 +272,7 @@ def _joined(tables: Iterable[SongTable]) -> SongTable:
 
 
 def _from_rows(
-    rows: Iterable[tuple[int, dict[str, Any]]], origin: str, root: Path, allow_outside: bool
+    rows: Iterable[tuple[int, dict[str, Any]]], origin: str, root: Place, allowed: _Allowed
 ) -> SongTable:
     songs: list[Song] = []
     problems: list[str] = []
@@ -264,12 +281,13 @@ def _from_rows(
         if not songs and not problems:
             _require_columns(origin, list(row))
         try:
-            song = _song(line, {k.strip(): (v or "").strip() for k, v in row.items() if k}, root)
+            cells = {k.strip(): (v or "").strip() for k, v in row.items() if k}
+            song = _song(line, cells, _located(cells["path"], root, allowed))
             if song.id == (row.get("id") or "").strip():
                 song = replace(song, id=str(row["id"]))  # an id comes out as it went in
-            if not allow_outside:
+            if not allowed.outside and isinstance(root, Path) and not is_url(song.path):
                 _refuse_outside(song, root)
-        except SongTableError as error:
+        except (SongTableError, SettingsError) as error:
             problems.append(f"line {line}: {error}")
             continue
         if song.id in lines:
@@ -295,12 +313,22 @@ def _require_columns(origin: str, columns: list[str]) -> None:
         )
 
 
-def _song(line: int, row: dict[str, str], root: Path) -> Song:
-    path = row["path"]
+def _located(path: str, root: Place, allowed: _Allowed) -> str:
+    """Return what a table's path names, unless it may not name that."""
     if not path:
         raise SongTableError("the path is empty")
-    if "\0" in path or "://" in path:
-        raise SongTableError(f"{path!r} is not a path of a file; URLs are not read")
+    if "\0" in path or ("://" in path and not allowed.remote):
+        raise SongTableError(f"{path!r} is not a path of a file; URLs are not read (--remote)")
+    if "://" in path:
+        refuse_foreign(path)
+        return path
+    if not isinstance(root, Path) and (path.startswith("/") or ".." in path.split("/")):
+        raise SongTableError(f"{path!r} lies outside the table's folder; give its URL, --remote")
+    return str(root / path)
+
+
+def _song(line: int, row: dict[str, str], where: str) -> Song:
+    path = row["path"]
     split = row.get("split", "")
     if split and split.lower() not in SIDES:
         raise SongTableError(f"split is '{split}'; it must be train, validation or test")
@@ -313,8 +341,8 @@ def _song(line: int, row: dict[str, str], root: Path) -> Song:
     whole = start == 0 and end is None
     part = "" if whole else f"#{start:g}-{'' if end is None else f'{end:g}'}"
     return Song(
-        id=row.get("id") or Path(path).as_posix() + part,
-        path=str(root / path),
+        id=row.get("id") or (path if is_url(path) else Path(path).as_posix()) + part,
+        path=where,
         label=label,
         artist=row.get("artist") or None,
         split=SIDES[split.lower()] if split else None,

@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from songbag.errors import SongbagError
-from songbag.files import checked, replacing, sweep, unchecked
+from songbag.files import checked, sweep, unchecked, write_bytes
+from songbag.remote import Place, here, is_url, local_side, look_ahead, stamp, whole
 from songbag.settings import Record, Sound
 from songbag.sound.source import Source
 
@@ -84,20 +85,20 @@ def frames_key(content: str, source: Source, sound: Sound) -> str:
     return f"{sound.fingerprint()}/{content[:2]}/{name}.safetensors"
 
 
-def write_frames(file: Path, frames: NDArray[np.float32], receipt: Receipt) -> None:
+def write_frames(file: Place, frames: NDArray[np.float32], receipt: Receipt) -> None:
     """Write frames (frames, bands) with their receipt and a checksum, atomically."""
     from safetensors.numpy import save
 
     # One entry: safetensors writes several in an order that changes from run to run.
     stored = msgspec.json.encode(_Stored(receipt=receipt, checksum=_checksum(frames, receipt)))
     metadata = {"songbag": stored.decode()}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    sweep(file.parent)
-    with replacing(file) as out:
-        out.write(save({"frames": np.ascontiguousarray(frames)}, metadata))
+    data = save({"frames": np.ascontiguousarray(frames)}, metadata)
+    if isinstance(file, Path):
+        sweep(file.parent)
+    write_bytes(file, data)
 
 
-def read_frames(file: Path) -> tuple[NDArray[np.float32], Receipt]:
+def read_frames(file: Place) -> tuple[NDArray[np.float32], Receipt]:
     """Return frames (frames, bands) and their receipt.
 
     Raises
@@ -108,7 +109,7 @@ def read_frames(file: Path) -> tuple[NDArray[np.float32], Receipt]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(file, "numpy") as stored:
+        with here(file) as local, safe_open(local, "numpy") as stored:
             frames: NDArray[np.float32] = stored.get_tensor("frames")
             about = msgspec.json.decode(stored.metadata()["songbag"], type=_Stored)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
@@ -128,9 +129,8 @@ def _checksum(frames: NDArray[np.float32], receipt: Receipt) -> str:
 
 
 # What may be otherwise the next time, with other limits or on a calmer machine.
-_PASSING = frozenset(
-    {"missing", "unreadable", "too_long", "too_slow", "too_much_memory", "worker_died"}
-)
+_PASSING = {"missing", "unreadable", "unreachable", "worker_died"}
+_PASSING |= {"too_long", "too_slow", "too_much_memory"}
 _PATIENCE_SECONDS = 10.0  # waiting for other processes before going on without the index
 
 
@@ -140,14 +140,15 @@ class Index:
     It only saves time: whatever is wrong with it, songs are then heard again.
     """
 
-    def __init__(self, folder: Path, sound: Sound) -> None:
+    def __init__(self, folder: Place, sound: Sound) -> None:
         self.folder = folder
         self._sound = sound.fingerprint()
-        self._file = folder / "index.sqlite"
+        self._file = local_side(folder, default_folder()) / "index.sqlite"
 
     def lookup(self, sources: Iterable[Source]) -> list[Receipt | None]:
         """Return the receipt of each source that has not changed, else None."""
         sources = list(sources)
+        look_ahead(source.path for source in sources)
         if not self._file.exists():
             return [None for _ in sources]
         try:
@@ -159,21 +160,21 @@ class Index:
     def _lookup(self, base: sqlite3.Connection, source: Source) -> Receipt | None:
         row = base.execute(
             "select receipt from files where path=? and part=? and sound=?",
-            (os.path.abspath(source.path), source.part(), self._sound),
+            (whole(source.path), source.part(), self._sound),
         ).fetchone()
         if row is None or not isinstance(row[0], bytes) or not (data := unchecked(row[0])):
             return None
         receipt = msgspec.json.decode(data, type=Receipt)
         if (receipt.size, receipt.mtime_ns) != file_stamp(source.path):
             return None
-        if receipt.status == "ok" and not (self.folder / receipt.key).exists():
-            return None
+        if receipt.status == "ok" and isinstance(self.folder, Path):  # elsewhere it is too dear
+            return receipt if (self.folder / receipt.key).exists() else None
         return receipt
 
     def remember(self, found: Iterable[tuple[Source, Receipt]]) -> None:
         """Store receipts, each with the stamp the file had before it was read."""
         rows = [
-            (os.path.abspath(source.path), source.part(), self._sound, checked(receipt))
+            (whole(source.path), source.part(), self._sound, checked(receipt))
             for source, receipt in found
             if receipt.size >= 0 and receipt.reason not in _PASSING
         ]
@@ -193,7 +194,7 @@ class Index:
             base.executemany("insert or replace into files values (?, ?, ?, ?)", rows)
 
     def _connect(self) -> sqlite3.Connection:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self._file.parent.mkdir(parents=True, exist_ok=True)
         base = sqlite3.connect(self._file, timeout=_PATIENCE_SECONDS)
         try:
             base.execute(
@@ -213,6 +214,8 @@ class Index:
 
 def file_stamp(path: str) -> tuple[int, int]:
     """Return (size, mtime_ns) of a file, (-1, -1) when it cannot be asked."""
+    if is_url(path):
+        return stamp(path)
     try:
         found = os.stat(path)
     except (OSError, ValueError):

@@ -6,14 +6,14 @@ same name, written atomically, so it can be repeated, raced and run on any engin
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 
 import msgspec
 import numpy as np
 
 from songbag.errors import AudioError
 from songbag.files import content_hash
-from songbag.pool import in_order, worker_count
+from songbag.pool import Workers, in_order
+from songbag.remote import Place
 from songbag.settings import Limits, Sound
 from songbag.sound import audio
 from songbag.sound.audiofile import open_file
@@ -26,28 +26,30 @@ from songbag.sound.cache import (
     read_frames,
     write_frames,
 )
+from songbag.sound.fetching import at_hand
 from songbag.sound.isolation import isolated_frames, keep_decoder, release_decoder
 from songbag.sound.source import Source
 
-Work = Callable[[Source, Sound, Path, Limits], Receipt]
+Work = Callable[[Source, Sound, Place, Limits], Receipt]
 
 _REMEMBERED = 64  # receipts written to the index at once: a commit costs milliseconds
 
 
-def extract(source: Source, sound: Sound, folder: Path, limits: Limits) -> Receipt:
+def extract(source: Source, sound: Sound, folder: Place, limits: Limits) -> Receipt:
     """Put one song's frames into the cache, unless they are there, and say what happened.
 
     Never raises for what is wrong with the file: that is a receipt with status "failed".
     """
     size, mtime_ns = file_stamp(source.path)
     try:
-        receipt = _extracted(source, sound, folder, limits)
+        with at_hand(source, limits) as here:
+            receipt = _extracted(here, sound, folder, limits)
     except AudioError as error:
         receipt = Receipt(status="failed", reason=error.reason, message=str(error))
     return msgspec.structs.replace(receipt, size=size, mtime_ns=mtime_ns)
 
 
-def _extracted(source: Source, sound: Sound, folder: Path, limits: Limits) -> Receipt:
+def _extracted(source: Source, sound: Sound, folder: Place, limits: Limits) -> Receipt:
     open_file(source.path, limits).close()  # refuses what cannot be opened, with the reason
     key = frames_key(content_hash(source.path), source, sound)
     try:
@@ -71,16 +73,16 @@ def _extracted(source: Source, sound: Sound, folder: Path, limits: Limits) -> Re
 def extract_all(
     sources: Sequence[Source],
     sound: Sound,
-    folder: Path,
+    folder: Place,
     limits: Limits | None = None,
-    workers: int | None = None,
+    workers: Workers = None,
     work: Work | None = None,
 ) -> Iterator[Receipt]:
     """Yield a receipt for every source, in order, extracting what the index lacks.
 
     Parameters
     ----------
-    workers : int or None
+    workers : int, engine or None
         Processes; None takes one a core. 1 works in this process.
     work : callable
         What is done with one song, instead of `extract`.
@@ -90,7 +92,7 @@ def extract_all(
     known = index.lookup(sources)
     todo = [source for source, receipt in zip(sources, known, strict=True) if receipt is None]
     task = partial(_worked, work or extract, sound, folder, limits)
-    made = in_order(task, todo, worker_count(workers, len(todo)), _died)
+    made = in_order(task, todo, workers, _died)
     news: list[tuple[Source, Receipt]] = []
     try:
         for source, receipt in zip(sources, known, strict=True):
@@ -108,7 +110,7 @@ def extract_all(
             index.remember(news)
 
 
-def _worked(work: Work, sound: Sound, folder: Path, limits: Limits, source: Source) -> Receipt:
+def _worked(work: Work, sound: Sound, folder: Place, limits: Limits, source: Source) -> Receipt:
     keep_decoder()  # in a worker of a pool it ends with the worker
     return work(source, sound, folder, limits)
 

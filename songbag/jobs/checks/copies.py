@@ -3,13 +3,13 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from songbag.jobs.checks.duplicates import is_copy, same_recordings
 from songbag.jobs.checks.facts import Facts, read_codes
 from songbag.jobs.checks.findings import Finding
 from songbag.jobs.checks.recordings import lossless
 from songbag.jobs.checks.spelling import differ
+from songbag.remote import Place
 from songbag.songs.table import Song
 from songbag.sound.fingerprints import STEP_SECONDS, Codes, Match
 
@@ -28,7 +28,7 @@ class Pair:
         return self.match is None or is_copy(self.match)
 
 
-def find_pairs(facts: Sequence[Facts], prints: Sequence[Path | None]) -> list[Pair]:
+def find_pairs(facts: Sequence[Facts], prints: Sequence[Place | None]) -> list[Pair]:
     """Find songs of the same sound, and among one of each of these the same recordings.
 
     ``prints`` names every song's file of its fingerprint. Silent and unreadable songs have

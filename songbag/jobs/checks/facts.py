@@ -11,20 +11,22 @@ what changed.
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from songbag.errors import AudioError
-from songbag.files import content_hash, replacing
+from songbag.files import content_hash, write_bytes
 from songbag.jobs.checks.endings import missing_end
+from songbag.pool import Workers
+from songbag.remote import Place, here
 from songbag.settings import Limits, Record, Sound
 from songbag.sound import audio, fingerprints
 from songbag.sound.audiofile import open_file
 from songbag.sound.cache import DamagedFramesError, Receipt, file_stamp, frames_key
 from songbag.sound.extraction import extract_all
+from songbag.sound.fetching import at_hand
 from songbag.sound.fingerprints import Codes
 from songbag.sound.source import Source, heard_span
 
@@ -89,11 +91,11 @@ class Facts(Record, frozen=True):
 
 def measure_all(
     sources: Sequence[Source],
-    folder: Path,
+    folder: Place,
     limits: Limits,
-    workers: int | None,
+    workers: Workers,
     track: Callable[[Iterable[Receipt], int], Iterable[Receipt]],
-) -> Iterator[tuple[Facts, Path | None]]:
+) -> Iterator[tuple[Facts, Place | None]]:
     """Yield facts of every source, in order, and the file of its fingerprint.
 
     A source that could not be read has no such file (see `read_codes`).
@@ -111,25 +113,20 @@ def measure_all(
         yield facts, folder / receipt.key
 
 
-def read_codes(file: Path | None) -> Codes:
+def read_codes(file: Place | None) -> Codes:
     """Return the fingerprint in a file, none of a song that could not be read."""
     return np.zeros(0, dtype=np.uint32) if file is None else _read(file)[1]
 
 
-def measure(source: Source, sound: Sound, folder: Path, limits: Limits) -> Receipt:
+def measure(source: Source, sound: Sound, folder: Place, limits: Limits) -> Receipt:
     """Put one song's facts and fingerprint into the cache and return a receipt for them.
 
     Never raises for what is wrong with the file: that is a receipt with status "failed".
     """
     size, mtime_ns = file_stamp(source.path)
     try:
-        open_file(source.path, limits).close()  # refuses what cannot be opened, with the reason
-        key = frames_key(content_hash(source.path), source, sound)
-        try:
-            facts, _ = _read(folder / key)
-        except DamagedFramesError:
-            facts, codes = _heard(source, limits)
-            _write(folder / key, facts, codes)
+        with at_hand(source, limits) as here:
+            key, facts = _measured(here, sound, folder, limits)
     except AudioError as error:
         return Receipt(
             status="failed",
@@ -139,6 +136,17 @@ def measure(source: Source, sound: Sound, folder: Path, limits: Limits) -> Recei
             mtime_ns=mtime_ns,
         )
     return Receipt(status="ok", key=key, level_db=facts.level_db, size=size, mtime_ns=mtime_ns)
+
+
+def _measured(source: Source, sound: Sound, folder: Place, limits: Limits) -> tuple[str, Facts]:
+    open_file(source.path, limits).close()  # refuses what cannot be opened, with the reason
+    key = frames_key(content_hash(source.path), source, sound)
+    try:
+        facts, _ = _read(folder / key)
+    except DamagedFramesError:
+        facts, codes = _heard(source, limits)
+        _write(folder / key, facts, codes)
+    return key, facts
 
 
 def _heard(source: Source, limits: Limits) -> tuple[Facts, Codes]:
@@ -213,19 +221,18 @@ class _Stored(Record, frozen=True):
     checksum: str
 
 
-def _write(file: Path, facts: Facts, codes: Codes) -> None:
+def _write(file: Place, facts: Facts, codes: Codes) -> None:
     from safetensors.numpy import save
 
     stored = msgspec.json.encode(_Stored(facts=facts, checksum=_checksum(facts, codes)))
-    with replacing(file) as out:
-        out.write(save({"codes": codes}, {"songbag": stored.decode()}))
+    write_bytes(file, save({"codes": codes}, {"songbag": stored.decode()}))
 
 
-def _read(file: Path) -> tuple[Facts, Codes]:
+def _read(file: Place) -> tuple[Facts, Codes]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(file, "numpy") as opened:
+        with here(file) as local, safe_open(local, "numpy") as opened:
             codes: Codes = opened.get_tensor("codes")
             stored = msgspec.json.decode(opened.metadata()["songbag"], type=_Stored)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:

@@ -15,6 +15,8 @@ from songbag.jobs.checks.labels import class_findings, giveaway_findings, spelli
 from songbag.jobs.checks.recordings import FORMATS, recording_findings
 from songbag.jobs.checks.spelling import differ
 from songbag.jobs.console import Console
+from songbag.pool import Workers
+from songbag.remote import Place
 from songbag.settings import Excerpt, Limits
 from songbag.songs.song_bags import SongBags, bare
 from songbag.songs.table import Song, SongTable
@@ -40,11 +42,11 @@ class Survey:
 
 def survey_songs(
     table: SongTable,
-    cache: Path,
+    cache: Place,
     console: Console,
     window_seconds: float,
     limits: Limits | None = None,
-    workers: int | None = None,
+    workers: Workers = None,
     crossval: Path | None = None,
 ) -> Survey:
     """Read every song of a table once and say what is wrong with the collection.

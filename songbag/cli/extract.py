@@ -1,0 +1,61 @@
+"""The command that hears songs and learns nothing yet: extract. It needs no torch."""
+
+import io
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from songbag.cli.options import PLACE, cache_option, collection_options, spread_options, working
+from songbag.remote import Place
+
+
+@click.command()
+@click.argument("songs", type=PLACE)
+@click.option("--recipe", default="cnn", show_default=True, help="Says what a frame is.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="CSV file of the receipts.")
+@cache_option
+@collection_options
+@spread_options
+@click.pass_context
+def extract(
+    ctx: click.Context, /, songs: Place, recipe: str, output: Path | None, **options: Any
+) -> None:
+    """Put the frames of SONGS into the cache, for trainings and predictions to come.
+
+    SONGS is a folder or a table (.csv, .tsv, .parquet) with a column path. Prints a
+    receipt for every song as CSV, or writes them with -o: its id, whether and why it
+    failed, and its file in the cache. What the cache holds is not made again, so the same
+    command goes on where it was stopped. The exit code is 0, 1 if some songs failed, 2 if
+    all did.
+    """
+    from songbag.answers.tables import csv_text, write_csv
+    from songbag.jobs.console import Console
+    from songbag.jobs.extracting import COLUMNS, extract_collection
+    from songbag.recipes import load_recipe
+    from songbag.settings import Limits
+    from songbag.songs.table import read_songs
+    from songbag.sound.cache import default_folder
+
+    table = read_songs(songs, options["allow_outside"], options["remote"])
+    console = Console(options["quiet"])
+    for remark in table.remarks:
+        console.say(remark)
+    limits = Limits.of_hours(options["max_hours"])
+    cache = options["cache"] or default_folder()
+    workers = ctx.with_resource(working(options))
+    made = extract_collection(table, load_recipe(recipe), cache, limits, workers)
+    rows = []
+    for row in console.track(made, len(table.songs)):
+        rows.append(row)
+    if output is not None:
+        write_csv(output, rows, COLUMNS)
+    else:
+        if isinstance(sys.stdout, io.TextIOWrapper):  # ids come out whatever the locale is
+            sys.stdout.reconfigure(encoding="utf-8", newline="\n")
+        sys.stdout.write(csv_text(rows, COLUMNS))
+    failed = sum(row["status"] == "failed" for row in rows)
+    if failed:
+        console.say(f"{failed} of {len(rows)} songs could not be read; see their reasons")
+    ctx.exit(0 if not failed else 2 if failed == len(rows) else 1)
