@@ -18,7 +18,10 @@ from songbag.sound.isolation import isolated_frames, keep_decoder, release_decod
 from songbag.sound.source import Source, heard_frames
 from tests.test_isolation import SOUND, children
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="forks"),
+    pytest.mark.usefixtures("alone"),
+]
 
 
 @pytest.fixture
@@ -32,9 +35,7 @@ def sources(tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def _kept(monkeypatch):
-    # Other tests may have left idle threads (Dask's loop); with any, nothing is kept.
-    monkeypatch.setattr(isolation.threading, "active_count", lambda: 1)
+def _kept(alone):
     keep_decoder()
     yield
     release_decoder()
