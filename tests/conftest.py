@@ -87,8 +87,10 @@ def alone(monkeypatch):
     """Count only threads that the test starts: others may have left idle ones (Dask's loop)."""
     import threading
 
-    count, before = threading.active_count, threading.active_count()
-    monkeypatch.setattr(threading, "active_count", lambda: count() - before + 1)
+    before = set(threading.enumerate())
+    monkeypatch.setattr(
+        threading, "active_count", lambda: 1 + len(set(threading.enumerate()) - before)
+    )
 
 
 @pytest.fixture(scope="session")
