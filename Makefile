@@ -4,7 +4,7 @@ comma = ,
 # $(call install,folder,what). uv takes a fifth of pip's time; where it cannot install (it reads
 # no pip.conf), pip does.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
-install = { [ -x $(1)/bin/uv ] || $(1)/bin/python -m pip install -qq \
+install = echo "installing into $(1) ..." && { [ -x $(1)/bin/uv ] || $(1)/bin/python -m pip install -qq \
 	  --disable-pip-version-check --constraint constraints.txt uv; } && \
 	{ $(1)/bin/uv pip install -q --python $(1)/bin/python --constraint constraints.txt $(2) || \
 	  $(1)/bin/python -m pip install -qq --disable-pip-version-check \
@@ -87,11 +87,11 @@ pictures: demo .venv/dev  ## docs/report.png and docs/serving.png: the demo's re
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Songbag needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ..."; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(call install,.venv,--editable '.[train]')
+	@$(call install,.venv,--editable '.[train]')
 	touch $@
 
 .venv/dev: .venv/train
-	$(call install,.venv,--editable '.[train$(comma)parquet$(comma)serve$(comma)dev]')
+	@$(call install,.venv,--editable '.[train$(comma)parquet$(comma)serve$(comma)dev]')
 	touch $@
 
 # The rival's too: Keras on three backends, and librosa.
@@ -102,13 +102,13 @@ pictures: demo .venv/dev  ## docs/report.png and docs/serving.png: the demo's re
 	touch $@
 
 .venv/store: .venv/dev  ## an S3 server for the tests of object stores
-	$(call install,.venv,--editable '.[cluster$(comma)store]')
+	@$(call install,.venv,--editable '.[cluster$(comma)store]')
 	touch $@
 
 # An environment without torch: what serves models must never need it.
 .venv-core/core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-core
-	$(call install,.venv-core,--editable .)
+	@$(call install,.venv-core,--editable .)
 	touch $@
 
 clean:

@@ -82,6 +82,17 @@ def _own_cache(tmp_path_factory):
     os.environ["SONGBAG_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
+@pytest.fixture
+def alone(monkeypatch):
+    """Count only threads that the test starts: others may have left idle ones (Dask's loop)."""
+    import threading
+
+    before = set(threading.enumerate())
+    monkeypatch.setattr(
+        threading, "active_count", lambda: 1 + len(set(threading.enumerate()) - before)
+    )
+
+
 @pytest.fixture(scope="session")
 def songs(tmp_path_factory):
     """A songs.csv of 24 generated songs in several formats."""

@@ -21,7 +21,10 @@ from songbag.sound.extraction import extract_all
 from songbag.sound.isolation import isolated_frames
 from songbag.sound.source import Source, heard_frames
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="forks"),
+    pytest.mark.usefixtures("alone"),
+]
 SOUND = Sound()
 SHORT = Limits(wall_seconds=1.0, memory_bytes=2.0**28)
 

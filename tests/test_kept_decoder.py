@@ -18,7 +18,10 @@ from songbag.sound.isolation import isolated_frames, keep_decoder, release_decod
 from songbag.sound.source import Source, heard_frames
 from tests.test_isolation import SOUND, children
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="forks"),
+    pytest.mark.usefixtures("alone"),
+]
 
 
 @pytest.fixture
@@ -32,7 +35,7 @@ def sources(tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def _kept():
+def _kept(alone):
     keep_decoder()
     yield
     release_decoder()

@@ -125,7 +125,16 @@ def test_the_core_can_be_read_in_an_evening():
     judging += ("windows_heard", "fingerprints")
     reading = ("rows", "window_table", "window_columns")
     many = ("shards", "manifest", "packed", "unpacking", "streams", "ranks", "pool")
-    guarding = ("isolation", "decoding", "limiting", "audiofile", "parts", "names", "fetching")
+    guarding = (
+        "isolation",
+        "decoding",
+        "limiting",
+        "audiofile",
+        "parts",
+        "names",
+        "remote",
+        "fetching",
+    )
     alone = ("vote", "scorers", "statistics", "linear", "ensemble", "weighing", "augmentation")
     later = [f"{name}.py" for name in (*judging, *reading, *guarding, *many, *alone)]
     core = [path for path in FILES if room(path) in rooms and path.name not in later]

@@ -48,14 +48,12 @@ class Packed:
     def column(self, name: str) -> Any:
         """Return a column as an Arrow array, read once."""
         if name not in self._columns:
-            import pyarrow
             from pyarrow import parquet
 
             with parquet.ParquetFile(
                 self.folder / MANIFEST, read_dictionary=_REPEATED, memory_map=True
             ) as file:
                 self._columns[name] = file.read([name], use_threads=False)[name].combine_chunks()
-            pyarrow.default_memory_pool().release_unused()
         return self._columns[name]
 
     def blocks(self, names: Sequence[str]) -> Iterator[tuple[int, Any]]:
