@@ -12,7 +12,9 @@ from songbag.errors import SettingsError
 @click.command()
 @click.argument("songs", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder.")
-@click.option("--recipe", default="auto", show_default=True, help="Whose sound: name or .toml file.")
+@click.option(
+    "--recipe", default="auto", show_default=True, help="Whose sound: name or .toml file."
+)
 @click.option("--excerpt", type=float, help="Hear only so many seconds of each song.")
 @click.option("--middle", is_flag=True, help="With --excerpt: the middle, not the start.")
 @click.option(
