@@ -13,7 +13,7 @@ from songbag.remote import Place
 
 @click.command()
 @click.argument("songs", type=PLACE)
-@click.option("--recipe", default="cnn", show_default=True, help="Says what a frame is.")
+@click.option("--recipe", default="auto", show_default=True, help="Says what a frame is.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="CSV file of the receipts.")
 @cache_option
 @collection_options
