@@ -193,6 +193,7 @@ def test_what_cannot_be_compared():
         chosen(["vote"], ["song", "songs"])
 
 
+@pytest.mark.full  # test_killed.py kills comparisons in every run, sooner
 def test_a_killed_comparison_goes_on_and_ends_as_an_undisturbed_one(tmp_path):
     table = tmp_path / "windows.csv"
     bags = made_songs(24)
