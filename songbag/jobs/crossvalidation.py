@@ -1,7 +1,6 @@
 """Every song judged once by a model that never heard it or its artist."""
 
 import csv
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from songbag.jobs.calibrating import Calibration, calibrate, calibrated
 from songbag.jobs.console import Console
 from songbag.jobs.evaluation import Evaluation, figures, judged_row, row_columns, summary
 from songbag.jobs.keeping import forget_states, songs_hash
-from songbag.jobs.members import chooses_epoch, learn
+from songbag.jobs.members import chooses_epoch, folds_by_label, learn
 from songbag.jobs.modelling import Learning, require_trainable, save
 from songbag.jobs.report import write_report
 from songbag.jobs.training import VALIDATION_SHARE, hear_labelled, split_method
@@ -186,11 +185,7 @@ def model_path(folder: Path, fold: int) -> Path:
 
 
 def _refuse_lost_labels(songs: Sequence[Song], fold_of: Folds) -> None:
-    folds_of: dict[str, set[int]] = defaultdict(set)
-    for song, fold in zip(songs, fold_of.tolist(), strict=True):
-        for label in song.labels:
-            folds_of[label].add(fold)
-    for name, found in folds_of.items():
+    for name, found in folds_by_label(songs, fold_of).items():
         if len(found) == 1:
             raise TrainingError(
                 f"all songs labelled '{name}' fall into one fold, so no model could both learn "

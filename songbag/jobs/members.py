@@ -5,6 +5,7 @@ that one. What they say of songs they had not heard gives the weights of the rec
 branches and the calibration, in the pass that makes the members; nothing is fitted twice.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from songbag.jobs.modelling import Labels, Learning, card_of, fit_bags, on_grid,
 from songbag.settings import Recipe
 from songbag.songs.song_bags import SongBags, chosen
 from songbag.songs.splits import folds
-from songbag.songs.table import split_names
+from songbag.songs.table import Song, split_names
 
 if TYPE_CHECKING:
     from songbag.learning.fitting import Fit
@@ -107,11 +108,7 @@ def inner_folds(heard: SongBags, count: int, learning: Learning) -> Labels | Non
             fold_of = folds(names, groups, fewer, learning.seed)
         except TrainingError:
             continue
-        places: dict[str, set[int]] = {name: set() for song in heard.songs for name in song.labels}
-        for song, fold in zip(heard.songs, fold_of.tolist(), strict=True):
-            for name in song.labels:
-                places[name].add(fold)
-        if all(len(on) > 1 for on in places.values()):
+        if all(len(on) > 1 for on in folds_by_label(heard.songs, fold_of).values()):
             return fold_of
     if count:
         learning.console.say(
@@ -119,6 +116,15 @@ def inner_folds(heard: SongBags, count: int, learning: Learning) -> Labels | Non
             "is a single network, and is not calibrated"
         )
     return None
+
+
+def folds_by_label(songs: Sequence[Song], fold_of: Labels) -> dict[str, set[int]]:
+    """Return the folds in which each label is found."""
+    found: dict[str, set[int]] = defaultdict(set)
+    for song, fold in zip(songs, fold_of.tolist(), strict=True):
+        for label in song.labels:
+            found[label].add(fold)
+    return found
 
 
 def _single(

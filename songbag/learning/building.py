@@ -86,7 +86,8 @@ def network_for(
         mean, deviation = scale_of(bags, axis=1 if turned else -1)
         scale = torch.from_numpy(mean), torch.from_numpy(deviation)
     network = build(training.network, window_shape, pooling, training.dropout, scale, turned)
-    if (head := linear_head(network)) is not None:
+    head = linear_head(network)
+    if head is not None and training.optimizer != "lbfgs":  # solving scales by the same features
         standardise(head, song_features(network, bags))
     return network
 
