@@ -32,7 +32,7 @@ OWNERS = {
     "torch": ["learning", "jobs/modelling.py", "jobs/keeping.py"],
     "av": ["sound/audio.py"],
     "soxr": ["sound/audio.py"],
-    "onnx": ["graph", "learning/export.py"],
+    "onnx": ["graph", "learning/export.py", "learning/templates.py"],
     "onnxruntime": ["answers/prediction.py", "learning/export.py"],
     "sklearn": ["songs/splits.py"],
     "loky": ["pool.py"],
@@ -135,7 +135,16 @@ def test_the_core_can_be_read_in_an_evening():
         "remote",
         "fetching",
     )
-    alone = ("vote", "scorers", "statistics", "linear", "ensemble", "weighing", "augmentation")
+    alone = (
+        "vote",
+        "scorers",
+        "statistics",
+        "linear",
+        "ensemble",
+        "weighing",
+        "augmentation",
+        "templates",
+    )
     later = [f"{name}.py" for name in (*judging, *reading, *guarding, *many, *alone)]
     core = [path for path in FILES if room(path) in rooms and path.name not in later]
     lines = [line for path in core for line in path.read_text().splitlines() if line.strip()]

@@ -18,7 +18,9 @@ from songbag.learning import (
     losses,
     networks,
     scoring,
+    templates,
 )
+from songbag.learning.ensemble import Ensemble
 from songbag.learning.pooling import POOLINGS, SongPooling
 from songbag.learning.scorers import both_classes
 from songbag.settings import Sound, Training, Windows
@@ -129,9 +131,66 @@ def test_a_graph_that_disagrees_is_refused():
     network = building.build("mlp", (8, 4), mean(3), 0.0, None).eval()
     graph = export.export_network(network, False, 1)
     other = building.build("mlp", (8, 4), mean(3), 0.0, None).eval()
-    windows = export._noise(2, 8, 4)
+    call = export._Call(["windows"], ["outputs"], ({0: "windows"},))
     with pytest.raises(ExportError, match="disagrees with the trained network at 2 windows"):
-        export._check(graph, {"windows": windows}, other(torch.from_numpy(windows)), 2)
+        export._check(graph, other, call, {2: (export._noise(2, 8, 4),)})
+
+
+def exported_twice(network, monkeypatch, whole_songs=True):
+    """The graphs of a network and of one like it, and how often torch was asked for them."""
+    translated, asked = export._translated, []
+    monkeypatch.setattr(export, "_translated", lambda *given: asked.append(1) or translated(*given))
+    templates._known.clear()
+    other = templates.blank(network)
+    hop = 4 * (network.time_stride or 1)
+    return [export.export_network(one, whole_songs, hop) for one in (network, other)], len(asked)
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SONGBAG_CACHE", str(tmp_path))
+    return tmp_path / "graphs"
+
+
+@pytest.mark.parametrize("name", [*sorted(SHAPES), "scaled", "attention", "ensemble"])
+def test_a_graph_is_made_once_for_networks_of_one_plan(name, monkeypatch, own_cache):
+    torch.manual_seed(0)
+    bands = SHAPES["cnn"][1]
+    scale = (torch.zeros(bands), torch.ones(bands)) if name == "scaled" else None
+    pooling = SongPooling(POOLINGS["attention"], 3) if name == "attention" else mean(3)
+
+    def made(kind):
+        return building.build(kind, SHAPES[kind], pooling, 0.3, scale).eval()
+
+    network = made(name if name in SHAPES else "cnn")
+    if name == "ensemble":
+        network = Ensemble([[network, made("cnn")], [made("statistics")]], [0.7, 0.4], pooling)
+    graphs, asked = exported_twice(network, monkeypatch)
+    assert asked == 1 and graphs[0] != graphs[1]
+    assert len(list(own_cache.iterdir())) == 1
+    assert export.export_network(network, True, 4 * (network.time_stride or 1)) == graphs[0]
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:100], lambda data: data[:-900] + bytes(900)])
+def test_a_damaged_template_is_made_again(damage, monkeypatch, own_cache):
+    network = building.build("cnn", SHAPES["cnn"], mean(3), 0.3, None).eval()
+    whole = export.export_network(network, False, 1)
+    templates._known.clear()
+    (file,) = own_cache.iterdir()
+    file.write_bytes(damage(file.read_bytes()))
+    assert len(export.export_network(network, False, 1)) > 0.9 * len(whole)
+    templates._known.clear()
+    assert export.export_network(network, False, 1) == whole
+
+
+def test_a_network_of_ones_own_has_no_template(monkeypatch, own_cache):
+    class Mine(torch.nn.Module):
+        def forward(self, windows):
+            return windows.mean(dim=1)[:, :3]
+
+    network = networks.SongNetwork(Mine(), (8, 4)).eval()
+    assert exported_twice(network, monkeypatch, whole_songs=False)[1] == 2
+    assert not own_cache.exists()
 
 
 # --- batches and fitting ----------------------------------------------------------------

@@ -37,7 +37,8 @@ class Ensemble(nn.Module):
         super().__init__()
         self.network = nn.ModuleList(nn.ModuleList(members) for members in branches)
         shares = [w / len(m) for w, m in zip(weights, branches, strict=True) for _ in m]
-        self.register_buffer("weights", torch.tensor(shares, dtype=torch.float32))
+        # A column, which a matrix product takes as it is: an exported graph keeps its name.
+        self.register_buffer("weights", torch.tensor(shares, dtype=torch.float32).unsqueeze(1))
         self.branches = branches
         self.members = [member for members in branches for member in members]
         self.pooling = pooling
@@ -61,7 +62,6 @@ class Ensemble(nn.Module):
         return self._mean([member.song(frames, starts) for member in self.members])
 
     def _mean(self, outputs: Sequence[Tensor]) -> Tensor:
-        each = [share * one for share, one in zip(self.weights, outputs, strict=True)]
-        found = torch.stack(each).sum(dim=0)
+        found = (torch.stack(list(outputs), dim=-1) @ self.weights).squeeze(-1)
         logits = centred(found[..., : self.pooling.classes], self.pooling.multilabel)
         return torch.cat([logits, found[..., self.pooling.classes :]], dim=-1)

@@ -11,8 +11,8 @@ import io
 import logging
 import re
 import warnings
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from songbag.errors import ExportError
+from songbag.learning import templates
 from songbag.learning.ensemble import Ensemble
 from songbag.learning.networks import SongNetwork
 from songbag.learning.pooling import SongPooling
@@ -29,6 +30,8 @@ from songbag.learning.pooling import SongPooling
 OPSET = 20  # read by onnxruntime since 1.18 and by onnxruntime-web
 TOLERANCE = 1e-4  # relative to the largest logit, at least absolute
 _CHECKED_WINDOWS = (1, 2, 57)
+
+_Cases = Mapping[int, tuple[NDArray[Any], ...]]  # inputs by their number of windows
 
 
 def export_network(network: SongNetwork | Ensemble, whole_songs: bool, hop_frames: int) -> bytes:
@@ -46,32 +49,26 @@ def export_network(network: SongNetwork | Ensemble, whole_songs: bool, hop_frame
     ExportError
         The graph's logits differ from torch's at 1, 2 or 57 windows.
     """
-    length = network.window_shape[0]
+    shape, length = network.window_shape, network.window_shape[0]
+    cases: _Cases
     if not whole_songs:
-        windows = torch.randn(3, *network.window_shape)
-        graph = _exported(network, (windows,), ["windows"], ["outputs"], ({0: "windows"},))
-        for count in _CHECKED_WINDOWS:
-            values = {"windows": _noise(count, *network.window_shape)}
-            _check(graph, values, network(torch.from_numpy(values["windows"])), count)
-        return graph
-    frames, starts = torch.randn(length + 2 * hop_frames, network.window_shape[1]), _starts(3, 1)
-    module = _Song(network)
-    shapes = ({0: "frames"}, {0: "windows"})
-    names = ["frames", "starts"]
-    graph = _exported(module, (frames, starts * hop_frames), names, ["outputs"], shapes)
-    for count in _CHECKED_WINDOWS:
-        song = {
-            "frames": _noise(length + (count - 1) * hop_frames, network.window_shape[1]),
-            "starts": _starts(count, hop_frames).numpy(),
-        }
-        truth = module(torch.from_numpy(song["frames"]), torch.from_numpy(song["starts"]))
-        _check(graph, song, truth, count)
-    return graph
+        cases = {count: (_noise(count, *shape),) for count in _CHECKED_WINDOWS}
+        call = _Call(["windows"], ["outputs"], ({0: "windows"},))
+        return _exported(network, (torch.randn(3, *shape),), call, cases)
+    call = _Call(["frames", "starts"], ["outputs"], ({0: "frames"}, {0: "windows"}))
+    example = torch.randn(length + 2 * hop_frames, shape[1]), torch.arange(3) * hop_frames
+    cases = {
+        count: (
+            _noise(length + (count - 1) * hop_frames, shape[1]),
+            np.arange(count, dtype=np.int64) * hop_frames,
+        )
+        for count in _CHECKED_WINDOWS
+    }
+    return _exported(_Song(network), example, call, cases)
 
 
-@lru_cache(maxsize=8)
 def export_pooling(pooling: SongPooling) -> bytes:
-    """Return ``pooling.onnx``; the same for every fold, so it is made once.
+    """Return ``pooling.onnx``.
 
     Raises
     ------
@@ -82,11 +79,19 @@ def export_pooling(pooling: SongPooling) -> bytes:
     example = torch.from_numpy(_noise(5, width))
     names = ["song", "score", "contributions"][: len(module(example))]
     # Not simplified: for the vote that takes longer than all else, and the graph is tiny.
-    graph = _exported(module, (example,), ["outputs"], names, ({0: "windows"},), simplify=False)
-    for count in _CHECKED_WINDOWS:
-        outputs = _noise(count, width)
-        _check(graph, {"outputs": outputs}, module(torch.from_numpy(outputs)), count)
-    return graph
+    call = _Call(["outputs"], names, ({0: "windows"},), simplify=False)
+    cases = {count: (_noise(count, width),) for count in _CHECKED_WINDOWS}
+    return _exported(module, (example,), call, cases)
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What an export is asked for: names, and the names of axes of any length."""
+
+    inputs: list[str]
+    outputs: list[str]
+    shapes: tuple[dict[int, str], ...]
+    simplify: bool = True
 
 
 class _Song(nn.Module):
@@ -115,18 +120,36 @@ class _Pooled(nn.Module):
         return tuple(value.squeeze(0) for value in found if value is not None)
 
 
-def _exported(
-    module: nn.Module,
-    example: tuple[Tensor, ...],
-    inputs: list[str],
-    outputs: list[str],
-    shapes: tuple[dict[int, str], ...],
-    simplify: bool = True,
-) -> bytes:
-    dynamic = tuple(
-        {axis: torch.export.Dim(name, min=1) for axis, name in axes.items()} for axes in shapes
-    )
+def _exported(module: nn.Module, example: tuple[Tensor, ...], call: _Call, cases: _Cases) -> bytes:
+    """Return a module's graph, which agrees with it in all cases."""
     module.eval()
+    plan = templates.plan_of(module, (example, call, OPSET))
+    if plan is not None:
+        try:
+            return _from_template(plan, module, example, call, cases)
+        except Exception:  # damaged, or weights went into it under other names: the long way
+            templates.forget(plan)
+    graph = _translated(module, example, call)
+    _check(graph, module, call, cases)
+    return graph
+
+
+def _from_template(
+    plan: str, module: nn.Module, example: tuple[Tensor, ...], call: _Call, cases: _Cases
+) -> bytes:
+    template = templates.kept(plan)
+    if template is None:
+        template = _translated(templates.blank(module), example, call)
+        templates.keep(plan, template)
+    graph = templates.filled(template, module)
+    _check(graph, module, call, cases)
+    return graph
+
+
+def _translated(module: nn.Module, example: tuple[Tensor, ...], call: _Call) -> bytes:
+    dynamic = tuple(
+        {axis: torch.export.Dim(name, min=1) for axis, name in axes.items()} for axes in call.shapes
+    )
     level = logging.getLogger("torch.onnx").level
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     try:
@@ -136,12 +159,12 @@ def _exported(
                 module,
                 example,
                 dynamo=True,
-                input_names=inputs,
-                output_names=outputs,
+                input_names=call.inputs,
+                output_names=call.outputs,
                 dynamic_shapes=dynamic,
                 opset_version=OPSET,
                 verbose=False,
-                optimize=simplify,
+                optimize=call.simplify,
             )
     except Exception as error:  # torch raises a family of its own, with pages of text
         raise ExportError(
@@ -167,29 +190,28 @@ def _operation(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0][:200]
 
 
-def _check(
-    graph: bytes, inputs: dict[str, NDArray[Any]], truth: Tensor | Sequence[Tensor], count: int
-) -> None:
-    found = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"]).run(
-        None, inputs
-    )
-    expected = [truth] if isinstance(truth, Tensor) else truth
-    for ours, theirs in zip(found, expected, strict=True):
-        wanted = theirs.detach().numpy()
-        allowed = TOLERANCE * max(1.0, float(np.abs(wanted).max()))
-        if ours.shape != wanted.shape or not np.abs(ours - wanted).max() <= allowed:
-            raise ExportError(
-                f"the exported graph disagrees with the trained network at {count} windows: "
-                f"shapes {ours.shape} and {wanted.shape}, largest difference "
-                f"{np.abs(ours - wanted).max() if ours.shape == wanted.shape else 'unknown'}. "
-                "Nothing was saved. Write the network with operations whose shapes follow "
-                "their inputs."
-            )
+def _check(graph: bytes, module: nn.Module, call: _Call, cases: _Cases) -> None:
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    for count, inputs in cases.items():
+        found = session.run(None, dict(zip(call.inputs, inputs, strict=True)))
+        with torch.no_grad():
+            truth = module(*map(torch.from_numpy, inputs))
+        expected = [truth] if isinstance(truth, Tensor) else truth
+        for ours, theirs in zip(found, expected, strict=True):
+            _compare(ours, theirs.numpy(), count)
+
+
+def _compare(ours: NDArray[Any], wanted: NDArray[Any], count: int) -> None:
+    allowed = TOLERANCE * max(1.0, float(np.abs(wanted).max()))
+    if ours.shape != wanted.shape or not np.abs(ours - wanted).max() <= allowed:
+        raise ExportError(
+            f"the exported graph disagrees with the trained network at {count} windows: "
+            f"shapes {ours.shape} and {wanted.shape}, largest difference "
+            f"{np.abs(ours - wanted).max() if ours.shape == wanted.shape else 'unknown'}. "
+            "Nothing was saved. Write the network with operations whose shapes follow "
+            "their inputs."
+        )
 
 
 def _noise(*shape: int) -> NDArray[np.float32]:
     return np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
-
-
-def _starts(count: int, hop_frames: int) -> Tensor:
-    return torch.arange(count) * hop_frames
