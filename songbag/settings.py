@@ -31,7 +31,7 @@ POOLINGS = (
     ),
 )
 LOSSES = ("song", "window")
-NETWORKS = ("cnn", "founding", "linear", "mlp", "statistics")
+NETWORKS = ("cnn", "cnn1d", "founding", "linear", "mlp", "statistics")
 
 R = TypeVar("R", bound=msgspec.Struct)
 

@@ -35,6 +35,7 @@ def mean(classes):
 SHAPES = {
     "founding": (216, 13),
     "cnn": (108, 64),
+    "cnn1d": (108, 64),
     "linear": (40, 13),
     "mlp": (40, 13),
     "statistics": (108, 64),
@@ -85,8 +86,9 @@ def test_the_shared_trunk_equals_every_window_alone(name):
 
 @pytest.mark.parametrize("frames", [3, 5, 20, 108, 500])
 @pytest.mark.parametrize("bands", [1, 2, 13, 64, 128])
-def test_the_cnn_takes_windows_of_any_size(frames, bands):
-    network = building.build("cnn", (frames, bands), mean(3), 0.0, None).eval()
+@pytest.mark.parametrize("name", ["cnn", "cnn1d"])
+def test_the_cnns_take_windows_of_any_size(name, frames, bands):
+    network = building.build(name, (frames, bands), mean(3), 0.0, None).eval()
     assert network(torch.randn(2, frames, bands)).shape == (2, 3)
 
 

@@ -194,7 +194,7 @@ def test_branches_are_weighed_by_what_they_know():
 
 @pytest.fixture(scope="module")
 def learned(tmp_path_factory):
-    """A model of both branches in two folds each, and the songs it was learned from."""
+    """A model of all branches in two folds each, and the songs it was learned from."""
     heard = made_songs(24)
     path = tmp_path_factory.mktemp("members") / "auto.songbag"
     learning = Learning(RECIPE, ("a", "b", "c"), Console(quiet=True), threads=1)
@@ -206,7 +206,7 @@ def learned(tmp_path_factory):
 def test_one_file_holds_all_members(learned):
     heard, path, fit, _ = learned
     model = read_model(path)
-    assert [len(branch) for branch in fit.network.branches] in ([2, 1], [1])
+    assert {len(branch) for branch in fit.network.branches} <= {1, 2}
     assert sum(row["parameters"] for row in model.card.layers) == sum(
         parameter.numel() for parameter in fit.network.parameters()
     )

@@ -147,7 +147,7 @@ def training_options(command: Command) -> Command:
     text = f"Name or .toml file.  [default: {default}; tables: windows]"
     options = (
         click.option("--recipe", help=text),
-        click.option("--network", help="cnn, founding, linear, mlp or statistics."),
+        click.option("--network", help="cnn, cnn1d, founding, linear, mlp or statistics."),
         click.option("--pooling", help="How windows become a song, e.g. vote (docs/poolings.md)."),
         click.option("--loss", type=click.Choice(["song", "window"]), help="What is minimised."),
         click.option("--epochs", type=int, help="Passes over the training songs."),

@@ -18,7 +18,7 @@ from songbag.learning.scaling import scale_of
 from songbag.learning.scorers import with_scorer
 from songbag.settings import Own, Training
 
-MATRICES = ("cnn", "founding", "statistics")  # networks whose windows are matrices
+MATRICES = ("cnn", "cnn1d", "founding", "statistics")  # networks whose windows are matrices
 RAW = ("founding", "linear", "statistics")  # the last two scale their features instead
 
 

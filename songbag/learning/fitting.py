@@ -26,6 +26,7 @@ from songbag.learning.pooling import SongPooling
 from songbag.learning.scaling import scale_of
 from songbag.learning.scoring import song_logits, window_outputs
 from songbag.learning.streams import streamed
+from songbag.memory import keep_memory
 from songbag.settings import Own, Training
 from songbag.songs.song_bags import shards_of
 
@@ -111,6 +112,7 @@ def fit(
     """
     own = own or Own()
     pooling = song_pooling(training.pooling, own, classes, multilabel=y.ndim == 2)
+    keep_memory()  # gradients of 10 MB and more come and go with every batch
     with torch.random.fork_rng(), _flush_denormal():
         torch.manual_seed(seed)
         network = network_for(bags, training, window_shape, pooling, own)

@@ -142,7 +142,7 @@ class Founding(nn.Module):
                 nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
 
-# --- the better small network -----------------------------------------------------------
+# --- the better small networks ----------------------------------------------------------
 
 
 class Cnn(nn.Module):
@@ -175,6 +175,39 @@ class Cnn(nn.Module):
                 nn.ReLU(),
             ]
             frames, bands, width, stride = (frames - 2) // along, bands // 2, wide, stride * along
+        self.time_stride = stride
+        self.trunk = nn.Sequential(_Image(), *blocks, _Positions())
+        self.head = nn.Sequential(_Summary(), nn.Dropout(dropout), nn.Linear(2 * width, outputs))
+
+
+class Cnn1d(nn.Module):
+    """Three blocks of convolution over time alone, the bands being channels [1]_.
+
+    Where `Cnn` looks for shapes in time and pitch, this one sees each moment's whole
+    spectrum at once. The head is the same.
+
+    References
+    ----------
+    .. [1] Dieleman, Schrauwen (2014), End-to-end learning for music audio, ICASSP, section 3.2.
+    """
+
+    def __init__(
+        self, window_shape: Sequence[int], outputs: int, dropout: float = 0.0, wide: int = 96
+    ) -> None:
+        super().__init__()
+        frames, tall = window_shape
+        blocks: list[nn.Module] = []
+        width, stride = 1, 1
+        for along in (2, 2, 1):  # the last block keeps its positions
+            if frames < 4:
+                break  # short windows get fewer blocks
+            blocks += [
+                nn.Conv2d(width, wide, (tall, 3), bias=False),
+                nn.MaxPool2d((1, along)),
+                nn.BatchNorm2d(wide),
+                nn.ReLU(),
+            ]
+            frames, tall, width, stride = (frames - 2) // along, 1, wide, stride * along
         self.time_stride = stride
         self.trunk = nn.Sequential(_Image(), *blocks, _Positions())
         self.head = nn.Sequential(_Summary(), nn.Dropout(dropout), nn.Linear(2 * width, outputs))
@@ -224,6 +257,7 @@ Builder = Callable[[Sequence[int], int, float], nn.Module]
 
 # name -> (window_shape, outputs, dropout) -> network
 NETWORKS: dict[str, Builder] = {
+    "cnn1d": lambda shape, outputs, dropout: Cnn1d(shape, outputs, dropout),
     "founding": lambda shape, outputs, dropout: Founding(shape, outputs),
     "cnn": lambda shape, outputs, dropout: Cnn(shape, outputs, dropout),
     "linear": lambda shape, outputs, dropout: Linear(shape, outputs, dropout),

@@ -13,10 +13,11 @@ import msgspec
 import numpy as np
 
 from songbag.errors import AudioError
+from songbag.memory import keep_memory
 from songbag.settings import Limits, Record, Sound
 from songbag.sound.audiofile import AudioReport
 from songbag.sound.features import Frames
-from songbag.sound.limiting import Budget, allow_another, keep_memory, limit
+from songbag.sound.limiting import Budget, allow_another, limit
 from songbag.sound.source import Source
 
 HEAD = struct.Struct("!cI")  # kind and length of every message

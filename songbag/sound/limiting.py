@@ -1,17 +1,13 @@
 """What a process may use that decodes files: memory, time, disk, open files (POSIX)."""
 
-import ctypes
 import os
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 
 from songbag.settings import Limits
 
 _LEFT_BYTES = 1 << 26  # memory that files before may have left in use
 _LIFE_SECONDS = 60.0  # of computing before a process that serves many files is replaced
-_TRIM, _MMAP = -1, -3  # of glibc's mallopt
-_KEPT_BYTES = 1 << 25
 
 
 @dataclass(frozen=True)
@@ -57,17 +53,6 @@ def allow_another(limits: Limits) -> None:
     if hard != resource.RLIM_INFINITY:
         value = min(value, hard)
     resource.setrlimit(resource.RLIMIT_CPU, (value, hard))
-
-
-def keep_memory() -> None:
-    """Let malloc keep what is freed: it would give it back and fetch it again at every block.
-
-    Fetching a page costs more than computing what is put there.
-    """
-    with suppress(OSError, AttributeError, TypeError):  # another C library than glibc
-        library = ctypes.CDLL(None)
-        library.mallopt(_MMAP, _KEPT_BYTES)
-        library.mallopt(_TRIM, 16 * _KEPT_BYTES)
 
 
 def _computing(limits: Limits) -> int:
