@@ -4,6 +4,7 @@ import csv
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -281,6 +282,23 @@ def test_from_python_it_is_a_data_frame(planted, checked):
 def test_a_second_check_reads_no_file_again(planted, checked, monkeypatch):
     monkeypatch.setattr(facts, "_heard", lambda *a: pytest.fail("read again"))
     assert len(songbag.check(planted.folder / "songs.csv", quiet=True, workers=1))
+
+
+def test_a_file_that_kills_its_reader_is_a_finding(songs, monkeypatch, tmp_path):
+    """Files are read in processes apart, and a check goes on when one of those dies."""
+    real, evil = facts.heard_facts, rows_of(songs)[3]["path"]
+
+    def heard(source, *rest):
+        if source.path.endswith(evil):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(source, *rest)
+
+    monkeypatch.setattr(facts, "heard_facts", heard)
+    monkeypatch.setenv("SONGBAG_CACHE", str(tmp_path))
+    frame = songbag.check(songs, quiet=True, workers=1)
+    unreadable = frame[frame.kind == "unreadable"]
+    assert list(unreadable.id) == [evil]
+    assert unreadable.found.str.startswith("worker_died").all()
 
 
 def test_answers_of_a_cross_validation_rank_labels(songs, tmp_path):

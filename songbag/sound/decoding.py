@@ -25,26 +25,32 @@ HEAD = struct.Struct("!cI")  # kind and length of every message
 FILE, FRAMES, REPORT, LAST, REFUSED = b"Q", b"F", b"R", b"L", b"E"
 _SENT = 1 << 16  # bytes of frames gathered before they are sent
 
-Heard = Callable[[Source, Sound, AudioReport, Limits], Iterator[Frames]]
+Heard = Callable[[Source, Sound, AudioReport, Limits], Iterator[Frames | bytes]]
+Named = Callable[[str], Heard]
 
 
 class Request(Record, frozen=True):
-    """A file to decode."""
+    """A file to decode, and "module:function" of what makes something of it: frames if empty."""
 
     source: Source
     sound: Sound
     limits: Limits
+    heard: str = ""
 
 
 def decode(
-    heard: Heard, request: Request, writing: int, taking: int | None, announce: bool
+    named: Callable[[str], Heard],
+    request: Request,
+    writing: int,
+    taking: int | None,
+    announce: bool,
 ) -> NoReturn:
     """Decode, send, and leave without any of the caller's clean-up.
 
     Parameters
     ----------
-    heard : callable
-        `songbag.sound.source.heard_frames`.
+    named : callable
+        Finds what a request calls ``heard``, as `songbag.sound.source.heard_frames`.
     writing : int
         Pipe that takes what there is to say.
     taking : int or None
@@ -62,7 +68,7 @@ def decode(
             send(writing, FRAMES, str(os.getpid()).encode())
         keep_memory()
         budget = limit(request.limits, many=taking is not None)
-        while _decode_one(heard, request, writing, budget if taking is not None else None):
+        while _decode_one(named, request, writing, budget if taking is not None else None):
             request = _next_request(taking)
             allow_another(request.limits)
     except (BrokenPipeError, EOFError):
@@ -82,13 +88,16 @@ def _next_request(taking: int | None) -> Request:
     return msgspec.msgpack.decode(data[HEAD.size :], type=Request)
 
 
-def _decode_one(heard: Heard, request: Request, writing: int, budget: Budget | None) -> bool:
+def _decode_one(named: Named, request: Request, writing: int, budget: Budget | None) -> bool:
     """Decode one file and send what there is to say; return whether to take another."""
     try:
         report = AudioReport()
         waiting: list[bytes] = []
+        heard = named(request.heard)
         for block in heard(request.source, request.sound, report, request.limits):
-            waiting.append(np.ascontiguousarray(block, dtype=np.float32).tobytes())
+            if not isinstance(block, bytes):
+                block = np.ascontiguousarray(block, dtype=np.float32).tobytes()
+            waiting.append(block)
             if len(waiting) * len(waiting[0]) >= _SENT:
                 send(writing, FRAMES, b"".join(waiting))
                 waiting.clear()

@@ -17,6 +17,7 @@ files are decoded in the caller, within the limits on length and time only.
 """
 
 import atexit
+import importlib
 import os
 import select
 import signal
@@ -35,7 +36,7 @@ import numpy as np
 from songbag.errors import AudioError
 from songbag.settings import Limits, Sound
 from songbag.sound.audiofile import AudioReport
-from songbag.sound.decoding import FILE, FRAMES, HEAD, REFUSED, REPORT, Request, decode, send
+from songbag.sound.decoding import FILE, FRAMES, HEAD, REFUSED, REPORT, Heard, Request, decode, send
 from songbag.sound.features import Frames
 from songbag.sound.source import Source, heard_frames
 
@@ -76,12 +77,23 @@ def isolated_frames(
     if sys.platform == "win32":
         yield from heard_frames(source, sound, report, limits)
         return
-    request = Request(source=source, sound=sound, limits=limits)
+    for data in isolated(Request(source=source, sound=sound, limits=limits), report):
+        yield np.frombuffer(data, dtype=np.float32).reshape(-1, sound.bands)
+
+
+def isolated(request: Request, report: AudioReport) -> Iterator[bytes]:
+    """Yield the bytes of what ``request.heard`` yields, from another process.
+
+    Raises
+    ------
+    AudioError
+        As `isolated_frames`.
+    """
     given = 0
     while True:
         decoder = _start(request)
         try:
-            for number, block in enumerate(_received_frames(decoder, request, report)):
+            for number, block in enumerate(_received(decoder, request, report)):
                 if number >= given:
                     given += 1
                     yield block
@@ -93,11 +105,11 @@ def isolated_frames(
             _stop(decoder)
 
 
-def _received_frames(decoder: _Decoder, request: Request, report: AudioReport) -> Iterator[Frames]:
+def _received(decoder: _Decoder, request: Request, report: AudioReport) -> Iterator[bytes]:
     while True:
         kind, data = _receive(decoder, request.source)
         if kind == FRAMES:
-            yield np.frombuffer(data, dtype=np.float32).reshape(-1, request.sound.bands)
+            yield data
             continue
         decoder.done, decoder.willing = True, kind == REPORT
         if kind == REFUSED:
@@ -254,8 +266,16 @@ def _fork(
     if pid == 0:
         for pipe in foreign:
             os.close(pipe)  # else this process would never notice that its reader is gone
-        decode(heard_frames, request, writing, taking, announce=not foreign)
+        decode(_named, request, writing, taking, announce=not foreign)
     return pid
+
+
+def _named(name: str) -> Heard:
+    if not name:
+        return heard_frames
+    module, _, function = name.partition(":")
+    found: Heard = getattr(importlib.import_module(module), function)
+    return found
 
 
 class _Helper:

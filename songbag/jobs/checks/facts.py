@@ -9,6 +9,7 @@ what changed.
 """
 
 import hashlib
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,14 +26,17 @@ from songbag.settings import Limits, Record, Sound
 from songbag.sound import audio, fingerprints
 from songbag.sound.audiofile import open_file
 from songbag.sound.cache import DamagedFramesError, Receipt, file_stamp, frames_key
+from songbag.sound.decoding import Request
 from songbag.sound.extraction import extract_all
 from songbag.sound.fetching import at_hand
 from songbag.sound.fingerprints import Codes
+from songbag.sound.isolation import isolated
 from songbag.sound.source import Source, heard_span
 
 _CODE = 1  # raised when a fact or the fingerprint changes
 # Names the cache of facts; its frames are never stored, so the code is free to count facts.
 SOUND = msgspec.structs.replace(fingerprints.SOUND, code=100 * fingerprints.SOUND.code + _CODE)
+_HEARD = f"{__name__}:heard_facts"
 _PIECE = 10  # pieces a second whose level is judged
 _SILENT_DB = -70.0  # level below which such a piece is silent
 
@@ -150,10 +154,24 @@ def _measured(source: Source, sound: Sound, folder: Place, limits: Limits) -> tu
 
 
 def _heard(source: Source, limits: Limits) -> tuple[Facts, Codes]:
-    report = audio.AudioReport(clipped=0)
+    """Return the facts of a file that is read in a process apart, within its limits."""
+    if sys.platform == "win32":
+        data = b"".join(heard_facts(source, SOUND, audio.AudioReport(), limits))
+    else:
+        request = Request(source=source, sound=SOUND, limits=limits, heard=_HEARD)
+        data = b"".join(isolated(request, audio.AudioReport()))
+    facts, codes = msgspec.msgpack.decode(data, type=tuple[Facts, bytes])
+    return facts, np.frombuffer(codes, dtype=np.uint32)
+
+
+def heard_facts(
+    source: Source, sound: Sound, report: audio.AudioReport, limits: Limits
+) -> Iterator[bytes]:
+    """Yield the facts of a file and its fingerprint, as bytes."""
+    report.clipped = 0  # count them
     meter = _Meter()
     span = heard_span(source, limits)
-    rate = SOUND.sample_rate
+    rate = sound.sample_rate
     blocks = audio.read_blocks(source.path, rate, report, span, limits, meter.watch)
     codes = fingerprints.fingerprint(blocks)
     native = max(1.0, report.decoded_seconds * report.native_rate * report.channels)
@@ -175,7 +193,7 @@ def _heard(source: Source, limits: Limits) -> tuple[Facts, Codes]:
         audio_hash=meter.digest.hexdigest(),
         size=file_stamp(source.path)[0],
     )
-    return facts, codes
+    yield msgspec.msgpack.encode((facts, codes.astype(np.uint32, copy=False).tobytes()))
 
 
 def _truncated(report: audio.AudioReport, ending: str) -> str:
