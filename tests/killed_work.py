@@ -52,6 +52,6 @@ def train(folder):
 
 def compare(folder):
     torch.set_num_threads(1)
-    recipe = load_recipe("windows", {"training.epochs": 2})
+    recipe = load_recipe("windows", {"training.epochs": 6})
     systems = comparison.systems_of([recipe], ["mean_logit", "max"], [], QUIET)
     comparison.compare(lambda _: bags(), systems, folder, QUIET, (0,), 2, 1)

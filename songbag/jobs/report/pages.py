@@ -4,9 +4,11 @@ import base64
 import hashlib
 import math
 import re
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jinja2 import Environment
     from markupsafe import Markup
 
 FOLDER = "templates"
@@ -41,18 +43,28 @@ def render(template: str, values: dict[str, Any]) -> str:
     The page carries a policy under which no script but its own can run, whatever a song is
     called, and nothing can be fetched.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    loader = PackageLoader("songbag.jobs.report", FOLDER)
-    pages = Environment(
-        autoescape=True, undefined=StrictUndefined, loader=loader, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    filters = (percent, share, number, short, points, clock, time, measure, breakable)
-    pages.filters |= {one.__name__: one for one in filters}
-    script = loader.get_source(pages, SCRIPT)[0].strip()
+    pages = _pages()
+    assert pages.loader is not None
+    script = pages.loader.get_source(pages, SCRIPT)[0].strip()
     mark = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return pages.get_template(template).render(values, script=script, script_hash=mark)
+
+
+@cache
+def _pages() -> "Environment":
+    """Return the templates, compiled once: that takes longer than filling them."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    pages = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        loader=PackageLoader("songbag.jobs.report", FOLDER),
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    filters = (percent, share, number, short, points, clock, time, measure, breakable)
+    pages.filters |= {one.__name__: one for one in filters}
+    return pages
 
 
 def percent(value: float | None) -> str:
