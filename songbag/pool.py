@@ -8,7 +8,7 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Future
+from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
@@ -79,6 +79,23 @@ def in_order(
             yield result
     finally:
         pool.shutdown(wait=True, kill_workers=True)
+
+
+def in_threads(
+    work: Callable[[Item], Result], todo: Sequence[Item], threads: int
+) -> Generator[Result, None, None]:
+    """Yield ``work(item)`` in order, from threads: for work outside of Python, done at once."""
+    flying: deque[Future[Result]] = deque()
+    pool = ThreadPoolExecutor(threads)
+    try:
+        for item in todo:
+            flying.append(pool.submit(work, item))
+            if len(flying) > 4 * threads:
+                yield flying.popleft().result()
+        while flying:
+            yield flying.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _alone(work: Callable[[Item], Result], item: Item, died: Callable[[Item], Result]) -> Result:

@@ -11,7 +11,7 @@ from songbag.answers.modelfile import read_model
 from songbag.answers.prediction import Prediction, Predictor
 from songbag.bags import Bag
 from songbag.errors import AudioError, ModelFileError, SongTableError
-from songbag.pool import Workers, in_order
+from songbag.pool import Workers, in_order, in_threads, worker_count
 from songbag.remote import Place
 from songbag.settings import Limits
 from songbag.songs.packed import Packed
@@ -27,6 +27,7 @@ _Stamped = tuple[str, int, int]  # a model's path, size and mtime_ns: a new file
 _Model = _Stamped | bytes  # a cluster's workers get the file itself, once
 
 _POOL_FROM = 8  # songs to decode below which starting processes costs more than it saves
+_THREAD_FROM = 10  # songs whose frames are there already that are worth a thread
 _CACHED = 250  # songs whose frames are there already cost as much as one to decode
 
 
@@ -88,8 +89,10 @@ def answer_all(
     work = partial(_answer, model, cache, limits or Limits())
     cached = sum(receipt is not None and receipt.status == "ok" for receipt in known)
     costly = len(tasks) - cached + cached // _CACHED
-    who = workers if costly >= _POOL_FROM or callable(workers) else 1
-    return _released(in_order(work, tasks, who, _died))
+    if callable(workers) or costly >= _POOL_FROM:
+        return _released(in_order(work, tasks, workers, _died))
+    threads = worker_count(workers, cached // _THREAD_FROM)
+    return _released(in_threads(work, tasks, threads) if threads > 1 else map(work, tasks))
 
 
 def _released(answers: Iterator[Answer]) -> Iterator[Answer]:
