@@ -1,14 +1,14 @@
 # Two commands do everything on a fresh machine: make demo, make test.
 PYTHON ?= python3
 comma = ,
-# $(call install,folder,what). uv takes a fifth of pip's time; where it cannot install (it reads
+# $(call install,folder,what[,constraints]). uv takes a fifth of pip's time; where it cannot install (it reads
 # no pip.conf), pip does.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 install = echo "installing into $(1) ..." && { [ -x $(1)/bin/uv ] || $(1)/bin/python -m pip install -qq \
 	  --disable-pip-version-check --constraint constraints.txt uv; } && \
-	{ $(1)/bin/uv pip install -q --python $(1)/bin/python --constraint constraints.txt $(2) || \
+	{ $(1)/bin/uv pip install -q --python $(1)/bin/python --constraint $(or $(3),constraints.txt) $(2) || \
 	  $(1)/bin/python -m pip install -qq --disable-pip-version-check \
-	  --constraint constraints.txt $(2); }
+	  --constraint $(or $(3),constraints.txt) $(2); }
 
 .PHONY: demo test lint types test-all torture chromium browser pictures clean
 .PHONY: bench bench-quick bench-accuracy bench-poolings bench-vote bench-cold bench-serving bench-scale
@@ -97,8 +97,7 @@ pictures: demo .venv/dev  ## docs/report.png and docs/serving.png: the demo's re
 # The rival's too: Keras on three backends, and librosa.
 .venv-bench/bench: pyproject.toml bench/constraints.txt
 	$(PYTHON) -m venv .venv-bench
-	.venv-bench/bin/python -m pip install -qq --disable-pip-version-check --constraint bench/constraints.txt \
-	  keras tensorflow-cpu jax librosa --editable '.[train]'
+	@$(call install,.venv-bench,keras tensorflow-cpu jax librosa --editable '.[train]',bench/constraints.txt)
 	touch $@
 
 .venv/store: .venv/dev  ## an S3 server for the tests of object stores

@@ -40,7 +40,9 @@ os.environ["KERAS_BACKEND"] = "torch"
 import keras
 
 from songbag.learning.networks import Founding, SongNetwork
+from songbag.learning.optimizers import optimizer
 from songbag.learning.pooling import POOLINGS
+from songbag.settings import Training
 from songbag.sound.audio import write_waveform
 
 pytestmark = pytest.mark.filterwarnings(  # Keras reads its torch variables with numpy.array
@@ -183,6 +185,25 @@ def test_gradients_of_the_song_loss_agree(case):
     for mine, other in zip(found, shaped.parameters(), strict=True):
         assert other.abs().max() > 0
         assert (mine - other).abs().max() <= 1e-4 * other.abs().max()
+
+
+def test_losses_from_equal_weights_agree_step_by_step(case):
+    """Ten steps of RMSprop on the same songs, in Keras and here."""
+    network = loaded(founding(case.shape, case.classes), case.weights)
+    steps = optimizer(network, Training(optimizer="rmsprop", learning_rate=1e-3, weight_decay=0.0))
+    case.keras.set_weights(case.weights)
+    keras_steps = keras.optimizers.RMSprop(1e-3)
+    for _ in range(10):
+        loss = F.cross_entropy(case.song_logits(network), case.y)
+        theirs = case.keras_loss()
+        assert loss.item() == pytest.approx(theirs.item(), rel=1e-3)
+        gradients = torch.autograd.grad(theirs, [v.value for v in case.keras.trainable_variables])
+        with torch.no_grad():
+            keras_steps.apply(list(gradients), case.keras.trainable_variables)
+        steps.zero_grad()
+        loss.backward()
+        steps.step()
+    case.keras.set_weights(case.weights)
 
 
 # --- a count of parameters proves nothing, the comparison does ---------------------------

@@ -83,7 +83,7 @@ def network_share():
     import torch
 
     from songbag.bags import Bag
-    from songbag.learning import fitting, networks
+    from songbag.learning import fitting, networks, optimizers
     from songbag.settings import Training
 
     spent = {"forward": 0.0, "backward": 0.0, "optimiser": 0.0, "pooling and loss": 0.0}
@@ -101,7 +101,7 @@ def network_share():
     starts = 6 * (np.arange(23) * 55125 // (512 * 6))
     bags = [Bag(str(n), rng.normal(size=(2584, 13)).astype(np.float32), starts) for n in range(200)]
     kept = [(networks.SongNetwork, "song", "forward"), (networks.SongNetwork, "forward", "forward"),
-            (torch.Tensor, "backward", "backward"), (torch.optim.RMSprop, "step", "optimiser"),
+            (torch.Tensor, "backward", "backward"), (optimizers.RMSprop, "step", "optimiser"),
             (fitting._Run, "_losses", "pooling and loss")]  # fmt: skip
     before = [(place, name, getattr(place, name)) for place, name, _ in kept]
     training = Training(
