@@ -46,7 +46,7 @@ class Units:
     extract: float  # core seconds a minute
     predict: float  # core seconds a minute, from the file
     again: float  # core seconds a minute, from cached frames
-    train: float  # core seconds a song and epoch
+    train: float  # core seconds a song and epoch of one network, `cnn`
     frames: float  # MB a minute
     row: float  # bytes of a song's row in Parquet
     windows: float  # bytes of its windows' rows, a minute
@@ -113,10 +113,10 @@ def measure(table: Path, model: Path, folder: Path) -> Units:
     with open(receipts, newline="") as file:
         seconds = [float(row["seconds"]) for row in csv.DictReader(file) if row["seconds"]]
     minutes, songs = sum(seconds) / 60, len(seconds)
-    epochs = [
-        songbag("train", table, "-o", model, *out, cache, "--epochs", n, "--threads", 1)
-        for n in (1, 3)
-    ]
+    train = ("train", table, *out, cache, "--threads", 1, "--epochs")
+    alone = ("--recipe", "cnn", "-o", folder / "cnn.songbag")
+    epochs = [songbag(*train, n, *alone) for n in (1, 5)]
+    songbag(*train, 1, "-o", model)  # what people get: the networks of the default recipe
     parts = ("--workers", 1, "--windows", "-o")
     predict = songbag("predict", model, table, *out, folder / "none", *parts, folder / "a") - start
     again = songbag("predict", model, table, *out, cache, *parts, folder / "b") - start
@@ -124,7 +124,7 @@ def measure(table: Path, model: Path, folder: Path) -> Units:
         extract=extract / minutes,
         predict=predict / minutes,
         again=again / minutes,
-        train=(epochs[1] - epochs[0]) / 2 / (0.8 * songs),
+        train=(epochs[1] - epochs[0]) / 4 / (0.8 * songs),
         frames=size(cache, "*.safetensors") / minutes / 1e6,
         row=size(folder / "a" / "songs", "*.parquet") / songs,
         windows=size(folder / "a" / "windows", "*.parquet") / minutes,
@@ -152,7 +152,7 @@ def print_units(units: Units) -> None:
     print(f"extraction            {units.extract:8.3f} core s a minute of sound")
     print(f"prediction, file      {units.predict:8.3f} core s a minute of sound")
     print(f"prediction, cache     {units.again:8.3f} core s a minute of sound")
-    print(f"training              {units.train:8.4f} core s a song and epoch")
+    print(f"training              {units.train:8.4f} core s a song and epoch of cnn")
     print(f"frames                {units.frames:8.3f} MB a minute of sound")
     print(f"answer, row           {units.row:8.1f} bytes a song")
     print(f"answer, windows       {units.windows:8.1f} bytes a minute of sound")

@@ -11,7 +11,7 @@ import soxr
 import songbag
 from songbag.sound.audio import read_waveform, write_waveform
 
-pytestmark = pytest.mark.full
+pytestmark = [pytest.mark.full, pytest.mark.torture]
 
 RATE = 22050
 # Found by the check, and confirmed sample by sample: after alignment the waveforms of these
@@ -101,7 +101,7 @@ def test_planted_mislabels_are_at_the_top_after_a_cross_validation(emotify, tmp_
     ):
         pool = table.index[(truth == old) & (table["label"] == truth)]
         table.loc[rng.choice(pool, count, replace=False), "label"] = new
-    songbag.crossval(table, tmp_path / "cv", quiet=True)
+    songbag.crossval(table, tmp_path / "cv", recipe="cnn", quiet=True)
     found = songbag.check(table, crossval=tmp_path / "cv", quiet=True)
     listed = found[found.kind == "suspicious_label"]
     assert len(listed) == 20

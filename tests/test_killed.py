@@ -57,7 +57,7 @@ def test_a_killed_extraction_goes_on_bit_for_bit(short_songs, tmp_path, often, f
 
     for workers in often([2], [1, 2]):
         command = [sys.executable, "-c", EXTRACT, "", workers, *songs]
-        times = often(8, 25)
+        times = often(8, 50)
         hits = killing.torment(command, times, np.random.default_rng(workers), verify, reset)
         figure(f"{workers} workers", f"{hits} kills while running, {left} temporary files left")
         assert hits >= times // 2
@@ -85,7 +85,7 @@ def test_a_killed_prediction_goes_on_byte_for_byte(
 
     for workers in often([1], [1, 2]):
         running = [*command[:-1], "--workers", workers, "--csv", ""]
-        times = often(8, 25)
+        times = often(8, 50)
         hits = killing.torment(running, times, np.random.default_rng(workers), verify, reset)
         figure(f"{workers} workers", f"{hits} kills while running")
         assert hits >= times // 2

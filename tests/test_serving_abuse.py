@@ -278,18 +278,18 @@ def test_ctrl_c_in_the_middle_of_work_stops_all_the_same(model_path, song, tmp_p
 # --- full size --------------------------------------------------------------------------
 
 
-@pytest.mark.full
-def test_memory_is_flat_over_five_thousand_requests(model_path, songs, nine, tmp_path):
+@pytest.mark.torture
+def test_memory_is_flat_over_many_requests(model_path, songs, nine, tmp_path, often, figure):
     files = [*sorted((songs.parent / "audio").iterdir())[:8], *sorted(nine.iterdir())]
     with Server(model_path, tmp_path, workers=2, waiting=8) as server:
         expected = {path: server.predict(path, kept=True).content for path in files}
-        todo = [files[k % len(files)] for k in range(5000)]
+        todo = [files[k % len(files)] for k in range(often(120, 5000))]
         sizes = []
         lock = threading.Lock()
 
         def ask(number):
             right = server.predict(todo[number], kept=True).content == expected[todo[number]]
-            if number % 250 == 249:
+            if number % (len(todo) // 20) == 0:
                 with lock:
                     sizes.append([resident(server.process.pid), server.memory()])
             return right
@@ -298,18 +298,23 @@ def test_memory_is_flat_over_five_thousand_requests(model_path, songs, nine, tmp
             assert all(threads.map(ask, range(len(todo))))
         assert not server.uploads()
     own, whole = np.array(sizes).T
-    print(f"server {own.round(1).tolist()} MB, with workers {whole.round(1).tolist()} MB")
+    figure("server", f"{own.min():.0f} to {own.max():.0f} MB, workers too {whole.max():.0f} MB")
     assert own[-4:].mean() - own[3:7].mean() < 5
     assert whole[-4:].mean() - whole[3:7].mean() < 30
 
 
-@pytest.mark.full
-def test_under_twice_its_capacity_no_answer_is_wrong_or_lost(model_path, songs, capsys):
+@pytest.mark.torture
+def test_under_twice_its_capacity_no_answer_is_wrong_or_lost(
+    model_path, songs, capsys, often, figure
+):
     sys.path.insert(0, str(Path(__file__).parent.parent / "bench"))
     import serving
 
-    results = serving.measure(model_path, sorted((songs.parent / "audio").iterdir())[:8], 10.0)
+    results = serving.measure(
+        model_path, sorted((songs.parent / "audio").iterdir())[:8], often(2.0, 10.0)
+    )
     for load, found in results.items():
+        figure(load, found)
         assert found["wrong"] == found["lost"] == 0, load
         assert found["answered"] > 0
     assert results["0.5x"]["busy"] == 0

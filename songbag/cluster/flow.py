@@ -91,7 +91,7 @@ class _Flow:
     def _fill(self) -> None:
         """Submit what there is room for."""
         threads = max(1, sum(self.link.threads().values()))
-        size = max(1, min(_PORTION, len(self.todo) // (16 * threads)))
+        size = max(1, min(_PORTION, len(self.todo) // (32 * threads)))
         waiting = sum(one.results is None for one in self.flying)
         for _ in range(min(_WAITING * threads - waiting, _KEPT - len(self.flying))):
             if self.begun == len(self.todo):
