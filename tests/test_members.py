@@ -11,7 +11,7 @@ from songbag.answers.prediction import Predictor
 from songbag.answers.weighing import branch_weights
 from songbag.bags import Bag
 from songbag.errors import SettingsError, TrainingError
-from songbag.jobs import keeping, members, modelling
+from songbag.jobs import crossvalidation, keeping, members, modelling
 from songbag.jobs.adapting import adapted
 from songbag.jobs.console import Console
 from songbag.jobs.modelling import Learning
@@ -214,6 +214,15 @@ def test_one_file_holds_all_members(learned):
     found = Predictor(model).predict(iter([heard[0].features]), lambda: heard[0].samples)
     assert found.probabilities.sum() == pytest.approx(1)
     assert np.abs(found.contributions.sum(axis=0) - found.score).max() <= 1e-5
+
+
+def test_a_label_of_one_artist_cannot_be_cross_validated():
+    """No model could both learn it and meet it; silence about it would be a wrong figure."""
+    songs = [Song(f"{k}", f"{k}.wav", "ab"[k % 2], f"artist {k % 2 * k}") for k in range(12)]
+    fold_of = np.array([0 if song.label == "a" else k % 3 for k, song in enumerate(songs)])
+    with pytest.raises(TrainingError, match="labelled 'a' fall into one fold"):
+        crossvalidation._refuse_lost_labels(songs, fold_of)
+    crossvalidation._refuse_lost_labels(songs, np.arange(12) // 2 % 3)
 
 
 def test_members_are_not_trained_again_after_a_stop(learned, tmp_path, monkeypatch):
