@@ -9,11 +9,13 @@ from songbag.jobs.checks.copies import Pair, families, pair_findings
 from songbag.jobs.checks.endings import missing_end
 from songbag.jobs.checks.facts import Facts
 from songbag.jobs.checks.giveaways import giveaway
+from songbag.jobs.checks.labels import class_findings, spelling_findings
 from songbag.jobs.checks.recordings import recording_findings
 from songbag.jobs.checks.spelling import spellings, spelt_alike
 from songbag.jobs.checks.suspicion import suspicious
 from songbag.jobs.synthesis import GENRES, synthesise
 from songbag.settings import Excerpt, Limits
+from songbag.songs.labels import split_labels
 from songbag.songs.table import Song
 from songbag.sound.audio import write_waveform
 from songbag.sound.fingerprints import SAME_RATE, STEP_SECONDS, Match, compare, fingerprint
@@ -237,3 +239,16 @@ def test_a_missing_end_is_seen(waves, tmp_path, ending):
         file.write_bytes(data[: int(len(data) * share)])
         assert missing_end(file)
     assert missing_end(tmp_path / "none") == ""
+
+
+def test_labels_of_songs_that_have_several_are_judged_one_by_one():
+    cells = ["piano; sad", "piano", "Piano; sad", "sad", "", *["piano; sad"] * 8, "harp; sad"]
+    songs = [
+        Song(f"{k}", f"{k}.wav", ";".join(split_labels(cell)), f"artist {k}", multilabel=True)
+        for k, cell in enumerate(cells)
+    ]
+    spelled = [one for one in spelling_findings(songs) if one.found.startswith("label")]
+    assert [one.id for one in spelled] == ["2"]
+    small = {one.label for one in class_findings(songs) if one.kind == "small_class"}
+    assert small == {"Piano", "harp"}
+    assert not [one for one in class_findings(songs) if one.kind == "unlabelled"]

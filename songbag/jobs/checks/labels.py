@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from songbag.jobs.checks.findings import Finding
 from songbag.jobs.checks.giveaways import giveaway
 from songbag.jobs.checks.spelling import spellings
-from songbag.songs.table import Song
+from songbag.songs.table import Song, split_names
 from songbag.sound.audio import EXTENSIONS
 
 _FOLDS = 5  # of a cross-validation; a label in fewer groups is missing from some of them
@@ -15,14 +15,14 @@ _FOLDS = 5  # of a cross-validation; a label in fewer groups is missing from som
 def spelling_findings(songs: Sequence[Song]) -> Iterator[Finding]:
     """Yield labels, groups and ids that are written two ways."""
     named = {
-        "label": [song.label for song in songs if song.label],
-        songs[0].group_by if songs else "artist": [s.group_value for s in songs if s.group_value],
+        "label": [(label, song.id) for song in songs for label in song.labels],
+        songs[0].group_by if songs else "artist": [
+            (str(song.group_value), song.id) for song in songs if song.group_value
+        ],
     }
     for what, names in named.items():
-        first = {}
-        for song in reversed(songs):
-            first[song.label if what == "label" else song.group_value] = song.id
-        for one in spellings([str(name) for name in names]):
+        first = dict(reversed(names))
+        for one in spellings([name for name, _ in names]):
             usual = f"'{one.usual}' ({_songs(one.usual_songs)})"
             found = f"{what} '{one.rare}' ({_songs(one.rare_songs)}) and {usual}"
             severity = "error" if what == "label" else ""
@@ -44,16 +44,17 @@ def _songs(count: int) -> str:
 
 def class_findings(songs: Sequence[Song]) -> Iterator[Finding]:
     """Yield labels with fewer songs or groups than a split needs, and songs without one."""
-    labelled = [song for song in songs if song.label]
+    labelled = [song for song in songs if song.labels]
     if not labelled:
         return
     for song in songs:
-        if not song.label:
+        if not song.labels and not song.multilabel:  # none of several labels is an answer too
             yield Finding("unlabelled", "it has no label, others have", song.id)
     groups: dict[str, set[str]] = defaultdict(set)
     for song in labelled:
-        groups[str(song.label)].add(song.group)
-    count = Counter(str(song.label) for song in labelled)
+        for label in song.labels:
+            groups[label].add(song.group)
+    count = Counter(label for song in labelled for label in song.labels)
     what = labelled[0].group_by if any(song.group_value for song in labelled) else "song"
     for label in sorted(count):
         number = len(groups[label])
@@ -77,7 +78,7 @@ def giveaway_findings(
     ``facts`` has for every fact a value a song; songs without a label are left out.
     """
     places = [place for place, song in enumerate(songs) if song.label]
-    labels = [str(songs[place].label) for place in places]
+    labels = split_names([songs[place] for place in places])
     groups = [songs[place].group for place in places]
     for fact, values in facts.items():
         one = giveaway(fact, [values[place] for place in places], labels, groups)
