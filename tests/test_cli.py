@@ -197,7 +197,8 @@ def test_figures_come_from_the_predictions_alone(trained):
     again = figures(rows, trained.evaluation.labels)
     stored = json.loads((trained.folder / "metrics.json").read_text())
     for name, value in again["metrics"].items():
-        assert value["value"] == pytest.approx(stored["metrics"][name]["value"], abs=1e-4)
+        # The file rounds probabilities: of very sure mistakes that moves the log loss.
+        assert value["value"] == pytest.approx(stored["metrics"][name]["value"], 1e-3, 1e-4)
     assert again["confusion"] == stored["confusion"]
     assert again["window_accuracy"] == stored["window_accuracy"]
     assert again["baselines"] == stored["baselines"]
