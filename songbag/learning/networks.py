@@ -257,9 +257,9 @@ Builder = Callable[[Sequence[int], int, float], nn.Module]
 
 # name -> (window_shape, outputs, dropout) -> network
 NETWORKS: dict[str, Builder] = {
-    "cnn1d": lambda shape, outputs, dropout: Cnn1d(shape, outputs, dropout),
     "founding": lambda shape, outputs, dropout: Founding(shape, outputs),
     "cnn": lambda shape, outputs, dropout: Cnn(shape, outputs, dropout),
+    "cnn1d": lambda shape, outputs, dropout: Cnn1d(shape, outputs, dropout),
     "linear": lambda shape, outputs, dropout: Linear(shape, outputs, dropout),
     "mlp": lambda shape, outputs, dropout: Mlp(shape, outputs, dropout),
     "statistics": lambda shape, outputs, dropout: Statistics(shape, outputs, dropout),

@@ -95,9 +95,7 @@ def _decode_one(named: Named, request: Request, writing: int, budget: Budget | N
         waiting: list[bytes] = []
         heard = named(request.heard)
         for block in heard(request.source, request.sound, report, request.limits):
-            if not isinstance(block, bytes):
-                block = np.ascontiguousarray(block, dtype=np.float32).tobytes()
-            waiting.append(block)
+            waiting.append(plain(block))
             if len(waiting) * len(waiting[0]) >= _SENT:
                 send(writing, FRAMES, b"".join(waiting))
                 waiting.clear()
@@ -120,6 +118,13 @@ def _decode_one(named: Named, request: Request, writing: int, budget: Budget | N
         text += "Leave it out, and report it with the file."
         send(writing, REFUSED, msgspec.msgpack.encode(("broken", text)))
     return False
+
+
+def plain(block: Frames | bytes) -> bytes:
+    """Return the bytes of frames, or bytes as they are."""
+    if isinstance(block, bytes):
+        return block
+    return np.ascontiguousarray(block, dtype=np.float32).tobytes()
 
 
 def send(writing: int, kind: bytes, data: bytes) -> None:

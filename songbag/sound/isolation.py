@@ -36,7 +36,18 @@ import numpy as np
 from songbag.errors import AudioError
 from songbag.settings import Limits, Sound
 from songbag.sound.audiofile import AudioReport
-from songbag.sound.decoding import FILE, FRAMES, HEAD, REFUSED, REPORT, Heard, Request, decode, send
+from songbag.sound.decoding import (
+    FILE,
+    FRAMES,
+    HEAD,
+    REFUSED,
+    REPORT,
+    Heard,
+    Request,
+    decode,
+    plain,
+    send,
+)
 from songbag.sound.features import Frames
 from songbag.sound.source import Source, heard_frames
 
@@ -74,9 +85,6 @@ def isolated_frames(
         ``worker_died`` when it died, ``too_much_memory``; ``broken`` where the mistake is
         not the file's.
     """
-    if sys.platform == "win32":
-        yield from heard_frames(source, sound, report, limits)
-        return
     for data in isolated(Request(source=source, sound=sound, limits=limits), report):
         yield np.frombuffer(data, dtype=np.float32).reshape(-1, sound.bands)
 
@@ -89,6 +97,10 @@ def isolated(request: Request, report: AudioReport) -> Iterator[bytes]:
     AudioError
         As `isolated_frames`.
     """
+    if sys.platform == "win32":
+        heard = _named(request.heard)
+        yield from map(plain, heard(request.source, request.sound, report, request.limits))
+        return
     given = 0
     while True:
         decoder = _start(request)

@@ -9,7 +9,6 @@ what changed.
 """
 
 import hashlib
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -155,11 +154,8 @@ def _measured(source: Source, sound: Sound, folder: Place, limits: Limits) -> tu
 
 def _heard(source: Source, limits: Limits) -> tuple[Facts, Codes]:
     """Return the facts of a file that is read in a process apart, within its limits."""
-    if sys.platform == "win32":
-        data = b"".join(heard_facts(source, SOUND, audio.AudioReport(), limits))
-    else:
-        request = Request(source=source, sound=SOUND, limits=limits, heard=_HEARD)
-        data = b"".join(isolated(request, audio.AudioReport()))
+    request = Request(source=source, sound=SOUND, limits=limits, heard=_HEARD)
+    data = b"".join(isolated(request, audio.AudioReport()))
     facts, codes = msgspec.msgpack.decode(data, type=tuple[Facts, bytes])
     return facts, np.frombuffer(codes, dtype=np.uint32)
 
