@@ -165,12 +165,15 @@ def print_units(units: Units) -> None:
 def compare(table: Path, model: Path, folder: Path, repeats: int) -> None:
     """Print the wall time of jobs on one and two workers, taken in turns; the best of each.
 
-    The same command once more has nothing left to do: that is its start and end (imports,
-    connecting, tables), which no worker shortens.
+    The workers have heard a few songs before, as those of a standing cluster have. The same
+    command once more has nothing left to do: that is its start and end (imports, connecting,
+    tables), which no worker shortens.
     """
-    jobs: dict[str, Callable[[Path], tuple[object, ...]]] = {
-        "extract": lambda new: ("extract", table, "--cache", new),
-        "predict": lambda new: ("predict", model, table, "--cache", new, "-o", new / "answers"),
+    (folder / "few").mkdir()
+    few = some_songs(table, 8, folder / "few")
+    jobs: dict[str, Callable[[Path, Path], tuple[object, ...]]] = {
+        "extract": lambda songs, new: ("extract", songs, "--cache", new),
+        "predict": lambda songs, new: ("predict", model, songs, "--cache", new, "-o", new / "a"),
     }
     for name, command in jobs.items():
         took: dict[tuple[int, str], list[float]] = {}
@@ -178,9 +181,11 @@ def compare(table: Path, model: Path, folder: Path, repeats: int) -> None:
             for workers in (1, 2):
                 new = folder / f"{name}-{workers}-{turn}"
                 with cluster_of(workers, new) as address:
+                    on_it = ("--allow-outside", "--cluster", address)
+                    songbag(*command(few, new / "before"), *on_it)
                     for part in ("all", "start"):
                         began = time.perf_counter()
-                        songbag(*command(new), "--allow-outside", "--cluster", address)
+                        songbag(*command(table, new), *on_it)
                         took.setdefault((workers, part), []).append(time.perf_counter() - began)
         best = {key: min(seconds) for key, seconds in took.items()}
         one, two = best[1, "all"], best[2, "all"]

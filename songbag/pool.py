@@ -32,6 +32,7 @@ class Engine(Protocol):
 Workers: TypeAlias = int | Engine | None  # processes, None for one a core
 
 _START_SECONDS = 120.0  # for a process to start and prepare itself
+_AT_ONCE = 8  # items that a thread takes
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -84,16 +85,23 @@ def in_order(
 def in_threads(
     work: Callable[[Item], Result], todo: Sequence[Item], threads: int
 ) -> Generator[Result, None, None]:
-    """Yield ``work(item)`` in order, from threads: for work outside of Python, done at once."""
-    flying: deque[Future[Result]] = deque()
+    """Yield ``work(item)`` in order, from threads: for work outside of Python, done at once.
+
+    Some items a time: handing over costs as much as a tenth of a cached song.
+    """
+
+    def do(some: Sequence[Item]) -> list[Result]:
+        return [work(item) for item in some]
+
+    flying: deque[Future[list[Result]]] = deque()
     pool = ThreadPoolExecutor(threads)
     try:
-        for item in todo:
-            flying.append(pool.submit(work, item))
-            if len(flying) > 4 * threads:
-                yield flying.popleft().result()
+        for first in range(0, len(todo), _AT_ONCE):
+            flying.append(pool.submit(do, todo[first : first + _AT_ONCE]))
+            if len(flying) > 2 * threads:
+                yield from flying.popleft().result()
         while flying:
-            yield flying.popleft().result()
+            yield from flying.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -121,10 +121,10 @@ class Predictor:
         waiting, behind = np.zeros((0, self._bands), dtype=np.float32), 0
         found: list[Array] = []
         for block in blocks:
-            waiting = np.concatenate([waiting, block])
+            waiting = np.concatenate([waiting, block]) if len(waiting) else block
             # The song is at least this long, so these windows exist whatever follows.
             least = (behind + len(waiting) - 1) * sound.hop_length
-            while (starts := _next(windows.window_starts(least, sound, cut), found)) is not None:
+            while (starts := self._next_starts(least, len(found) * _WINDOWS)) is not None:
                 if starts[-1] + self._length > behind + len(waiting):
                     break
                 found.append(self._window_outputs(waiting[starts[0] - behind :], starts))
@@ -134,6 +134,13 @@ class Predictor:
             some = starts[first : first + _WINDOWS]
             found.append(self._window_outputs(waiting[some[0] - behind :], some))
         return np.concatenate(found), starts
+
+    def _next_starts(self, least: int, first: int) -> NDArray[np.int64] | None:
+        """Return the next full block of starts in so many samples, None when it is not full."""
+        sound, cut = self.card.recipe.sound, self.card.recipe.windows
+        if windows.window_count(least, sound, cut) < first + _WINDOWS:
+            return None
+        return windows.window_starts(least, sound, cut)[first : first + _WINDOWS]
 
     def _window_outputs(self, frames: Array, starts: NDArray[np.int64]) -> Array:
         near = starts - starts[0]
@@ -202,12 +209,6 @@ class Predictor:
                 f"{len(self.card.labels)} labels need a row a window."
             )
         return found
-
-
-def _next(starts: NDArray[np.int64], found: list[Array]) -> NDArray[np.int64] | None:
-    """Return the next full block of starts, None when it is not full yet."""
-    first = len(found) * _WINDOWS
-    return starts[first : first + _WINDOWS] if len(starts) >= first + _WINDOWS else None
 
 
 def session(graph: bytes) -> onnxruntime.InferenceSession:

@@ -11,6 +11,7 @@ from songbag.answers.modelfile import read_model
 from songbag.answers.prediction import Prediction, Predictor
 from songbag.bags import Bag
 from songbag.errors import AudioError, ModelFileError, SongTableError
+from songbag.memory import keep_memory
 from songbag.pool import Workers, in_order, in_threads, worker_count
 from songbag.remote import Place
 from songbag.settings import Limits
@@ -80,6 +81,7 @@ def answer_all(
     Frames come from the cache where they are; otherwise the file is decoded in a stream
     and nothing is stored, so a collection of any size needs no disk.
     """
+    keep_memory()  # frames of a hundred kilobytes come and go with every song
     stamped = (str(model_path), *file_stamp(str(model_path)))
     recipe = _predictor(stamped).card.recipe
     model = Path(model_path).read_bytes() if callable(workers) else stamped

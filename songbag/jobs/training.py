@@ -18,9 +18,10 @@ from songbag.jobs.console import Console
 from songbag.jobs.evaluation import Evaluation, evaluate_model, summary
 from songbag.jobs.keeping import forget_states
 from songbag.jobs.members import chooses_epoch, learn
-from songbag.jobs.modelling import Learning, require_trainable, save
+from songbag.jobs.modelling import Learning, import_ahead, require_trainable, save
 from songbag.jobs.processes import writes
 from songbag.jobs.report import write_report
+from songbag.pool import worker_count
 from songbag.settings import Limits, Own, Recipe
 from songbag.songs.song_bags import SongBags, hear
 from songbag.songs.splits import Certificate, certify, split_sides
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from songbag.learning.fitting import Fit
 
 TEST_SHARE = 0.2  # of all songs, whole groups
+_WORTH_IT = 16  # songs a process for which it hears long enough to import something else
 VALIDATION_SHARE = 0.15  # of the songs not tested; only where it chooses the epoch
 
 
@@ -140,6 +142,8 @@ def hear_labelled(
     require_files(table)
     for remark in table.remarks:
         console.say(remark)
+    if worker_count(workers, len(table.songs) // _WORTH_IT) > 1:
+        import_ahead()
     heard = hear(table, recipe, cache, limits, workers, console.track)
     for song, _, message in heard.failed:
         console.say(f"left out: {song.id}: {message}")

@@ -23,6 +23,9 @@ from songbag.settings import Sound
 Frames = NDArray[np.float32]
 
 _BLOCK = 128  # frames computed at once: what they need fits a processor's cache
+# Multiplications in one product: BLAS starts no threads for so few, and so no sum depends on
+# their number; a decoder forked from a process with such threads needs none either.
+_PRODUCT = 1 << 18
 FLOOR = 1e-10  # mel power below which everything is -100 dB
 _SPOOL = 64 << 20  # bytes of log-mel kept in memory while the loudest band is sought
 DELTA = 4  # frames on each side of a first difference
@@ -108,25 +111,21 @@ def _spectra(padded: NDArray[np.float32], sound: Sound) -> Frames:
 
 
 def _mel(power: Frames, sound: Sound) -> Frames:
-    """Apply Slaney's triangles to power (frames, bins).
+    """Apply Slaney's triangles to power (frames, bins), a few neighbours at a time.
 
-    A bin lies under at most two triangles, the falling side of one and the rising side of
-    the next, so two sums over neighbouring bins are all there is. Unlike a matrix product
-    they do not depend on the number of threads, and cost less.
+    A triangle covers few bins, so most of the whole matrix is zeros.
     """
-    rising, falling, first, empty = _triangle_sides(
-        sound.sample_rate, sound.frame_length, sound.mel_bands, sound.min_frequency
-    )
-    up = np.add.reduceat(power * rising, first, axis=1)
-    down = np.add.reduceat(power * falling, first, axis=1)
-    up[:, empty] = down[:, empty] = 0
-    return up[:, :-1] + down[:, 1:]
+    mel = np.empty((len(power), sound.mel_bands), dtype=np.float32)
+    for bins, bands, weights in _triangle_groups(sound):
+        np.matmul(power[:, bins], weights, out=mel[:, bands])
+    return mel
 
 
 def _cepstra(loudness: Frames, sound: Sound) -> Frames:
     matrix = cepstrum_matrix(sound.mel_bands, sound.coefficients)
-    cepstra: Frames = np.einsum("fm,mc->fc", loudness, matrix)
-    return cepstra
+    rows = max(1, _PRODUCT // matrix.size)
+    parts = (loudness[first : first + rows] for first in range(0, len(loudness), rows))
+    return np.concatenate([part @ matrix for part in parts])
 
 
 def _raised(blocks: Iterable[Frames], top_db: float, bands: int) -> Iterator[Frames]:
@@ -175,38 +174,42 @@ def hann(length: int) -> NDArray[np.float32]:
     return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)).astype(np.float32)
 
 
+@lru_cache(maxsize=8)
 def mel_matrix(sound: Sound) -> Frames:
-    """Return the mel filter bank as a matrix, shape (frame_length // 2 + 1, mel_bands)."""
-    return _mel(np.eye(1 + sound.frame_length // 2, dtype=np.float32), sound)
+    """Return the mel filter bank, shape (frame_length // 2 + 1, mel_bands)."""
+    bins, corners = _bins(sound), _corners(sound)
+    rising = (bins[:, None] - corners[:-2]) / np.diff(corners)[:-1]
+    falling = (corners[2:] - bins[:, None]) / np.diff(corners)[1:]
+    heights = 2 / (corners[2:] - corners[:-2])
+    narrow: Frames = (np.minimum(rising, falling).clip(min=0) * heights).astype(np.float32)
+    return narrow
 
 
 @lru_cache(maxsize=8)
-def _triangle_sides(
-    sample_rate: int, frame_length: int, mel_bands: int, min_frequency: float
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64], NDArray[np.bool_]]:
-    """Return the rising and falling weight of every bin, and the stretches of bins.
-
-    The mel_bands + 2 corners cut the bins into mel_bands + 1 stretches: on stretch k the
-    triangle k rises and the triangle k - 1 falls. ``first`` is where each begins among
-    the bins; ``empty`` marks stretches narrower than a bin.
-    """
-    bins = np.linspace(0, sample_rate / 2, 1 + frame_length // 2)
-    corners = _corners(sample_rate, mel_bands, min_frequency)
-    first = np.searchsorted(bins, corners).clip(max=len(bins) - 1)
-    stretch = np.searchsorted(corners, bins, side="right") - 1
-    inside = (stretch >= 0) & (stretch <= mel_bands)
-    k = stretch.clip(0, mel_bands)
-    heights = np.concatenate([[0.0], 2 / (corners[2:] - corners[:-2]), [0.0]])
-    along = (bins - corners[k]) / np.diff(corners)[k]
-    rising = np.where(inside, along * heights[k + 1], 0)
-    falling = np.where(inside, (1 - along) * heights[k], 0)
-    empty = np.diff(first) == 0
-    return rising.astype(np.float32), falling.astype(np.float32), first[:-1], empty
+def _triangle_groups(sound: Sound) -> list[tuple[slice, slice, Frames]]:
+    """Return (bins, bands, their part of the matrix) of neighbouring triangles."""
+    corners = _corners(sound)
+    first = np.searchsorted(_bins(sound), corners[:-2])
+    last = np.searchsorted(_bins(sound), corners[2:])
+    groups, begin = [], 0
+    while begin < sound.mel_bands:
+        sizes = (last[begin:] - first[begin]) * np.arange(1, sound.mel_bands - begin + 1)
+        end = begin + max(1, int(np.searchsorted(sizes, _PRODUCT // _BLOCK, side="right")))
+        bins, bands = slice(first[begin], last[end - 1]), slice(begin, end)
+        groups.append((bins, bands, np.ascontiguousarray(mel_matrix(sound)[bins, bands])))
+        begin = end
+    return groups
 
 
-def _corners(sample_rate: int, mel_bands: int, min_frequency: float) -> NDArray[np.float64]:
+def _bins(sound: Sound) -> NDArray[np.float64]:
+    """Return the frequency in Hz of every bin."""
+    return np.linspace(0, sound.sample_rate / 2, 1 + sound.frame_length // 2)
+
+
+def _corners(sound: Sound) -> NDArray[np.float64]:
     """Return the mel_bands + 2 corner frequencies in Hz, evenly spaced in mel."""
-    limits = np.linspace(_hz_to_mel(min_frequency), _hz_to_mel(sample_rate / 2), mel_bands + 2)
+    low, high = _hz_to_mel(sound.min_frequency), _hz_to_mel(sound.sample_rate / 2)
+    limits = np.linspace(low, high, sound.mel_bands + 2)
     return np.array([_mel_to_hz(mel) for mel in limits])
 
 
