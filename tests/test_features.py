@@ -1,5 +1,9 @@
 """Law 6: frames equal librosa's on the whole song, however the samples arrive."""
 
+import os
+import subprocess
+import sys
+
 import librosa
 import numpy as np
 import pytest
@@ -67,6 +71,26 @@ def test_the_same_bits_however_the_samples_arrive(cuts, top_db, deltas):
     parts = np.split(song, np.unique(np.clip(np.cumsum(cuts or [1]), 1, len(song) - 1)))
     blocks = list(features.frame_blocks(parts, sound))
     assert (np.concatenate(blocks) == features.frames(song, sound)).all()
+
+
+_HEARD = """
+import hashlib, numpy as np
+from songbag.settings import Sound
+from songbag.sound import features
+song = np.random.default_rng(0).normal(0, 0.1, 100_000).astype(np.float32)
+sounds = [Sound(), Sound(feature="mfcc", mel_bands=128, coefficients=128), Sound(mel_bands=1)]
+sounds += [Sound(mel_bands=4, frame_length=8192), Sound(mel_bands=300, frame_length=512)]
+print([hashlib.sha256(features.frames(song, sound).tobytes()).hexdigest() for sound in sounds])
+"""
+
+
+def test_the_same_bits_for_any_number_of_threads():
+    said = set()
+    for threads in ("1", "4"):
+        environment = {**os.environ, "OPENBLAS_NUM_THREADS": threads, "OMP_NUM_THREADS": threads}
+        command = [sys.executable, "-c", _HEARD]
+        said.add(subprocess.run(command, env=environment, capture_output=True, check=True).stdout)
+    assert len(said) == 1 and b"[" in said.pop()
 
 
 @pytest.mark.parametrize("samples", [1, 511, 512, 1023, 1024, 5000])
