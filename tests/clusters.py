@@ -15,13 +15,22 @@ def free_port():
         return listening.getsockname()[1]
 
 
+# As docs/scale.md advises.
+CALM = {
+    "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
+    "DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL": "1s",
+    "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL": "5s",
+}
+
+
 class Cluster:
     """A scheduler and ``workers`` workers, each under its nanny, which starts it again."""
 
     def __init__(self, folder, workers=2, environment=None, threads=1):
         self.folder, self.port = Path(folder), free_port()
         self.address = f"tcp://127.0.0.1:{self.port}"
-        self.environment = {**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})}
+        self.environment = {**os.environ, **CALM, "OMP_NUM_THREADS": "1"}
+        self.environment |= environment or {}
         self.processes, self.threads = [], threads
         self.log = open(self.folder / "cluster.log", "ab")  # noqa: SIM115
         self.start_scheduler()

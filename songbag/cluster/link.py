@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 
+import dask
 import distributed
 
 from songbag.errors import ClusterError
@@ -12,6 +13,12 @@ from songbag.errors import ClusterError
 PATIENCE_SECONDS = 300.0  # for a scheduler or the first worker to come back
 LOOK_SECONDS = 5.0  # between two looks at who works
 _CONNECT_SECONDS = 20.0
+# What Dask's processes look at all the time takes a tenth of a core from the songs.
+_CALM = {
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.system-monitor.interval": "5s",
+}
 
 
 class LostError(Exception):
@@ -92,9 +99,10 @@ def _local_cluster(address: str) -> "distributed.LocalCluster | None":
         return None
     if not count.isdigit() or count == "0":
         raise ClusterError(f"--cluster {address}: write local: and a number, e.g. local:2.")
-    return distributed.LocalCluster(
-        n_workers=int(count),
-        threads_per_worker=1,
-        dashboard_address="127.0.0.1:0",  # whatever port is free, for this machine
-        silence_logs="CRITICAL",
-    )
+    with dask.config.set(_CALM):
+        return distributed.LocalCluster(
+            n_workers=int(count),
+            threads_per_worker=1,
+            dashboard_address="127.0.0.1:0",  # whatever port is free, for this machine
+            silence_logs="CRITICAL",
+        )
