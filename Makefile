@@ -2,11 +2,14 @@
 PYTHON ?= python3
 comma = ,
 # $(call install,folder,what[,constraints]). uv takes a fifth of pip's time; where it cannot install (it reads
-# no pip.conf), pip does.
+# no pip.conf), pip does. Where Python may not keep what it compiles, every process would compile
+# torch again, for seconds: there it is compiled at once, as pip does.
+COMPILED = $(if $(PYTHONDONTWRITEBYTECODE),--compile-bytecode)
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 install = echo "installing into $(1) ..." && { [ -x $(1)/bin/uv ] || $(1)/bin/python -m pip install -qq \
 	  --disable-pip-version-check --constraint constraints.txt uv; } && \
-	{ $(1)/bin/uv pip install -q --python $(1)/bin/python --constraint $(or $(3),constraints.txt) $(2) || \
+	{ $(1)/bin/uv pip install -q $(COMPILED) --python $(1)/bin/python \
+	  --constraint $(or $(3),constraints.txt) $(2) || \
 	  $(1)/bin/python -m pip install -qq --disable-pip-version-check \
 	  --constraint $(or $(3),constraints.txt) $(2); }
 
@@ -17,6 +20,7 @@ demo: .venv/train  ## generate songs, train, evaluate, write the report
 	.venv/bin/songbag demo
 
 test: .venv/dev .venv-core/core chromium lint types  ## everything CI runs
+	.venv/bin/python -m compileall -q songbag
 	.venv/bin/python -m pytest -n 2
 
 lint: .venv/dev
