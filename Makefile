@@ -102,6 +102,7 @@ pictures: demo .venv/dev  ## docs/report.png and docs/serving.png: the demo's re
 .venv-bench/bench: pyproject.toml bench/constraints.txt
 	$(PYTHON) -m venv .venv-bench
 	@$(call install,.venv-bench,keras tensorflow-cpu jax librosa --editable '.[train]',bench/constraints.txt)
+	.venv-bench/bin/python -m compileall -q songbag
 	touch $@
 
 .venv/store: .venv/dev  ## an S3 server for the tests of object stores
