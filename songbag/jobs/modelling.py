@@ -1,11 +1,9 @@
 """Bags to a model file: fit, calibrate on songs held out in turn, export, save."""
 
 import math
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -55,15 +53,6 @@ def require_trainable(recipe: Recipe) -> None:
             "pooling 'hard_vote' counts votes and has no gradient, so a loss on the song cannot "
             "be trained through it. Use --loss window with it, or --pooling mean_probability."
         )
-
-
-def import_ahead() -> None:
-    """Begin to import what `fit` needs: seconds of one core, while others hear songs.
-
-    Not in a daemon: a program that ends in the middle of torch's import may crash.
-    """
-    # Every optimiser of torch imports its compiler too, which takes longer than torch.
-    threading.Thread(target=import_module, args=("torch._dynamo",)).start()
 
 
 def _require_solvable(recipe: Recipe) -> None:

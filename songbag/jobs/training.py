@@ -1,7 +1,9 @@
 """The main job: songs to a trained, evaluated model file. Read this file first."""
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +20,7 @@ from songbag.jobs.console import Console
 from songbag.jobs.evaluation import Evaluation, evaluate_model, summary
 from songbag.jobs.keeping import forget_states
 from songbag.jobs.members import chooses_epoch, learn
-from songbag.jobs.modelling import Learning, import_ahead, require_trainable, save
+from songbag.jobs.modelling import Learning, require_trainable, save
 from songbag.jobs.processes import writes
 from songbag.jobs.report import write_report
 from songbag.pool import worker_count
@@ -143,7 +145,7 @@ def hear_labelled(
     for remark in table.remarks:
         console.say(remark)
     if worker_count(workers, len(table.songs) // _WORTH_IT) > 1:
-        import_ahead()
+        _import_ahead()
     heard = hear(table, recipe, cache, limits, workers, console.track)
     for song, _, message in heard.failed:
         console.say(f"left out: {song.id}: {message}")
@@ -156,6 +158,15 @@ def hear_labelled(
     if lost:
         raise TrainingError(f"no song labelled {', '.join(sorted(lost))} could be read.")
     return heard
+
+
+def _import_ahead() -> None:
+    """Begin to import what training needs: seconds of one core, while others hear songs.
+
+    Not in a daemon: a program that ends in the middle of torch's import may crash.
+    """
+    # Every optimiser of torch imports its compiler too, which takes longer than torch.
+    threading.Thread(target=import_module, args=("torch._dynamo",)).start()
 
 
 def open_labelled(folder: Path, recipe: Recipe, console: Console) -> SongBags:
