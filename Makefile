@@ -3,15 +3,15 @@ PYTHON ?= python3
 comma = ,
 # $(call install,folder,what[,constraints]). uv takes a fifth of pip's time; where it cannot install (it reads
 # no pip.conf), pip does. Where Python may not keep what it compiles, every process would compile
-# torch again, for seconds: there it is compiled at once, as pip does.
-COMPILED = $(if $(PYTHONDONTWRITEBYTECODE),--compile-bytecode)
+# torch again, for seconds: there it is compiled at once, as pip does, and Songbag with it.
+COMPILE = $(PYTHONDONTWRITEBYTECODE)
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 install = echo "installing into $(1) ..." && { [ -x $(1)/bin/uv ] || $(1)/bin/python -m pip install -qq \
 	  --disable-pip-version-check --constraint constraints.txt uv; } && \
-	{ $(1)/bin/uv pip install -q $(COMPILED) --python $(1)/bin/python \
+	{ $(1)/bin/uv pip install -q $(if $(COMPILE),--compile-bytecode) --python $(1)/bin/python \
 	  --constraint $(or $(3),constraints.txt) $(2) || \
 	  $(1)/bin/python -m pip install -qq --disable-pip-version-check \
-	  --constraint $(or $(3),constraints.txt) $(2); }
+	  --constraint $(or $(3),constraints.txt) $(2); }$(if $(COMPILE), && $(1)/bin/python -m compileall -q songbag)
 
 .PHONY: demo test lint types test-all torture chromium browser pictures clean
 .PHONY: bench bench-quick bench-accuracy bench-poolings bench-vote bench-cold bench-serving bench-scale
@@ -20,7 +20,6 @@ demo: .venv/train  ## generate songs, train, evaluate, write the report
 	.venv/bin/songbag demo
 
 test: .venv/dev .venv-core/core chromium lint types  ## everything CI runs
-	.venv/bin/python -m compileall -q songbag
 	.venv/bin/python -m pytest -n 2
 
 lint: .venv/dev
@@ -48,7 +47,7 @@ torture: .venv/dev  ## promises of docs/reliability.md in full size, figures pri
 	  { echo "torture compares with the ffmpeg program: install it (apt-get install ffmpeg)"; exit 1; }
 	nice .venv/bin/python -m pytest --torture
 
-bench: .venv-bench/bench  ## every speed row beside the founding program: docs/benchmarks.md, 20 minutes
+bench: .venv-bench/bench  ## every speed row beside the founding program: docs/benchmarks.md, 25 minutes
 	.venv-bench/bin/python bench/speed/run.py --record
 
 bench-quick: .venv-bench/bench  ## the same with fewer rounds, nothing recorded
@@ -102,7 +101,6 @@ pictures: demo .venv/dev  ## docs/report.png and docs/serving.png: the demo's re
 .venv-bench/bench: pyproject.toml bench/constraints.txt
 	$(PYTHON) -m venv .venv-bench
 	@$(call install,.venv-bench,keras tensorflow-cpu jax librosa --editable '.[train]',bench/constraints.txt)
-	.venv-bench/bin/python -m compileall -q songbag
 	touch $@
 
 .venv/store: .venv/dev  ## an S3 server for the tests of object stores

@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+from songbag.cluster.link import CALM
+
 
 def free_port():
     with socket.socket() as listening:
@@ -15,11 +17,10 @@ def free_port():
         return listening.getsockname()[1]
 
 
-# As docs/scale.md advises.
-CALM = {
-    "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
-    "DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL": "1s",
-    "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL": "5s",
+# As docs/scale.md advises: what `local:2` sets, as variables of the environment.
+_CALM = {
+    "DASK_" + name.upper().replace(".", "__").replace("-", "_"): str(value)
+    for name, value in CALM.items()
 }
 
 
@@ -29,7 +30,7 @@ class Cluster:
     def __init__(self, folder, workers=2, environment=None, threads=1):
         self.folder, self.port = Path(folder), free_port()
         self.address = f"tcp://127.0.0.1:{self.port}"
-        self.environment = {**os.environ, **CALM, "OMP_NUM_THREADS": "1"}
+        self.environment = {**os.environ, **_CALM, "OMP_NUM_THREADS": "1"}
         self.environment |= environment or {}
         self.processes, self.threads = [], threads
         self.log = open(self.folder / "cluster.log", "ab")  # noqa: SIM115

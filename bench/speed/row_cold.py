@@ -16,12 +16,12 @@ MOST = {"founding": 1.0, "auto": 1.5}
 def predictions(folder, tables, rounds):
     """Return the rows of `songbag predict model song.mp3`."""
     song, few = read_table(tables["mp3"])[0][0], str(tables["few"])
+    enough = str(tables["all"])  # fewer than 100 songs would not be trained by auto
     cache = ["--cache", str(folder / "cache"), "--quiet"]
     works = {}
     for recipe in MOST:
         model = str(folder / f"{recipe}.songbag")
-        heard = str(tables["all"])  # fewer than 100 songs would not be trained by auto
-        train = ["train", heard, "-o", model, "--recipe", recipe, "--epochs", "2", *cache]
+        train = ["train", enough, "-o", model, "--recipe", recipe, "--epochs", "2", *cache]
         subprocess.run([*SONGBAG, *train], check=True, capture_output=True)
         cold = ["--cache", str(folder / "nothing"), "--quiet"]
         works[recipe] = process([*SONGBAG, "predict", model, song, *cold])

@@ -14,7 +14,7 @@ PATIENCE_SECONDS = 300.0  # for a scheduler or the first worker to come back
 LOOK_SECONDS = 5.0  # between two looks at who works
 _CONNECT_SECONDS = 20.0
 # What Dask's processes look at all the time takes a tenth of a core from the songs.
-_CALM = {
+CALM = {
     "distributed.worker.profile.enabled": False,
     "distributed.admin.tick.interval": "1s",
     "distributed.admin.system-monitor.interval": "5s",
@@ -99,7 +99,7 @@ def _local_cluster(address: str) -> "distributed.LocalCluster | None":
         return None
     if not count.isdigit() or count == "0":
         raise ClusterError(f"--cluster {address}: write local: and a number, e.g. local:2.")
-    with dask.config.set(_CALM):
+    with dask.config.set(CALM):
         return distributed.LocalCluster(
             n_workers=int(count),
             threads_per_worker=1,

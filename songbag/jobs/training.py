@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from songbag.learning.fitting import Fit
 
 TEST_SHARE = 0.2  # of all songs, whole groups
-_WORTH_IT = 16  # songs a process for which it hears long enough to import something else
 VALIDATION_SHARE = 0.15  # of the songs not tested; only where it chooses the epoch
+_WORTH_IT = 16  # songs a process for which it hears long enough to import something else
 
 
 @dataclass

@@ -121,7 +121,7 @@ def read_frames(file: Place) -> tuple[NDArray[np.float32], Receipt]:
 
 def _checksum(frames: NDArray[np.float32], receipt: Receipt) -> str:
     # Against disks, as in zip files, not against people: a hash that holds against those
-    # costs a third of a cached song's answer.
+    # costs a fifth of a cached song's answer.
     found = zlib.crc32(np.ascontiguousarray(frames).data)
     return f"{zlib.crc32(msgspec.json.encode(receipt), found):08x}"
 
