@@ -4,15 +4,26 @@ Jobs take ``workers`` and do not know who works: so many processes of this machi
 `Engine` such as a cluster (`songbag.cluster`).
 """
 
+import multiprocessing
 import os
 import signal
+import sys
+import threading
+import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
+from concurrent.futures import (
+    BrokenExecutor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+)
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     import loky
+
+    Pool: TypeAlias = loky.ProcessPoolExecutor | ProcessPoolExecutor
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -46,8 +57,12 @@ def in_order(
     todo: Sequence[Item],
     workers: Workers,
     died: Callable[[Item], Result],
+    forks: bool = False,
 ) -> Generator[Result, None, None]:
     """Yield ``work(item)`` in order; one worker means this process.
+
+    ``forks``: the work uses no library that has threads of its own, so its processes may be
+    copies of this one where it has a single thread. A new one takes most of a second.
 
     When a process dies, every item in flight is lost with it. The oldest of them is tried
     again alone in a process of its own: if that dies too, the item is the cause and
@@ -62,7 +77,7 @@ def in_order(
         return
     waiting = deque(todo)
     flying: deque[tuple[Item, Future[Result]]] = deque()
-    pool = _pool(workers)
+    pool = _pool_for(workers, forks)
     try:
         while waiting or flying:
             try:
@@ -76,10 +91,10 @@ def in_order(
                 waiting.extendleft(item for item, _ in reversed(flying))
                 flying.clear()
                 result = _alone(work, waiting.popleft(), died)
-                pool = _pool(workers)
+                pool = _pool_for(workers, forks)
             yield result
     finally:
-        pool.shutdown(wait=True, kill_workers=True)
+        _kill(pool)
 
 
 def in_threads(
@@ -114,7 +129,7 @@ def _alone(work: Callable[[Item], Result], item: Item, died: Callable[[Item], Re
     except BrokenExecutor:
         return died(item)
     finally:
-        pool.shutdown(wait=True, kill_workers=True)
+        _kill(pool)
 
 
 class Worker:
@@ -168,7 +183,7 @@ class Worker:
 
     def close(self) -> None:
         """Kill the process, whatever it is doing."""
-        self._pool.shutdown(wait=True, kill_workers=True)
+        _kill(self._pool)
 
 
 def _nothing() -> None:
@@ -190,7 +205,35 @@ def _pool(
     )
 
 
+def _pool_for(workers: int, forks: bool) -> "Pool":
+    # Nor may what is itself a process of somebody's pool be copied: it has that pool's threads.
+    alone = threading.active_count() == 1 and multiprocessing.parent_process() is None
+    return _copies(workers) if forks and alone and sys.platform == "linux" else _pool(workers)
+
+
+def _copies(workers: int) -> ProcessPoolExecutor:
+    # The standard pool: loky's would also fork later, when this process has threads.
+    context = multiprocessing.get_context("fork")
+    pool = ProcessPoolExecutor(workers, context, _begin, (os.getpid(), None, ()))
+    with warnings.catch_warnings():
+        # Python warns of other threads, which here are idle ones of numerical libraries.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pool.submit(_nothing)  # with the first work it forks all
+    return pool
+
+
+def _kill(pool: "Pool") -> None:
+    """End a pool's processes, whatever they are doing."""
+    if isinstance(pool, ProcessPoolExecutor):
+        for process in list((pool._processes or {}).values()):  # from Python 3.14 kill_workers()
+            process.kill()
+        pool.shutdown(wait=True, cancel_futures=True)
+    else:
+        pool.shutdown(wait=True, kill_workers=True)
+
+
 def _begin(caller: int, prepare: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the caller, who ends this
     _end_with(caller)
     if prepare is not None:
         prepare(*arguments)

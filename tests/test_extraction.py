@@ -1,10 +1,12 @@
 """Laws 5 and 9: frames found by content and sound, whatever happened on the way."""
 
+import multiprocessing
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -146,15 +148,20 @@ def test_the_index_serves_two_processes_at_once(noises, tmp_path):
     assert None not in Index(tmp_path / "c", SOUND).lookup(noises)
 
 
-def _workers_of(pid):
-    listed = subprocess.run(
-        ["ps", "-o", "pid=,args=", "--ppid", str(pid)], capture_output=True, text=True
-    )
-    lines = [line.split(None, 1) for line in listed.stdout.splitlines()]
-    return [int(number) for number, args in lines if "loky.backend.popen_loky" in args]
+@pytest.fixture(params=["copies", "new processes"])
+def kind_of_worker(request):
+    """Whether workers are copies of this process: only where it has a single thread."""
+    ended = threading.Event()
+    other = threading.Thread(target=ended.wait)
+    if request.param == "new processes":
+        other.start()
+    yield request.param
+    ended.set()
+    if other.ident:
+        other.join()
 
 
-def test_a_killed_worker_loses_no_song(tmp_path):
+def test_a_killed_worker_loses_no_song(tmp_path, kind_of_worker):
     rng = np.random.default_rng(0)
     sources = []
     for number in range(24):
@@ -165,9 +172,10 @@ def test_a_killed_worker_loses_no_song(tmp_path):
     for receipt in extract_all(sources, SOUND, tmp_path / "c", workers=2):
         found.append(receipt)
         if len(found) == 4:
-            victims = _workers_of(os.getpid())
-            assert victims, "no worker to kill"
-            os.kill(victims[0], signal.SIGKILL)
+            workers = multiprocessing.active_children()
+            copied = isinstance(workers[0], multiprocessing.context.ForkProcess)
+            assert copied == (kind_of_worker == "copies" and sys.platform == "linux")
+            os.kill(workers[0].pid, signal.SIGKILL)
     assert [one.status for one in found] == ["ok"] * 24
     assert found == list(extract_all(sources, SOUND, tmp_path / "other", workers=1))
 
@@ -193,10 +201,10 @@ def test_a_killed_run_goes_on_with_the_same_bytes(noises, tmp_path):
         assert ours.read_bytes() == theirs.read_bytes()
 
 
-def test_a_file_that_kills_its_worker_is_a_failed_row(tmp_path):
+def test_a_file_that_kills_its_worker_is_a_failed_row(kind_of_worker):
     from songbag.pool import in_order
 
-    found = list(in_order(_kill_on_three, range(8), 2, lambda item: f"{item} died"))
+    found = list(in_order(_kill_on_three, range(8), 2, lambda item: f"{item} died", forks=True))
     assert found == [0, 1, 2, "3 died", 4, 5, 6, 7]
 
 
@@ -205,6 +213,22 @@ def _kill_on_three(item):
         time.sleep(0.1)
         os.kill(os.getpid(), signal.SIGKILL)
     return item
+
+
+def test_what_is_left_undone_ends_at_once(kind_of_worker):
+    from songbag.pool import in_order
+
+    made = in_order(_sleep, [0, *[60] * 8], 2, lambda item: -1, forks=True)
+    assert next(made) == 0
+    began = time.monotonic()
+    made.close()
+    assert time.monotonic() - began < 30
+    assert not multiprocessing.active_children()
+
+
+def _sleep(seconds):
+    time.sleep(seconds)
+    return seconds
 
 
 def test_the_index_is_a_database_anyone_can_open(noises, tmp_path):

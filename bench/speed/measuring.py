@@ -46,9 +46,10 @@ def ratio_row(key, work, ours, theirs, least, unit="s"):
 
 
 def share_row(key, work, share, least):
-    """Return the row of a share that must be reached."""
-    return Row(key, work, f"{100 * share:.0f} %", "", round(share, 2), f"≥ {100 * least:.0f} %",
-               share >= least)  # fmt: skip
+    """Return the row of a share, and whether the least that is asked is reached."""
+    bar = f"≥ {100 * least:.0f} %" if least else ""
+    met = share >= least if least else None
+    return Row(key, work, f"{100 * share:.0f} %", "", round(share, 2), bar, met)
 
 
 def told(seconds, unit="s"):

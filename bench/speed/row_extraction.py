@@ -4,6 +4,7 @@ Whole processes, from start to all windows; then one song of each side without t
 then where our time goes.
 """
 
+import json
 import os
 import tempfile
 import time
@@ -14,6 +15,7 @@ import founding
 from measuring import FOUNDING, finish, interleaved, process, ratio_row, share_row
 from songs import songs
 
+REST = "all else (hash, pipe, Python, writing)"
 OURS = """
 import sys, tempfile, numpy as np
 from pathlib import Path
@@ -77,81 +79,120 @@ def steady(tables, rounds):
 # --- where our time goes ----------------------------------------------------------------
 
 
-def shares(tables, kind):
-    """Return (share inside decoding, resampling and array calls, text of all parts)."""
-    import soxr
+class Clock:
+    """Seconds inside functions, by part; a call within a timed call belongs to the outer one."""
 
-    from songbag.recipes import load_recipe
-    from songbag.settings import Limits
-    from songbag.sound import audio, downmix, features, isolation
-    from songbag.sound.extraction import extract_all
-    from songbag.sound.source import Source, heard_frames
+    def __init__(self):
+        self.spent, self._inside = defaultdict(float), False
 
-    paths = founding.read_table(tables[kind])[0][:30]
-    spent = defaultdict(float)
-    log = Path(tempfile.mkdtemp()) / "spent"
+    def timed(self, part, work):
+        """Return ``work`` with its time put down to a part."""
 
-    def timed(name, work):
         def run(*arguments, **named):
-            began = time.perf_counter()
+            if self._inside:
+                return work(*arguments, **named)
+            self._inside, began = True, time.perf_counter()
             try:
                 return work(*arguments, **named)
             finally:
-                spent[name] += time.perf_counter() - began
+                self._inside = False
+                self.spent[part] += time.perf_counter() - began
 
         return run
 
+    def steps(self, part, generator):
+        """Return a generator whose steps are timed."""
+
+        def run(*arguments):
+            step = self.timed(part, iter(generator(*arguments)).__next__)
+            try:
+                while True:
+                    yield step()
+            except StopIteration:
+                return
+
+        return run
+
+
+def patches(clock):
+    """Return (place, name, timed) of what decoders call."""
+    import numpy as np
+    import soxr
+
+    from songbag.sound import audio, features
+
     class Stream(soxr.ResampleStream):
-        resample_chunk = timed("resampling", soxr.ResampleStream.resample_chunk)
+        resample_chunk = clock.timed("resampling", soxr.ResampleStream.resample_chunk)
 
-    def packets(*arguments):
-        step = timed("decoding", iter(original(*arguments)).__next__)
+    calls = {
+        "decoding": [(audio, "_frames"), (audio, "_container")],
+        "channels to mono": [(audio, "joined"), (audio, "downmix")],
+        "front-end": [(features, "_spectra"), (features, "_cepstra"), (audio, "_energy"),
+                      (np, "concatenate"), (np, "maximum")],
+    }  # fmt: skip
+    found = [(audio, "_packets", clock.steps("decoding", audio._packets)),
+             (soxr, "ResampleStream", Stream)]  # fmt: skip
+    for part, places in calls.items():
+        found += [(place, name, clock.timed(part, getattr(place, name))) for place, name in places]
+    return found
+
+
+def profile(tables, kind):
+    """Return the seconds of every part of 30 songs, one worker and its decoder."""
+    from songbag.recipes import load_recipe
+    from songbag.settings import Limits
+    from songbag.sound import isolation
+    from songbag.sound.extraction import extract_all
+    from songbag.sound.source import Source, heard_frames
+
+    clock, log = Clock(), Path(tempfile.mkdtemp()) / "spent"
+
+    def heard(*arguments):  # in the decoder, which is a copy of this process
+        patched = patches(clock)
+        before = [(place, name, getattr(place, name)) for place, name, _ in patched]
         try:
-            while True:
-                yield step()
-        except StopIteration:
-            return
+            for place, name, new in patched:
+                setattr(place, name, new)
+            yield from heard_frames(*arguments)
+        finally:
+            for place, name, old in before:
+                setattr(place, name, old)
+        log.write_text(json.dumps(clock.spent))
 
-    def heard(*arguments):
-        yield from heard_frames(*arguments)
-        log.write_text(repr(dict(spent)))
-
-    original = audio._packets
-    kept = [(audio, "_packets", packets), (audio, "_frames", timed("decoding", audio._frames)),
-            (audio, "_container", timed("decoding", audio._container)),
-            (audio, "joined", timed("channels to mono", downmix.joined)),
-            (audio, "downmix", timed("channels to mono", downmix.downmix)),
-            (soxr, "ResampleStream", Stream), (isolation, "heard_frames", heard),
-            (features, "_spectra", timed("front-end", features._spectra)),
-            (features, "_cepstra", timed("front-end", features._cepstra))]  # fmt: skip
-    before = [(place, name, getattr(place, name)) for place, name, _ in kept]
-    for place, name, new in kept:
-        setattr(place, name, new)
+    isolation.heard_frames = heard
     try:
         with tempfile.TemporaryDirectory() as cache:
-            sources = [Source(path=path) for path in paths]
+            sources = [Source(path=path) for path in founding.read_table(tables[kind])[0][:30]]
             began = time.perf_counter()
             list(extract_all(sources, load_recipe("founding").sound, Path(cache), Limits(), 1))
             total = time.perf_counter() - began
     finally:
-        for place, name, old in before:
-            setattr(place, name, old)
-    parts = eval(log.read_text())
-    parts["all else (hash, pipe, Python, writing)"] = total - sum(parts.values())
-    text = ", ".join(f"{name} {100 * value / total:.0f} %" for name, value in parts.items())
-    return sum(value for name, value in parts.items() if name[:3] != "all") / total, text
+        isolation.heard_frames = heard_frames
+    parts = json.loads(log.read_text())
+    return {**parts, REST: total - sum(parts.values())}
+
+
+def shares(tables):
+    """Yield rows of the share inside decoding and array calls, and a text of the parts."""
+    found = {kind: profile(tables, kind) for kind in ("mp3", "wav")}
+    found["both"] = {part: found["mp3"][part] + found["wav"][part] for part in found["wav"]}
+    for kind, parts in found.items():
+        total = sum(parts.values())
+        work = f"share of our time in decoding, resampling and front-end array calls, {kind}"
+        least = 0.85 if kind == "both" else None
+        row = share_row(f"extraction-{kind}-share", work, 1 - parts[REST] / total, least)
+        text = ", ".join(f"{name} {100 * part / total:.0f} %" for name, part in parts.items())
+        yield row, f"Extraction of {kind}, one worker and its decoder: {text}."
 
 
 def main():
     tables = songs()
-    rounds = 2 if os.environ.get("BENCH_QUICK") else 3
+    rounds = 2 if os.environ.get("BENCH_QUICK") else 5
     rows = [*whole_jobs(tables, rounds), *steady(tables, 7)]
     profiles = []
-    for kind in ("mp3", "wav"):
-        share, text = shares(tables, kind)
-        work = f"share of our time in decoding, resampling and front-end array calls, {kind}"
-        rows.append(share_row(f"extraction-{kind}-share", work, share, 0.85))
-        profiles.append(f"Extraction of {kind}, one worker and its decoder: {text}.")
+    for row, text in shares(tables):
+        rows.append(row)
+        profiles.append(text)
     finish(rows, profiles)
 
 

@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar
 T = TypeVar("T")
 
 _PLAIN_SECONDS = 10.0  # between two lines when stderr is not a terminal
+_DRAWN_SECONDS = 0.1  # between two drawings of a live bar
 
 
 def visible(text: str) -> str:
@@ -99,11 +100,18 @@ def _live(what: str, total: int) -> Iterator[Advance]:
         TextColumn("{task.fields[note]}"),
     )
     began = time.monotonic()
-    with Progress(*columns, console=Terminal(stderr=True)) as progress:
+    # No thread to draw it: processes with threads must not fork, and hearing songs forks.
+    with Progress(*columns, console=Terminal(stderr=True), auto_refresh=False) as progress:
         task = progress.add_task(what, total=total, rate="", note="")
+        drawn = 0.0
 
         def advance(done: int, note: str = "") -> None:
-            rate = done / max(time.monotonic() - began, 1e-9)
+            nonlocal drawn
+            now = time.monotonic()
+            rate = done / max(now - began, 1e-9)
             progress.update(task, completed=done, rate=f"{rate:.0f} songs/s", note=note)
+            if done >= total or now - drawn > _DRAWN_SECONDS:
+                progress.refresh()
+                drawn = now
 
         yield advance

@@ -1,8 +1,9 @@
 """The main job: songs to a trained, evaluated model file. Read this file first."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,10 +26,11 @@ from songbag.jobs.processes import writes
 from songbag.jobs.report import write_report
 from songbag.pool import worker_count
 from songbag.settings import Limits, Own, Recipe
-from songbag.songs.song_bags import SongBags, hear
+from songbag.songs.song_bags import SongBags, Track, hear
 from songbag.songs.splits import Certificate, certify, split_sides
 from songbag.songs.table import Song, SongTable, require_files, require_labels, split_names
 from songbag.songs.unpacking import hear_packed
+from songbag.sound.cache import Receipt
 
 if TYPE_CHECKING:
     from songbag.learning.fitting import Fit
@@ -144,9 +146,10 @@ def hear_labelled(
     require_files(table)
     for remark in table.remarks:
         console.say(remark)
+    track: Track = console.track
     if worker_count(workers, len(table.songs) // _WORTH_IT) > 1:
-        _import_ahead()
-    heard = hear(table, recipe, cache, limits, workers, console.track)
+        track = partial(_importing_ahead, track)
+    heard = hear(table, recipe, cache, limits, workers, track)
     for song, _, message in heard.failed:
         console.say(f"left out: {song.id}: {message}")
     for bag in heard:
@@ -160,13 +163,18 @@ def hear_labelled(
     return heard
 
 
-def _import_ahead() -> None:
-    """Begin to import what training needs: seconds of one core, while others hear songs.
+def _importing_ahead(track: Track, made: Iterable[Receipt], count: int) -> Iterator[Receipt]:
+    """Track songs, and import what training needs meanwhile: seconds of one core.
 
-    Not in a daemon: a program that ends in the middle of torch's import may crash.
+    After the first song: processes that hear are copies of this one, which needs it without
+    threads. Not in a daemon: a program that ends in the middle of torch's import may crash.
     """
     # Every optimiser of torch imports its compiler too, which takes longer than torch.
-    threading.Thread(target=import_module, args=("torch._dynamo",)).start()
+    importing = threading.Thread(target=import_module, args=("torch._dynamo",))
+    for receipt in track(made, count):
+        if importing.ident is None:
+            importing.start()
+        yield receipt
 
 
 def open_labelled(folder: Path, recipe: Recipe, console: Console) -> SongBags:

@@ -5,7 +5,6 @@ disk later changes nothing.
 """
 
 import os
-import signal
 import threading
 import time
 import traceback
@@ -72,8 +71,7 @@ _loaded: list[_Loaded] = []
 
 
 def prepare(model: ModelFile) -> None:
-    """Load the model into this process. Ctrl-C is the server's business, not ours."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Load the model into this process."""
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     _loaded.append(_Loaded(Predictor(model), model.card.labels, model.hash))
 

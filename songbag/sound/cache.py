@@ -95,7 +95,7 @@ def write_frames(file: Place, frames: NDArray[np.float32], receipt: Receipt) -> 
     data = save({"frames": np.ascontiguousarray(frames)}, metadata)
     if isinstance(file, Path):
         sweep(file.parent)
-    write_bytes(file, data)
+    write_bytes(file, data, lasting=False)
 
 
 def read_frames(file: Place) -> tuple[NDArray[np.float32], Receipt]:

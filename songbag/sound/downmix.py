@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from songbag.sound.audiofile import AudioReport
 
 Samples = NDArray[np.float32]
+Channels = Sequence[NDArray[np.generic]] | NDArray[np.generic]  # of one type, (n,) each
 
 # FFmpeg's names of sample types, without the p of planar ones.
 _TYPES = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}
@@ -20,60 +21,55 @@ _LOUDEST = 100.0  # 40 dB above full scale: nothing that was ever recorded is lo
 _FULL_SCALE = 0.999  # of full scale: as loud as a 16-bit file gets
 
 
-def joined(frames: Sequence[Any]) -> NDArray[np.generic]:
-    """Return the samples (channels, n) of decoded frames of one kind (`av.AudioFrame`).
+def joined(frames: Sequence[Any]) -> Channels:
+    """Return the samples of decoded frames of one kind (`av.AudioFrame`).
 
     One copy for all of them: an array a frame would cost as much as decoding it.
     """
     kind, channels = frames[0].format, frames[0].layout.nb_channels
     dtype = np.dtype(_TYPES[kind.name.removesuffix("p")])
-    if not kind.is_planar:
-        return _plane(frames, 0, dtype, channels).reshape(-1, channels).T
-    return np.stack([_plane(frames, channel, dtype, 1) for channel in range(channels)])
+    width = dtype.itemsize * (1 if kind.is_planar else channels)
+    parts: list[list[Any]] = [[] for _ in range(channels if kind.is_planar else 1)]
+    for frame in frames:
+        size = frame.samples * width
+        for mine, plane in zip(parts, frame.planes, strict=False):
+            mine.append(plane if plane.buffer_size == size else memoryview(plane)[:size])
+    planes = [np.frombuffer(b"".join(mine), dtype) for mine in parts]
+    return planes if kind.is_planar else planes[0].reshape(-1, channels).T
 
 
-def _plane(
-    frames: Sequence[Any], place: int, dtype: np.dtype[np.generic], width: int
-) -> NDArray[np.generic]:
-    """Return one plane of all frames; planes are padded behind their samples."""
-    size = dtype.itemsize * width
-    parts = [memoryview(frame.planes[place])[: frame.samples * size] for frame in frames]
-    return np.frombuffer(b"".join(parts), dtype)
-
-
-def downmix(values: NDArray[np.generic], report: AudioReport) -> Samples:
-    """Average channels (channels, n) to mono (n,), full scale at 1, every sample finite."""
+def downmix(values: Channels, report: AudioReport) -> Samples:
+    """Average channels to mono (n,), full scale at 1, every sample finite."""
     if report.clipped is not None:
         loud = (np.abs(_scaled(channel)) >= _FULL_SCALE for channel in values)
         report.clipped += sum(int(np.count_nonzero(one)) for one in loud)
-    mono = _stereo(values) if len(values) == 2 and values.dtype == np.int16 else _mean(values)
-    if max(mono.max(), -mono.min()) <= _LOUDEST:  # False for NaN too
+    dtype = values[0].dtype
+    mono = _stereo(values) if len(values) == 2 and dtype == np.int16 else _mean(values)
+    if dtype.kind in "iu" or max(mono.max(), -mono.min()) <= _LOUDEST:  # False for NaN too
         return mono
     good = np.abs(mono) <= _LOUDEST
     report.bad_samples += int(np.count_nonzero(~good))
     return np.where(good, mono, np.float32(0))
 
 
-def _mean(values: NDArray[np.generic]) -> Samples:
+def _mean(values: Channels) -> Samples:
     mono = _scaled(values[0])
     for channel in values[1:]:  # one by one: three times as fast as the mean over an axis
-        mono += _scaled(channel)
-    if len(values) > 1:
-        mono /= np.float32(len(values))
-    return mono
+        mono = mono + _scaled(channel)  # not in place: it may be what was decoded
+    return mono / np.float32(len(values)) if len(values) > 1 else mono
 
 
-def _stereo(values: NDArray[np.generic]) -> Samples:
+def _stereo(values: Channels) -> Samples:
     """Return the same for two channels of 16 bits, exact in any order and so in the fastest."""
-    pairs: Samples = values.T.astype(np.float32)
+    pairs: Samples = np.asarray(values).T.astype(np.float32)
     mono: Samples = pairs[:, 0] + pairs[:, 1]
     mono *= np.float32(1 / (1 << 16))
     return mono
 
 
 def _scaled(values: NDArray[np.generic]) -> Samples:
-    """Return a new array of one channel, full scale at 1."""
-    scaled: Samples = values.astype(np.float32)
+    """Return one channel with full scale at 1; the same array where it is that already."""
+    scaled: Samples = values.astype(np.float32, copy=False)
     if values.dtype == np.uint8:
         return (scaled - np.float32(128)) / np.float32(128)
     if np.issubdtype(values.dtype, np.integer):
