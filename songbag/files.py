@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 import msgspec
-from blake3 import blake3
 
 from songbag.remote import Place, RemotePath
 
@@ -143,5 +142,7 @@ def content_hash(path: str | Path) -> str:
 
     BLAKE3 (O'Connor et al., 2020): nobody makes two files of one hash, and SHA-256 is slower.
     """
+    from blake3 import blake3
+
     with open(path, "rb", buffering=0) as file:
         return hashlib.file_digest(file, lambda: cast(Any, blake3())).hexdigest()[:32]

@@ -11,13 +11,14 @@ import sys
 import threading
 import warnings
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import (
     BrokenExecutor,
     Future,
     ProcessPoolExecutor,
     ThreadPoolExecutor,
 )
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
@@ -98,21 +99,23 @@ def in_order(
 
 
 def in_threads(
-    work: Callable[[Item], Result], todo: Sequence[Item], threads: int
+    work: Callable[[Item], Result], todo: Iterable[Item], threads: int
 ) -> Generator[Result, None, None]:
     """Yield ``work(item)`` in order, from threads: for work outside of Python, done at once.
 
-    Some items a time: handing over costs as much as a tenth of a cached song.
+    Some items a time: handing over costs as much as a tenth of a cached song. Items come
+    when there is room for them, in the caller's thread.
     """
 
     def do(some: Sequence[Item]) -> list[Result]:
         return [work(item) for item in some]
 
+    left = iter(todo)
     flying: deque[Future[list[Result]]] = deque()
     pool = ThreadPoolExecutor(threads)
     try:
-        for first in range(0, len(todo), _AT_ONCE):
-            flying.append(pool.submit(do, todo[first : first + _AT_ONCE]))
+        while some := list(islice(left, _AT_ONCE)):
+            flying.append(pool.submit(do, some))
             if len(flying) > 2 * threads:
                 yield from flying.popleft().result()
         while flying:

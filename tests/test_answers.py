@@ -10,8 +10,7 @@ import msgspec
 import numpy as np
 import onnxruntime
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from songbag.answers.calibration import probabilities
 from songbag.answers.modelfile import ModelFile, read_model, sealed, write_model

@@ -4,15 +4,13 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import binomtest
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from songbag.answers import differences as d
-from songbag.answers import intervals as iv
+from songbag.answers import differences as d, intervals as iv
 
 quick = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 yes_no = arrays(np.bool_, 40)

@@ -7,8 +7,7 @@ import sys
 import librosa
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from songbag.jobs.synthesis import synthesise
 from songbag.settings import Sound

@@ -5,14 +5,11 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn import metrics as reference
 
-from songbag.answers import intervals as iv
-from songbag.answers import label_sets as ls
-from songbag.answers import metrics as m
+from songbag.answers import intervals as iv, label_sets as ls, metrics as m
 
 TIGHT = {"rtol": 1e-11, "atol": 1e-12}
 quick = settings(max_examples=60, deadline=None, derandomize=True, database=None)

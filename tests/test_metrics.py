@@ -6,15 +6,12 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn import metrics as reference
 from sklearn.naive_bayes import GaussianNB
 
-from songbag.answers import baselines
-from songbag.answers import intervals as iv
-from songbag.answers import metrics as m
+from songbag.answers import baselines, intervals as iv, metrics as m
 
 TIGHT = {"rtol": 1e-12, "atol": 1e-12}
 CLASSES = st.sampled_from([2, 3, 5])

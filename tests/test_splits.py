@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from songbag.errors import SongTableError, TrainingError
 from songbag.songs.splits import certify, folds, hold_out, split_sides

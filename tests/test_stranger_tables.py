@@ -13,8 +13,7 @@ import numpy as np
 import pandas
 import pytest
 from click.testing import CliRunner
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from songbag.answers import tables
 from songbag.cli import main

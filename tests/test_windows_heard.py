@@ -6,8 +6,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from songbag.answers import intervals as iv
-from songbag.answers import windows_heard as wh
+from songbag.answers import intervals as iv, windows_heard as wh
 from songbag.answers.calibration import probabilities
 
 

@@ -20,6 +20,7 @@ from songbag.songs.table import Song, SongTable
 from songbag.songs.unpacking import hear_packed
 from songbag.sound import audio
 from songbag.sound.cache import DamagedFramesError, Index, Receipt, file_stamp, read_frames
+from songbag.sound.features import Frames
 from songbag.sound.fetching import at_hand
 from songbag.sound.isolation import isolated_frames, keep_decoder, release_decoder
 from songbag.sound.source import Source
@@ -69,6 +70,11 @@ class _Task:
     known: Receipt | None  # what the cache knows of it
 
 
+_Kept = tuple[Frames, Receipt]
+_Looked = tuple[_Task, _Kept | None]
+_Found = tuple[Prediction, int, list[str], float]  # with samples, warnings and level_db
+
+
 def answer_all(
     songs: Sequence[Song],
     model_path: str | Path,
@@ -88,13 +94,18 @@ def answer_all(
     sources = [song.source(recipe.excerpt) for song in songs]
     known = Index(cache, recipe.sound).lookup(sources)
     tasks = [_Task(s.id, o, k) for s, o, k in zip(songs, sources, known, strict=True)]
-    work = partial(_answer, model, cache, limits or Limits())
+    limits = limits or Limits()
+    work, look = partial(_look_and_answer, model, cache, limits), partial(_looked, cache)
     cached = sum(receipt is not None and receipt.status == "ok" for receipt in known)
     costly = len(tasks) - cached + cached // _CACHED
     if callable(workers) or costly >= _POOL_FROM:
         return _released(in_order(work, tasks, workers, _died))
     threads = worker_count(workers, cached // _THREAD_FROM)
-    return _released(in_threads(work, tasks, threads) if threads > 1 else map(work, tasks))
+    if threads == 1:
+        return _released(map(work, tasks))
+    if isinstance(cache, Path):  # read by this thread: several would wait for each other
+        return _released(in_threads(partial(_answer, model, limits), map(look, tasks), threads))
+    return _released(in_threads(work, tasks, threads))
 
 
 def _released(answers: Iterator[Answer]) -> Iterator[Answer]:
@@ -140,7 +151,7 @@ def answer_packed(folder: Path, model_path: str | Path) -> tuple[SongTable, Iter
 def answer_file(predictor: Predictor, song: Song, limits: Limits) -> Answer:
     """Answer one song in this process, from its file alone."""
     task = _Task(song.id, song.source(predictor.card.recipe.excerpt), None)
-    return _task_answer(predictor, Path(), limits, task)
+    return _task_answer(predictor, limits, task)
 
 
 def _bag_answer(predictor: Predictor, bag: Bag) -> Answer:
@@ -161,14 +172,20 @@ def _bag_answer(predictor: Predictor, bag: Bag) -> Answer:
     return Answer(bag.id, found, warnings=bag.warnings, window_names=bag.windows)
 
 
-def _answer(model: _Model, cache: Place, limits: Limits, task: _Task) -> Answer:
+def _look_and_answer(model: _Model, cache: Place, limits: Limits, task: _Task) -> Answer:
+    return _answer(model, limits, _looked(cache, task))
+
+
+def _answer(model: _Model, limits: Limits, looked: _Looked) -> Answer:
     keep_decoder()  # in a worker of a pool it ends with the worker
-    return _task_answer(_predictor(model), cache, limits, task)
+    return _task_answer(_predictor(model), limits, *looked)
 
 
-def _task_answer(predictor: Predictor, cache: Place, limits: Limits, task: _Task) -> Answer:
+def _task_answer(
+    predictor: Predictor, limits: Limits, task: _Task, kept: _Kept | None = None
+) -> Answer:
     try:
-        found = _cached(predictor, cache, task) or _streamed(predictor, limits, task)
+        found = _cached(predictor, *kept) if kept else _streamed(predictor, limits, task)
     except AudioError as error:
         return Answer(task.id, None, error.reason, str(error))
     except ModelFileError as error:  # of this song only: the file was readable
@@ -186,16 +203,17 @@ def _short(predictor: Predictor, samples: int) -> list[str]:
     return [f"short: {heard} repeated to fill one window of {cut.seconds:g} s"]
 
 
-_Found = tuple[Prediction, int, list[str], float]  # with samples, warnings and level_db
-
-
-def _cached(predictor: Predictor, cache: Place, task: _Task) -> _Found | None:
+def _looked(cache: Place, task: _Task) -> _Looked:
+    """Return a task with what the cache keeps of it, None where that is nothing or damaged."""
     if task.known is None or task.known.status == "failed":
-        return None
+        return task, None
     try:
-        frames, receipt = read_frames(cache / task.known.key)
+        return task, read_frames(cache / task.known.key)
     except DamagedFramesError:
-        return None  # heard from the file instead
+        return task, None  # heard from the file instead
+
+
+def _cached(predictor: Predictor, frames: Frames, receipt: Receipt) -> _Found:
     found = predictor.predict([frames], lambda: receipt.samples)
     return found, receipt.samples, list(receipt.warnings), receipt.level_db
 

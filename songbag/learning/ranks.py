@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch import distributed as together
+from torch import Tensor, distributed as together, nn
 
 Indices = NDArray[np.int64]
 

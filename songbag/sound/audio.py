@@ -20,8 +20,6 @@ from songbag.errors import AudioError
 from songbag.settings import Limits
 from songbag.sound.audiofile import (
     AudioReport as AudioReport,
-)
-from songbag.sound.audiofile import (
     has_length_header,
     is_wav,
     ogg_is_cut,
@@ -32,8 +30,7 @@ from songbag.sound.audiofile import (
     refuse_too_slow,
     wav_seconds,
 )
-from songbag.sound.downmix import Samples as Samples
-from songbag.sound.downmix import downmix, joined
+from songbag.sound.downmix import Samples as Samples, downmix, joined
 
 Native = Iterator[tuple[int, Samples]]  # blocks at a file's own rate (Hz), which may change
 

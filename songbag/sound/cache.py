@@ -106,17 +106,18 @@ def read_frames(file: Place) -> tuple[NDArray[np.float32], Receipt]:
     DamagedFramesError
         The file is missing, or not what was written.
     """
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with here(file) as local, safe_open(local, "numpy") as stored:
-            frames: NDArray[np.float32] = stored.get_tensor("frames")
-            about = msgspec.json.decode(stored.metadata()["songbag"], type=_Stored)
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        with here(file) as local:  # at once: mapped in pieces it takes a third longer
+            data = np.fromfile(local, np.uint8)
+        begin = 8 + int.from_bytes(data[:8].tobytes(), "little")
+        about = msgspec.json.decode(data[8:begin].tobytes())
+        stored = msgspec.json.decode(about["__metadata__"]["songbag"], type=_Stored)
+        frames = data[begin:].view(np.float32).reshape(about["frames"]["shape"])
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise DamagedFramesError(f"{file}: {error}") from None
-    if _checksum(frames, about.receipt) != about.checksum:
+    if _checksum(frames, stored.receipt) != stored.checksum:
         raise DamagedFramesError(f"{file}: its contents changed since it was written")
-    return frames, about.receipt
+    return frames, stored.receipt
 
 
 def _checksum(frames: NDArray[np.float32], receipt: Receipt) -> str:
