@@ -219,8 +219,8 @@ def _copies(workers: int) -> ProcessPoolExecutor:
     context = multiprocessing.get_context("fork")
     pool = ProcessPoolExecutor(workers, context, _begin, (os.getpid(), None, ()))
     with warnings.catch_warnings():
-        # Python warns of other threads, which here are idle ones of numerical libraries.
-        warnings.simplefilter("ignore", DeprecationWarning)
+        # Python and JAX warn of other threads, which here are those of libraries not used there.
+        warnings.simplefilter("ignore")
         pool.submit(_nothing)  # with the first work it forks all
     return pool
 

@@ -272,8 +272,8 @@ def _fork(
     request: Request, writing: int, foreign: tuple[int, ...] = (), taking: int | None = None
 ) -> int:
     with warnings.catch_warnings():
-        # Python warns of other threads, which here are idle ones of numerical libraries.
-        warnings.simplefilter("ignore", DeprecationWarning)
+        # Python and JAX warn of other threads, which here are those of libraries not used there.
+        warnings.simplefilter("ignore")
         pid = os.fork()
     if pid == 0:
         for pipe in foreign:
