@@ -16,7 +16,7 @@ from songbag.answers.calibration import probabilities
 from songbag.answers.modelfile import ModelFile, read_model, sealed, write_model
 from songbag.answers.prediction import Predictor
 from songbag.errors import ModelFileError
-from songbag.jobs import training
+from songbag.jobs import answering, training
 from songbag.jobs.synthesis import synthesise
 from songbag.learning.building import build
 from songbag.learning.pooling import POOLINGS, SongPooling
@@ -25,6 +25,7 @@ from songbag.songs.song_bags import cut_on_grid, hear
 from songbag.songs.table import read_songs
 from songbag.sound import features
 from songbag.sound.cache import default_folder
+from songbag.sound.extraction import extract_all
 from songbag.sound.windows import window_starts
 
 MEAN = SongPooling(POOLINGS["mean_probability"], 3)
@@ -135,6 +136,28 @@ def test_the_graphs_run_in_plain_onnxruntime(model):
     starts = window_starts(samples, recipe.sound, recipe.windows)
     (logits,) = session.run(None, {"frames": frames, "starts": starts})
     assert logits.shape == (len(starts), 3)
+
+
+@pytest.mark.parametrize("ahead", [0, 1 << 28])
+def test_cached_songs_are_answered_alike_by_threads(
+    model_path, songs, tmp_path, monkeypatch, ahead
+):
+    """In order, whatever waits in memory; frames that were damaged are heard again."""
+    some = read_songs(songs).songs
+    recipe = read_model(model_path).card.recipe
+    receipts = list(extract_all([s.source(recipe.excerpt) for s in some], recipe.sound, tmp_path, workers=1))
+    (tmp_path / receipts[5].key).write_bytes(b"damaged")
+    (tmp_path / receipts[6].key).unlink()
+    monkeypatch.setattr(answering, "_THREAD_FROM", 1)
+    monkeypatch.setattr(answering, "_AHEAD", ahead)
+    one, two = (
+        list(answering.answer_all(some, model_path, tmp_path, workers=workers))
+        for workers in (1, 2)
+    )
+    labels = read_model(model_path).card.labels
+    assert [answer.id for answer in two] == [song.id for song in some]
+    assert [a.row(labels) for a in two] == [a.row(labels) for a in one]
+    assert [a.window_rows(labels) for a in two] == [a.window_rows(labels) for a in one]
 
 
 # --- model files ------------------------------------------------------------------------
@@ -275,7 +298,7 @@ def damaged(good, data):
 ALLOWED = {"numpy", "av", "soxr", "onnxruntime", "click", "msgspec", "songbag"}
 
 
-def test_cold_prediction_loads_four_libraries(model_path, songs, tmp_path):
+def test_cold_prediction_loads_four_libraries(model_path, songs):
     song = next((songs.parent / "audio").iterdir())
     code = (
         "import sys; before = set(sys.modules)\n"
@@ -285,9 +308,7 @@ def test_cold_prediction_loads_four_libraries(model_path, songs, tmp_path):
         "print(*sorted({m.partition('.')[0] for m in set(sys.modules) - before}), file=sys.stderr)"
     )
     command = [sys.executable, "-c", code, str(model_path), str(song)]
-    # An empty cache: frames that are there are read with safetensors.
-    environment = {**os.environ, "SONGBAG_CACHE": str(tmp_path)}
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     loaded = set(done.stderr.split())
     third_party = {name for name in loaded if name not in sys.stdlib_module_names}
     third_party -= {name for name in third_party if name.startswith("_")}

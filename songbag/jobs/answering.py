@@ -30,6 +30,7 @@ _Model = _Stamped | bytes  # a cluster's workers get the file itself, once
 
 _POOL_FROM = 8  # songs to decode below which starting processes costs more than it saves
 _THREAD_FROM = 10  # songs whose frames are there already that are worth a thread
+_AHEAD = 1 << 28  # samples times bands of a song that is read ahead: 2 MB at a hop of 512
 _CACHED = 250  # songs whose frames are there already cost as much as one to decode
 
 
@@ -71,7 +72,6 @@ class _Task:
 
 
 _Kept = tuple[Frames, Receipt]
-_Looked = tuple[_Task, _Kept | None]
 _Found = tuple[Prediction, int, list[str], float]  # with samples, warnings and level_db
 
 
@@ -94,8 +94,7 @@ def answer_all(
     sources = [song.source(recipe.excerpt) for song in songs]
     known = Index(cache, recipe.sound).lookup(sources)
     tasks = [_Task(s.id, o, k) for s, o, k in zip(songs, sources, known, strict=True)]
-    limits = limits or Limits()
-    work, look = partial(_look_and_answer, model, cache, limits), partial(_looked, cache)
+    work = partial(_answer, model, cache, limits or Limits())
     cached = sum(receipt is not None and receipt.status == "ok" for receipt in known)
     costly = len(tasks) - cached + cached // _CACHED
     if callable(workers) or costly >= _POOL_FROM:
@@ -103,9 +102,9 @@ def answer_all(
     threads = worker_count(workers, cached // _THREAD_FROM)
     if threads == 1:
         return _released(map(work, tasks))
-    if isinstance(cache, Path):  # read by this thread: several would wait for each other
-        return _released(in_threads(partial(_answer, model, limits), map(look, tasks), threads))
-    return _released(in_threads(work, tasks, threads))
+    # Files are read by this thread: several would wait for each other at every system call.
+    read = partial(_read_ahead, cache)
+    return _released(in_threads(lambda pair: work(*pair), map(read, tasks), threads))
 
 
 def _released(answers: Iterator[Answer]) -> Iterator[Answer]:
@@ -151,7 +150,7 @@ def answer_packed(folder: Path, model_path: str | Path) -> tuple[SongTable, Iter
 def answer_file(predictor: Predictor, song: Song, limits: Limits) -> Answer:
     """Answer one song in this process, from its file alone."""
     task = _Task(song.id, song.source(predictor.card.recipe.excerpt), None)
-    return _task_answer(predictor, limits, task)
+    return _task_answer(predictor, limits, task, None)
 
 
 def _bag_answer(predictor: Predictor, bag: Bag) -> Answer:
@@ -172,18 +171,14 @@ def _bag_answer(predictor: Predictor, bag: Bag) -> Answer:
     return Answer(bag.id, found, warnings=bag.warnings, window_names=bag.windows)
 
 
-def _look_and_answer(model: _Model, cache: Place, limits: Limits, task: _Task) -> Answer:
-    return _answer(model, limits, _looked(cache, task))
-
-
-def _answer(model: _Model, limits: Limits, looked: _Looked) -> Answer:
-    keep_decoder()  # in a worker of a pool it ends with the worker
-    return _task_answer(_predictor(model), limits, *looked)
-
-
-def _task_answer(
-    predictor: Predictor, limits: Limits, task: _Task, kept: _Kept | None = None
+def _answer(
+    model: _Model, cache: Place, limits: Limits, task: _Task, kept: _Kept | None = None
 ) -> Answer:
+    keep_decoder()  # in a worker of a pool it ends with the worker
+    return _task_answer(_predictor(model), limits, task, kept or _read(cache, task))
+
+
+def _task_answer(predictor: Predictor, limits: Limits, task: _Task, kept: _Kept | None) -> Answer:
     try:
         found = _cached(predictor, *kept) if kept else _streamed(predictor, limits, task)
     except AudioError as error:
@@ -203,14 +198,22 @@ def _short(predictor: Predictor, samples: int) -> list[str]:
     return [f"short: {heard} repeated to fill one window of {cut.seconds:g} s"]
 
 
-def _looked(cache: Place, task: _Task) -> _Looked:
-    """Return a task with what the cache keeps of it, None where that is nothing or damaged."""
+def _read(cache: Place, task: _Task) -> _Kept | None:
+    """Return what the cache keeps of a song, None where that is nothing or damaged."""
     if task.known is None or task.known.status == "failed":
-        return task, None
+        return None
     try:
-        return task, read_frames(cache / task.known.key)
+        return read_frames(cache / task.known.key)
     except DamagedFramesError:
-        return task, None  # heard from the file instead
+        return None  # heard from the file instead
+
+
+def _read_ahead(cache: Place, task: _Task) -> tuple[_Task, _Kept | None]:
+    """Read a song that may wait in memory beside dozens; others when it is their turn."""
+    near, known = isinstance(cache, Path), task.known
+    if not near or known is None or known.samples * known.bands > _AHEAD:
+        return task, None
+    return task, _read(cache, task)
 
 
 def _cached(predictor: Predictor, frames: Frames, receipt: Receipt) -> _Found:
