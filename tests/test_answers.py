@@ -145,7 +145,9 @@ def test_cached_songs_are_answered_alike_by_threads(
     """In order, whatever waits in memory; frames that were damaged are heard again."""
     some = read_songs(songs).songs
     recipe = read_model(model_path).card.recipe
-    receipts = list(extract_all([s.source(recipe.excerpt) for s in some], recipe.sound, tmp_path, workers=1))
+    receipts = list(
+        extract_all([s.source(recipe.excerpt) for s in some], recipe.sound, tmp_path, workers=1)
+    )
     (tmp_path / receipts[5].key).write_bytes(b"damaged")
     (tmp_path / receipts[6].key).unlink()
     monkeypatch.setattr(answering, "_THREAD_FROM", 1)
