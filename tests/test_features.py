@@ -7,11 +7,12 @@ import sys
 import librosa
 import numpy as np
 import pytest
+import scipy.fft
 from hypothesis import given, settings, strategies as st
 
 from songbag.jobs.synthesis import synthesise
 from songbag.settings import Sound
-from songbag.sound import features
+from songbag.sound import features, fourier
 
 RATE, FFT, HOP = 22050, 1024, 512
 
@@ -45,6 +46,25 @@ def test_log_mel_equals_librosa(waveform, bands, top_db):
     np.testing.assert_allclose(ours, truth, atol=0.5)
 
 
+@pytest.mark.parametrize("length", [400, 512, 1000, 1024, 2048])
+def test_the_transforms_of_scipy_and_numpy_agree(length):
+    signals = np.random.default_rng(length).standard_normal((128, length)).astype(np.float32)
+    ours, truth = fourier.rfft(signals), np.fft.rfft(signals.astype(np.float64))
+    assert ours.dtype == np.complex64
+    np.testing.assert_allclose(ours, truth, atol=1e-6 * np.abs(truth).max())
+    np.testing.assert_array_equal(ours, scipy.fft.rfft(signals))
+    np.testing.assert_array_equal(ours[3:4], fourier.rfft(signals[3:4]))
+
+
+@pytest.mark.parametrize("found", [None, lambda signals: 2 * np.fft.rfft(signals)])
+def test_without_scipy_or_with_another_one_numpy_transforms(monkeypatch, found):
+    def scipys():
+        return fourier.find_spec("no such package").origin if found is None else found
+
+    monkeypatch.setattr(fourier, "_scipys", scipys)
+    assert fourier._transform.__wrapped__() is fourier._numpys
+
+
 def test_min_frequency_equals_librosa(waveform):
     mel = librosa.feature.melspectrogram(
         y=waveform, sr=RATE, n_mels=40, n_fft=FFT, hop_length=HOP, fmin=50
@@ -75,7 +95,7 @@ def test_the_same_bits_however_the_samples_arrive(cuts, top_db, deltas):
 _HEARD = """
 import hashlib, numpy as np
 from songbag.settings import Sound
-from songbag.sound import features
+from songbag.sound import features, fourier
 song = np.random.default_rng(0).normal(0, 0.1, 100_000).astype(np.float32)
 sounds = [Sound(), Sound(feature="mfcc", mel_bands=128, coefficients=128), Sound(mel_bands=1)]
 sounds += [Sound(mel_bands=4, frame_length=8192), Sound(mel_bands=300, frame_length=512)]

@@ -105,8 +105,8 @@ def read_waveform(
 
 
 def _energy(block: Samples) -> float:
-    """Return the sum of squares, added in double precision."""
-    return float(np.add.reduce(np.square(block), dtype=np.float64))
+    """Return the sum of squares; numpy adds pairwise, which single precision is enough for."""
+    return float(np.add.reduce(np.square(block)))
 
 
 # --- decoding ---------------------------------------------------------------------------
