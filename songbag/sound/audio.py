@@ -8,7 +8,7 @@ and nested containers are refused by FFmpeg's own whitelists.
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -32,6 +32,8 @@ from songbag.sound.audiofile import (
 )
 from songbag.sound.downmix import Samples as Samples, downmix, joined
 
+_Kind = tuple[int, str, int]  # rate (Hz), format and channels of decoded frames
+_Decoded = Iterator[tuple[_Kind, av.AudioFrame]]
 Native = Iterator[tuple[int, Samples]]  # blocks at a file's own rate (Hz), which may change
 
 # What a folder is searched for. A table may name any file: the content decides.
@@ -112,8 +114,8 @@ def _energy(block: Samples) -> float:
 # --- decoding ---------------------------------------------------------------------------
 
 
-def _decoded(path: str | Path, report: AudioReport, limits: Limits) -> Iterator[av.AudioFrame]:
-    """Yield decoded frames that hold samples, past damaged packets."""
+def _decoded(path: str | Path, report: AudioReport, limits: Limits) -> _Decoded:
+    """Yield decoded frames that hold samples, past damaged packets, each with its kind."""
     began = time.process_time()
     with open_file(path, limits) as file, _container(path, file) as container:
         stream = _stream(path, container)
@@ -122,20 +124,21 @@ def _decoded(path: str | Path, report: AudioReport, limits: Limits) -> Iterator[
         report.cut = ogg_is_cut(file)
         suspicious = _suspicious_from(report.claimed_seconds, _width(stream), limits)
         counted: dict[int, int] = {}  # exact samples per rate: seconds would drift
-        native_samples, rate, channels, others, count = 0, 0, 0, 0.0, 0
+        kind: _Kind = 0, "", 0
+        native_samples, others, count = 0, 0.0, 0
         for packet in _packets(container, stream, report):
             for frame in _frames(packet, report):
-                samples = frame.samples
-                if frame.sample_rate != rate or frame.layout.nb_channels != channels:
+                found = frame.sample_rate, frame.format.name, frame.layout.nb_channels
+                if found != kind:
                     if frame.sample_rate <= 0 or frame.layout.nb_channels <= 0:
                         continue
-                    counted[rate] = count
-                    rate, channels = frame.sample_rate, frame.layout.nb_channels
+                    counted[kind[0]] = count
+                    kind = rate, report.sample_format, channels = found
                     refuse_rate(path, rate)
                     report.native_rate, report.channels = rate, channels
-                    report.sample_format = frame.format.name
                     count = counted.pop(rate, 0)
                     others = sum(counted[each] / each for each in counted if each)
+                samples = frame.samples
                 if samples <= 0:
                     continue
                 if report.decoded_seconds >= suspicious:
@@ -145,7 +148,7 @@ def _decoded(path: str | Path, report: AudioReport, limits: Limits) -> Iterator[
                 native_samples += samples * channels
                 report.decoded_seconds = others + count / rate
                 refuse_too_long(path, report.decoded_seconds, native_samples, limits)
-                yield frame
+                yield kind, frame
             if report.packets % _LOOK == 0:
                 refuse_too_slow(path, time.process_time() - began, limits)
 
@@ -250,13 +253,12 @@ def _claimed_seconds(
 # --- from native frames to blocks -------------------------------------------------------
 
 
-def _mono(frames: Iterable[av.AudioFrame], report: AudioReport) -> Iterator[tuple[int, Samples]]:
+def _mono(frames: _Decoded, report: AudioReport) -> Native:
     """Gather frames of one kind, average the channels, make every sample finite."""
     waiting: list[av.AudioFrame] = []
-    kind: tuple[int, str, int] | None = None
+    kind: _Kind | None = None
     count = 0
-    for frame in frames:
-        found = frame.sample_rate, frame.format.name, frame.layout.nb_channels
+    for found, frame in frames:
         if kind != found or count >= _NATIVE_BLOCK or len(waiting) == _FRAMES:
             if kind and waiting:
                 yield kind[0], downmix(joined(waiting), report)
@@ -267,11 +269,7 @@ def _mono(frames: Iterable[av.AudioFrame], report: AudioReport) -> Iterator[tupl
         yield kind[0], downmix(joined(waiting), report)
 
 
-def _cut(
-    blocks: Iterable[tuple[int, Samples]],
-    span: tuple[float, float | None],
-    report: AudioReport,
-) -> Iterator[tuple[int, Samples]]:
+def _cut(blocks: Native, span: tuple[float, float | None], report: AudioReport) -> Native:
     """Keep what lies between ``start`` and ``end``; stop decoding at ``end``."""
     start, end = span
     seconds = 0.0
@@ -286,7 +284,7 @@ def _cut(
             return
 
 
-def _resampled(blocks: Iterable[tuple[int, Samples]], sample_rate: int) -> Iterator[Samples]:
+def _resampled(blocks: Native, sample_rate: int) -> Iterator[Samples]:
     """Resample, starting anew where a (concatenated) file changes its rate."""
     stream: soxr.ResampleStream | None = None
     current = 0
