@@ -1,10 +1,12 @@
 """Networks, poolings and the training loop."""
 
+import copy
 import io
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from songbag import settings as choices
 from songbag.bags import Bag
@@ -65,6 +67,23 @@ def test_the_founding_network_is_the_founding_network():
     assert (
         building.build("founding", (216, 13), mean(2), 0.0, None).network.head[-1].out_features == 1
     )
+
+
+@pytest.mark.parametrize("bands", [10, 13, 14, 20, 24, 40])
+def test_bands_that_reach_no_output_are_left_out_exactly(bands):
+    torch.manual_seed(0)
+    network = networks.Founding((216, bands), 3)
+    whole = copy.deepcopy(network)
+    whole.trunk[0].bands = None
+    ours, theirs = (nn.Sequential(one.trunk, one.head) for one in (network, whole))
+    windows = torch.randn(5, 216, bands, requires_grad=True)
+    assert torch.equal(ours(windows), theirs(windows))
+    theirs(windows).square().sum().backward()
+    reach = windows.grad.abs().sum(dim=(0, 1)).nonzero().flatten()
+    assert network.trunk[0].bands == 1 + int(reach.max())  # and not one more or less
+    ours(windows.detach()).square().sum().backward()
+    for mine, full in zip(network.parameters(), whole.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, full.grad)
 
 
 @pytest.mark.parametrize("name", sorted(SHAPES))

@@ -64,10 +64,9 @@ class SongNetwork(nn.Module):
         seen = frames if self.time_stride is None else self._part("trunk")(frames)
         steps = torch.arange(self.positions, device=starts.device)
         index = (starts // stride).unsqueeze(1) + steps
-        cut = seen[:, index]  # (songs, windows, positions, ...)
-        flat = cut.flatten(0, 1)
+        cut = seen[:, index].flatten(0, 1)  # (songs * windows, positions, ...)
         head = self.network if self.time_stride is None else self._part("head")
-        outputs = both_classes(head(flat))
+        outputs = both_classes(head(cut))
         return outputs.reshape(frames.shape[0], index.shape[0], outputs.shape[-1])
 
     def _part(self, name: str) -> nn.Module:
@@ -77,10 +76,14 @@ class SongNetwork(nn.Module):
 
 
 class _Image(nn.Module):
-    """(songs, frames, bands) -> (songs, 1, bands, frames), as convolutions want it."""
+    """(songs, frames, bands) -> (songs, 1, first bands, frames), as convolutions want it."""
+
+    def __init__(self, bands: int | None = None) -> None:
+        super().__init__()
+        self.bands = bands
 
     def forward(self, frames: Tensor) -> Tensor:
-        image = frames.transpose(1, 2).unsqueeze(1)
+        image = frames[..., : self.bands].transpose(1, 2).unsqueeze(1)
         return image.contiguous(memory_format=torch.channels_last)
 
 
@@ -114,23 +117,24 @@ class Founding(nn.Module):
     def __init__(self, window_shape: Sequence[int], outputs: int, hidden: int = 32) -> None:
         super().__init__()
         frames, bands = window_shape
+        tall, wide = ((bands - 2) // 2 - 2) // 2, ((frames - 2) // 3 - 2) // 2
+        # Floor pooling drops what the last bands make: of 13, the first 10 reach the head.
         self.trunk = nn.Sequential(
-            _Image(),
+            _Image(4 * tall + 6),
             nn.Conv2d(1, 16, 3),
             nn.MaxPool2d((2, 3)),
             nn.Conv2d(16, 16, 3),
             nn.MaxPool2d((2, 2)),
             _Positions(),
         )
-        flat = 16 * (((bands - 2) // 2 - 2) // 2) * (((frames - 2) // 3 - 2) // 2)
-        if flat <= 0:
+        if tall <= 0 or wide <= 0:
             raise ValueError(
                 f"the founding network needs windows of at least 17 frames x 10 bands, "
                 f"not {frames} x {bands}"
             )
         self.head = nn.Sequential(
             _FoundingFlatten(),
-            nn.Linear(flat, hidden),
+            nn.Linear(16 * tall * wide, hidden),
             nn.ReLU(),
             nn.Linear(hidden, hidden),
             nn.ReLU(),

@@ -138,8 +138,7 @@ def _decoded(path: str | Path, report: AudioReport, limits: Limits) -> _Decoded:
                     report.native_rate, report.channels = rate, channels
                     count = counted.pop(rate, 0)
                     others = sum(counted[each] / each for each in counted if each)
-                samples = frame.samples
-                if samples <= 0:
+                if (samples := frame.samples) <= 0:
                     continue
                 if report.decoded_seconds >= suspicious:
                     _refuse_long_ahead(path, limits)
@@ -288,7 +287,7 @@ def _resampled(blocks: Native, sample_rate: int) -> Iterator[Samples]:
     """Resample, starting anew where a (concatenated) file changes its rate."""
     stream: soxr.ResampleStream | None = None
     current = 0
-    nothing = np.zeros(0, dtype=np.float32)
+    nothing = np.zeros(0, np.float32)
     for rate, block in blocks:
         if rate != current:
             if stream is not None:
