@@ -169,8 +169,7 @@ def _importing_ahead(track: Track, made: Iterable[Receipt], count: int) -> Itera
     After the first song: processes that hear are copies of this one, which needs it without
     threads. Not in a daemon: a program that ends in the middle of torch's import may crash.
     """
-    # Every optimiser of torch imports its compiler too, which takes longer than torch.
-    importing = threading.Thread(target=import_module, args=("torch._dynamo",))
+    importing = threading.Thread(target=import_module, args=("torch",))
     for receipt in track(made, count):
         if importing.ident is None:
             importing.start()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from songbag.answers.confidence import fit_temperature
 from songbag.bags import Bag
-from songbag.learning import batches
+from songbag.learning import bare, batches
 from songbag.learning.losses import cross_entropy, song_weights
 from songbag.learning.networks import SongNetwork
 from songbag.learning.pooling import SongPooling
@@ -96,7 +96,7 @@ def solve_head(
     weights = torch.from_numpy(song_weights(y, classes) if balanced else np.ones(len(y)))
     matrix = torch.zeros(pooling.outputs, x.shape[1], dtype=torch.float64, requires_grad=True)
     bias = torch.zeros(pooling.outputs, dtype=torch.float64, requires_grad=True)
-    solver = torch.optim.LBFGS(
+    solver = bare.LBFGS(
         [matrix, bias], max_iter=_STEPS, tolerance_grad=1e-6, line_search_fn="strong_wolfe"
     )
 

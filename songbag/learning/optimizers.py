@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from songbag.learning import bare
 from songbag.learning.networks import SongNetwork
 from songbag.settings import Training
 
@@ -19,14 +20,12 @@ def optimizer(network: SongNetwork, training: Training) -> torch.optim.Optimizer
         {"params": matrices, "weight_decay": decay},
         {"params": vectors, "weight_decay": 0.0},
     ]
-    if training.optimizer == "rmsprop":
-        return RMSprop(parameters, rate)
-    if training.optimizer == "sgd":
-        return torch.optim.SGD(parameters, rate)
-    return torch.optim.AdamW(parameters, rate)
+    made: dict[str, Callable[..., torch.optim.Optimizer]]
+    made = {"rmsprop": RMSprop, "sgd": bare.SGD, "adamw": bare.AdamW}
+    return made[training.optimizer](parameters, rate)
 
 
-class RMSprop(torch.optim.Optimizer):
+class RMSprop(bare.Optimizer):
     """RMSprop as Keras has it: w -= rate g / sqrt(v + 1e-7), v the mean of g² with rho 0.9.
 
     torch's adds its epsilon outside of the root, so small gradients go other ways, and losses

@@ -3,6 +3,7 @@
 import base64
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,8 @@ def cut_excerpts(source: Source, spans: Sequence[Span]) -> list[bytes]:
         pieces = _pieces(source, [(start, min(end, start + LONGEST)) for start, end in spans])
     except AudioError:
         return []
-    return [_mp3(piece) for piece in pieces]
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(_mp3, pieces))
 
 
 def data_address(piece: bytes) -> str:
