@@ -63,7 +63,8 @@ class SongNetwork(nn.Module):
         stride = self.time_stride or 1
         seen = frames if self.time_stride is None else self._part("trunk")(frames)
         steps = torch.arange(self.positions, device=starts.device)
-        index = (starts // stride).unsqueeze(1) + steps
+        # Truncated, not floored as by //: one operation in ONNX instead of eight.
+        index = torch.div(starts, stride, rounding_mode="trunc").unsqueeze(1) + steps
         cut = seen[:, index].flatten(0, 1)  # (songs * windows, positions, ...)
         head = self.network if self.time_stride is None else self._part("head")
         outputs = both_classes(head(cut))
