@@ -28,7 +28,7 @@ _BLOCK = 128  # frames computed at once: what they need fits a processor's cache
 # their number; a decoder forked from a process with such threads needs none either.
 _PRODUCT = 1 << 18
 FLOOR = 1e-10  # mel power below which everything is -100 dB
-_SPOOL = 64 << 20  # bytes of log-mel kept in memory while the loudest band is sought
+_KEPT = 1024  # blocks of log-mel kept in memory while the loudest band is sought: 64 MB
 DELTA = 4  # frames on each side of a first difference
 
 
@@ -104,11 +104,8 @@ def _spectra(padded: NDArray[np.float32], sound: Sound) -> Frames:
     # float32 throughout: librosa does the same, and it is twice as fast
     spectrum = rfft(views[:: sound.hop_length] * hann(sound.frame_length))
     power = spectrum.real**2 + spectrum.imag**2
-    mel = _mel(power, sound)
-    np.maximum(mel, np.float32(FLOOR), out=mel)
-    np.log10(mel, out=mel)
-    mel *= np.float32(10)
-    return mel
+    loudness: Frames = np.log10(np.maximum(_mel(power, sound), np.float32(FLOOR)))
+    return loudness * np.float32(10)
 
 
 def _mel(power: Frames, sound: Sound) -> Frames:
@@ -131,13 +128,15 @@ def _cepstra(loudness: Frames, sound: Sound) -> Frames:
 
 def _raised(blocks: Iterable[Frames], top_db: float, bands: int) -> Iterator[Frames]:
     """Raise everything ``top_db`` below the loudest band: two passes, bounded memory."""
-    with tempfile.SpooledTemporaryFile(max_size=_SPOOL) as spool:
+    kept: list[Frames] = []
+    with tempfile.SpooledTemporaryFile(max_size=1) as spool:  # a file from the first byte on
         loudest = -np.inf
         for block in blocks:
             loudest = max(loudest, float(block.max()))
-            spool.write(block.tobytes())
-        spool.seek(0)
+            kept.append(block) if len(kept) < _KEPT else spool.write(block.tobytes())
         floor = np.float32(loudest - top_db)
+        yield from (np.maximum(block, floor) for block in kept)
+        spool.seek(0)
         while data := spool.read(_BLOCK * bands * 4):
             yield np.maximum(np.frombuffer(data, np.float32).reshape(-1, bands), floor)
 
