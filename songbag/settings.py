@@ -80,7 +80,7 @@ class Sound(Record, frozen=True):
     min_frequency: Annotated[float, Meta(ge=0)] = 0.0
     top_db: Positive | None = None
     deltas: bool = False
-    code: int = 2
+    code: int = 3
 
     def __post_init__(self) -> None:
         if self.feature == "mfcc" and self.coefficients > self.mel_bands:

@@ -129,7 +129,7 @@ def test_every_setting_of_the_sound_changes_the_key():
         "min_frequency": 30.0,
         "top_db": 80.0,
         "deltas": True,
-        "code": 3,
+        "code": 4,
     }
     assert set(changes) == set(Sound.__struct_fields__)
     keys = {frames_key("0" * 32, source, Sound(**{name: value})) for name, value in changes.items()}
