@@ -164,7 +164,7 @@ def hear_labelled(
 
 
 def _importing_ahead(track: Track, made: Iterable[Receipt], count: int) -> Iterator[Receipt]:
-    """Track songs, and import what training needs meanwhile: seconds of one core.
+    """Track songs, and import torch meanwhile: most of a second of one core.
 
     After the first song: processes that hear are copies of this one, which needs it without
     threads. Not in a daemon: a program that ends in the middle of torch's import may crash.

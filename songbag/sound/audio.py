@@ -124,8 +124,7 @@ def _decoded(path: str | Path, report: AudioReport, limits: Limits) -> _Decoded:
         report.cut = ogg_is_cut(file)
         suspicious = _suspicious_from(report.claimed_seconds, _width(stream), limits)
         counted: dict[int, int] = {}  # exact samples per rate: seconds would drift
-        kind: _Kind = 0, "", 0
-        native_samples, others, count = 0, 0.0, 0
+        kind, native_samples, others, count = (0, "", 0), 0, 0.0, 0
         for packet in _packets(container, stream, report):
             for frame in _frames(packet, report):
                 found = frame.sample_rate, frame.format.name, frame.layout.nb_channels
@@ -287,7 +286,7 @@ def _resampled(blocks: Native, sample_rate: int) -> Iterator[Samples]:
     """Resample, starting anew where a (concatenated) file changes its rate."""
     stream: soxr.ResampleStream | None = None
     current = 0
-    nothing = np.zeros(0, np.float32)
+    nothing = np.zeros(0, dtype=np.float32)
     for rate, block in blocks:
         if rate != current:
             if stream is not None:

@@ -28,7 +28,7 @@ _BLOCK = 128  # frames computed at once: what they need fits a processor's cache
 # their number; a decoder forked from a process with such threads needs none either.
 _PRODUCT = 1 << 18
 FLOOR = 1e-10  # mel power below which everything is -100 dB
-_KEPT = 1024  # blocks of log-mel kept in memory while the loudest band is sought: 64 MB
+_SPOOL = 64 << 20  # bytes of log-mel kept in memory while the loudest band is sought
 DELTA = 4  # frames on each side of a first difference
 
 
@@ -128,12 +128,14 @@ def _cepstra(loudness: Frames, sound: Sound) -> Frames:
 
 def _raised(blocks: Iterable[Frames], top_db: float, bands: int) -> Iterator[Frames]:
     """Raise everything ``top_db`` below the loudest band: two passes, bounded memory."""
-    kept: list[Frames] = []
+    kept, room, loudest = list[Frames](), _SPOOL // (_BLOCK * bands * 4), -np.inf
     with tempfile.SpooledTemporaryFile(max_size=1) as spool:  # a file from the first byte on
-        loudest = -np.inf
         for block in blocks:
             loudest = max(loudest, float(block.max()))
-            kept.append(block) if len(kept) < _KEPT else spool.write(block.tobytes())
+            if len(kept) < room:
+                kept.append(block)
+            else:
+                spool.write(block.tobytes())
         floor = np.float32(loudest - top_db)
         yield from (np.maximum(block, floor) for block in kept)
         spool.seek(0)

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from functools import lru_cache
 from importlib.machinery import PathFinder
 from importlib.util import find_spec, module_from_spec
 
@@ -12,12 +11,6 @@ from numpy.typing import NDArray
 Transform = Callable[[NDArray[np.float32]], NDArray[np.complex64]]
 
 
-def rfft(signals: NDArray[np.float32]) -> NDArray[np.complex64]:
-    """Return the spectra (signals, 1 + samples // 2) of real signals (signals, samples)."""
-    return _transform()(signals)
-
-
-@lru_cache(maxsize=1)
 def _transform() -> Transform:
     """Return scipy's transform where scipy is installed, else numpy's.
 
@@ -50,3 +43,8 @@ def _scipys() -> Transform:
     found.loader.exec_module(module)
     # axes, forward, unscaled, no array for the result, one thread
     return lambda signals: module.r2c(signals, (1,), True, 0, None, 1)
+
+
+# Spectra (signals, 1 + samples // 2) of real signals (signals, samples). Found when imported, not
+# when used: processes that decode are copies of one that has it.
+rfft = _transform()
