@@ -16,7 +16,8 @@ import soxr
 from songbag.jobs.checks.duplicates import candidates, same_recordings
 from songbag.jobs.synthesis import GENRES, synthesise
 from songbag.songs.table import read_songs
-from songbag.sound.audio import read_blocks, read_waveform, write_waveform
+from songbag.sound.audio import read_blocks, read_waveform
+from songbag.sound.encoding import write_waveform
 from songbag.sound.fingerprints import SOUND, STEP_SECONDS, compare, fingerprint
 
 EMOTIFY = Path(__file__).resolve().parents[2] / "shared" / "data" / "emotify" / "songs.csv"

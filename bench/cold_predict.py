@@ -18,7 +18,7 @@ import numpy as np
 from songbag.jobs.console import Console
 from songbag.jobs.demo import write_songs
 from songbag.jobs.synthesis import synthesise
-from songbag.sound.audio import write_waveform
+from songbag.sound.encoding import write_waveform
 
 HEAVY = ("torch", "pandas", "scipy", "sklearn")
 

@@ -1,12 +1,15 @@
 """Files to samples: every format, every rate, and what is wrong with files."""
 
+import struct
+
 import numpy as np
 import pytest
 import soundfile
 
 from songbag.errors import AudioError
 from songbag.settings import Limits
-from songbag.sound import audio
+from songbag.sound import audio, native
+from songbag.sound.encoding import write_waveform
 
 RATE = 44100
 
@@ -22,7 +25,7 @@ def written(path, tone, rate=RATE):
     if path.suffix in (".ogg", ".aiff"):
         soundfile.write(path, tone.T, rate)
     else:
-        audio.write_waveform(path, tone, rate)
+        write_waveform(path, tone, rate)
     return path
 
 
@@ -202,4 +205,84 @@ def test_a_part_behind_the_end_is_refused(tmp_path, tone):
 
 def test_unknown_endings_are_not_written(tmp_path, tone):
     with pytest.raises(ValueError, match="cannot write"):
-        audio.write_waveform(tmp_path / "x.xyz", tone, RATE)
+        write_waveform(tmp_path / "x.xyz", tone, RATE)
+
+
+# --- plain wav, read without a decoder ------------------------------------------------------
+
+
+def wav_bytes(samples: np.ndarray, rate: int, behind: bytes = b"", size: int | None = None):
+    """Return a RIFF wav of samples (samples, channels); ``size`` is what its data claims."""
+    data = samples.astype(samples.dtype.newbyteorder("<")).tobytes()
+    kind = 3 if samples.dtype.kind == "f" else 1
+    channels, width = samples.shape[1], samples.dtype.itemsize
+    about = struct.pack(
+        "<HHIIHH", kind, channels, rate, rate * channels * width, channels * width, 8 * width
+    )
+    body = b"WAVE" + b"fmt " + struct.pack("<I", 16) + about
+    body += b"data" + struct.pack("<I", len(data) if size is None else size) + data + behind
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def heard(path, monkeypatch, plain: bool):
+    """Return a file's waveform and report, with and without reading plain samples as such."""
+    with monkeypatch.context() as patched:
+        if not plain:
+            patched.setattr(native, "_PLAIN", set())
+        return audio.read_waveform(path, RATE)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+@pytest.mark.parametrize("dtype", ["u1", "i2", "i4", "f4", "f8"])
+def test_plain_wavs_are_what_ffmpeg_makes_of_them(tmp_path, monkeypatch, dtype, channels):
+    rng = np.random.default_rng(0)
+    noise = rng.uniform(-0.9, 0.9, (100_001, channels))
+    kind = np.dtype(dtype)
+    top = np.iinfo(kind).max if kind.kind in "iu" else 1
+    samples = (noise * (top / 2) + top / 2 if dtype == "u1" else noise * top).astype(kind)
+    path = tmp_path / "x.wav"
+    path.write_bytes(wav_bytes(samples, 44_100))
+    ours, report = heard(path, monkeypatch, plain=True)
+    theirs, other = heard(path, monkeypatch, plain=False)
+    assert np.array_equal(ours, theirs)
+    for name in ("codec", "native_rate", "channels", "claimed_seconds", "decoded_seconds",
+                 "bad_packets", "sample_format", "samples"):  # fmt: skip
+        assert getattr(report, name) == getattr(other, name), name
+    assert report.packets < other.packets
+
+
+@pytest.mark.parametrize(
+    ("behind", "size", "cut"),
+    [
+        (b"LIST\x04\0\0\0abcd", None, 0),  # tags behind the samples are no samples
+        (b"data\x08\0\0\0" + bytes(8), None, 0),  # a second piece is heard as FFmpeg hears it
+        (b"", 0, 0),  # written by a program that did not know the length
+        (b"", 0xFFFFFFFF, 0),
+        (b"", 10_000_000, 0),  # claims more than there is
+        (b"", None, 1),  # ends within a sample
+        (bytes(70_000), None, 0),
+    ],
+)
+def test_odd_wavs_are_what_ffmpeg_makes_of_them(tmp_path, monkeypatch, behind, size, cut):
+    samples = np.random.default_rng(1).integers(-9_000, 9_000, (70_000, 2), dtype=np.int16)
+    data = wav_bytes(samples, 44_100, behind, size)
+    path = tmp_path / "x.wav"
+    path.write_bytes(data[: len(data) - cut])
+    ours, report = heard(path, monkeypatch, plain=True)
+    theirs, other = heard(path, monkeypatch, plain=False)
+    assert np.array_equal(ours, theirs)
+    assert report.warnings() == other.warnings()
+
+
+def test_a_wav_that_shrinks_while_it_is_read_ends_there(tmp_path):
+    path = tmp_path / "x.wav"
+    samples = np.full((300_000, 1), 0.5, np.float32)
+    path.write_bytes(wav_bytes(samples, RATE))
+    report = audio.AudioReport()
+    blocks = audio.read_blocks(path, RATE, report)
+    heard = len(next(blocks))
+    with open(path, "r+b") as file:
+        file.truncate(1_000)
+    assert sum(map(len, blocks)) == 0
+    assert report.samples == heard < 300_000
+    assert any(text.startswith("truncated") for text in report.warnings())

@@ -22,7 +22,8 @@ from songbag.jobs.checks.findings import COLUMNS, KINDS
 from songbag.jobs.synthesis import GENRES, synthesise
 from songbag.settings import Limits
 from songbag.songs.table import read_songs
-from songbag.sound.audio import read_waveform, write_waveform
+from songbag.sound.audio import read_waveform
+from songbag.sound.encoding import write_waveform
 
 RATE = 22050
 

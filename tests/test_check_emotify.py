@@ -9,7 +9,8 @@ import pytest
 import soxr
 
 import songbag
-from songbag.sound.audio import read_waveform, write_waveform
+from songbag.sound.audio import read_waveform
+from songbag.sound.encoding import write_waveform
 
 pytestmark = [pytest.mark.full, pytest.mark.torture]
 

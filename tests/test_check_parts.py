@@ -17,7 +17,7 @@ from songbag.jobs.synthesis import GENRES, synthesise
 from songbag.settings import Excerpt, Limits
 from songbag.songs.labels import split_labels
 from songbag.songs.table import Song
-from songbag.sound.audio import write_waveform
+from songbag.sound.encoding import write_waveform
 from songbag.sound.fingerprints import SAME_RATE, STEP_SECONDS, Match, compare, fingerprint
 
 RATE = 22050

@@ -16,7 +16,7 @@ from songbag.cli import main
 from songbag.cluster import connected
 from songbag.errors import ClusterError
 from songbag.jobs.synthesis import GENRES, synthesise
-from songbag.sound.audio import write_waveform
+from songbag.sound.encoding import write_waveform
 from tests import clusters, killing
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kills processes by /proc")

@@ -18,8 +18,8 @@ from songbag.cli import main
 from songbag.files import append_line, open_journal, read_journal, write_bytes
 from songbag.settings import Limits, Sound
 from songbag.sound import cache
-from songbag.sound.audio import write_waveform
 from songbag.sound.cache import DamagedFramesError, Index, read_frames
+from songbag.sound.encoding import write_waveform
 from songbag.sound.extraction import extract, extract_all
 from songbag.sound.source import Source
 from tests import killing

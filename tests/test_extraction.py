@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from songbag.settings import Excerpt, Limits, Sound
-from songbag.sound.audio import write_waveform
 from songbag.sound.cache import DamagedFramesError, Index, Source, frames_key, read_frames
+from songbag.sound.encoding import write_waveform
 from songbag.sound.extraction import extract, extract_all
 from songbag.sound.source import heard_span
 

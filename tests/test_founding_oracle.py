@@ -43,7 +43,7 @@ from songbag.learning.networks import Founding, SongNetwork
 from songbag.learning.optimizers import optimizer
 from songbag.learning.pooling import POOLINGS
 from songbag.settings import Training
-from songbag.sound.audio import write_waveform
+from songbag.sound.encoding import write_waveform
 
 pytestmark = pytest.mark.filterwarnings(  # Keras reads its torch variables with numpy.array
     "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning:keras\\."

@@ -16,7 +16,8 @@ from songbag.errors import AudioError
 from songbag.jobs.answering import answer_all
 from songbag.settings import Limits, Sound
 from songbag.songs.table import Song
-from songbag.sound.audio import AudioReport, read_waveform, write_waveform
+from songbag.sound.audio import AudioReport, read_waveform
+from songbag.sound.encoding import write_waveform
 from songbag.sound.isolation import isolated_frames
 from songbag.sound.source import Source
 from tests.hostile import make_corpus

@@ -16,7 +16,8 @@ import pytest
 from songbag.errors import AudioError
 from songbag.settings import Limits, Sound
 from songbag.sound import isolation
-from songbag.sound.audio import AudioReport, write_waveform
+from songbag.sound.audio import AudioReport
+from songbag.sound.encoding import write_waveform
 from songbag.sound.extraction import extract_all
 from songbag.sound.isolation import isolated_frames
 from songbag.sound.source import Source, heard_frames

@@ -13,7 +13,8 @@ import pytest
 from songbag.errors import AudioError
 from songbag.settings import Limits, Sound
 from songbag.sound import decoding, isolation
-from songbag.sound.audio import AudioReport, write_waveform
+from songbag.sound.audio import AudioReport
+from songbag.sound.encoding import write_waveform
 from songbag.sound.isolation import isolated_frames, keep_decoder, release_decoder
 from songbag.sound.source import Source, heard_frames
 from tests.test_isolation import SOUND, children

@@ -9,8 +9,8 @@ import pytest
 
 from songbag.jobs.synthesis import GENRES, synthesise
 from songbag.settings import Sound
-from songbag.sound.audio import write_waveform
 from songbag.sound.cache import DamagedFramesError, Index, read_frames
+from songbag.sound.encoding import write_waveform
 from songbag.sound.extraction import extract_all
 from songbag.sound.source import Source
 from tests import killed_work, killing

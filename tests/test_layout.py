@@ -30,7 +30,7 @@ ORDER = [
 ]
 OWNERS = {
     "torch": ["learning", "jobs/modelling.py", "jobs/keeping.py"],
-    "av": ["sound/audio.py"],
+    "av": ["sound/native.py", "sound/encoding.py"],
     "soxr": ["sound/audio.py"],
     "onnx": ["graph", "learning/export.py", "learning/templates.py"],
     "onnxruntime": ["answers/prediction.py", "learning/export.py"],
@@ -122,7 +122,7 @@ def test_files_and_functions_stay_readable():
 CORE = {
     ".": ["errors", "settings", "bags", "files"],
     "songs": ["table", "labels", "splits", "song_bags"],
-    "sound": ["source", "audio", "features", "windows", "cache", "extraction"],
+    "sound": ["source", "native", "audio", "features", "windows", "cache", "extraction"],
     "learning": ["networks", "pooling", "losses", "building", "scaling", "batches"],
     "learning/": ["optimizers", "fitting", "scoring", "export"],
     "answers": ["modelfile", "prediction", "calibration", "tables"],

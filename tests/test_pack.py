@@ -25,8 +25,8 @@ from songbag.songs.packed import Packed
 from songbag.songs.song_bags import hear
 from songbag.songs.table import read_songs
 from songbag.songs.unpacking import hear_packed
-from songbag.sound.audio import write_waveform
 from songbag.sound.cache import default_folder
+from songbag.sound.encoding import write_waveform
 from songbag.sound.shards import DamagedShardError, read_shard, write_shard
 from tests import killing
 

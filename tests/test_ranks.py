@@ -18,7 +18,7 @@ from songbag.learning.ranks import Ranks
 from songbag.learning.streams import streamed
 from songbag.recipes import load_recipe
 from songbag.songs.table import read_songs
-from songbag.sound.audio import write_waveform
+from songbag.sound.encoding import write_waveform
 from tests import killing, ranked_work
 
 PLAIN = {

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import requests
 
-from songbag.sound.audio import write_waveform
+from songbag.sound.encoding import write_waveform
 from tests.serving_process import Server, alive, resident
 
 BOUNDARY = "a-boundary"

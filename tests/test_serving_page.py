@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import expect
 
 from songbag.jobs.synthesis import synthesise
-from songbag.sound.audio import write_waveform
+from songbag.sound.encoding import write_waveform
 from tests.browser import browser, drop, heard, opened, picture
 from tests.serving_process import Server
 

@@ -22,7 +22,7 @@ from songbag.jobs.console import visible
 from songbag.jobs.evaluation import Evaluation, figures
 from songbag.jobs.report import write_report
 from songbag.songs.table import read_songs
-from songbag.sound.audio import write_waveform
+from songbag.sound.encoding import write_waveform
 
 EVIL = "\x1b[2J\x07\x1b]0;owned\x07=cmd|' /C calc'!A1\r\x9b31m\u202egpj"
 

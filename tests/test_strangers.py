@@ -20,7 +20,7 @@ from songbag.errors import ModelFileError
 from songbag.jobs.answering import answer_all
 from songbag.songs.table import Song
 from songbag.sound import features
-from songbag.sound.audio import write_waveform
+from songbag.sound.encoding import write_waveform
 
 ALL = ("weights.safetensors", "network.onnx", "pooling.onnx")
 MEBIBYTES = 200  # the most that a refusal may cost

@@ -129,22 +129,34 @@ def cost(calls):
 
 def patches(clock):
     """Return (place, name, timed) of what decoders call."""
+    import av
     import numpy as np
     import soxr
 
-    from songbag.sound import audio, features
+    from songbag.sound import audio, features, native
 
     class Stream(soxr.ResampleStream):
         resample_chunk = clock.timed("resampling", soxr.ResampleStream.resample_chunk)
 
+    class Fifo:
+        def __init__(self, made=av.AudioFifo):
+            self._made = made()
+            self.write = clock.timed("channels to mono", self._made.write)
+            self.read = clock.timed("channels to mono", self._made.read)
+
+        @property
+        def samples(self):
+            return self._made.samples
+
     calls = {
-        "decoding": [(audio, "_frames"), (audio, "_container")],
-        "channels to mono": [(audio, "joined"), (audio, "downmix")],
+        "decoding": [(native, "_unpacked"), (native, "_container")],
+        "channels to mono": [(native, "channels_of"), (audio, "downmix")],
         "front-end": [(features, "_spectra"), (features, "_cepstra"), (audio, "_energy"),
                       (np, "concatenate"), (np, "maximum")],
     }  # fmt: skip
-    found = [(audio, "_packets", clock.steps("decoding", audio._packets)),
-             (soxr, "ResampleStream", Stream)]  # fmt: skip
+    found = [(native, "_packets", clock.steps("decoding", native._packets)),
+             (native, "_plain", clock.steps("decoding", native._plain)),
+             (av, "AudioFifo", Fifo), (soxr, "ResampleStream", Stream)]  # fmt: skip
     for part, places in calls.items():
         found += [(place, name, clock.timed(part, getattr(place, name))) for place, name in places]
     return found

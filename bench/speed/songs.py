@@ -13,7 +13,7 @@ import soxr
 
 from songbag.jobs.synthesis import GENRES, synthesise
 from songbag.pool import in_order, worker_count
-from songbag.sound.audio import write_waveform
+from songbag.sound.encoding import write_waveform
 
 FOLDER = Path(__file__).parent.parent.parent / "build" / "bench"
 RATE, SECONDS = 44100, 60.0

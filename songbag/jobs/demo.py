@@ -11,7 +11,7 @@ from songbag.jobs.synthesis import GENRES, synthesise
 from songbag.pool import in_order
 from songbag.recipes import load_recipe
 from songbag.songs.table import read_songs
-from songbag.sound.audio import write_waveform
+from songbag.sound.encoding import write_waveform
 
 SECONDS = 30.0
 _RATE = 22050

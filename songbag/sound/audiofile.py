@@ -7,6 +7,7 @@ import os
 import stat
 import struct
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,6 +18,7 @@ _BINARY = getattr(os, "O_BINARY", 0)  # Windows
 _WAITING = getattr(os, "O_NONBLOCK", 0)
 _RATES = (1000, 1_000_000)  # Hz: below, nothing can be heard; above, nothing records
 _STREAMED = 0x7FFF0000  # wav sizes from here on are written by programs that do not know
+_TAIL = 1 << 16  # bytes behind a wav's samples that are looked through
 _OGG_TAIL = 1 << 17  # bytes that hold at least one whole page
 
 
@@ -78,7 +80,7 @@ class AudioReport:
         return found
 
 
-def open_file(path: str | Path, limits: Limits | None = None) -> BinaryIO:
+def open_file(path: str | Path, limits: Limits | None = None) -> BufferedReader:
     """Open a file for decoding.
 
     Only regular files: opening a pipe would wait for a writer, and a device has no end.
@@ -121,6 +123,18 @@ def _refuse_size(path: str | Path, size: int, limits: Limits) -> None:
             f"{path}: {size / 1e9:.1f} GB are more than the longest allowed recording can have. "
             "Raise --max-hours if this is a real recording.",
         )
+
+
+def suspicious_from(claim: float | None, width: int, limits: Limits) -> float:
+    """Return the decoded seconds at which to find out how long a file really is.
+
+    At once where it claims to be too long; when it turns out longer than it claims; or,
+    where it claims nothing, when it is longer than songs are.
+    """
+    if claim is None:
+        return 600.0
+    too_long = claim > limits.hours * 3600 or claim * width > limits.native_samples
+    return 0.0 if too_long else 1.1 * claim + 1
 
 
 def refuse_too_long(path: str | Path, seconds: float, samples: int, limits: Limits) -> None:
@@ -174,6 +188,16 @@ def refuse_nothing(path: str | Path, span: tuple[float, float | None], report: A
         )
 
 
+def claimed_seconds(
+    container: str, codec: str, found: float | None, file: BinaryIO
+) -> float | None:
+    """Return the length that a file's header states; ``found`` is what FFmpeg takes it for."""
+    if codec.startswith("mp3") and not has_length_header(file):
+        return None  # FFmpeg would guess it from the first frame's bit rate
+    stated = wav_seconds(file) if container == "wav" else None
+    return found if stated is None else stated
+
+
 def has_length_header(file: BinaryIO) -> bool:
     """Tell whether an mp3 carries a Xing, Info or VBRI frame, behind any ID3v2 tag."""
     head = _bytes_at(file, 0, 10)
@@ -195,18 +219,32 @@ def wav_seconds(file: BinaryIO) -> float | None:
 
     FFmpeg shortens the statement to what is there, which hides that the rest is missing.
     """
-    head = _bytes_at(file, 0, 1 << 16)
-    if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
+    _, size, rate = _wav_data(file)
+    return size / rate if rate and 0 < size < _STREAMED else None
+
+
+def samples_span(file: BinaryIO) -> tuple[int, int] | None:
+    """Return where the samples of a RIFF wav begin and end, None if not in one stated piece."""
+    begin, size, _ = _wav_data(file)
+    end = begin + size
+    rest = _bytes_at(file, end, _TAIL + 1)
+    if not 0 < size < _STREAMED or len(rest) > _TAIL or b"data" in rest:
         return None
+    return begin, min(end, os.fstat(file.fileno()).st_size)
+
+
+def _wav_data(file: BinaryIO) -> tuple[int, int, int]:
+    """Return place and size of a RIFF wav's data and its bytes a second, as stated, or zeros."""
+    head = _bytes_at(file, 0, 1 << 16)
     place, rate = 12, 0
-    while place + 8 <= len(head):
+    while is_wav(file) and place + 8 <= len(head):
         name, size = head[place : place + 4], int.from_bytes(head[place + 4 : place + 8], "little")
         if name == b"fmt " and place + 20 <= len(head):
-            (rate,) = struct.unpack_from("<I", head, place + 16)  # bytes a second
+            (rate,) = struct.unpack_from("<I", head, place + 16)
         if name == b"data":
-            return size / rate if rate and 0 < size < _STREAMED else None
+            return place + 8, size, rate
         place += 8 + size + size % 2
-    return None
+    return 0, 0, 0
 
 
 def ogg_is_cut(file: BinaryIO) -> bool:

@@ -1,7 +1,7 @@
 """Decoded samples, whatever their type and number of channels, to one mono float32 array.
 
 Everything here runs over 2.6 million samples for a minute of CD, so it works in place on
-blocks that fit a processor's cache, and joins decoded frames in one copy.
+blocks that fit a processor's cache.
 """
 
 from collections.abc import Sequence
@@ -21,21 +21,19 @@ _LOUDEST = 100.0  # 40 dB above full scale: nothing that was ever recorded is lo
 _FULL_SCALE = 0.999  # of full scale: as loud as a 16-bit file gets
 
 
-def joined(frames: Sequence[Any]) -> Channels:
-    """Return the samples of decoded frames of one kind (`av.AudioFrame`).
+def sample_type(name: str) -> np.dtype[Any]:
+    """Return the type of samples in FFmpeg's format of that name, planar or not."""
+    return np.dtype(_TYPES[name.removesuffix("p")])
 
-    One copy for all of them: an array a frame would cost as much as decoding it.
-    """
-    kind, channels = frames[0].format, frames[0].layout.nb_channels
-    dtype = np.dtype(_TYPES[kind.name.removesuffix("p")])
-    width = dtype.itemsize * (1 if kind.is_planar else channels)
-    parts: list[list[Any]] = [[] for _ in range(channels if kind.is_planar else 1)]
-    for frame in frames:
-        size = frame.samples * width
-        for mine, plane in zip(parts, frame.planes, strict=False):
-            mine.append(plane if plane.buffer_size == size else memoryview(plane)[:size])
-    planes = [np.frombuffer(b"".join(mine), dtype) for mine in parts]
-    return planes if kind.is_planar else planes[0].reshape(-1, channels).T
+
+def channels_of(frame: Any) -> Channels:
+    """Return the samples of a decoded frame (`av.AudioFrame`), in its memory."""
+    dtype, channels = sample_type(frame.format.name), frame.layout.nb_channels
+    if frame.format.is_planar:
+        planes = zip(range(channels), frame.planes, strict=False)  # it may name more
+        return [np.frombuffer(plane, dtype, frame.samples) for _, plane in planes]
+    every = np.frombuffer(frame.planes[0], dtype, frame.samples * channels)
+    return every.reshape(-1, channels).T
 
 
 def downmix(values: Channels, report: AudioReport) -> Samples:
@@ -54,9 +52,12 @@ def downmix(values: Channels, report: AudioReport) -> Samples:
 
 def _mean(values: Channels) -> Samples:
     mono = _scaled(values[0])
-    for channel in values[1:]:  # one by one: three times as fast as the mean over an axis
-        mono = mono + _scaled(channel)  # not in place: it may be what was decoded
-    return mono / np.float32(len(values)) if len(values) > 1 else mono
+    if len(values) > 1:  # one by one: three times as fast as the mean over an axis
+        mono = mono + _scaled(values[1])  # not in place: it may be what was decoded
+        for channel in values[2:]:
+            mono += _scaled(channel)
+        mono /= np.float32(len(values))
+    return mono
 
 
 def _stereo(values: Channels) -> Samples:

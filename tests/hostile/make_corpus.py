@@ -18,7 +18,7 @@ import av
 import numpy as np
 import soundfile
 
-from songbag.sound.audio import write_waveform
+from songbag.sound.encoding import write_waveform
 
 RATE = 44100
 SECONDS = 6

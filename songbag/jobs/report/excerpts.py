@@ -11,6 +11,7 @@ import numpy as np
 from songbag.errors import AudioError
 from songbag.settings import Limits
 from songbag.sound import audio
+from songbag.sound.encoding import write_waveform
 from songbag.sound.source import Source, heard_span
 
 LONGEST = 10.0  # seconds; of a longer window its beginning is heard
@@ -63,7 +64,7 @@ def _pieces(source: Source, spans: Sequence[Span]) -> list[audio.Samples]:
 def _mp3(piece: audio.Samples) -> bytes:
     with tempfile.TemporaryDirectory(prefix="songbag-") as folder:
         path = Path(folder) / "piece.mp3"
-        audio.write_waveform(path, _faded(piece), _RATE, _BIT_RATE)
+        write_waveform(path, _faded(piece), _RATE, _BIT_RATE)
         return path.read_bytes()
 
 
