@@ -84,7 +84,7 @@ class _Image(nn.Module):
         self.bands = bands
 
     def forward(self, frames: Tensor) -> Tensor:
-        image = frames[..., : self.bands].transpose(1, 2).unsqueeze(1)
+        image = frames.transpose(1, 2)[:, : self.bands].unsqueeze(1)  # in this order ONNX is quick
         return image.contiguous(memory_format=torch.channels_last)
 
 
