@@ -9,7 +9,7 @@ import struct
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from songbag.errors import AudioError
 from songbag.settings import Limits
@@ -192,13 +192,14 @@ def claimed_seconds(
     container: str, codec: str, found: float | None, file: BinaryIO
 ) -> float | None:
     """Return the length that a file's header states; ``found`` is what FFmpeg takes it for."""
-    if codec.startswith("mp3") and not has_length_header(file):
+    if codec.startswith("mp3") and not _has_length_header(file):
         return None  # FFmpeg would guess it from the first frame's bit rate
-    stated = wav_seconds(file) if container == "wav" else None
-    return found if stated is None else stated
+    # FFmpeg shortens a wav's statement to what is there, which hides that the rest is missing.
+    data = _wav_data(file) if container == "wav" else None
+    return data.size / data.byte_rate if data and data.byte_rate else found
 
 
-def has_length_header(file: BinaryIO) -> bool:
+def _has_length_header(file: BinaryIO) -> bool:
     """Tell whether an mp3 carries a Xing, Info or VBRI frame, behind any ID3v2 tag."""
     head = _bytes_at(file, 0, 10)
     tag = 0
@@ -214,37 +215,37 @@ def is_wav(file: BinaryIO) -> bool:
     return head[:4] == b"RIFF" and head[8:] == b"WAVE"
 
 
-def wav_seconds(file: BinaryIO) -> float | None:
-    """Return the length a RIFF wav states, None for others and for streamed ones.
-
-    FFmpeg shortens the statement to what is there, which hides that the rest is missing.
-    """
-    _, size, rate = _wav_data(file)
-    return size / rate if rate and 0 < size < _STREAMED else None
-
-
 def samples_span(file: BinaryIO) -> tuple[int, int] | None:
     """Return where the samples of a RIFF wav begin and end, None if not in one stated piece."""
-    begin, size, _ = _wav_data(file)
-    end = begin + size
-    rest = _bytes_at(file, end, _TAIL + 1)
-    if not 0 < size < _STREAMED or len(rest) > _TAIL or b"data" in rest:
+    if (data := _wav_data(file)) is None:
         return None
-    return begin, min(end, os.fstat(file.fileno()).st_size)
+    end = data.begin + data.size
+    rest = _bytes_at(file, end, _TAIL + 1)
+    if len(rest) > _TAIL or b"data" in rest:
+        return None
+    return data.begin, min(end, os.fstat(file.fileno()).st_size)
 
 
-def _wav_data(file: BinaryIO) -> tuple[int, int, int]:
-    """Return place and size of a RIFF wav's data and its bytes a second, as stated, or zeros."""
+class _WavData(NamedTuple):
+    begin: int
+    size: int
+    byte_rate: int  # a second, 0 where no format came before
+
+
+def _wav_data(file: BinaryIO) -> _WavData | None:
+    """Return what a RIFF wav states of its samples, None for others and for streamed ones."""
+    if not is_wav(file):
+        return None
     head = _bytes_at(file, 0, 1 << 16)
     place, rate = 12, 0
-    while is_wav(file) and place + 8 <= len(head):
+    while place + 8 <= len(head):
         name, size = head[place : place + 4], int.from_bytes(head[place + 4 : place + 8], "little")
         if name == b"fmt " and place + 20 <= len(head):
             (rate,) = struct.unpack_from("<I", head, place + 16)
         if name == b"data":
-            return place + 8, size, rate
+            return _WavData(place + 8, size, rate) if 0 < size < _STREAMED else None
         place += 8 + size + size % 2
-    return 0, 0, 0
+    return None
 
 
 def ogg_is_cut(file: BinaryIO) -> bool:
