@@ -11,14 +11,13 @@ import sys
 import threading
 import warnings
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import (
     BrokenExecutor,
     Future,
     ProcessPoolExecutor,
     ThreadPoolExecutor,
 )
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
@@ -44,7 +43,6 @@ class Engine(Protocol):
 Workers: TypeAlias = int | Engine | None  # processes, None for one a core
 
 _START_SECONDS = 120.0  # for a process to start and prepare itself
-_AT_ONCE = 8  # items that a thread takes
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -98,30 +96,30 @@ def in_order(
         _kill(pool)
 
 
-def in_threads(
-    work: Callable[[Item], Result], todo: Iterable[Item], threads: int
-) -> Generator[Result, None, None]:
-    """Yield ``work(item)`` in order, from threads: for work outside of Python, done at once.
+class Threads:
+    """Some threads for work outside of Python; none where one is enough. To be closed."""
 
-    Some items a time: handing over costs as much as a tenth of a cached song. Items come
-    when there is room for them, in the caller's thread.
-    """
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._pool = ThreadPoolExecutor(count) if count > 1 else None
 
-    def do(some: Sequence[Item]) -> list[Result]:
-        return [work(item) for item in some]
+    def each(self, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+        """Return ``work(item)`` of all, in order; each thread takes one stretch of the items.
 
-    left = iter(todo)
-    flying: deque[Future[list[Result]]] = deque()
-    pool = ThreadPoolExecutor(threads)
-    try:
-        while some := list(islice(left, _AT_ONCE)):
-            flying.append(pool.submit(do, some))
-            if len(flying) > 2 * threads:
-                yield from flying.popleft().result()
-        while flying:
-            yield from flying.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+        Threads that do the same wait for each other less than those that do different
+        things, and handing items over one by one would cost as much as a cached song.
+        """
+        if self._pool is None:
+            return [work(item) for item in items]
+        size = max(1, -(-len(items) // self._count))
+        stretches = [items[first : first + size] for first in range(0, len(items), size)]
+        done = self._pool.map(lambda some: [work(item) for item in some], stretches)
+        return [result for some in done for result in some]
+
+    def close(self) -> None:
+        """End the threads once they have done what they do."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
 
 
 def _alone(work: Callable[[Item], Result], item: Item, died: Callable[[Item], Result]) -> Result:

@@ -138,11 +138,11 @@ def test_the_graphs_run_in_plain_onnxruntime(model):
     assert logits.shape == (len(starts), 3)
 
 
-@pytest.mark.parametrize("ahead", [0, 1 << 28])
+@pytest.mark.parametrize("together", [0, 1 << 24, 1 << 32])
 def test_cached_songs_are_answered_alike_by_threads(
-    model_path, songs, tmp_path, monkeypatch, ahead
+    model_path, songs, tmp_path, monkeypatch, together
 ):
-    """In order, whatever waits in memory; frames that were damaged are heard again."""
+    """In order, however many wait in memory; frames that were damaged are heard again."""
     some = read_songs(songs).songs
     recipe = read_model(model_path).card.recipe
     receipts = list(
@@ -151,7 +151,7 @@ def test_cached_songs_are_answered_alike_by_threads(
     (tmp_path / receipts[5].key).write_bytes(b"damaged")
     (tmp_path / receipts[6].key).unlink()
     monkeypatch.setattr(answering, "_THREAD_FROM", 1)
-    monkeypatch.setattr(answering, "_AHEAD", ahead)
+    monkeypatch.setattr(answering, "_TOGETHER", together)
     one, two = (
         list(answering.answer_all(some, model_path, tmp_path, workers=workers))
         for workers in (1, 2)

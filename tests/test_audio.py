@@ -2,6 +2,7 @@
 
 import struct
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -286,3 +287,21 @@ def test_a_wav_that_shrinks_while_it_is_read_ends_there(tmp_path):
     assert sum(map(len, blocks)) == 0
     assert report.samples == heard < 300_000
     assert any(text.startswith("truncated") for text in report.warnings())
+
+
+def test_other_sound_disguised_in_a_wav_is_heard_and_not_its_noise(tmp_path, tone):
+    """As from a CD player's digital output: heard as samples it would be noise."""
+    with av.open(tmp_path / "x.ac3", "w", format="ac3") as container:
+        stream = container.add_stream("ac3", rate=RATE, layout="stereo")
+        stream.bit_rate = 640_000
+        frame = av.AudioFrame.from_ndarray(tone, format="fltp", layout="stereo")
+        frame.sample_rate = RATE
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            container.mux(packet)
+    data = (tmp_path / "x.ac3").read_bytes()
+    samples = np.frombuffer(data[: len(data) // 4 * 4], np.int16).reshape(-1, 2)
+    (tmp_path / "x.wav").write_bytes(wav_bytes(samples, RATE))
+    waveform, report = audio.read_waveform(tmp_path / "x.wav", RATE)
+    assert report.codec == "ac3"
+    assert len(waveform) == pytest.approx(tone.shape[1], abs=4_000)
+    assert report.level_db == pytest.approx(10 * np.log10(np.mean(tone.mean(axis=0) ** 2)), abs=0.6)

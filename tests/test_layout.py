@@ -33,7 +33,7 @@ OWNERS = {
     "av": ["sound/native.py", "sound/encoding.py"],
     "soxr": ["sound/audio.py"],
     "onnx": ["graph", "learning/export.py", "learning/templates.py"],
-    "onnxruntime": ["answers/prediction.py", "learning/export.py"],
+    "onnxruntime": ["answers/session.py", "learning/export.py"],
     "sklearn": ["songs/splits.py"],
     "loky": ["pool.py"],
     "jinja2": ["jobs/report/"],

@@ -5,21 +5,21 @@ One song a call on one thread: a song's answer never depends on the company it i
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from songbag.answers.calibration import probabilities
 from songbag.answers.modelfile import ModelFile
+from songbag.answers.session import run, session
 from songbag.errors import ModelFileError
 from songbag.sound import windows
 
 Array = NDArray[np.float32]
+Seconds = NDArray[np.float64]
+Said = tuple[Array, Seconds, Seconds]  # outputs, starts and ends of a song's windows
 
-_GRAPH_BYTES = 1 << 30
 _WINDOWS = 64  # windows run at once, always: bounds memory, and fixes every rounding
 
 
@@ -98,11 +98,7 @@ class Predictor:
         samples : callable
             Returns the song's samples; called once the blocks are exhausted.
         """
-        outputs, starts = self._song_outputs(blocks, samples)
-        sound, cut = self.card.recipe.sound, self.card.recipe.windows
-        begin = windows.start_seconds(starts, sound)
-        end = np.minimum(begin + cut.seconds, samples() / sound.sample_rate)
-        return self.predict_outputs(outputs, begin, end)
+        return self.predict_outputs(*self.window_outputs(blocks, samples))
 
     def predict_windows(self, values: Array) -> Prediction:
         """Predict one song from its windows (windows, *window_shape)."""
@@ -113,10 +109,11 @@ class Predictor:
         nowhere = np.full(len(values), np.nan)
         return self.predict_outputs(np.concatenate(parts), nowhere, nowhere)
 
-    def _song_outputs(
-        self, blocks: Iterable[Array], samples: Callable[[], int]
-    ) -> tuple[Array, NDArray[np.int64]]:
-        """Run windows as soon as their frames are there; keep only their outputs."""
+    def window_outputs(self, blocks: Iterable[Array], samples: Callable[[], int]) -> Said:
+        """Return what the network says of a song's windows, and their starts and ends (s).
+
+        Windows are run as soon as their frames are there; only their outputs are kept.
+        """
         sound, cut = self.card.recipe.sound, self.card.recipe.windows
         waiting, behind = np.zeros((0, self._bands), dtype=np.float32), 0
         found: list[Array] = []
@@ -133,7 +130,9 @@ class Predictor:
         for first in range(len(found) * _WINDOWS, len(starts), _WINDOWS):
             some = starts[first : first + _WINDOWS]
             found.append(self._window_outputs(waiting[some[0] - behind :], some))
-        return np.concatenate(found), starts
+        begin = windows.start_seconds(starts, sound)
+        end = np.minimum(begin + cut.seconds, samples() / sound.sample_rate)
+        return np.concatenate(found), begin, end
 
     def _next_starts(self, least: int, first: int) -> NDArray[np.int64] | None:
         """Return the next full block of starts in so many samples, None when it is not full."""
@@ -147,29 +146,29 @@ class Predictor:
         frames = windows.filled(frames[: near[-1] + self._length], self._length)
         return self._outputs(len(near), frames=frames, starts=near)
 
-    def predict_outputs(
-        self, outputs: Array, begin: NDArray[np.float64], end: NDArray[np.float64]
-    ) -> Prediction:
+    def predict_outputs(self, outputs: Array, begin: Seconds, end: Seconds) -> Prediction:
         """Predict one song from what the network said of its windows.
 
         Given some rows of `Prediction.outputs` and their times, this is the answer for a
         song that never had the other windows, whatever the pooling.
         """
         classes, multilabel = len(self.card.labels), self.card.multilabel
-        pooled = self._run(self._pooling, {"outputs": outputs}, (classes,), (classes,))
+        pooled = run(self._pooling, {"outputs": outputs}, (classes,), (classes,))
         song, score, *shares = pooled
         contributions = shares[0] if shares else self._left_out(outputs, score)
         logits = outputs[:, :classes]
-        shares_of_song = probabilities(song, self.card.temperature, multilabel)
         if contributions.shape != logits.shape:
             raise ModelFileError("the model's contributions are not one a window and label.")
-        if not all(np.isfinite(v).all() for v in (outputs, score, contributions, shares_of_song)):
+        # All at once, the song as one more row: small arrays cost by the call.
+        calibrated = song.astype(np.float64) / self.card.temperature
+        told = probabilities(np.vstack((calibrated, logits)), 1.0, multilabel)
+        if not np.isfinite(np.concatenate((outputs, score, contributions, told), axis=None)).all():
             raise ModelFileError("the model's answer for this song is not a number.")
         return Prediction(
-            shares_of_song,
+            told[0],
             score,
             np.zeros_like(score),
-            probabilities(logits, 1.0, multilabel),
+            told[1:],
             contributions,
             begin,
             end,
@@ -182,59 +181,13 @@ class Predictor:
         if len(outputs) == 1:
             return score[None]
         without = (np.delete(outputs, window, axis=0) for window in range(len(outputs)))
-        return np.stack([score - self._run(self._pooling, {"outputs": w})[1] for w in without])
-
-    def _run(
-        self,
-        session: onnxruntime.InferenceSession,
-        inputs: dict[str, Any],
-        *shapes: tuple[int, ...],
-    ) -> list[Array]:
-        try:
-            found: list[Array] = session.run(None, inputs)
-        except Exception as error:  # onnxruntime raises its own untyped family
-            raise ModelFileError(f"the model cannot be run: {_first_line(error)}") from None
-        if [one.shape for one in found[: len(shapes)]] != list(shapes):
-            raise ModelFileError(
-                f"the model computes shapes {[one.shape for one in found]} where its labels "
-                f"need {list(shapes)}."
-            )
-        return found
+        return np.stack([score - run(self._pooling, {"outputs": w})[1] for w in without])
 
     def _outputs(self, count: int, **inputs: Any) -> Array:
-        found = self._run(self._network, inputs)[0]
+        found = run(self._network, inputs)[0]
         if found.ndim != 2 or len(found) != count or found.shape[1] < len(self.card.labels):
             raise ModelFileError(
                 f"the model computes the shape {found.shape} where {count} windows and "
                 f"{len(self.card.labels)} labels need a row a window."
             )
         return found
-
-
-def session(graph: bytes) -> onnxruntime.InferenceSession:
-    """Return what runs a graph: on one thread, so that every sum has one order."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # what goes wrong is raised, and said once
-    options.add_session_config_entry("session.use_env_allocators", "1")
-    _cap_memory()
-    try:
-        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime raises its own untyped family
-        raise ModelFileError(f"a graph of the model cannot be run: {_first_line(error)}") from None
-
-
-@lru_cache(maxsize=1)
-def _cap_memory() -> None:
-    """Let graphs have so much memory and no more: a few bytes can ask for all there is."""
-    info = onnxruntime.OrtMemoryInfo(
-        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
-    )
-    onnxruntime.create_and_register_allocator(
-        info, onnxruntime.OrtArenaCfg({"max_mem": _GRAPH_BYTES})
-    )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

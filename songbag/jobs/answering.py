@@ -1,5 +1,6 @@
 """Many songs to many answers: each id out once, failures as rows, any number of processes."""
 
+import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -8,11 +9,11 @@ from pathlib import Path
 
 from songbag.answers import tables
 from songbag.answers.modelfile import read_model
-from songbag.answers.prediction import Prediction, Predictor
+from songbag.answers.prediction import Prediction, Predictor, Said
 from songbag.bags import Bag
 from songbag.errors import AudioError, ModelFileError, SongTableError
 from songbag.memory import keep_memory
-from songbag.pool import Workers, in_order, in_threads, worker_count
+from songbag.pool import Threads, Workers, in_order, worker_count
 from songbag.remote import Place
 from songbag.settings import Limits
 from songbag.songs.packed import Packed
@@ -30,7 +31,7 @@ _Model = _Stamped | bytes  # a cluster's workers get the file itself, once
 
 _POOL_FROM = 8  # songs to decode below which starting processes costs more than it saves
 _THREAD_FROM = 10  # songs whose frames are there already that are worth a thread
-_AHEAD = 1 << 28  # samples times bands of a song that is read ahead: 2 MB at a hop of 512
+_TOGETHER = 1 << 32  # samples times bands of songs answered together: 32 MB at a hop of 512
 _CACHED = 250  # songs whose frames are there already cost as much as one to decode
 
 
@@ -72,7 +73,14 @@ class _Task:
 
 
 _Kept = tuple[Frames, Receipt]
-_Found = tuple[Prediction, int, list[str], float]  # with samples, warnings and level_db
+
+
+@dataclass(frozen=True)
+class _Heard:
+    said: Said
+    samples: int
+    warnings: Sequence[str]
+    level_db: float
 
 
 def answer_all(
@@ -94,17 +102,14 @@ def answer_all(
     sources = [song.source(recipe.excerpt) for song in songs]
     known = Index(cache, recipe.sound).lookup(sources)
     tasks = [_Task(s.id, o, k) for s, o, k in zip(songs, sources, known, strict=True)]
-    work = partial(_answer, model, cache, limits or Limits())
+    limits = limits or Limits()
     cached = sum(receipt is not None and receipt.status == "ok" for receipt in known)
     costly = len(tasks) - cached + cached // _CACHED
     if callable(workers) or costly >= _POOL_FROM:
+        work = partial(_answer, model, cache, limits)
         return _released(in_order(work, tasks, workers, _died))
-    threads = worker_count(workers, cached // _THREAD_FROM)
-    if threads == 1:
-        return _released(map(work, tasks))
-    # Files are read by this thread: several would wait for each other at every system call.
-    read = partial(_read_ahead, cache)
-    return _released(in_threads(lambda pair: work(*pair), map(read, tasks), threads))
+    threads = Threads(worker_count(workers, cached // _THREAD_FROM))
+    return _released(_staged(_predictor(model), cache, limits, tasks, threads))
 
 
 def _released(answers: Iterator[Answer]) -> Iterator[Answer]:
@@ -112,6 +117,39 @@ def _released(answers: Iterator[Answer]) -> Iterator[Answer]:
         yield from answers
     finally:
         release_decoder()
+
+
+def _staged(
+    predictor: Predictor, cache: Place, limits: Limits, tasks: Sequence[_Task], threads: Threads
+) -> Iterator[Answer]:
+    """Answer songs, some together: all are read, then all heard by the network, then answered.
+
+    One after the other takes a third longer, as each finds the processor's caches full of
+    something else; threads that do all of it wait for each other at every call.
+    """
+    keep_decoder()
+    try:
+        for some in _together(tasks):
+            kept = threads.each(partial(_read, cache), some)
+            pairs = list(zip(some, kept, strict=True))
+            heard = threads.each(lambda pair: _heard(predictor, limits, *pair), pairs)
+            yield from map(partial(_answered, predictor), some, heard)
+    finally:
+        threads.close()
+
+
+def _together(tasks: Sequence[_Task]) -> Iterator[list[_Task]]:
+    """Yield tasks whose frames may lie in memory together; one that is to be decoded ends them."""
+    some, room = list[_Task](), _TOGETHER
+    for task in tasks:
+        some.append(task)
+        known = task.known
+        room -= known.samples * known.bands if known and known.status == "ok" else _TOGETHER
+        if room <= 0:
+            yield some
+            some, room = [], _TOGETHER
+    if some:
+        yield some
 
 
 def answer_bags(bags: Iterable[Bag], model_path: str | Path) -> Iterator[Answer]:
@@ -150,7 +188,7 @@ def answer_packed(folder: Path, model_path: str | Path) -> tuple[SongTable, Iter
 def answer_file(predictor: Predictor, song: Song, limits: Limits) -> Answer:
     """Answer one song in this process, from its file alone."""
     task = _Task(song.id, song.source(predictor.card.recipe.excerpt), None)
-    return _task_answer(predictor, limits, task, None)
+    return _answered(predictor, task, _heard(predictor, limits, task, None))
 
 
 def _bag_answer(predictor: Predictor, bag: Bag) -> Answer:
@@ -171,23 +209,46 @@ def _bag_answer(predictor: Predictor, bag: Bag) -> Answer:
     return Answer(bag.id, found, warnings=bag.warnings, window_names=bag.windows)
 
 
-def _answer(
-    model: _Model, cache: Place, limits: Limits, task: _Task, kept: _Kept | None = None
-) -> Answer:
+def _answer(model: _Model, cache: Place, limits: Limits, task: _Task) -> Answer:
     keep_decoder()  # in a worker of a pool it ends with the worker
-    return _task_answer(_predictor(model), limits, task, kept or _read(cache, task))
+    predictor = _predictor(model)
+    return _answered(predictor, task, _heard(predictor, limits, task, _read(cache, task)))
 
 
-def _task_answer(predictor: Predictor, limits: Limits, task: _Task, kept: _Kept | None) -> Answer:
+def _heard(
+    predictor: Predictor, limits: Limits, task: _Task, kept: _Kept | None
+) -> _Heard | Answer:
+    """Return what the network says of a song, or why it says nothing."""
     try:
-        found = _cached(predictor, *kept) if kept else _streamed(predictor, limits, task)
+        if kept is not None:
+            frames, known = kept
+            said = predictor.window_outputs([frames], lambda: known.samples)
+            return _Heard(said, known.samples, known.warnings, known.level_db)
+        report = audio.AudioReport()
+        with at_hand(task.source, limits) as source:
+            blocks = isolated_frames(source, predictor.card.recipe.sound, report, limits)
+            said = predictor.window_outputs(blocks, lambda: report.samples)
+        return _Heard(said, report.samples, report.warnings(), report.level_db)
     except AudioError as error:
         return Answer(task.id, None, error.reason, str(error))
-    except ModelFileError as error:  # of this song only: the file was readable
-        return Answer(task.id, None, "no_answer", f"{task.source.path}: {error}")
-    prediction, samples, warnings, level_db = found
-    warnings = [*warnings, *_short(predictor, samples)]
-    return Answer(task.id, prediction, warnings=tuple(warnings), level_db=level_db)
+    except ModelFileError as error:
+        return _unanswered(task, error)
+
+
+def _answered(predictor: Predictor, task: _Task, heard: _Heard | Answer) -> Answer:
+    if isinstance(heard, Answer):
+        return heard
+    try:
+        prediction = predictor.predict_outputs(*heard.said)
+    except ModelFileError as error:
+        return _unanswered(task, error)
+    warnings = (*heard.warnings, *_short(predictor, heard.samples))
+    return Answer(task.id, prediction, warnings=warnings, level_db=heard.level_db)
+
+
+def _unanswered(task: _Task, error: ModelFileError) -> Answer:
+    # Of this song only: the file was readable.
+    return Answer(task.id, None, "no_answer", f"{task.source.path}: {error}")
 
 
 def _short(predictor: Predictor, samples: int) -> list[str]:
@@ -203,30 +264,10 @@ def _read(cache: Place, task: _Task) -> _Kept | None:
     if task.known is None or task.known.status == "failed":
         return None
     try:
-        return read_frames(cache / task.known.key)
+        key = task.known.key  # joined as text where that can be: pathlib takes as long as reading
+        return read_frames(os.path.join(cache, key) if isinstance(cache, Path) else cache / key)
     except DamagedFramesError:
         return None  # heard from the file instead
-
-
-def _read_ahead(cache: Place, task: _Task) -> tuple[_Task, _Kept | None]:
-    """Read a song that may wait in memory beside dozens; others when it is their turn."""
-    near, known = isinstance(cache, Path), task.known
-    if not near or known is None or known.samples * known.bands > _AHEAD:
-        return task, None
-    return task, _read(cache, task)
-
-
-def _cached(predictor: Predictor, frames: Frames, receipt: Receipt) -> _Found:
-    found = predictor.predict([frames], lambda: receipt.samples)
-    return found, receipt.samples, list(receipt.warnings), receipt.level_db
-
-
-def _streamed(predictor: Predictor, limits: Limits, task: _Task) -> _Found:
-    report = audio.AudioReport()
-    with at_hand(task.source, limits) as source:
-        blocks = isolated_frames(source, predictor.card.recipe.sound, report, limits)
-        found = predictor.predict(blocks, lambda: report.samples)
-    return found, report.samples, report.warnings(), report.level_db
 
 
 def _died(task: _Task) -> Answer:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from songbag.answers.parts import refuse_part
-from songbag.answers.prediction import session
+from songbag.answers.session import session
 from songbag.bags import Bag
 from songbag.errors import ModelFileError, SettingsError, TrainingError
 from songbag.jobs.console import Console

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from songbag.answers.modelfile import ModelFile, read_model
-from songbag.answers.prediction import Prediction, Predictor, session
+from songbag.answers.prediction import Prediction, Predictor
+from songbag.answers.session import session
 from songbag.errors import ExportError
 from songbag.files import write_bytes
 from songbag.jobs.console import Console

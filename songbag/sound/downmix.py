@@ -62,8 +62,10 @@ def _mean(values: Channels) -> Samples:
 
 def _stereo(values: Channels) -> Samples:
     """Return the same for two channels of 16 bits, exact in any order and so in the fastest."""
-    pairs: Samples = np.asarray(values).T.astype(np.float32)
-    mono: Samples = pairs[:, 0] + pairs[:, 1]
+    pairs = np.ascontiguousarray(np.asarray(values).T).view(np.int32)[:, 0]
+    both = pairs >> 16  # the one half of each pair, and then the other
+    both += pairs.astype(np.int16)
+    mono: Samples = both.astype(np.float32)
     mono *= np.float32(1 / (1 << 16))
     return mono
 

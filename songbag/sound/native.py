@@ -8,10 +8,11 @@ and nested containers are refused by FFmpeg's own whitelists.
 
 import math
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
 
 import av
 import numpy as np
@@ -34,15 +35,16 @@ from songbag.sound.downmix import Channels, channels_of, sample_type
 
 _Kind = tuple[int, str, int]  # rate (Hz), format and channels of decoded frames
 Blocks = Iterator[tuple[int, Channels]]  # rate (Hz) and samples
+Packets: TypeAlias = Iterator["av.Packet[av.AudioStream]"]
 
 _CONTAINERS = "mp3,flac,ogg,wav,w64,aiff,mov,mp4,m4a,3gp,3g2,mj2,aac,matroska,webm,asf"
 _DAMAGE = (av.error.FFmpegError, ValueError, EOFError)
 _BLOCK = 1 << 16  # samples of a channel given out at once: what they need fits a cache
 _LOOK = 32  # packets between two looks at the time
 _PLAIN = {"pcm_u8", "pcm_s16le", "pcm_s32le", "pcm_f32le", "pcm_f64le"}  # as arrays have them
-# FFmpeg reads half of a plain wav to find out whether other sound is disguised in it, and
-# the rest in packets of 4 KB.
-_WAV = {"probesize": "65536", "max_size": "65536"}
+# FFmpeg would read half of a plain wav to find out whether other sound is disguised in it. So
+# much holds eight frames of DTS, of which it needs four.
+_WAV = {"probesize": "32768", "max_size": "32768"}
 
 
 def native_blocks(path: str | Path, report: AudioReport, limits: Limits) -> Blocks:
@@ -59,7 +61,7 @@ def native_blocks(path: str | Path, report: AudioReport, limits: Limits) -> Bloc
             kind = about.sample_rate, about.format.name, about.channels
             yield from _plain(path, file, span, kind, report, limits)
         else:
-            yield from _gathered(_frames(path, container, stream, report, limits))
+            yield from _decoded(path, container, stream, report, limits)
 
 
 def _plain(
@@ -72,9 +74,8 @@ def _plain(
 ) -> Blocks:
     """Yield the samples of a wav as they lie there: FFmpeg's packets of them are twice the work."""
     began = time.process_time()
-    rate, report.sample_format, channels = kind
+    report.native_rate, report.sample_format, report.channels = rate, _, channels = kind
     refuse_rate(path, rate)
-    report.native_rate, report.channels = rate, channels
     dtype = sample_type(report.sample_format).newbyteorder("<")
     width = dtype.itemsize * channels
     count, whole = 0, (span[1] - span[0]) // width
@@ -91,61 +92,59 @@ def _plain(
         yield rate, block[:found].T
 
 
-def _frames(
+def _decoded(
     path: str | Path,
     container: av.container.InputContainer,
     stream: av.AudioStream,
     report: AudioReport,
     limits: Limits,
-) -> Iterator[tuple[_Kind, av.AudioFrame]]:
-    """Yield decoded frames that hold samples, each with its kind."""
-    began = time.process_time()
+) -> Blocks:
+    """Yield what FFmpeg decodes, counted."""
     suspicious = suspicious_from(report.claimed_seconds, _width(stream), limits)
-    counted: dict[int, int] = {}  # exact samples per rate: seconds would drift
-    kind, native_samples, others, count = (0, "", 0), 0, 0.0, 0
-    for packet in _packets(container, stream, report):
+    counted = defaultdict[int, int](int)  # exact samples per rate: seconds would drift
+    native_samples = 0
+    for kind, frame in _gathered(path, _packets(container, stream, report), report, limits):
+        rate, _, channels = kind
+        refuse_rate(path, rate)
+        report.native_rate, report.sample_format, report.channels = kind
+        if report.decoded_seconds >= suspicious:
+            _refuse_long_ahead(path, limits)
+            suspicious = math.inf
+        counted[rate] += frame.samples
+        native_samples += frame.samples * channels
+        report.decoded_seconds = sum(count / each for each, count in counted.items())
+        refuse_too_long(path, report.decoded_seconds, native_samples, limits)
+        yield rate, channels_of(frame)
+
+
+def _gathered(
+    path: str | Path, packets: Packets, report: AudioReport, limits: Limits
+) -> Iterator[tuple[_Kind, av.AudioFrame]]:
+    """Gather frames of one kind: an array for each would cost as much as decoding it."""
+    began = time.process_time()
+    waiting, kind = av.AudioFifo(), (0, "", 0)
+    for packet in packets:
         for frame in _unpacked(packet, report):
             found = frame.sample_rate, frame.format.name, frame.layout.nb_channels
             if found != kind:
-                if frame.sample_rate <= 0 or frame.layout.nb_channels <= 0:
+                if found[0] <= 0 or found[2] <= 0:
                     continue
-                counted[kind[0]] = count
-                kind = rate, report.sample_format, channels = found
-                refuse_rate(path, rate)
-                report.native_rate, report.channels = rate, channels
-                count = counted.pop(rate, 0)
-                others = sum(counted[each] / each for each in counted if each)
-            if (samples := frame.samples) <= 0:
-                continue
-            if report.decoded_seconds >= suspicious:
-                _refuse_long_ahead(path, limits)
-                suspicious = math.inf
-            count += samples
-            native_samples += samples * channels
-            report.decoded_seconds = others + count / rate
-            refuse_too_long(path, report.decoded_seconds, native_samples, limits)
-            yield kind, frame
+                if gathered := waiting.read():
+                    yield kind, gathered
+                waiting, kind = av.AudioFifo(), found
+            frame.pts = None  # else it would refuse gaps in time
+            waiting.write(frame)
+        if waiting.samples >= _BLOCK and (gathered := waiting.read()):
+            yield kind, gathered
         if report.packets % _LOOK == 0:
             refuse_too_slow(path, time.process_time() - began, limits)
-
-
-def _gathered(frames: Iterator[tuple[_Kind, av.AudioFrame]]) -> Blocks:
-    """Gather frames of one kind: an array for each would cost as much as decoding it."""
-    waiting, kind = av.AudioFifo(), None
-    for found, frame in frames:
-        if kind and (kind != found or waiting.samples >= _BLOCK):
-            yield kind[0], channels_of(waiting.read())
-        if kind != found:
-            waiting, kind = av.AudioFifo(), found
-        frame.pts = None  # else it would refuse gaps in time
-        waiting.write(frame)
-    if kind:
-        yield kind[0], channels_of(waiting.read())
+    if gathered := waiting.read():
+        yield kind, gathered
 
 
 def _packets(
     container: av.container.InputContainer, stream: av.AudioStream, report: AudioReport
-) -> Iterator["av.Packet[av.AudioStream]"]:
+) -> Packets:
     packets = container.demux(stream)
     while True:
         try:
