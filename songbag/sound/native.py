@@ -145,17 +145,12 @@ def _gathered(
 def _packets(
     container: av.container.InputContainer, stream: av.AudioStream, report: AudioReport
 ) -> Packets:
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets, None)
-        except _DAMAGE:
-            report.bad_packets += 1
-            return
-        if packet is None:
-            return
-        report.packets += 1
-        yield packet
+    try:
+        for packet in container.demux(stream):
+            report.packets += 1
+            yield packet
+    except _DAMAGE:
+        report.bad_packets += 1
 
 
 def _unpacked(packet: "av.Packet[av.AudioStream]", report: AudioReport) -> Sequence[av.AudioFrame]:
