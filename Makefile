@@ -100,7 +100,7 @@ pictures: demo .venv/dev  ## docs/report.png and docs/serving.png: the demo's re
 # The rival's too: Keras on three backends, and librosa.
 .venv-bench/bench: pyproject.toml bench/constraints.txt
 	$(PYTHON) -m venv .venv-bench
-	@$(call install,.venv-bench,keras tensorflow-cpu jax librosa --editable '.[train]',bench/constraints.txt)
+	@$(call install,.venv-bench,keras tensorflow-cpu jax librosa --editable '.[train$(comma)parquet]',bench/constraints.txt)
 	touch $@
 
 .venv/store: .venv/dev  ## an S3 server for the tests of object stores

@@ -97,11 +97,11 @@ def in_order(
 
 
 class Threads:
-    """Some threads for work outside of Python; none where one is enough. To be closed."""
+    """Some threads, the caller's one of them, for work outside of Python. To be closed."""
 
     def __init__(self, count: int) -> None:
         self._count = count
-        self._pool = ThreadPoolExecutor(count) if count > 1 else None
+        self._others = ThreadPoolExecutor(count - 1) if count > 1 else None
 
     def each(self, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
         """Return ``work(item)`` of all, in order; each thread takes one stretch of the items.
@@ -109,17 +109,18 @@ class Threads:
         Threads that do the same wait for each other less than those that do different
         things, and handing items over one by one would cost as much as a cached song.
         """
-        if self._pool is None:
+        if self._others is None:
             return [work(item) for item in items]
         size = max(1, -(-len(items) // self._count))
-        stretches = [items[first : first + size] for first in range(0, len(items), size)]
-        done = self._pool.map(lambda some: [work(item) for item in some], stretches)
-        return [result for some in done for result in some]
+        stretches = [items[first : first + size] for first in range(size, len(items), size)]
+        done = self._others.map(lambda some: [work(item) for item in some], stretches)
+        mine = [work(item) for item in items[:size]]
+        return [*mine, *(result for some in done for result in some)]
 
     def close(self) -> None:
         """End the threads once they have done what they do."""
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+        if self._others is not None:
+            self._others.shutdown(cancel_futures=True)
 
 
 def _alone(work: Callable[[Item], Result], item: Item, died: Callable[[Item], Result]) -> Result:

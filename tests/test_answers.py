@@ -300,7 +300,7 @@ def damaged(good, data):
 ALLOWED = {"numpy", "av", "soxr", "onnxruntime", "click", "msgspec", "songbag"}
 
 
-def test_cold_prediction_loads_four_libraries(model_path, songs):
+def test_cold_prediction_loads_four_libraries(model_path, songs, tmp_path):
     song = next((songs.parent / "audio").iterdir())
     code = (
         "import sys; before = set(sys.modules)\n"
@@ -310,7 +310,8 @@ def test_cold_prediction_loads_four_libraries(model_path, songs):
         "print(*sorted({m.partition('.')[0] for m in set(sys.modules) - before}), file=sys.stderr)"
     )
     command = [sys.executable, "-c", code, str(model_path), str(song)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    nothing_known = {**os.environ, "SONGBAG_CACHE": str(tmp_path)}
+    done = subprocess.run(command, env=nothing_known, capture_output=True, text=True, check=True)
     loaded = set(done.stderr.split())
     third_party = {name for name in loaded if name not in sys.stdlib_module_names}
     third_party -= {name for name in third_party if name.startswith("_")}

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from pathlib import Path
 
 import msgspec
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 
 from songbag.settings import Excerpt, Limits, Sound
+from songbag.sound import cache
 from songbag.sound.cache import DamagedFramesError, Index, Source, frames_key, read_frames
 from songbag.sound.encoding import write_waveform
 from songbag.sound.extraction import extract, extract_all
@@ -82,6 +84,21 @@ def test_a_damaged_frames_file_is_noticed_and_made_again(noises, tmp_path, damag
         read_frames(file)
     assert extract(noises[0], SOUND, folder, Limits()).key == receipt.key
     assert file.read_bytes() == good
+
+
+def test_frames_read_the_same_without_zlib_ng(noises, tmp_path, monkeypatch):
+    folder = tmp_path / "c"
+    receipt = extract(noises[0], SOUND, folder, Limits())
+    monkeypatch.setattr(cache, "_crc32", lambda: zlib.crc32)
+    assert read_frames(folder / receipt.key)[1].key == receipt.key
+
+
+def test_more_files_than_are_asked_for_at_once_are_all_known(noises, tmp_path, monkeypatch):
+    folder = tmp_path / "c"
+    halves = [msgspec.structs.replace(one, end=1.5) for one in noises]
+    before = list(extract_all([*noises, *halves], SOUND, folder))
+    monkeypatch.setattr(cache, "_ASKED", 3)
+    assert Index(folder, SOUND).lookup([*halves, *noises]) == [*before[4:], *before[:4]]
 
 
 def test_a_lost_or_broken_index_costs_only_time(noises, tmp_path):

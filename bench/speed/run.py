@@ -21,7 +21,7 @@ from songs import FOLDER
 HERE = Path(__file__).parent
 RATIOS = HERE.parent / "ratios.json"
 PAGE = HERE.parent.parent / "docs" / "benchmarks.md"
-ROWS = ("cold", "timeline", "long", "training", "extraction", "whole_job")
+ROWS = ("cold", "timeline", "long", "training", "extraction", "whole_job", "collection")
 PACKAGES = ("keras", "tensorflow_cpu", "torch", "jax", "librosa", "numpy", "av", "onnxruntime")
 SLOWER = 0.2
 

@@ -160,8 +160,9 @@ class Predictor:
         if contributions.shape != logits.shape:
             raise ModelFileError("the model's contributions are not one a window and label.")
         # All at once, the song as one more row: small arrays cost by the call.
-        calibrated = song.astype(np.float64) / self.card.temperature
-        told = probabilities(np.vstack((calibrated, logits)), 1.0, multilabel)
+        calibrated = song[None].astype(np.float64) / self.card.temperature
+        rows = np.concatenate((calibrated, logits), dtype=np.float64)
+        told = probabilities(rows, 1.0, multilabel)
         if not np.isfinite(np.concatenate((outputs, score, contributions, told), axis=None)).all():
             raise ModelFileError("the model's answer for this song is not a number.")
         return Prediction(

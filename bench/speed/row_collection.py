@@ -1,18 +1,12 @@
-"""Training on packed collections of 1,000 to 100,000 songs: anonymous memory, speed, opening.
+"""Training on packed collections of 1,000 and 100,000 songs: anonymous memory, speed, opening.
 
 Songs of 30 s, MFCC-13, the founding recipe: 67 kB of frames each, noise under many ids. 40
-songs each are the validation and the test side, all others train: about 20,000 songs of the
-small collections in several epochs, one epoch of the large one. Every figure comes from a
-process of its own; RssAnon is what the system says of it, looked at 20 times a second. Songs a
-second of the processor leave out what a training costs without songs.
-
-    python bench/collection.py [--songs 1000 10000 100000] [--folder .]
+songs each are the validation and the test side, all others train: 20 epochs of the small
+collection, one of the large one. Every figure comes from a process of its own; RssAnon is what
+the system says of it, looked at 20 times a second. Needs 7 GB of disk.
 """
 
-import argparse
 import csv
-import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -20,6 +14,8 @@ import time
 from pathlib import Path
 
 import numpy as np
+from measuring import SONGBAG, Row, finish
+from songs import FOLDER
 
 from songbag.recipes import load_recipe
 from songbag.settings import Excerpt
@@ -112,39 +108,20 @@ def anonymous(pid: int) -> float:
 
 
 def trained(folder: Path, work: Path, epochs: int) -> dict[str, float]:
-    """Train in a process of its own; return its memory (MB), songs/s and seconds."""
+    """Train in a process of its own; return the most memory (MB) it had, and songs/s."""
     model = work / "model.songbag"
-    command = [
-        sys.executable,
-        "-m",
-        "songbag",
-        "train",
-        folder,
-        "-o",
-        model,
-        "--recipe",
-        "founding",
-    ]
+    command = [*SONGBAG, "train", folder, "-o", model, "--recipe", "founding"]
     command += ["--epochs", epochs, "--threads", 1, "-q"]
-    began, seen = time.monotonic(), []
+    seen = []
     process = subprocess.Popen(list(map(str, command)))
-    ended, status, used = 0, 0, None
-    while not ended:
+    while process.poll() is None:
         seen.append(anonymous(process.pid))
         time.sleep(0.05)
-        ended, status, used = os.wait4(process.pid, os.WNOHANG)
-    if status:
+    if process.returncode:
         raise SystemExit("the training failed")
-    assert used is not None
     with open(work / "model-training" / "history.csv", newline="") as file:
         speeds = [float(row["songs_per_second"]) for row in csv.DictReader(file)]
-    return {
-        "peak": max(seen),
-        "median": statistics.median(seen),
-        "songs/s": max(speeds),
-        "seconds": time.monotonic() - began,
-        "cpu": used.ru_utime + used.ru_stime,
-    }
+    return {"peak": max(seen), "songs/s": max(speeds)}
 
 
 def opened(folder: Path) -> float:
@@ -155,28 +132,27 @@ def opened(folder: Path) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--songs", type=int, nargs="+", default=[1000, 10_000, 100_000])
-    parser.add_argument("--folder", type=Path, help="Where 67 kB a song have room.")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=options.folder) as name:
-        generate(Path(name) / "packed", 1000)
-        fixed = trained(Path(name) / "packed", Path(name), 1)["cpu"]
-    print("  songs    open s   RssAnon MB: peak  median   songs/s   songs/s of cpu   run s")
-    for songs in options.songs:
-        epochs = max(1, 20_000 // songs)
-        with tempfile.TemporaryDirectory(dir=options.folder) as name:
+    found = {}
+    for songs in (1000, 100_000):
+        with tempfile.TemporaryDirectory(dir=FOLDER) as name:
             folder = Path(name) / "packed"
             generate(folder, songs)
-            took = min(opened(folder) for _ in range(3))
-            found = trained(folder, Path(name), epochs)
-        taught = (songs - 2 * HELD_OUT) * epochs - (1000 - 2 * HELD_OUT)  # ``fixed`` has some
-        speed = taught / (found["cpu"] - fixed)
-        print(
-            f"{songs:7,d} {took:9.2f} {found['peak']:18.0f} {found['median']:7.0f} "
-            f"{found['songs/s']:9.0f} {speed:16.0f} {found['seconds']:7.0f}",
-            flush=True,
-        )
+            found[songs] = trained(folder, Path(name), max(1, 20_000 // songs))
+            found[songs]["open"] = min(opened(folder) for _ in range(3))
+    small, large = found[1000], found[100_000]
+    memory, speed = (large[key] / small[key] for key in ("peak", "songs/s"))
+    work = "100,000 songs of 30 s beside 1,000, packed"
+    finish([
+        Row("collection-memory", f"{work}: RssAnon of training, most of it",
+            f"{small['peak']:.0f} to {large['peak']:.0f} MB", "", round(memory, 2),
+            "within 10 %", abs(memory - 1) <= 0.1, higher=False),
+        Row("collection-speed", f"{work}: songs a second of training",
+            f"{small['songs/s']:.0f} to {large['songs/s']:.0f}", "", round(speed, 2),
+            "within 20 %", abs(speed - 1) <= 0.2),
+        Row("collection-open", "100,000 songs: opening the collection",
+            f"{large['open']:.2f} s", "", round(large["open"], 2), "< 2 s", large["open"] < 2,
+            higher=False),
+    ])  # fmt: skip
 
 
 if __name__ == "__main__":
