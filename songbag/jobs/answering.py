@@ -130,7 +130,9 @@ def _staged(
     keep_decoder()
     try:
         for some in _together(tasks):
-            kept = threads.each(partial(_read, cache), some)
+            # Several threads that read files here take longer than one; from elsewhere they do not.
+            readers = Threads(1) if isinstance(cache, Path) else threads
+            kept = readers.each(partial(_read, cache), some)
             pairs = list(zip(some, kept, strict=True))
             heard = threads.each(lambda pair: _heard(predictor, limits, *pair), pairs)
             yield from map(partial(_answered, predictor), some, heard)
