@@ -1,6 +1,7 @@
 """The command line as a user meets it: real processes, real files, exit codes."""
 
 import csv
+import functools
 import io
 import json
 import os
@@ -308,7 +309,9 @@ def test_an_interrupted_training_keeps_the_best_so_far(songs, tmp_path):
         str(tmp_path / "m.songbag"),
     ]
     command += ["--recipe", "founding", "--epochs", "5000", "--set", "training.patience=0"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    # What a shell starts in the background ignores Ctrl-C, and so does what that starts.
+    heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed)
     time.sleep(1)
     for line in process.stderr:
         if line.startswith("Training:"):

@@ -2,11 +2,8 @@
 
 import copy
 import io
-import os
-import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -381,27 +378,6 @@ def test_an_interrupt_keeps_the_best_so_far():
     found = fitted(Training(epochs=50), bags, y, watch=stop)
     assert found.stopped == "interrupted"
     assert len(found.history) == 3
-
-
-class _Destroyed:
-    def __del__(self):
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(0)  # here Python takes notice of it, and drops what cannot leave a destructor
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_an_interrupt_that_meets_a_destructor_is_not_lost():
-    bags, y = made_bags(12)
-    before = signal.getsignal(signal.SIGINT)
-
-    def watch(songs, row):
-        if row and row["epoch"] == 2:
-            _Destroyed()
-
-    found = fitted(Training(epochs=50), bags, y, watch=watch)
-    assert found.stopped == "interrupted"
-    assert found.kept_epoch == len(found.history) == 2
-    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_an_interrupt_before_the_first_epoch_is_an_interrupt():

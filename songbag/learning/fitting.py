@@ -18,7 +18,6 @@ from songbag.errors import TrainingError
 from songbag.learning import augmentation, batches, ranks
 from songbag.learning.building import network_for, song_pooling
 from songbag.learning.ensemble import Ensemble
-from songbag.learning.interrupts import noticing
 from songbag.learning.linear import solve
 from songbag.learning.losses import cross_entropy, song_weights
 from songbag.learning.networks import SongNetwork
@@ -122,8 +121,7 @@ def fit(
         run = _Run(network, pooling, bags, y, held_out, training, seed, own)
         if (training.time_mask or training.band_mask) and bags[0].starts is not None:
             run.fill = scale_of(bags)[0]
-        with noticing(watch) as watching:
-            return run.fit(watching, checkpoint or Checkpoint())
+        return run.fit(watch, checkpoint or Checkpoint())
 
 
 class _flush_denormal:
