@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -108,7 +109,7 @@ def answer_all(
     if callable(workers) or costly >= _POOL_FROM:
         work = partial(_answer, model, cache, limits)
         return _released(in_order(work, tasks, workers, _died))
-    threads = Threads(worker_count(workers, cached // _THREAD_FROM))
+    threads = worker_count(workers, cached // _THREAD_FROM)
     return _released(_staged(_predictor(model), cache, limits, tasks, threads))
 
 
@@ -120,7 +121,7 @@ def _released(answers: Iterator[Answer]) -> Iterator[Answer]:
 
 
 def _staged(
-    predictor: Predictor, cache: Place, limits: Limits, tasks: Sequence[_Task], threads: Threads
+    predictor: Predictor, cache: Place, limits: Limits, tasks: Sequence[_Task], count: int
 ) -> Iterator[Answer]:
     """Answer songs, some together: all are read, then all heard by the network, then answered.
 
@@ -128,16 +129,14 @@ def _staged(
     something else; threads that do all of it wait for each other at every call.
     """
     keep_decoder()
-    try:
+    with closing(Threads(count)) as threads:
+        # Several threads that read files here take longer than one; from elsewhere they do not.
+        readers = Threads(1) if isinstance(cache, Path) else threads
         for some in _together(tasks):
-            # Several threads that read files here take longer than one; from elsewhere they do not.
-            readers = Threads(1) if isinstance(cache, Path) else threads
             kept = readers.each(partial(_read, cache), some)
             pairs = list(zip(some, kept, strict=True))
             heard = threads.each(lambda pair: _heard(predictor, limits, *pair), pairs)
             yield from map(partial(_answered, predictor), some, heard)
-    finally:
-        threads.close()
 
 
 def _together(tasks: Sequence[_Task]) -> Iterator[list[_Task]]:
@@ -207,7 +206,7 @@ def _bag_answer(predictor: Predictor, bag: Bag) -> Answer:
             return Answer(bag.id, found, warnings=warnings, level_db=bag.level_db)
         found = predictor.predict_windows(bag.features)
     except ModelFileError as error:
-        return Answer(bag.id, None, "no_answer", f"{bag.id}: {error}")
+        return _unanswered(bag.id, bag.id, error)
     return Answer(bag.id, found, warnings=bag.warnings, window_names=bag.windows)
 
 
@@ -234,7 +233,7 @@ def _heard(
     except AudioError as error:
         return Answer(task.id, None, error.reason, str(error))
     except ModelFileError as error:
-        return _unanswered(task, error)
+        return _unanswered(task.id, task.source.path, error)
 
 
 def _answered(predictor: Predictor, task: _Task, heard: _Heard | Answer) -> Answer:
@@ -243,14 +242,14 @@ def _answered(predictor: Predictor, task: _Task, heard: _Heard | Answer) -> Answ
     try:
         prediction = predictor.predict_outputs(*heard.said)
     except ModelFileError as error:
-        return _unanswered(task, error)
+        return _unanswered(task.id, task.source.path, error)
     warnings = (*heard.warnings, *_short(predictor, heard.samples))
     return Answer(task.id, prediction, warnings=warnings, level_db=heard.level_db)
 
 
-def _unanswered(task: _Task, error: ModelFileError) -> Answer:
+def _unanswered(id: str, named: str, error: ModelFileError) -> Answer:
     # Of this song only: the file was readable.
-    return Answer(task.id, None, "no_answer", f"{task.source.path}: {error}")
+    return Answer(id, None, "no_answer", f"{named}: {error}")
 
 
 def _short(predictor: Predictor, samples: int) -> list[str]:

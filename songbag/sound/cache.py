@@ -124,12 +124,8 @@ def _bytes_of(file: Place | str) -> bytes:
     if isinstance(file, RemotePath):
         with here(file) as local:
             return local.read_bytes()
-    # open() makes twice as many calls, and other threads take their turn at each.
-    opened = os.open(file, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-    try:
-        return os.read(opened, os.fstat(opened).st_size)
-    finally:
-        os.close(opened)
+    with open(file, "rb", buffering=0) as opened:
+        return opened.readall()
 
 
 def _checksum(frames: NDArray[np.float32], receipt: Receipt) -> str:
@@ -174,10 +170,10 @@ class Index:
     def lookup(self, sources: Iterable[Source]) -> list[Receipt | None]:
         """Return the receipt of each source that has not changed, else None."""
         sources = list(sources)
-        names = [(whole(source.path), source.part()) for source in sources]
         look_ahead(source.path for source in sources)
         if not self._file.exists():
             return [None for _ in sources]
+        names = [(whole(source.path), source.part()) for source in sources]
         try:
             with closing(self._connect()) as base:
                 kept = self._kept(base, {path for path, _ in names})
