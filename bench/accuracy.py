@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from songbag.answers.differences import accuracy_difference
+from songbag.metrics.paired import accuracy_difference
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = {

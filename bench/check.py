@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import soxr
 
-from songbag.jobs.checks.duplicates import candidates, same_recordings
-from songbag.jobs.synthesis import GENRES, synthesise
-from songbag.songs.table import read_songs
-from songbag.sound.audio import read_blocks, read_waveform
-from songbag.sound.encoding import write_waveform
-from songbag.sound.fingerprints import SOUND, STEP_SECONDS, compare, fingerprint
+from songbag.audio.encode import write_waveform
+from songbag.audio.fingerprint import SOUND, STEP_SECONDS, compare, fingerprint
+from songbag.audio.synthesis import GENRES, synthesise
+from songbag.audio.waveform import read_blocks, read_waveform
+from songbag.data.song_table import read_songs
+from songbag.quality.copies import candidates, same_recordings
 
 EMOTIFY = Path(__file__).resolve().parents[2] / "shared" / "data" / "emotify" / "songs.csv"
 RATE = 22050
@@ -45,7 +45,7 @@ def copy(waveform, kind, rng, folder):
 
 
 def codes_of(path):
-    from songbag.sound.audio import AudioReport
+    from songbag.audio.waveform import AudioReport
 
     return fingerprint(read_blocks(path, SOUND.sample_rate, AudioReport()))
 

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from songbag.jobs.console import Console
-from songbag.jobs.demo import write_songs
-from songbag.jobs.synthesis import synthesise
-from songbag.sound.encoding import write_waveform
+from songbag.audio.encode import write_waveform
+from songbag.audio.synthesis import synthesise
+from songbag.console import Console
+from songbag.tasks.demo import write_songs
 
 HEAVY = ("torch", "pandas", "scipy", "sklearn")
 

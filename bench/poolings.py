@@ -12,12 +12,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from songbag.jobs.comparison import System, compare, systems_of
-from songbag.jobs.console import Console
-from songbag.jobs.training import hear_labelled
+from songbag.console import Console
+from songbag.data.song_table import read_songs
 from songbag.recipes import load_recipe
 from songbag.settings import Limits
-from songbag.songs.table import read_songs
+from songbag.tasks.compare import System, compare, systems_of
+from songbag.tasks.train import hear_labelled
 
 SONG_LOSS = (
     *("mean_logit", "mean_probability", "vote", "attention", "top_k", "linear_softmax", "max"),

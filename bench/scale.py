@@ -23,9 +23,9 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from songbag.jobs.console import Console  # noqa: E402
-from songbag.jobs.demo import write_songs  # noqa: E402
-from tests.clusters import Cluster  # noqa: E402
+from songbag.console import Console  # noqa: E402
+from songbag.tasks.demo import write_songs  # noqa: E402
+from tests.helpers.clusters import Cluster  # noqa: E402
 
 EMOTIFY = ROOT.parent / "shared" / "data" / "emotify" / "songs.csv"
 SONG_MINUTES = 3.5
@@ -138,7 +138,7 @@ def size(folder: Path, pattern: str) -> int:
 
 def portions_a_second(folder: Path) -> float:
     """Send portions that cost nothing through the engine: client and scheduler are the limit."""
-    from songbag.cluster import connected
+    from songbag.parallel.dask import connected
 
     count = 16_000
     with Cluster(folder, threads=16) as running, connected(running.address) as engine:

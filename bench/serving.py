@@ -136,8 +136,8 @@ def measure(
 
 
 def main() -> None:
-    from songbag.jobs.console import Console
-    from songbag.jobs.demo import write_songs
+    from songbag.console import Console
+    from songbag.tasks.demo import write_songs
 
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seconds", type=float, default=30.0)

@@ -21,7 +21,7 @@ CODE = {
 }
 PROBE = """
 import sys, time
-import numpy, pandas, pyarrow, pyarrow.parquet, songbag.songs.window_table
+import numpy, pandas, pyarrow, pyarrow.parquet, songbag.data.window_table
 import songbag
 path = sys.argv[1]
 def peak():

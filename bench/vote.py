@@ -8,10 +8,10 @@ import time
 import numpy as np
 import torch
 
-from songbag.bags import Bag
-from songbag.learning.fitting import fit
-from songbag.learning.vote import vote
+from songbag.data.bag import Bag
+from songbag.models.vote import vote
 from songbag.settings import Training
+from songbag.training.trainer import fit
 
 
 def median(work, rounds=21):

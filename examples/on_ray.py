@@ -13,11 +13,11 @@ from pathlib import Path
 import msgspec
 import ray
 
+from songbag.audio.extract import extract
+from songbag.audio.source import Source
+from songbag.data.song_table import read_songs
 from songbag.recipes import load_recipe
 from songbag.settings import Limits
-from songbag.songs.table import read_songs
-from songbag.sound.extraction import extract
-from songbag.sound.source import Source
 
 RECIPE = load_recipe("cnn")
 

@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
-    from songbag.checks import check
+    from songbag.api import CrossValidation, Model, Result, check, crossval, load, train
+    from songbag.data.window_table import bags_from_arrays, bags_from_table
     from songbag.errors import SongbagError
-    from songbag.model import CrossValidation, Model, Result, crossval, load, train
-    from songbag.songs.window_table import bags_from_arrays, bags_from_table
 
 __version__ = "0.1.0"
 __all__ = [
@@ -36,9 +35,9 @@ __all__ = [
 ]
 _OTHERS = {
     "SongbagError": "songbag.errors",
-    "bags_from_arrays": "songbag.songs.window_table",
-    "bags_from_table": "songbag.songs.window_table",
-    "check": "songbag.checks",
+    "bags_from_arrays": "songbag.data.window_table",
+    "bags_from_table": "songbag.data.window_table",
+    "check": "songbag.api",
 }
 
 
@@ -47,4 +46,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'songbag' has no attribute '{name}'")
     from importlib import import_module
 
-    return getattr(import_module(_OTHERS.get(name, "songbag.model")), name)
+    return getattr(import_module(_OTHERS.get(name, "songbag.api")), name)

@@ -23,8 +23,8 @@ import pandas as pd
 from keras import ops
 from numpy.typing import NDArray
 
-from songbag.bags import Bag
-from songbag.sound.windows import filled
+from songbag.audio.windows import filled
+from songbag.data.bag import Bag
 
 Array = NDArray[np.float32]
 Tensor = Any  # of the backend Keras runs on

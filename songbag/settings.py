@@ -113,7 +113,7 @@ class Sound(Record, frozen=True):
 
 
 class Windows(Record, frozen=True):
-    """How frames become windows (the window law is in `songbag.sound.windows`).
+    """How frames become windows (the window law is in `songbag.audio.windows`).
 
     Attributes
     ----------

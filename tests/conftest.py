@@ -20,7 +20,7 @@ def pytest_addoption(parser):
 
 def pytest_collection_modifyitems(config, items):
     # The longest first: at the end one of two processes would wait for the other.
-    items.sort(key=lambda item: item.path.name not in ("test_docs.py", "test_comparison.py"))
+    items.sort(key=lambda item: item.path.name not in ("test_docs.py", "test_compare.py"))
     if config.getoption("--torture"):
         kept = [item for item in items if "torture" in item.keywords]
         config.hook.pytest_deselected(items=[one for one in items if one not in kept])
@@ -96,8 +96,8 @@ def alone(monkeypatch):
 @pytest.fixture(scope="session")
 def songs(tmp_path_factory):
     """A songs.csv of 24 generated songs in several formats."""
-    from songbag.jobs.console import Console
-    from songbag.jobs.demo import write_songs
+    from songbag.console import Console
+    from songbag.tasks.demo import write_songs
 
     return write_songs(tmp_path_factory.mktemp("songs"), 8, 1, Console(quiet=True))
 
@@ -105,11 +105,11 @@ def songs(tmp_path_factory):
 @pytest.fixture(scope="session")
 def trained(songs, tmp_path_factory):
     """A founding model after a few epochs, with its evidence (jobs.training.Trained)."""
-    from songbag.jobs.console import Console
-    from songbag.jobs.training import train_songs
+    from songbag.audio.cache import default_folder
+    from songbag.console import Console
+    from songbag.data.song_table import read_songs
     from songbag.recipes import load_recipe
-    from songbag.songs.table import read_songs
-    from songbag.sound.cache import default_folder
+    from songbag.tasks.train import train_songs
 
     recipe = load_recipe("founding", {"training.epochs": 8})
     path = tmp_path_factory.mktemp("model") / "genre.songbag"
@@ -126,7 +126,7 @@ def nine(songs, tmp_path):
     """Five good songs, an empty file, a JPEG named .mp3, half an mp3 and a 0.1 s wav."""
     import numpy as np
 
-    from songbag.sound.encoding import write_waveform
+    from songbag.audio.encode import write_waveform
 
     folder = tmp_path / "nine"
     folder.mkdir()

@@ -83,7 +83,7 @@ def test_the_page_on_checking_runs(tmp_path):
 
 def test_the_page_on_serving_runs(model_path, songs, tmp_path):
     from songbag.cli.serve import serve
-    from tests.serving_process import Server
+    from tests.helpers.serving_process import Server
 
     shutil.copy(next((songs.parent / "audio").glob("*.mp3")), tmp_path / "song.mp3")
     known = {name for option in serve.params for name in option.opts}

@@ -14,7 +14,7 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 keras = pytest.importorskip("keras", reason="Keras is an extra")
 
 import songbag.keras as door  # noqa: E402
-from songbag.bags import Bag  # noqa: E402
+from songbag.data.bag import Bag  # noqa: E402
 from songbag.keras import POOLINGS, SongDataset, SongModel, predict_songs  # noqa: E402
 
 BACKEND = keras.backend.backend()
@@ -150,7 +150,7 @@ def test_pooling_equals_numpy_by_hand(head, pooling):
 def test_poolings_are_those_of_learning(pooling):
     import torch
 
-    from songbag.learning import pooling as learning
+    from songbag.models import pooling as learning
 
     z = 3 * torch.randn(4, 7, 3, generator=torch.Generator().manual_seed(0))
     truth = learning.POOLINGS[pooling].pool(z)
@@ -321,7 +321,7 @@ def test_windows_are_cut_from_frames():
 
 @needs_torch
 def test_windows_are_those_of_learning():
-    from songbag.learning.batches import cut_windows
+    from songbag.data.batches import cut_windows
 
     for bag in musical_bags(LABELS, 3, seed=0):
         given = SongDataset([bag], LABELS, window_frames=FRAMES)[0][0][0]

@@ -65,11 +65,11 @@ def keras_side(data, features):
 def our_side(data, model, table, cache):
     from pathlib import Path
 
-    from songbag.bags import Bag
-    from songbag.jobs.answering import answer_all, answer_bags
-    from songbag.learning.fitting import fit
+    from songbag.data.bag import Bag
+    from songbag.data.song_table import read_songs
+    from songbag.inference.predict import answer_all, answer_bags
     from songbag.settings import Training
-    from songbag.songs.table import read_songs
+    from songbag.training.trainer import fit
 
     starts, shape = data["starts"], (int(data["length"]), data["frames"].shape[2])
     samples = int(data["samples"])

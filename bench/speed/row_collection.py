@@ -18,9 +18,7 @@ import numpy as np
 from measuring import SONGBAG, Row, finish
 from songs import FOLDER
 
-from songbag.recipes import load_recipe
-from songbag.settings import Excerpt
-from songbag.songs.manifest import (
+from songbag.data.packed_manifest import (
     FORMAT,
     SHARD,
     Collection,
@@ -28,14 +26,16 @@ from songbag.songs.manifest import (
     write_collection,
     write_manifest,
 )
-from songbag.sound.shards import write_shard
+from songbag.data.shards import write_shard
+from songbag.recipes import load_recipe
+from songbag.settings import Excerpt
 
 SAMPLES, LABELS = 30 * 22050, ("drift", "gallop", "waltz", "swing")
 SHARD_SONGS, HELD_OUT = 3900, 40
 OPEN = """
 import sys, time
 from pathlib import Path
-import pyarrow.parquet, songbag.songs.unpacking as unpacking
+import pyarrow.parquet, songbag.data.unpacking as unpacking
 from songbag.recipes import load_recipe
 began = time.perf_counter()
 heard = unpacking.hear_packed(Path(sys.argv[1]), load_recipe("founding"))

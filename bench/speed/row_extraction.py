@@ -19,14 +19,14 @@ REST = "all else (hash, pipe, Python, writing)"
 OURS = """
 import sys, tempfile, numpy as np
 from pathlib import Path
-from songbag.songs.table import read_songs
+from songbag.data.song_table import read_songs
 from songbag.settings import Limits
-from songbag.songs.song_bags import hear
+from songbag.data.dataset import hear
 from songbag.recipes import load_recipe
 with tempfile.TemporaryDirectory() as cache:
     table, recipe = read_songs(Path(sys.argv[1])), load_recipe("founding")
     heard = hear(table, recipe, Path(cache), Limits(), None, lambda made, count: made)
-    from songbag.learning.batches import cut_windows
+    from songbag.data.batches import cut_windows
     print(len([cut_windows(bag, bag.starts, 216) for bag in heard]))
 """
 
@@ -50,11 +50,11 @@ def whole_jobs(tables, rounds):
 
 def steady(tables, rounds):
     """Return rows of one song without the start, in this process (ours: its decoder too)."""
+    from songbag.audio.extract import extract
+    from songbag.audio.sandbox import keep_decoder, release_decoder
+    from songbag.audio.source import Source
     from songbag.recipes import load_recipe
     from songbag.settings import Limits
-    from songbag.sound.extraction import extract
-    from songbag.sound.isolation import keep_decoder, release_decoder
-    from songbag.sound.source import Source
 
     sound = load_recipe("founding").sound
     for kind in ("mp3", "wav"):
@@ -133,7 +133,7 @@ def patches(clock):
     import numpy as np
     import soxr
 
-    from songbag.sound import audio, features, native
+    from songbag.audio import decode, features, waveform
 
     class Stream(soxr.ResampleStream):
         resample_chunk = clock.timed("resampling", soxr.ResampleStream.resample_chunk)
@@ -149,13 +149,13 @@ def patches(clock):
             return self._made.samples
 
     calls = {
-        "decoding": [(native, "_unpacked"), (native, "_container")],
-        "channels to mono": [(native, "channels_of"), (audio, "downmix")],
-        "front-end": [(features, "_spectra"), (features, "_cepstra"), (audio, "_energy"),
+        "decoding": [(decode, "_unpacked"), (decode, "_container")],
+        "channels to mono": [(decode, "channels_of"), (waveform, "downmix")],
+        "front-end": [(features, "_spectra"), (features, "_cepstra"), (waveform, "_energy"),
                       (np, "concatenate"), (np, "maximum")],
     }  # fmt: skip
-    found = [(native, "_packets", clock.steps("decoding", native._packets)),
-             (native, "_plain", clock.steps("decoding", native._plain)),
+    found = [(decode, "_packets", clock.steps("decoding", decode._packets)),
+             (decode, "_plain", clock.steps("decoding", decode._plain)),
              (av, "AudioFifo", Fifo), (soxr, "ResampleStream", Stream)]  # fmt: skip
     for part, places in calls.items():
         found += [(place, name, clock.timed(part, getattr(place, name))) for place, name in places]
@@ -164,11 +164,11 @@ def patches(clock):
 
 def profile(tables, kind):
     """Return the seconds of every part of all songs, one worker and its decoder."""
+    from songbag.audio import sandbox
+    from songbag.audio.extract import extract_all
+    from songbag.audio.source import Source, heard_frames
     from songbag.recipes import load_recipe
     from songbag.settings import Limits
-    from songbag.sound import isolation
-    from songbag.sound.extraction import extract_all
-    from songbag.sound.source import Source, heard_frames
 
     clock, log = Clock(), Path(tempfile.mkdtemp()) / "spent"
 
@@ -184,7 +184,7 @@ def profile(tables, kind):
                 setattr(place, name, old)
         log.write_text(json.dumps([clock.spent, clock.calls]))
 
-    isolation.heard_frames = heard
+    sandbox.heard_frames = heard
     try:
         with tempfile.TemporaryDirectory() as cache:
             sources = [Source(path=path) for path in founding.read_table(tables[kind])[0]]
@@ -192,7 +192,7 @@ def profile(tables, kind):
             list(extract_all(sources, load_recipe("founding").sound, Path(cache), Limits(), 1))
             total = time.perf_counter() - began
     finally:
-        isolation.heard_frames = heard_frames
+        sandbox.heard_frames = heard_frames
     parts, calls = json.loads(log.read_text())
     return {**parts, REST: total - sum(parts.values()) - cost(calls)}
 

@@ -14,16 +14,16 @@ def our_times(rounds):
     """Return the seconds of a coarse and a fine timeline, from frames and from the file."""
     import torch
 
-    from songbag.answers.modelfile import ModelFile, read_model
-    from songbag.answers.prediction import Predictor
-    from songbag.jobs.answering import answer_file
-    from songbag.jobs.console import Console
-    from songbag.jobs.training import train_songs
+    from songbag.audio.features import frames
+    from songbag.audio.waveform import read_waveform
+    from songbag.console import Console
+    from songbag.data.song_table import read_songs
+    from songbag.inference.model_file import ModelFile, read_model
+    from songbag.inference.predict import answer_file
+    from songbag.inference.predictor import Predictor
     from songbag.recipes import load_recipe
     from songbag.settings import Limits
-    from songbag.songs.table import read_songs
-    from songbag.sound.audio import read_waveform
-    from songbag.sound.features import frames
+    from songbag.tasks.train import train_songs
 
     torch.set_num_threads(1)
     few = read_songs(songs()["few"])

@@ -20,12 +20,12 @@ def prepare(folder):
     import msgspec
     import torch
 
-    from songbag.learning.building import build
-    from songbag.learning.fitting import scale_of, song_pooling
+    from songbag.data.dataset import cut_on_grid, hear
+    from songbag.data.song_table import read_songs
+    from songbag.models.build import build
     from songbag.recipes import load_recipe
     from songbag.settings import Limits, Own
-    from songbag.songs.song_bags import cut_on_grid, hear
-    from songbag.songs.table import read_songs
+    from songbag.training.trainer import scale_of, song_pooling
 
     table, recipe = songs()["all"], load_recipe("founding")
     cache = FOLDER / "cache"
@@ -82,9 +82,10 @@ def network_share():
 
     import torch
 
-    from songbag.bags import Bag
-    from songbag.learning import fitting, networks, optimizers
+    from songbag.data.bag import Bag
+    from songbag.models import networks
     from songbag.settings import Training
+    from songbag.training import optimizers, trainer
 
     spent = {"forward": 0.0, "backward": 0.0, "optimiser": 0.0, "pooling and loss": 0.0}
 
@@ -102,7 +103,7 @@ def network_share():
     bags = [Bag(str(n), rng.normal(size=(2584, 13)).astype(np.float32), starts) for n in range(200)]
     kept = [(networks.SongNetwork, "song", "forward"), (networks.SongNetwork, "forward", "forward"),
             (torch.Tensor, "backward", "backward"), (optimizers.RMSprop, "step", "optimiser"),
-            (fitting._Run, "_losses", "pooling and loss")]  # fmt: skip
+            (trainer._Run, "_losses", "pooling and loss")]  # fmt: skip
     before = [(place, name, getattr(place, name)) for place, name, _ in kept]
     training = Training(
         network="founding", pooling="mean_probability", optimizer="rmsprop", epochs=5,
@@ -112,7 +113,7 @@ def network_share():
     for place, name, part in kept:
         setattr(place, name, timed(part, getattr(place, name)))
     try:
-        history = fitting.fit(bags, y, ([], y[:0]), 3, training, (216, 13), 0).history
+        history = trainer.fit(bags, y, ([], y[:0]), 3, training, (216, 13), 0).history
     finally:
         for place, name, old in before:
             setattr(place, name, old)

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import soxr
 
-from songbag.jobs.synthesis import GENRES, synthesise
-from songbag.pool import in_order, worker_count
-from songbag.sound.encoding import write_waveform
+from songbag.audio.encode import write_waveform
+from songbag.audio.synthesis import GENRES, synthesise
+from songbag.parallel.pool import in_order, worker_count
 
 FOLDER = Path(__file__).parent.parent.parent / "build" / "bench"
 RATE, SECONDS = 44100, 60.0

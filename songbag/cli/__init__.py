@@ -10,19 +10,19 @@ import sys
 
 import click
 
-from songbag.cli.answer import evaluate, info, predict, report
-from songbag.cli.checks import check
+from songbag.cli.check import check
+from songbag.cli.compare import compare, leakage
 from songbag.cli.export import export
 from songbag.cli.extract import extract
-from songbag.cli.learn import crossval, demo, train
 from songbag.cli.pack import pack
+from songbag.cli.predict import evaluate, info, predict, report
 from songbag.cli.serve import serve
-from songbag.cli.study import compare, leakage
+from songbag.cli.train import crossval, demo, train
 from songbag.errors import SongbagError
 
 
 def _say(text: str) -> None:
-    from songbag.jobs.console import visible
+    from songbag.console import visible
 
     click.echo(f"songbag: {visible(text)}", err=True)
 

@@ -17,8 +17,8 @@ def export(model: Path, output: Path, quiet: bool) -> None:
     are all inside. It is compared with the library first; if they disagree, nothing is
     written.
     """
-    from songbag.jobs.console import Console
-    from songbag.jobs.exporting import export_model
+    from songbag.console import Console
+    from songbag.tasks.export import export_model
 
     found = export_model(model, output, Console(quiet))
     size = f"{found.bytes / 1e6:.1f} MB"

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from songbag.cli.options import PLACE, cache_option, collection_options, spread_options, working
-from songbag.remote import Place
+from songbag.storage.remote import Place
 
 
 @click.command()
@@ -30,13 +30,13 @@ def extract(
     command goes on where it was stopped. The exit code is 0, 1 if some songs failed, 2 if
     all did.
     """
-    from songbag.answers.tables import csv_text, write_csv
-    from songbag.jobs.console import Console
-    from songbag.jobs.extracting import COLUMNS, extract_collection
+    from songbag.audio.cache import default_folder
+    from songbag.console import Console
+    from songbag.data.song_table import read_songs
     from songbag.recipes import load_recipe
     from songbag.settings import Limits
-    from songbag.songs.table import read_songs
-    from songbag.sound.cache import default_folder
+    from songbag.storage.csv_files import csv_text, write_csv
+    from songbag.tasks.extract import COLUMNS, extract_collection
 
     table = read_songs(songs, options["allow_outside"], options["remote"])
     console = Console(options["quiet"])

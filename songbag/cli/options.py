@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from songbag.errors import SettingsError
-from songbag.remote import Place, place
+from songbag.storage.remote import Place, place
 
 if TYPE_CHECKING:
-    from songbag.pool import Workers
+    from songbag.data.dataset import SongBags
+    from songbag.parallel.pool import Workers
     from songbag.settings import Own, Recipe
-    from songbag.songs.song_bags import SongBags
 
 _DEFAULTS = {"compare": "cnn", "leakage": "cnn"}
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -73,7 +73,7 @@ def working(options: dict[str, Any]) -> "Iterator[Workers]":
     if options["workers"] is not None:
         raise SettingsError("--workers are of this machine, --cluster has its own; give one.")
     try:
-        from songbag.cluster import connected
+        from songbag.parallel.dask import connected
     except ImportError as error:
         raise SettingsError(
             f"--cluster needs the package {error.name}: pip install 'songbag[cluster]'."
@@ -118,7 +118,7 @@ def read_window_table(table: Path, options: dict[str, Any]) -> "SongBags | None"
                 flag = name.replace("_", "-").removesuffix("s")
                 raise SettingsError(f"--{flag} is for tables of windows; name the --song column.")
         return None
-    from songbag.songs import window_columns, window_table
+    from songbag.data import window_columns, window_table
 
     if options["preview"]:
         if not options["song_pattern"]:
@@ -193,7 +193,7 @@ def own_encoder(options: dict[str, Any], recipe: "Recipe") -> "Own":
 
     if options["embedding"] is None:
         return Own()
-    from songbag.jobs.embedding import read_encoder
+    from songbag.encoders.onnx_file import read_encoder
 
     return Own(encoder=read_encoder(options["embedding"], recipe))
 

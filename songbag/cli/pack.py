@@ -45,13 +45,13 @@ def pack(ctx: click.Context, /, songs: Path, output: Path | None, **options: Any
     With --format windows or frames, SONGS is a packed folder too, and the output is a
     folder of Parquet files for other programs: id, label, group, start, feature.
     """
-    from songbag.jobs.console import Console
-    from songbag.jobs.interchange import write_parquet
-    from songbag.jobs.packing import pack_songs, verify_packed
+    from songbag.audio.cache import default_folder
+    from songbag.console import Console
+    from songbag.data.song_table import read_songs
     from songbag.recipes import load_recipe
     from songbag.settings import Limits
-    from songbag.songs.table import read_songs
-    from songbag.sound.cache import default_folder
+    from songbag.tasks.pack import pack_songs, verify_packed
+    from songbag.tasks.pack_parquet import write_parquet
 
     console = Console(options["quiet"])
     if output is None:

@@ -38,14 +38,14 @@ def serve(model: Path, no_browser: bool, quiet: bool, **options: Any) -> None:
     the variable SONGBAG_TOKEN, and put TLS in front.
     """
     try:
-        from songbag.serving.running import serve as run
+        from songbag.serving.server import serve as run
     except ModuleNotFoundError as error:
         raise SettingsError(
             f"songbag serve needs packages that are not installed ({error.name} is missing). "
             "Install them: python -m pip install 'songbag[serve]'"
         ) from None
-    from songbag.jobs.console import Console
-    from songbag.serving.terms import Terms, default_workers
+    from songbag.console import Console
+    from songbag.serving.options import Terms, default_workers
     from songbag.settings import read
 
     options["workers"] = options["workers"] or default_workers()

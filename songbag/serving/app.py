@@ -22,12 +22,12 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from songbag import __version__
-from songbag.answers.modelfile import ModelFile
-from songbag.serving import gate, work
-from songbag.serving.crew import Crew, DeadError, FullError, SlowError
+from songbag.inference.model_file import ModelFile
+from songbag.serving import security, worker_process
+from songbag.serving.options import Terms
 from songbag.serving.schemas import card_of, described
-from songbag.serving.terms import Terms
 from songbag.serving.uploads import Upload, received, upload_folder
+from songbag.serving.workers import Crew, DeadError, FullError, SlowError
 
 _STATIC = Path(str(resources.files("songbag.serving") / "static"))
 _WORDS = {400: "bad_request", 404: "not_found", 405: "bad_method", 408: "too_slow_upload"}
@@ -52,8 +52,8 @@ Flag = Annotated[bool, Query()]
 
 
 def make_app(
-    name: str, model: ModelFile, terms: Terms, keys: gate.Keys, started: Callable[[], None]
-) -> gate.Gate:
+    name: str, model: ModelFile, terms: Terms, keys: security.Keys, started: Callable[[], None]
+) -> security.Gate:
     """Return the ASGI application that answers with one model.
 
     Parameters
@@ -94,7 +94,7 @@ def make_app(
     _add_facts(app, name, model, terms)
     _add_answers(app, model, terms)
     # Around everything, or FastAPI's own limit would speak first, and in plain text.
-    return gate.Gate(described(app, model.card), terms)
+    return security.Gate(described(app, model.card), terms)
 
 
 # --- errors, all of one form ------------------------------------------------------------
@@ -104,10 +104,10 @@ def _http_error(terms: Terms) -> Callable[[Request, Exception], Awaitable[Respon
     async def answer(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         if error.status_code == 413:
-            return gate.too_large(terms)
+            return security.too_large(terms)
         word = _WORDS.get(error.status_code, "refused")
         headers = dict(error.headers or {})
-        return gate.error(error.status_code, word, str(error.detail), headers)
+        return security.error(error.status_code, word, str(error.detail), headers)
 
     return answer
 
@@ -115,17 +115,19 @@ def _http_error(terms: Terms) -> Callable[[Request, Exception], Awaitable[Respon
 async def _invalid(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     said = "; ".join(f"{'.'.join(map(str, e['loc'][1:]))}: {e['msg']}" for e in error.errors())
-    return gate.error(422, "bad_request", said)
+    return security.error(422, "bad_request", said)
 
 
 async def _full(_: Request, error: Exception) -> Response:
     assert isinstance(error, FullError)
     again = {"retry-after": str(error.seconds)}
-    return gate.error(503, "busy", f"Too many songs at once; again in {error.seconds} s.", again)
+    return security.error(
+        503, "busy", f"Too many songs at once; again in {error.seconds} s.", again
+    )
 
 
 async def _fault(_: Request, error: Exception) -> Response:
-    return gate.error(500, "internal", "The server failed; its log says why.")
+    return security.error(500, "internal", "The server failed; its log says why.")
 
 
 async def _gone(_: Request, error: Exception) -> Response:
@@ -135,7 +137,7 @@ async def _gone(_: Request, error: Exception) -> Response:
 # --- routes -----------------------------------------------------------------------------
 
 
-def _add_page(app: FastAPI, keys: gate.Keys) -> None:
+def _add_page(app: FastAPI, keys: security.Keys) -> None:
     page = (_STATIC / "index.html").read_text(encoding="utf-8")
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
 
@@ -184,35 +186,37 @@ def _add_answers(app: FastAPI, model: ModelFile, terms: Terms) -> None:
         csv: Flag = False,
         kept: Flag = False,
     ) -> Response:
-        wanted = work.Wanted(windows=windows, peaks=peaks, csv=csv, kept=kept)
+        wanted = worker_process.Wanted(windows=windows, peaks=peaks, csv=csv, kept=kept)
         crew: Crew = app.state.crew
         with crew.place():
             async with received(request, app.state.folder, terms) as upload:
                 return _sent(await _listened(crew, upload, wanted))
 
-    async def _listened(crew: Crew, upload: Upload, wanted: work.Wanted) -> work.Reply:
-        task = work.Listening(
+    async def _listened(
+        crew: Crew, upload: Upload, wanted: worker_process.Wanted
+    ) -> worker_process.Reply:
+        task = worker_process.Listening(
             id=upload.id, path=str(upload.path), limits=terms.limits, wanted=wanted
         )
         try:
             return await crew.do(task)
         except SlowError:
             said = f"{upload.id}: it took longer than {terms.max_seconds:g} s and was stopped"
-            return work.song_refusal(upload.id, "too_slow", said, labels, wanted.csv)
+            return worker_process.song_refusal(upload.id, "too_slow", said, labels, wanted.csv)
         except DeadError:
             said = f"{upload.id}: the process that read it died; the file is the likely cause"
-            return work.song_refusal(upload.id, "worker_died", said, labels, wanted.csv)
+            return worker_process.song_refusal(upload.id, "worker_died", said, labels, wanted.csv)
 
     @app.post("/without", summary="Answer a song without some windows")
     async def without(removal: Removal) -> Response:
         crew: Crew = app.state.crew
-        task = work.Pooling(kept=removal.kept, removed=tuple(removal.removed))
+        task = worker_process.Pooling(kept=removal.kept, removed=tuple(removal.removed))
         with crew.place():
             try:
                 return _sent(await crew.do(task))
             except (SlowError, DeadError):
-                return gate.error(422, "too_slow", "That took too long and was stopped.")
+                return security.error(422, "too_slow", "That took too long and was stopped.")
 
 
-def _sent(reply: work.Reply) -> Response:
+def _sent(reply: worker_process.Reply) -> Response:
     return Response(reply.body, reply.status, media_type="application/json")

@@ -7,9 +7,9 @@ import msgspec
 from fastapi import FastAPI
 
 from songbag import __version__
-from songbag.answers import tables
-from songbag.answers.modelfile import Card, ModelFile
-from songbag.serving.terms import Terms
+from songbag.inference import tables
+from songbag.inference.model_file import Card, ModelFile
+from songbag.serving.options import Terms
 
 _TEXT = ("id", "status", "reason", "predicted", "warnings")
 _Schema = dict[str, Any]

@@ -21,7 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import Message
 
-from songbag.serving.terms import Terms
+from songbag.serving.options import Terms
 
 _NAME_LETTERS = 200  # of a song's id
 

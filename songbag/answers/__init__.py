@@ -1,1 +1,0 @@
-"""Frames to answers and figures, with numpy and ONNX Runtime; never torch."""

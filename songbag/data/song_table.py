@@ -1,0 +1,390 @@
+"""Who: songs from a folder, a table or a DataFrame, each with an id that is kept.
+
+A table has the columns ``path`` and (for training) ``label``, or ``labels`` for songs with
+several, and may have ``id``, ``artist``, ``split``, ``start`` and ``end``; all others travel
+along into the results.
+"""
+
+import math
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from songbag.audio.source import Source
+from songbag.audio.waveform import EXTENSIONS
+from songbag.data.labels import join_labels, split_labels, strata
+from songbag.data.table_files import as_text, count_formulas, frame_rows, is_text, table_rows
+from songbag.errors import SettingsError, SongTableError, suggestion
+from songbag.settings import Excerpt
+from songbag.storage.remote import Place, files_below, here, is_url, place, refuse_foreign
+
+if TYPE_CHECKING:
+    import pandas
+
+KNOWN_COLUMNS = ("path", "label", "labels", "id", "artist", "split", "start", "end")
+SIDES = {"train": "train", "test": "test", "validation": "validation", "val": "validation"}
+TABLES = (".csv", ".tsv", ".parquet")
+_SHOWN = 8  # problems listed in one error
+
+
+@dataclass(frozen=True, slots=True)
+class Song:
+    """One recording: where it lies and what is known of it.
+
+    ``path`` can be opened; ``id`` is what the user calls it. ``start`` and ``end`` are
+    seconds inside the file. ``line`` is the table's line, None in a folder. With
+    ``multilabel`` the label is a set of labels, as `songbag.data.labels` writes it.
+    """
+
+    id: str
+    path: str
+    label: str | None = None
+    artist: str | None = None
+    split: str | None = None
+    start: float = 0.0
+    end: float | None = None
+    line: int | None = None
+    extra: dict[str, str] = field(default_factory=dict)
+    group_by: str = "artist"
+    multilabel: bool = False
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """All labels of the song: one, none where it is unknown, any number with multilabel."""
+        if self.multilabel:
+            return split_labels(self.label or "")
+        return (self.label,) if self.label else ()
+
+    @property
+    def group_value(self) -> str | None:
+        """What ``group_by`` says of the song, None where that is unknown."""
+        value = self.artist if self.group_by == "artist" else self.extra.get(self.group_by)
+        return value or None
+
+    @property
+    def group(self) -> str:
+        """What must not be on two sides: the artist if known, else the song itself."""
+        return f"{self.group_by} {self.group_value}" if self.group_value else f"song {self.id}"
+
+    def source(self, excerpt: Excerpt) -> Source:
+        """Return what is to be heard of it."""
+        return Source(path=self.path, start=self.start, end=self.end, excerpt=excerpt)
+
+
+@dataclass(frozen=True)
+class SongTable:
+    """Songs with unique ids, and remarks a user should read (files left out, say)."""
+
+    songs: Sequence[Song]
+    origin: str
+    remarks: list[str] = field(default_factory=list)
+
+    def label_names(self) -> list[str]:
+        """Label names in the one order used everywhere: sorted."""
+        return sorted({label for song in self.songs for label in song.labels})
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether songs may have several labels."""
+        return any(song.multilabel for song in self.songs)
+
+
+def read_songs(
+    origin: "str | Place | pandas.DataFrame | Sequence[str | Place]",
+    allow_outside: bool = False,
+    remote: bool = False,
+) -> SongTable:
+    """Read songs from a folder, a table file, a DataFrame, or a list of any paths.
+
+    Parameters
+    ----------
+    origin
+        A folder (labels are the names of its subfolders), a .csv, .tsv or .parquet file
+        or a DataFrame with a ``path`` column, one audio file, or a list of these; each
+        may lie in an object store, named by its URL.
+    allow_outside : bool
+        Let a table name files outside its own folder.
+    remote : bool
+        Let a table name URLs of object stores.
+
+    Raises
+    ------
+    SongTableError
+        What is wrong, with the lines.
+    """
+    allowed = _Allowed(allow_outside, remote)
+    if isinstance(origin, str | Place):
+        return _remarked(_read_path(origin, allowed))
+    if hasattr(origin, "columns"):
+        rows = frame_rows(origin)
+        return _remarked(_from_rows(rows, "the DataFrame", Path("."), _Allowed(True, remote)))
+    return _remarked(_joined([_read_path(one, allowed) for one in origin]))
+
+
+@dataclass(frozen=True)
+class _Allowed:
+    """What a table may name: files outside its folder, URLs of object stores."""
+
+    outside: bool
+    remote: bool
+
+
+def _remarked(table: SongTable) -> SongTable:
+    """Write names as text where they are none, and say what a spreadsheet would compute."""
+    songs = [
+        song
+        if is_text(song.path) and is_text(song.id)
+        else replace(song, id=as_text(song.id), path=as_text(song.path))
+        for song in table.songs
+    ]
+    remarks = list(table.remarks)
+    if foreign := sum(song is not old for song, old in zip(songs, table.songs, strict=True)):
+        remarks.append(f"{foreign} file names are not UTF-8: rename the files to have them read")
+    if formulas := count_formulas(
+        cell for s in songs for cell in (s.id, s.label, s.artist, *s.extra.values())
+    ):
+        remarks.append(
+            f"{formulas} cells begin with one of = + - @: a spreadsheet would compute them. They "
+            "come out as they went in; import the results as text"
+        )
+    return replace(table, songs=songs, remarks=remarks)
+
+
+def grouped_by(songs: Sequence[Song], column: str) -> list[Song]:
+    """Return the songs grouped by a column of their table instead of the artist.
+
+    Raises
+    ------
+    SongTableError
+        No song has the column.
+    """
+    known = {name for song in songs for name in song.extra} | {"artist"}
+    if column not in known:
+        raise SongTableError(f"no column '{column}' to group by.{suggestion(column, known)}")
+    return [replace(song, group_by=column) for song in songs]
+
+
+def split_names(songs: Sequence[Song]) -> list[str]:
+    """Return what a split is stratified by: the label, or the rarest of several."""
+    names = [song.label or "" for song in songs]
+    return strata(names) if any(song.multilabel for song in songs) else names
+
+
+def require_labels(table: SongTable) -> None:
+    """Refuse a table that cannot be trained on: labels missing, or of a single song.
+
+    Raises
+    ------
+    SongTableError
+    """
+    unknown = (song for song in table.songs if not song.label and not song.multilabel)
+    problems = [f"{_where(song)}song '{song.id}' has no label" for song in unknown]
+    songs_of = Counter(label for song in table.songs for label in song.labels)
+    for song in table.songs:
+        problems += [
+            f"{_where(song)}label '{label}' has a single song, '{song.id}': it cannot "
+            "be both learned and tested. Add songs, or leave the label out"
+            for label in song.labels
+            if songs_of[label] == 1
+        ]
+    if table.multilabel:
+        problems += [
+            f"label '{label}' is on every song: nothing to tell apart"
+            for label, count in songs_of.items()
+            if count == len(table.songs)
+        ]
+    if len(songs_of) < 2 and not problems:
+        only = f"every song is labelled '{next(iter(songs_of))}'" if songs_of else "no label"
+        problems.append(f"{only}: nothing to tell apart")
+    _refuse(table.origin, problems)
+
+
+def require_files(table: SongTable) -> None:
+    """Refuse a table that names files that are not there."""
+    missing = [
+        f"{_where(song)}no file '{song.path}'"
+        for song in table.songs
+        if not is_url(song.path) and not os.path.isfile(song.path)
+    ]
+    _refuse(table.origin, missing)
+
+
+# --- folders and files ------------------------------------------------------------------
+
+
+def _read_path(origin: str | Place, allowed: _Allowed) -> SongTable:
+    path = place(origin) if isinstance(origin, str) else origin
+    if path.is_dir():
+        return _read_folder(path)
+    if path.suffix.lower() in TABLES:
+        if not path.exists():
+            raise SongTableError(f"{path}: there is no such table.")
+        with here(path) as file:
+            return _from_rows(table_rows(file, str(path)), str(path), path.parent, allowed)
+    return SongTable([Song(id=path.as_posix(), path=str(path))], str(path))
+
+
+def _read_folder(folder: Place) -> SongTable:
+    """Every audio file below a folder; the first folder below it is the label."""
+    songs, others = [], Counter[str]()
+    for file, relative in files_below(folder):
+        if any(part.startswith(".") for part in relative.parts):
+            continue
+        if file.suffix.lower() not in EXTENSIONS:
+            others[file.suffix.lower() or "no ending"] += 1
+            continue
+        label = relative.parts[0] if len(relative.parts) > 1 else None
+        songs.append(Song(id=relative.as_posix(), path=str(file), label=label))
+    remarks = []
+    if others:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in others.most_common(5))
+        remarks.append(f"{folder}: {others.total()} files have no audio ending, left out ({kinds})")
+    if not songs:
+        raise SongTableError(
+            f"{folder}: no audio files below it. Looked for {' '.join(sorted(EXTENSIONS))}."
+        )
+    return SongTable(songs, str(folder), remarks)
+
+
+def _joined(tables: Iterable[SongTable]) -> SongTable:
+    """Put several inputs together; a folder's ids then begin with the folder's name."""
+    songs: dict[str, Song] = {}
+    remarks: list[str] = []
+    origins = []
+    for table in tables:
+        origins.append(table.origin)
+        remarks += table.remarks
+        for song in table.songs:
+            if song.line is None:
+                name = song.path if is_url(song.path) else Path(song.path).as_posix()
+                song = Song(id=name, path=song.path, label=song.label)
+            elif song.id in songs and songs[song.id] != song:
+                raise SongTableError(f"{table.origin}, line {song.line}: id '{song.id}' is taken.")
+            songs[song.id] = song  # the same file named twice is one song
+    return SongTable(list(songs.values()), ", ".join(origins), remarks)
+
+
+# --- rows of a table --------------------------------------------------------------------
+
+
+def _from_rows(
+    rows: Iterable[tuple[int, dict[str, Any]]], origin: str, root: Place, allowed: _Allowed
+) -> SongTable:
+    songs: list[Song] = []
+    problems: list[str] = []
+    lines: dict[str, int] = {}
+    for line, row in rows:
+        if not songs and not problems:
+            _require_columns(origin, list(row))
+        try:
+            cells = {k.strip(): (v or "").strip() for k, v in row.items() if k}
+            song = _song(line, cells, _located(cells["path"], root, allowed))
+            if song.id == (row.get("id") or "").strip():
+                song = replace(song, id=str(row["id"]))  # an id comes out as it went in
+            if not allowed.outside and isinstance(root, Path) and not is_url(song.path):
+                _refuse_outside(song, root)
+        except (SongTableError, SettingsError) as error:
+            problems.append(f"line {line}: {error}")
+            continue
+        if song.id in lines:
+            problems.append(f"line {line}: id '{song.id}' already stands in line {lines[song.id]}")
+        lines.setdefault(song.id, line)
+        songs.append(song)
+    _refuse(origin, problems)
+    if not songs:
+        raise SongTableError(f"{origin}: the table holds no songs.")
+    return SongTable(songs, origin)
+
+
+def _require_columns(origin: str, columns: list[str]) -> None:
+    if "label" in columns and "labels" in columns:
+        raise SongTableError(
+            f"{origin}: it has a column label and a column labels. Keep label where every song "
+            "has one, labels where songs may have several."
+        )
+    if "path" not in columns:
+        raise SongTableError(
+            f"{origin}: there is no column 'path'.{suggestion('path', columns)} "
+            f"Needed: path, and label for training. Used: {', '.join(KNOWN_COLUMNS[2:])}."
+        )
+
+
+def _located(path: str, root: Place, allowed: _Allowed) -> str:
+    """Return what a table's path names, unless it may not name that."""
+    if not path:
+        raise SongTableError("the path is empty")
+    if "\0" in path or ("://" in path and not allowed.remote):
+        raise SongTableError(f"{path!r} is not a path of a file; URLs are not read (--remote)")
+    if "://" in path:
+        refuse_foreign(path)
+        return path
+    if not isinstance(root, Path) and (path.startswith("/") or ".." in path.split("/")):
+        raise SongTableError(f"{path!r} lies outside the table's folder; give its URL, --remote")
+    return str(root / path)
+
+
+def _song(line: int, row: dict[str, str], where: str) -> Song:
+    path = row["path"]
+    split = row.get("split", "")
+    if split and split.lower() not in SIDES:
+        raise SongTableError(f"split is '{split}'; it must be train, validation or test")
+    start = _seconds(row.get("start", ""), "start") or 0.0
+    end = _seconds(row.get("end", ""), "end")
+    if end is not None and end <= start:
+        raise SongTableError(f"end {end:g} s does not lie after start {start:g} s")
+    multilabel = "labels" in row
+    label = join_labels(split_labels(row["labels"])) if multilabel else row.get("label") or None
+    whole = start == 0 and end is None
+    part = "" if whole else f"#{start:g}-{'' if end is None else f'{end:g}'}"
+    return Song(
+        id=row.get("id") or (path if is_url(path) else Path(path).as_posix()) + part,
+        path=where,
+        label=label,
+        artist=row.get("artist") or None,
+        split=SIDES[split.lower()] if split else None,
+        start=start,
+        end=end,
+        line=line,
+        extra={name: value for name, value in row.items() if name not in KNOWN_COLUMNS},
+        multilabel=multilabel,
+    )
+
+
+def _seconds(text: str, column: str) -> float | None:
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise SongTableError(f"{column} is '{text}'; it must be seconds, 0 or more")
+    return value
+
+
+def _refuse_outside(song: Song, root: Path) -> None:
+    try:
+        inside = Path(song.path).resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError, ValueError) as error:  # links in a circle, names too long
+        raise SongTableError(f"'{song.path[:200]}' cannot be looked up: {error}") from None
+    if not inside:
+        raise SongTableError(
+            f"'{song.path}' lies outside the table's folder; allow that with --allow-outside"
+        )
+
+
+def _where(song: Song) -> str:
+    return "" if song.line is None else f"line {song.line}: "
+
+
+def _refuse(origin: str, problems: list[str]) -> None:
+    if not problems:
+        return
+    shown = "\n".join(f"  {problem}." for problem in problems[:_SHOWN])
+    more = len(problems) - _SHOWN
+    rest = f"\n  and {more} more." if more > 0 else ""
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    raise SongTableError(f"{origin}: {count}\n{shown}{rest}")

@@ -1,0 +1,103 @@
+"""Songs through an encoder that somebody else trained: a vector a window."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from songbag.audio.windows import filled, lengths, window_frames
+from songbag.console import Console
+from songbag.data.bag import Bag
+from songbag.errors import ModelFileError, SettingsError, TrainingError
+from songbag.onnx_runtime.session import session
+from songbag.onnx_runtime.untrusted import refuse_part
+from songbag.settings import Recipe
+
+_AT_ONCE = 16  # windows
+
+
+def read_encoder(path: str | Path, recipe: Recipe) -> bytes:
+    """Return an encoder's graph, or refuse it before any song is read.
+
+    Raises
+    ------
+    SettingsError
+        The file cannot be read, is no ONNX graph with one input and one output, or cannot
+        take windows as the recipe cuts them; or the recipe does not hear waveforms.
+    """
+    if recipe.sound.feature != "waveform":
+        raise SettingsError(
+            f"an encoder hears samples, and the recipe '{recipe.name}' hears "
+            f"{recipe.sound.feature}. Use it with --recipe embeddings."
+        )
+    try:
+        data = Path(path).read_bytes()
+        refuse_part(Path(path).name, data)
+        Encoder(data, recipe)(
+            np.zeros((2, 1 + lengths(recipe.sound, recipe.windows)[0]), np.float32)
+        )
+    except OSError as error:
+        raise SettingsError(f"{path}: the encoder cannot be read: {error.strerror}.") from None
+    except (ModelFileError, TrainingError) as error:
+        raise SettingsError(f"{path}: {error}") from None
+    return data
+
+
+class Encoder:
+    """Runs an encoder on windows of samples.
+
+    Parameters
+    ----------
+    data : bytes
+        An ONNX graph from (windows, samples) to (windows, values).
+    recipe : Recipe
+        Says how many samples a window has.
+    """
+
+    def __init__(self, data: bytes, recipe: Recipe) -> None:
+        self._session = session(data)
+        self.samples = lengths(recipe.sound, recipe.windows)[0]
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        if len(inputs) != 1 or len(outputs) != 1:
+            raise TrainingError(
+                f"an encoder has one input and one output, this one {len(inputs)} and "
+                f"{len(outputs)}. Export it with (windows, samples) in, (windows, values) out."
+            )
+        self._input = inputs[0].name
+
+    def __call__(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return embeddings (windows, values) of windows (windows, at least the samples)."""
+        heard = np.ascontiguousarray(windows[:, : self.samples])
+        try:
+            found = self._session.run(None, {self._input: heard})[0]
+        except Exception as error:  # onnxruntime raises its own untyped family
+            reason = str(error).strip().splitlines()[-1][:200]
+            raise TrainingError(
+                f"the encoder does not take {len(heard)} windows of {self.samples} samples "
+                f"({reason}). Set windows.seconds and sound.sample_rate as it wants them, and "
+                "export it with any number of windows."
+            ) from None
+        if found.ndim != 2 or len(found) != len(heard) or not np.isfinite(found).all():
+            raise TrainingError(
+                f"the encoder turns {len(heard)} windows into the shape {found.shape}; needed is "
+                "one row of numbers a window."
+            )
+        vectors: NDArray[np.float32] = found.astype(np.float32, copy=False)
+        return vectors
+
+
+def embedded(bags: Sequence[Bag], encoder: bytes, recipe: Recipe, console: Console) -> list[Bag]:
+    """Return bags whose windows are the embeddings of the windows of bags of waveforms."""
+    run, length = Encoder(encoder, recipe), window_frames(recipe.sound, recipe.windows)
+    found = []
+    for bag in console.track(bags, len(bags), "Embedding"):
+        assert bag.starts is not None
+        frames = filled(bag.features, length)
+        vectors = [
+            run(np.stack([frames[start : start + length].ravel() for start in some]))
+            for some in np.split(bag.starts, range(_AT_ONCE, len(bag.starts), _AT_ONCE))
+        ]
+        found.append(replace(bag, features=np.concatenate(vectors), starts=None))
+    return found

@@ -1,1 +1,0 @@
-"""The way from samples to a song's answer, written as one ONNX graph."""

@@ -1,0 +1,272 @@
+"""One file that is only data: what a model is, its weights and its two graphs.
+
+A stored (uncompressed) zip of
+
+``model.json``           the `Card`: labels, settings, split certificate, figures, hashes
+``weights.safetensors``  the truth, for continuing a training
+``network.onnx``, ``pooling.onnx``   derived from it at saving; all that prediction runs
+
+Nothing in it is ever executed or unpickled. Sizes are capped and checked before anything
+is read, every part must have the hash that the card states, and graphs may hold nothing
+but ONNX's own operations and their own weights (`songbag.onnx_runtime.untrusted`).
+"""
+
+import hashlib
+import os
+import stat
+import struct
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO, Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from songbag.data.splits import Certificate
+from songbag.errors import ModelFileError
+from songbag.onnx_runtime.untrusted import refuse_part
+from songbag.settings import Recipe, Record
+from songbag.storage.files import replacing
+
+FORMAT = 1
+_CARD = "model.json"
+_SIZES = {"weights.safetensors": 1 << 27, "network.onnx": 1 << 27, "pooling.onnx": 1 << 24}
+PARTS = tuple(_SIZES)
+_CARD_BYTES = 1 << 24  # a million songs heard
+_FIELD_BYTES = 1 << 20  # any other field of the card
+# What zipfile raises for damaged bytes; RuntimeError for what it takes to be encrypted.
+_DAMAGE = (zipfile.BadZipFile, OSError, EOFError, RuntimeError, LookupError, ArithmeticError,
+           struct.error, ValueError)  # fmt: skip
+_END = 22  # bytes of a zip's last record, which says how long its directory is
+
+
+class Card(Record, frozen=True):
+    """All that a model says about itself.
+
+    Attributes
+    ----------
+    format : int
+        Version of this layout.
+    labels : tuple of str
+        In the order of every probability column.
+    recipe : Recipe
+        With the windows' stride as the network needs it.
+    window_shape : tuple of int
+        (frames, bands), or the shape of one window of a table.
+    source : {"audio", "table"}
+        What it predicts on.
+    space : {"logit", "probability"} or None
+        Where contributions add up to the song's score.
+    multilabel : bool
+        Whether a song may have any number of the labels, each with its own probability.
+    thresholds : tuple of float
+        Multilabel: the probability from which a label is said to hold.
+    temperature : float
+        Song logits are divided by it before they become probabilities.
+    precision : tuple of (confidence, share answered, share right, its lower limit)
+        What answering only from a confidence on was worth on songs held out in turn.
+    seed : int
+    split : Certificate or None
+    heard : tuple of str
+        Short hashes of the ids that training and validation used, a thousand in a string.
+    songs : str
+        Hash of those songs' features and labels: the same songs, the same hash.
+    majority : str
+        The most frequent label of the training songs.
+    level : dict or None
+        Parameters of the level-only baseline.
+    figures : dict
+        The evaluation on the test songs, if there were any.
+    layers : tuple of dict
+        The layer table.
+    versions : dict
+        Package to version at training.
+    hashes : dict
+        Part to BLAKE2b.
+    """
+
+    format: int
+    labels: Annotated[tuple[str, ...], msgspec.Meta(min_length=2)]
+    recipe: Recipe
+    window_shape: Annotated[tuple[int, ...], msgspec.Meta(min_length=1)]
+    source: Literal["audio", "table"]
+    space: Literal["logit", "probability"] | None
+    multilabel: bool = False
+    thresholds: tuple[float, ...] = ()
+    temperature: Annotated[float, msgspec.Meta(gt=0)] = 1.0
+    precision: tuple[tuple[float, float, float, float], ...] = ()
+    seed: int = 0
+    split: Certificate | None = None
+    heard: tuple[Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{12}){1,1000}$")], ...] = ()
+    songs: str = ""
+    majority: str = ""
+    level: dict[str, list[float]] | None = None
+    figures: dict[str, Any] = msgspec.field(default_factory=dict)
+    layers: tuple[dict[str, Any], ...] = ()
+    versions: dict[str, str] = msgspec.field(default_factory=dict)
+    hashes: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A card and its parts (name to bytes), in memory."""
+
+    card: Card
+    parts: dict[str, bytes]
+
+    @cached_property
+    def hash(self) -> str:
+        """32 hexadecimal digits of what predictions depend on."""
+        card = msgspec.structs.replace(self.card, figures={})
+        return hashlib.blake2b(msgspec.json.encode(card), digest_size=16).hexdigest()
+
+
+def heard_songs(ids: Iterable[str]) -> tuple[str, ...]:
+    """Return ``heard`` of a card: a model tells what it heard without naming it."""
+    text: str = np.sort(_short_hashes(ids)).tobytes().hex()
+    step = 12_000  # a thousand songs in a string: as single ones they would fill the memory
+    return tuple(text[first : first + step] for first in range(0, len(text), step))
+
+
+def are_heard(card: Card, ids: Iterable[str]) -> NDArray[np.bool_]:
+    """Tell of every id whether the model was trained on that song."""
+    return np.isin(_short_hashes(ids), np.frombuffer(bytes.fromhex("".join(card.heard)), "S6"))
+
+
+def _short_hashes(ids: Iterable[str]) -> NDArray[np.bytes_]:
+    return np.fromiter((hashlib.blake2b(i.encode(), digest_size=6).digest() for i in ids), "S6")
+
+
+def sealed(card: Card, parts: dict[str, bytes]) -> ModelFile:
+    """Return a model file whose card states the hashes of its parts."""
+    hashes = {name: _hash(data) for name, data in parts.items()}
+    return ModelFile(msgspec.structs.replace(card, hashes=hashes), parts)
+
+
+def write_model(path: str | Path, model: ModelFile) -> None:
+    """Write a model file, whole or not at all; the same model gives the same bytes.
+
+    Raises
+    ------
+    ModelFileError
+        A part is larger than would be read again.
+    """
+    for name, data in model.parts.items():
+        if len(data) > _SIZES[name]:
+            raise ModelFileError(
+                f"{path}: {name} has {len(data) >> 20} MiB; at most {_SIZES[name] >> 20} MiB "
+                "are read. Use a smaller network."
+            )
+    with replacing(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        card = msgspec.json.format(msgspec.json.encode(model.card), indent=1)
+        for name, data in {_CARD: card, **model.parts}.items():
+            archive.writestr(zipfile.ZipInfo(name), data)
+
+
+def read_model(
+    path: str | Path, parts: tuple[str, ...] = ("network.onnx", "pooling.onnx")
+) -> ModelFile:
+    """Read a model file and the named parts of it.
+
+    Raises
+    ------
+    ModelFileError
+        Missing, not a model file, damaged, too large, written by a newer Songbag, or
+        with parts that could do more than compute.
+    """
+    try:
+        with _opened(path) as file, zipfile.ZipFile(file) as archive:
+            _refuse_foreign(path, archive)
+            card = _card(path, archive.read(_CARD))
+            read = {name: archive.read(name) for name in parts}
+    except FileNotFoundError:
+        raise ModelFileError(f"{path}: there is no such model file.") from None
+    except _DAMAGE as error:
+        raise ModelFileError(
+            f"{path}: not a model file, or a damaged one ({error}). Train or copy it again."
+        ) from None
+    for name, data in read.items():
+        if card.hashes.get(name) != _hash(data):
+            raise ModelFileError(
+                f"{path}: {name} is not what was saved (its hash differs). The file was damaged "
+                "or changed; copy it again."
+            )
+        try:
+            refuse_part(name, data)
+        except ModelFileError as error:
+            raise ModelFileError(f"{path}: {error} It cannot be used.") from None
+    return ModelFile(card, read)
+
+
+def _opened(path: str | Path) -> BinaryIO:
+    """Open a regular file whose zip directory is small enough to be read.
+
+    zipfile reads the whole directory at once, however long, and looks for it in odd
+    places; a model file ends in a plain end record.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would wait, a device has no end
+        raise ValueError("it is not a file")
+    file = open(path, "rb")  # noqa: SIM115
+    try:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - _END - 20))
+        tail = file.read()
+        end = struct.unpack("<IHHHHIIH", tail[-_END:]) if size >= _END else (0,) * 8
+        directory, comment = end[5], end[7]
+        if end[0] != 0x06054B50 or comment or b"PK\6\7" in tail or directory > 1 << 16:
+            raise zipfile.BadZipFile("it does not end as model files do")
+        if size > _CARD_BYTES + sum(_SIZES.values()) + (1 << 16):
+            raise zipfile.BadZipFile(f"{size >> 20} MiB are more than a model has")
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _refuse_foreign(path: str | Path, archive: zipfile.ZipFile) -> None:
+    entries = archive.infolist()
+    limits = {_CARD: _CARD_BYTES, **_SIZES}
+    for entry in entries:
+        if entry.filename not in limits:
+            raise ModelFileError(f"{path}: holds a part '{entry.filename[:80]}' no model has.")
+        if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
+            raise ModelFileError(f"{path}: {entry.filename} is compressed; model files are not.")
+        if entry.file_size > limits[entry.filename]:
+            raise ModelFileError(
+                f"{path}: {entry.filename} has {entry.file_size >> 20} MiB; at most "
+                f"{limits[entry.filename] >> 20} MiB are read."
+            )
+    if sorted(entry.filename for entry in entries) != sorted(limits):
+        raise ModelFileError(
+            f"{path}: parts are missing or doubled; a model has {', '.join(sorted(limits))}."
+        )
+
+
+def _card(path: str | Path, data: bytes) -> Card:
+    try:
+        stated = msgspec.json.decode(data, type=_Format).format
+        if stated < 1:
+            raise ModelFileError(f"{path}: its format is {stated}; there is no such format.")
+        if stated > FORMAT:
+            raise ModelFileError(
+                f"{path}: written in format {stated} by a newer Songbag; this one reads up to "
+                f"{FORMAT}. Update Songbag."
+            )
+        for name, value in msgspec.json.decode(data, type=dict[str, msgspec.Raw]).items():
+            if name != "heard" and len(bytes(value)) > _FIELD_BYTES:
+                raise ModelFileError(f"{path}: '{name[:80]}' in its {_CARD} is too long.")
+        return msgspec.json.decode(data, type=Card)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ModelFileError(f"{path}: its {_CARD} is not valid: {error}.") from None
+
+
+class _Format(msgspec.Struct):
+    format: int
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()

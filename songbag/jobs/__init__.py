@@ -1,1 +1,0 @@
-"""One whole job a file: they walk the pipeline."""

@@ -1,1 +1,0 @@
-"""Bags to weights. torch lives here, and only here."""

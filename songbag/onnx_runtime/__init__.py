@@ -1,0 +1,4 @@
+"""ONNX graphs: sessions with limits, checks of untrusted graphs, and building graphs.
+
+Imports errors alone.
+"""

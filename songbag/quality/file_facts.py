@@ -1,0 +1,309 @@
+"""What one reading of a file tells about it, kept beside the frames in the cache.
+
+::
+
+    <cache>/<fingerprint's sound>/<2 digits>/<content hash>[-<part heard>].safetensors
+
+holds the facts and the codes of the fingerprint, so checking a collection again reads only
+what changed.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from songbag.audio import fingerprint, waveform
+from songbag.audio.audio_file import open_file
+from songbag.audio.cache import DamagedFramesError, Receipt, file_stamp, frames_key
+from songbag.audio.extract import at_hand, extract_all
+from songbag.audio.fingerprint import Codes
+from songbag.audio.sandbox import isolated
+from songbag.audio.sandbox_child import Request
+from songbag.audio.source import Source, heard_span
+from songbag.errors import AudioError
+from songbag.parallel.pool import Workers
+from songbag.settings import Limits, Record, Sound
+from songbag.storage.files import content_hash, write_bytes
+from songbag.storage.remote import Place, here
+
+_CODE = 1  # raised when a fact or the fingerprint changes
+# Names the cache of facts; its frames are never stored, so the code is free to count facts.
+SOUND = msgspec.structs.replace(fingerprint.SOUND, code=100 * fingerprint.SOUND.code + _CODE)
+_HEARD = f"{__name__}:heard_facts"
+_PIECE = 10  # pieces a second whose level is judged
+_SILENT_DB = -70.0  # level below which such a piece is silent
+
+
+class Facts(Record, frozen=True):
+    """What was found in a file, or why it could not be read.
+
+    Attributes
+    ----------
+    status, reason, message
+        As in a `Receipt`.
+    codec, sample_format, native_rate (Hz), channels
+    seconds : float
+        Heard of it.
+    decoded_seconds, claimed_seconds : float
+        Decoded from the file; by its header, None where that does not say.
+    packets, bad_packets, bad_samples : int
+    truncated : str
+        How the file shows that its end is missing, empty where it does not.
+    level_db : float
+        Root mean square level of all that was heard, dB of full scale.
+    clipped_share, silent_share : float
+        Samples at full scale; tenths of a second below -70 dB.
+    audio_hash : str
+        Of the decoded mono samples at the file's own rate: the same for the same sound in
+        another lossless wrapping.
+    size : int
+        Bytes of the file.
+    """
+
+    status: str = "ok"
+    reason: str = ""
+    message: str = ""
+    codec: str = ""
+    sample_format: str = ""
+    native_rate: int = 0
+    channels: int = 0
+    seconds: float = 0.0
+    decoded_seconds: float = 0.0
+    claimed_seconds: float | None = None
+    packets: int = 0
+    bad_packets: int = 0
+    bad_samples: int = 0
+    truncated: str = ""
+    level_db: float = -100.0
+    clipped_share: float = 0.0
+    silent_share: float = 0.0
+    audio_hash: str = ""
+    size: int = 0
+
+    @property
+    def silent(self) -> bool:
+        """Whether there is nothing to hear: below -80 dB, or 99 % of it below -70 dB."""
+        return self.level_db < -80 or self.silent_share > 0.99
+
+
+def measure_all(
+    sources: Sequence[Source],
+    folder: Place,
+    limits: Limits,
+    workers: Workers,
+    track: Callable[[Iterable[Receipt], int], Iterable[Receipt]],
+) -> Iterator[tuple[Facts, Place | None]]:
+    """Yield facts of every source, in order, and the file of its fingerprint.
+
+    A source that could not be read has no such file (see `read_codes`).
+    """
+    made = extract_all(sources, SOUND, folder, limits, workers, measure)
+    for source, receipt in zip(sources, track(made, len(sources)), strict=True):
+        if receipt.status == "failed":
+            yield Facts(status="failed", reason=receipt.reason, message=receipt.message), None
+            continue
+        try:
+            facts = _read(folder / receipt.key)[0]
+        except DamagedFramesError:
+            receipt = measure(source, SOUND, folder, limits)
+            facts = _read(folder / receipt.key)[0]
+        yield facts, folder / receipt.key
+
+
+def read_codes(file: Place | None) -> Codes:
+    """Return the fingerprint in a file, none of a song that could not be read."""
+    return np.zeros(0, dtype=np.uint32) if file is None else _read(file)[1]
+
+
+def measure(source: Source, sound: Sound, folder: Place, limits: Limits) -> Receipt:
+    """Put one song's facts and fingerprint into the cache and return a receipt for them.
+
+    Never raises for what is wrong with the file: that is a receipt with status "failed".
+    """
+    size, mtime_ns = file_stamp(source.path)
+    try:
+        with at_hand(source, limits) as here:
+            key, facts = _measured(here, sound, folder, limits)
+    except AudioError as error:
+        return Receipt(
+            status="failed",
+            reason=error.reason,
+            message=str(error),
+            size=size,
+            mtime_ns=mtime_ns,
+        )
+    return Receipt(status="ok", key=key, level_db=facts.level_db, size=size, mtime_ns=mtime_ns)
+
+
+def _measured(source: Source, sound: Sound, folder: Place, limits: Limits) -> tuple[str, Facts]:
+    open_file(source.path, limits).close()  # refuses what cannot be opened, with the reason
+    key = frames_key(content_hash(source.path), source, sound)
+    try:
+        facts, _ = _read(folder / key)
+    except DamagedFramesError:
+        facts, codes = _heard(source, limits)
+        _write(folder / key, facts, codes)
+    return key, facts
+
+
+def _heard(source: Source, limits: Limits) -> tuple[Facts, Codes]:
+    """Return the facts of a file that is read in a process apart, within its limits."""
+    request = Request(source=source, sound=SOUND, limits=limits, heard=_HEARD)
+    data = b"".join(isolated(request, waveform.AudioReport()))
+    facts, codes = msgspec.msgpack.decode(data, type=tuple[Facts, bytes])
+    return facts, np.frombuffer(codes, dtype=np.uint32)
+
+
+def heard_facts(
+    source: Source, sound: Sound, report: waveform.AudioReport, limits: Limits
+) -> Iterator[bytes]:
+    """Yield the facts of a file and its fingerprint, as bytes."""
+    report.clipped = 0  # count them
+    meter = _Meter()
+    span = heard_span(source, limits)
+    rate = sound.sample_rate
+    blocks = waveform.read_blocks(source.path, rate, report, span, limits, meter.watch)
+    codes = fingerprint.fingerprint(blocks)
+    native = max(1.0, report.decoded_seconds * report.native_rate * report.channels)
+    facts = Facts(
+        codec=report.codec,
+        sample_format=report.sample_format,
+        native_rate=report.native_rate,
+        channels=report.channels,
+        seconds=report.samples / rate,
+        decoded_seconds=report.decoded_seconds,
+        claimed_seconds=report.claimed_seconds,
+        packets=report.packets,
+        bad_packets=report.bad_packets,
+        bad_samples=report.bad_samples,
+        truncated=_truncated(report, missing_end(source.path)),
+        level_db=10 * float(np.log10(meter.energy / max(1, meter.samples) + 1e-10)),
+        clipped_share=(report.clipped or 0) / native,
+        silent_share=meter.silent / max(1, meter.samples),
+        audio_hash=meter.digest.hexdigest(),
+        size=file_stamp(source.path)[0],
+    )
+    yield msgspec.msgpack.encode((facts, codes.astype(np.uint32, copy=False).tobytes()))
+
+
+def _truncated(report: waveform.AudioReport, ending: str) -> str:
+    said = [text for text in report.warnings() if text.startswith("truncated: ")]
+    if said:
+        return said[0].removeprefix("truncated: ")
+    return f"only {report.decoded_seconds:.1f} s are there; {ending}" if ending else ""
+
+
+@dataclass
+class _Meter:
+    """Looks at native mono blocks on their way to the resampler."""
+
+    digest: Any = field(default_factory=lambda: hashlib.blake2b(digest_size=16))
+    samples: int = 0
+    energy: float = 0.0
+    silent: int = 0
+
+    def watch(self, blocks: waveform.Native) -> waveform.Native:
+        rate = 0
+        for now, block in blocks:
+            if now != rate:
+                rate = now
+                self.digest.update(f"{rate} Hz".encode())
+            self.digest.update(np.ascontiguousarray(block, dtype="<f4").data)
+            self._weigh(np.square(block, dtype=np.float64), max(1, rate // _PIECE))
+            yield rate, block
+
+    def _weigh(self, power: Any, piece: int) -> None:
+        starts = np.arange(0, len(power), piece)
+        length = np.diff(starts, append=len(power))
+        energy = np.add.reduceat(power, starts)
+        self.samples += len(power)
+        self.energy += float(energy.sum())
+        self.silent += int(length[energy < length * 10 ** (_SILENT_DB / 10)].sum())
+
+
+# --- files ------------------------------------------------------------------------------
+
+
+class _Stored(Record, frozen=True):
+    facts: Facts
+    checksum: str
+
+
+def _write(file: Place, facts: Facts, codes: Codes) -> None:
+    from safetensors.numpy import save
+
+    stored = msgspec.json.encode(_Stored(facts=facts, checksum=_checksum(facts, codes)))
+    write_bytes(file, save({"codes": codes}, {"songbag": stored.decode()}))
+
+
+def _read(file: Place) -> tuple[Facts, Codes]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with here(file) as local, safe_open(local, "numpy") as opened:
+            codes: Codes = opened.get_tensor("codes")
+            stored = msgspec.json.decode(opened.metadata()["songbag"], type=_Stored)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise DamagedFramesError(f"{file}: {error}") from None
+    if stored.checksum != _checksum(stored.facts, codes):
+        raise DamagedFramesError(f"{file}: its contents changed since it was written")
+    return stored.facts, codes
+
+
+def _checksum(facts: Facts, codes: Codes) -> str:
+    digest = hashlib.blake2b(msgspec.json.encode(facts), digest_size=16)
+    digest.update(np.ascontiguousarray(codes).data)
+    return digest.hexdigest()
+
+
+# --- endings ---
+#
+# Whether a file was cut short, by what its own container says.
+#
+# FFmpeg takes the length of an Ogg or WAVE file from its last bytes, so a file whose end is
+# missing looks whole to it. The containers know better: the last page of an Ogg stream
+# carries a mark, and WAVE and AIFF begin with their own size.
+
+
+_LARGEST_PAGE = 27 + 255 + 255 * 255  # bytes of an Ogg page
+_UNKNOWN_SIZES = (0, 0x7FFFFFFF, 0xFFFFFFFF)  # written by programs that stream
+_END_OF_STREAM = 4
+
+
+def missing_end(path: str | Path) -> str:
+    """Say how a file shows that its end is missing; empty where it does not."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(12)
+            size = file.seek(0, 2)
+            if head[:4] == b"OggS":
+                file.seek(max(0, size - 2 * _LARGEST_PAGE))
+                return _ogg(file.read())
+    except OSError:
+        return ""
+    if head[:4] == b"RIFF" and head[8:] == b"WAVE":
+        return _sized(int.from_bytes(head[4:8], "little"), size)
+    if head[:4] == b"FORM" and head[8:11] == b"AIF":
+        return _sized(int.from_bytes(head[4:8], "big"), size)
+    return ""
+
+
+def _ogg(tail: bytes) -> str:
+    begin = tail.rfind(b"OggS\0")
+    page = tail[begin:]
+    if begin < 0 or len(page) < 27 or len(page) < 27 + page[26]:
+        return "its last Ogg page is cut"
+    if len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]]):
+        return "its last Ogg page is cut"
+    return "" if page[5] & _END_OF_STREAM else "its Ogg stream has no end mark"
+
+
+def _sized(claimed: int, size: int) -> str:
+    if claimed in _UNKNOWN_SIZES or claimed + 8 <= size + 1:  # 1: a pad byte often left out
+        return ""
+    return f"its header claims {claimed + 8} bytes, it has {size}"

@@ -1,1 +1,0 @@
-"""Who: songs and their labels, groups and splits; songs become bags."""

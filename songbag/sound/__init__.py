@@ -1,1 +1,0 @@
-"""File to frames: decoding, features, windows, and their cache."""

@@ -1,0 +1,128 @@
+"""Which pooling, loss or recipe is better on your songs, and whether that can be told.
+
+Every system is cross-validated on the same songs, folds and seeds; the frames are cached
+once. A run is a system and a seed, a folder like any cross-validation's, and the same
+command goes on where it was stopped: with the run, and in it with the fold.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from songbag.console import Console
+from songbag.data.dataset import SongBags
+from songbag.errors import SettingsError, suggestion
+from songbag.settings import LOSSES, POOLINGS, Recipe, Training
+from songbag.storage.files import write_json
+from songbag.tasks.conclusions import Verdict, conclude
+from songbag.tasks.cross_validate import crossvalidate_bags
+from songbag.training.checkpoint import songs_hash
+from songbag.training.fit import require_trainable
+
+
+@dataclass(frozen=True)
+class System:
+    """One thing to compare: a recipe with its pooling and loss, and a short name."""
+
+    name: str
+    recipe: Recipe
+
+
+def systems_of(
+    recipes: Sequence[Recipe], poolings: Sequence[str], losses: Sequence[str], console: Console
+) -> list[System]:
+    """Return every combination that can be trained; an empty list keeps the recipe's own.
+
+    Raises
+    ------
+    SettingsError
+        An unknown name, or fewer than two systems are left.
+    """
+    for kind, names, known in (("pooling", poolings, POOLINGS), ("loss", losses, LOSSES)):
+        for name in names:
+            if name not in known:
+                raise SettingsError(f"there is no {kind} '{name}'.{suggestion(name, known)}")
+    found: list[System] = []
+    for recipe in recipes:
+        for pooling in poolings or [recipe.training.pooling]:
+            for loss in losses or [recipe.training.loss]:
+                if pooling == "hard_vote" and loss == "song":
+                    console.say("left out: hard_vote with the loss on the song (no gradient)")
+                    continue
+                training = msgspec.structs.replace(recipe.training, pooling=pooling, loss=loss)
+                named = msgspec.structs.replace(recipe, training=training)
+                found.append(System(f"{recipe.name}-{pooling}-{loss}", named))
+    if len(found) < 2:
+        raise SettingsError("there is nothing to compare: give two or more --poolings or --losses.")
+    return found
+
+
+def compare(
+    hear: Callable[[Recipe], SongBags],
+    systems: Sequence[System],
+    folder: Path,
+    console: Console,
+    seeds: Sequence[int] = (0, 1, 2),
+    count: int = 5,
+    threads: int | None = None,
+    runs: Path | None = None,
+) -> Verdict:
+    """Cross-validate every system with every seed, and compare them song by song.
+
+    ``folder`` gets runs/<system>-seedN/ (as `crossvalidate_bags` leaves it), runs.csv (a row
+    a run and fold), answers.csv (a row a song and run), systems.csv, differences.csv,
+    comparison.json and report.html.
+
+    Parameters
+    ----------
+    hear : callable
+        Recipe to the songs as that recipe hears them; the same songs for all.
+    runs : Path, optional
+        Where runs lie, if not in ``folder``: several comparisons can share them.
+
+    Raises
+    ------
+    SongTableError, TrainingError
+    """
+    for system in systems:
+        require_trainable(system.recipe)
+    heard: dict[bytes, SongBags] = {}
+    runs = runs or folder / "runs"
+    for turn, seed in enumerate(seeds, start=1):  # a stop leaves systems that can be compared
+        for number, system in enumerate(systems, start=1):
+            console.say(
+                f"seed {turn} of {len(seeds)}, system {number} of {len(systems)}: {system.name}"
+            )
+            sound = msgspec.json.encode(msgspec.structs.replace(system.recipe, training=Training()))
+            if sound not in heard:
+                heard = {sound: hear(system.recipe)}  # one at a time: a collection may be large
+            path = runs / f"{system.name}-seed{seed}"
+            _run(heard[sound], system, path, console, seed, count, threads)
+    paths = {s.name: [runs / f"{s.name}-seed{seed}" for seed in seeds] for s in systems}
+    return conclude(folder, paths)
+
+
+def _run(
+    heard: SongBags,
+    system: System,
+    folder: Path,
+    console: Console,
+    seed: int,
+    count: int,
+    threads: int | None,
+) -> None:
+    parts = (msgspec.json.encode(system.recipe), seed, count, songs_hash(heard.bags))
+    mark = {"run": hashlib.blake2b(msgspec.json.encode(parts), digest_size=16).hexdigest()}
+    done = folder / "run.json"
+    if done.exists() and msgspec.json.decode(done.read_bytes()) == mark:
+        console.say("done already")
+        return
+    began, inner = time.monotonic(), Console(console.quiet, brief=True)
+    found = crossvalidate_bags(heard, folder, system.recipe, inner, count, seed, threads)
+    write_json(done, mark)
+    accuracy = found.evaluation.figures["metrics"]["accuracy"]["value"]
+    console.say(f"song accuracy {accuracy:.3f}, {time.monotonic() - began:.0f} s")

@@ -1,0 +1,142 @@
+"""One job: a model becomes one ONNX graph for everywhere, or nothing is written.
+
+The graph must say what the library says, on sounds chosen to be hard: silence, noise, a
+loud square wave, less than a window, ten minutes, a single sample.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from songbag.audio import features
+from songbag.audio.synthesis import synthesise
+from songbag.console import Console
+from songbag.errors import ExportError
+from songbag.inference.model_file import ModelFile, read_model
+from songbag.inference.predictor import Prediction, Predictor
+from songbag.onnx_runtime.session import session
+from songbag.storage.files import write_bytes
+
+TOLERANCE = 1e-4  # of probabilities, seconds; of contributions relative to max(1, largest)
+
+Waveform = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Attributes
+    ----------
+    path : Path
+    bytes : int
+    difference : float
+        Largest difference of a probability or contribution from the library.
+    """
+
+    path: Path
+    bytes: int
+    difference: float
+
+
+def export_model(model_path: str | Path, output: str | Path, console: Console) -> Exported:
+    """Write the model as one ONNX graph from samples to the song's answer.
+
+    Raises
+    ------
+    ModelFileError
+        The model cannot be read.
+    ExportError
+        It predicts windows of a table, the package ``onnx`` is missing, or the graph does
+        not say what the library says. Nothing is written then.
+    """
+    model = read_model(model_path)
+    if model.card.source == "table":
+        raise ExportError(
+            f"{model_path}: this model predicts on a table of window features, not on sound, "
+            "so there is no way from samples to write down. Export a model trained on audio."
+        )
+    data = _graph(model)
+    console.say("Comparing the graph with the library on ten minutes of sound and less ...")
+    difference = _check(data, Predictor(model))
+    write_bytes(output, data)
+    return Exported(Path(output), len(data), difference)
+
+
+def _graph(model: ModelFile) -> bytes:
+    try:
+        from songbag.inference.song_graph import song_graph
+    except ModuleNotFoundError as error:
+        raise ExportError(
+            f"exporting needs the package '{error.name}', which is not installed. "
+            "Run: pip install 'songbag[export]'"
+        ) from None
+    data: bytes = song_graph(model).SerializeToString()
+    return data
+
+
+def _check(data: bytes, predictor: Predictor) -> float:
+    """Return the largest difference over all sounds, or refuse."""
+    graph = session(data)
+    names = [one.name for one in graph.get_outputs()]
+    largest = 0.0
+    for what, waveform in checked_sounds(predictor.card.recipe.sound.sample_rate):
+        found = dict(zip(names, graph.run(None, {"waveform": waveform}), strict=True))
+        differences = _differences(found, _truth(predictor, waveform))
+        for name, value in differences.items():
+            if not value <= TOLERANCE:
+                raise ExportError(
+                    f"the graph does not say what the library says: on {what}, its {name} differ "
+                    f"by {value:.2g}, more than {TOLERANCE:g}. Nothing was written. Predict with "
+                    "the library instead."
+                )
+        del differences["starts_seconds"]  # float32 seconds are coarser than probabilities
+        largest = max(largest, *differences.values())
+    return largest
+
+
+def _truth(predictor: Predictor, waveform: Waveform) -> Prediction:
+    blocks = features.frame_blocks([waveform], predictor.card.recipe.sound)
+    return predictor.predict(blocks, lambda: len(waveform))
+
+
+def _differences(found: dict[str, Waveform], truth: Prediction) -> dict[str, float]:
+    """Return the largest difference of each output; of score and contributions relative."""
+    expected: dict[str, NDArray[Any]] = {
+        "probabilities": truth.probabilities,
+        "window_probabilities": truth.window_probabilities,
+        "starts_seconds": truth.start_seconds,
+        "score": truth.score,
+        "contributions": truth.contributions,
+    }
+    return {
+        name: _difference(value, expected[name], name in ("score", "contributions"))
+        for name, value in found.items()
+    }
+
+
+def _difference(found: NDArray[Any], truth: NDArray[Any], relative: bool) -> float:
+    if found.shape != truth.shape:
+        return np.inf
+    scale = max(1.0, float(np.abs(truth).max())) if relative else 1.0
+    return float(np.abs(found - truth).max()) / scale
+
+
+def checked_sounds(sample_rate: int) -> Iterator[tuple[str, Waveform]]:
+    """Yield (name, samples) of what the graph and the library must agree on."""
+    rng = np.random.default_rng(0)
+    noise = (0.1 * rng.standard_normal(10 * sample_rate)).astype(np.float32)
+    time = np.arange(10 * sample_rate) / sample_rate
+    minute = synthesise("waltz", rng, 60.0, sample_rate)
+    yield "a single sample", noise[:1]
+    yield "half a second", noise[: sample_rate // 2]
+    yield "noise", noise
+    yield "silence", np.zeros_like(noise)
+    yield "a loud square wave", np.sign(np.sin(2 * np.pi * 441 * time)).astype(np.float32)
+    yield "a minute", minute
+    gains = np.linspace(0.1, 1, 10, dtype=np.float32)
+    yield "ten minutes", np.concatenate([gain * minute for gain in gains])

@@ -1,0 +1,54 @@
+"""What a recipe changes by itself when the songs are few, short or very many."""
+
+import msgspec
+import numpy as np
+
+from songbag.console import Console
+from songbag.data.dataset import SongBags, bare
+from songbag.settings import Recipe, Training, Windows
+
+_SHORTEST = 1.0  # seconds of a window
+_FEWEST = 5  # epochs
+
+
+def adapted(recipe: Recipe, heard: SongBags, console: Console) -> Recipe:
+    """Return the recipe as its ``adapt`` wants it for these songs, and say each change."""
+    few = recipe.adapt.below_songs
+    if recipe.branches and len(heard) < few:
+        last = msgspec.structs.replace(recipe.branches[-1], folds=recipe.training.folds)
+        console.say(
+            f"{len(heard)} songs are too few for a network to learn features from (fewer than "
+            f"{few}): taking only '{last.network}'. To insist: --set adapt.below_songs=0"
+        )
+        recipe = msgspec.structs.replace(recipe, training=last, branches=())
+    recipe = msgspec.structs.replace(recipe, windows=_windows(recipe, heard, console))
+    trainings = [_training(one, recipe, len(heard), console) for one in recipe.trainings]
+    return msgspec.structs.replace(recipe, training=trainings[0], branches=tuple(trainings[1:]))
+
+
+def _windows(recipe: Recipe, heard: SongBags, console: Console) -> Windows:
+    cut = recipe.windows
+    if not recipe.adapt.short_windows or heard[0].starts is None:
+        return cut
+    middle = float(np.median([bag.samples for bag in bare(heard.bags)])) / recipe.sound.sample_rate
+    seconds = max(_SHORTEST, round(middle / 2, 1))
+    if seconds >= cut.seconds:
+        return cut
+    console.say(
+        f"half of the recordings are shorter than {middle:.1f} s: windows of {seconds:g} s instead "
+        f"of {cut.seconds:g} s. To insist: --set adapt.short_windows=false"
+    )
+    hop = cut.hop_seconds * seconds / cut.seconds
+    return msgspec.structs.replace(cut, seconds=seconds, hop_seconds=hop)
+
+
+def _training(training: Training, recipe: Recipe, songs: int, console: Console) -> Training:
+    most = recipe.adapt.most_visits
+    epochs = max(_FEWEST, most // songs)
+    if not most or training.optimizer == "lbfgs" or epochs >= training.epochs:
+        return training
+    console.say(
+        f"{songs} songs need fewer epochs: {epochs} instead of {training.epochs}. "
+        "To insist: --set adapt.most_visits=0"
+    )
+    return msgspec.structs.replace(training, epochs=epochs)

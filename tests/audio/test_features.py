@@ -1,0 +1,137 @@
+"""Law 6: frames equal librosa's on the whole song, however the samples arrive."""
+
+import os
+import subprocess
+import sys
+
+import librosa
+import numpy as np
+import pytest
+import scipy.fft
+from hypothesis import given, settings, strategies as st
+
+from songbag.audio import features, fourier
+from songbag.audio.synthesis import synthesise
+from songbag.settings import Sound
+
+RATE, FFT, HOP = 22050, 1024, 512
+
+
+@pytest.fixture(scope="module")
+def waveform():
+    song = synthesise("waltz", np.random.default_rng(3), 20.0, RATE)
+    song[5 * RATE : 7 * RATE] = 0  # a rest: the floor matters
+    return song
+
+
+@pytest.mark.parametrize("coefficients", [13, 20])
+def test_mfcc_equals_librosa(waveform, coefficients):
+    sound = Sound(feature="mfcc", coefficients=coefficients, mel_bands=128, top_db=80.0)
+    truth = librosa.feature.mfcc(
+        y=waveform, sr=RATE, n_mfcc=coefficients, n_fft=FFT, hop_length=HOP
+    )
+    np.testing.assert_allclose(features.frames(waveform, sound), truth.T, atol=1e-3)
+
+
+@pytest.mark.parametrize("bands", [64, 128])
+@pytest.mark.parametrize("top_db", [80.0, None])
+def test_log_mel_equals_librosa(waveform, bands, top_db):
+    mel = librosa.feature.melspectrogram(
+        y=waveform, sr=RATE, n_mels=bands, n_fft=FFT, hop_length=HOP
+    )
+    truth = librosa.power_to_db(mel, top_db=top_db).T
+    ours = features.frames(waveform, Sound(mel_bands=bands, top_db=top_db))
+    heard = truth > truth.max() - 80
+    np.testing.assert_allclose(ours[heard], truth[heard], atol=1e-3)
+    np.testing.assert_allclose(ours, truth, atol=0.5)
+
+
+@pytest.mark.parametrize("length", [400, 512, 1000, 1024, 2048])
+def test_the_transforms_of_scipy_and_numpy_agree(length):
+    signals = np.random.default_rng(length).standard_normal((128, length)).astype(np.float32)
+    ours, truth = fourier.rfft(signals), np.fft.rfft(signals.astype(np.float64))
+    assert ours.dtype == np.complex64
+    np.testing.assert_allclose(ours, truth, atol=1e-6 * np.abs(truth).max())
+    np.testing.assert_array_equal(ours, scipy.fft.rfft(signals))
+    np.testing.assert_array_equal(ours[3:4], fourier.rfft(signals[3:4]))
+
+
+@pytest.mark.parametrize("found", [None, lambda signals: 2 * np.fft.rfft(signals)])
+def test_without_scipy_or_with_another_one_numpy_transforms(monkeypatch, found):
+    def scipys():
+        return fourier.find_spec("no such package").origin if found is None else found
+
+    monkeypatch.setattr(fourier, "_scipys", scipys)
+    assert fourier._transform() is fourier._numpys
+
+
+def test_min_frequency_equals_librosa(waveform):
+    mel = librosa.feature.melspectrogram(
+        y=waveform, sr=RATE, n_mels=40, n_fft=FFT, hop_length=HOP, fmin=50
+    )
+    truth = librosa.power_to_db(mel, top_db=80).T
+    ours = features.frames(waveform, Sound(mel_bands=40, min_frequency=50.0, top_db=80.0))
+    np.testing.assert_allclose(ours, truth, atol=1e-3)
+
+
+def test_deltas_equal_librosa(waveform):
+    plain = features.frames(waveform, Sound(mel_bands=20))
+    ours = features.frames(waveform, Sound(mel_bands=20, deltas=True))
+    truth = librosa.feature.delta(plain.T, mode="nearest").T
+    assert (ours[:, :20] == plain).all()
+    np.testing.assert_allclose(ours[:, 20:], truth, atol=1e-4)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(1, 60_000), max_size=30), st.sampled_from([None, 80.0]), st.booleans())
+def test_the_same_bits_however_the_samples_arrive(cuts, top_db, deltas):
+    song = synthesise("drift", np.random.default_rng(1), 12.0, RATE)
+    sound = Sound(mel_bands=32, top_db=top_db, deltas=deltas)
+    parts = np.split(song, np.unique(np.clip(np.cumsum(cuts or [1]), 1, len(song) - 1)))
+    blocks = list(features.frame_blocks(parts, sound))
+    assert (np.concatenate(blocks) == features.frames(song, sound)).all()
+
+
+_HEARD = """
+import hashlib, numpy as np
+from songbag.settings import Sound
+from songbag.sound import features
+song = np.random.default_rng(0).normal(0, 0.1, 100_000).astype(np.float32)
+sounds = [Sound(), Sound(feature="mfcc", mel_bands=128, coefficients=128), Sound(mel_bands=1)]
+sounds += [Sound(mel_bands=4, frame_length=8192), Sound(mel_bands=300, frame_length=512)]
+print([hashlib.sha256(features.frames(song, sound).tobytes()).hexdigest() for sound in sounds])
+"""
+
+
+def test_the_same_bits_for_any_number_of_threads():
+    said = set()
+    for threads in ("1", "4"):
+        environment = {**os.environ, "OPENBLAS_NUM_THREADS": threads, "OMP_NUM_THREADS": threads}
+        command = [sys.executable, "-c", _HEARD]
+        said.add(subprocess.run(command, env=environment, capture_output=True, check=True).stdout)
+    assert len(said) == 1 and b"[" in said.pop()
+
+
+@pytest.mark.parametrize("samples", [1, 511, 512, 1023, 1024, 5000])
+@pytest.mark.parametrize("sound", [Sound(), Sound(deltas=True), Sound(feature="mfcc", top_db=80.0)])
+def test_frames_of_any_length_are_counted_and_finite(samples, sound):
+    for waveform in (np.zeros(samples, np.float32), np.ones(samples, np.float32)):
+        frames = features.frames(waveform, sound)
+        assert frames.shape == (1 + samples // sound.hop_length, sound.bands)
+        assert frames.dtype == np.float32
+        assert np.isfinite(frames).all()
+
+
+def test_silence_is_the_floor_and_clipped_noise_is_finite():
+    silence = features.frames(np.zeros(RATE, np.float32), Sound())
+    np.testing.assert_allclose(silence, -100, atol=1e-3)
+    clipped = np.sign(np.random.default_rng(0).standard_normal(RATE)).astype(np.float32) * 100
+    assert np.isfinite(features.frames(clipped, Sound())).all()
+
+
+@pytest.mark.parametrize("room", [1000, 200_000])  # for no block, and for some
+def test_long_songs_spool_to_disk_with_the_same_result(monkeypatch, waveform, room):
+    sound = Sound(top_db=80.0)
+    whole = features.frames(waveform, sound)
+    monkeypatch.setattr(features, "_SPOOL", room)
+    assert (features.frames(waveform, sound) == whole).all()

@@ -1,0 +1,59 @@
+"""What is killed: jobs in small, for processes that have imported everything already."""
+
+import numpy as np
+import onnx  # noqa: F401 (imported before the fork)
+import pyarrow.parquet  # noqa: F401
+import torch
+from safetensors.torch import save
+
+import songbag
+from songbag.console import Console
+from songbag.data.song_table import read_songs
+from songbag.recipes import load_recipe
+from songbag.storage.files import write_bytes
+from songbag.tasks.compare import compare as compare_systems, systems_of
+from songbag.tasks.export import export_model
+from songbag.tasks.pack import pack_songs
+from songbag.training.checkpoint import kept_state, songs_hash
+from songbag.training.fit import Learning
+from songbag.training.trainer import fit
+
+QUIET = Console(quiet=True)
+
+
+def pack(songs, folder, cache):
+    recipe = load_recipe("founding")
+    pack_songs(read_songs(songs), recipe, folder, cache, QUIET, workers=1, shard_bytes=40_000)
+
+
+def export(model, graph):
+    export_model(model, graph, QUIET)
+
+
+def bags(count=24):
+    rng = np.random.default_rng(0)
+    songs = np.repeat(np.arange(count), 6)
+    features = rng.normal(songs[:, None] % 3, 2, (len(songs), 5)).astype(np.float32)
+    names = [f"song {k:02d}" for k in songs]
+    return songbag.bags_from_arrays(features, np.array(list("abc"))[songs % 3], names)
+
+
+def train(folder):
+    """Fit, keeping the state after every epoch, and write the weights."""
+    torch.set_num_threads(1)
+    heard = bags()
+    recipe = load_recipe("windows", {"training.epochs": 12, "training.dropout": 0.2})
+    learning = Learning.of(heard.table(), recipe, QUIET, 0, 1, None)
+    y = learning.truths(heard.bags)
+    kept = kept_state(folder / "state", learning, songs_hash(heard.bags))
+    kept.every_seconds = 0.0
+    nothing = ([], y[:0])
+    found = fit(heard.bags, y, nothing, 3, recipe.training, (5,), 0, checkpoint=kept)
+    write_bytes(folder / "weights.safetensors", save(found.network.state_dict()))
+
+
+def compare(folder):
+    torch.set_num_threads(1)
+    recipe = load_recipe("windows", {"training.epochs": 6})
+    systems = systems_of([recipe], ["mean_logit", "max"], [], QUIET)
+    compare_systems(lambda _: bags(), systems, folder, QUIET, (0,), 2, 1)

@@ -1,0 +1,214 @@
+"""Temperature, thresholds and abstention against scipy, brute force and simulation."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.optimize import minimize_scalar
+from scipy.special import expit, softmax
+from sklearn.metrics import f1_score, log_loss
+from statsmodels.stats.proportion import proportion_confint
+
+from songbag.metrics import calibration as c
+
+quick = settings(max_examples=60, deadline=None, derandomize=True, database=None)
+
+
+def drawn_songs(n, classes, temperature, seed, multilabel=False):
+    """Logits, and labels drawn from them at that temperature."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 3, (n, classes))
+    if multilabel:
+        return logits, rng.random(logits.shape) < expit(logits / temperature)
+    below = rng.random((n, 1)) > softmax(logits / temperature, axis=1).cumsum(axis=1)
+    return logits, np.minimum(below.sum(axis=1), classes - 1)
+
+
+def loss(logits, y, temperature, multilabel):
+    p = c.probabilities(logits, temperature, multilabel)
+    if multilabel:
+        return log_loss(y.ravel(), p.ravel(), labels=[0, 1])
+    return log_loss(y, p, labels=range(p.shape[1]))
+
+
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_probabilities_match_scipy(multilabel):
+    logits = np.random.default_rng(0).normal(0, 5, (40, 4))
+    expected = expit(logits / 1.7) if multilabel else softmax(logits / 1.7, axis=1)
+    np.testing.assert_allclose(c.probabilities(logits, 1.7, multilabel), expected, rtol=1e-12)
+    huge = c.probabilities(np.array([1e4, -1e4]), 1.0, multilabel)
+    np.testing.assert_array_equal(huge, [1, 0])
+
+
+@pytest.mark.parametrize("multilabel", [False, True])
+@pytest.mark.parametrize("temperature", [0.2, 0.9, 3.0, 11.0])
+def test_temperature_matches_scipy(multilabel, temperature):
+    logits, y = drawn_songs(150, 4, temperature, 1, multilabel)
+    found = c.fit_temperature(logits, y, multilabel)
+    best = minimize_scalar(
+        lambda t: loss(logits, y, np.exp(t), multilabel),
+        bounds=(np.log(0.05), np.log(20)), method="bounded", options={"xatol": 1e-10},
+    )  # fmt: skip
+    assert found.temperature == pytest.approx(np.exp(best.x), rel=1e-4)
+    assert found.nll_after == pytest.approx(best.fun, rel=1e-9)
+    assert found.nll_before == pytest.approx(loss(logits, y, 1.0, multilabel), rel=1e-9)
+    assert not found.at_bound
+
+
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_temperature_finds_the_true_one(multilabel):
+    logits, y = drawn_songs(20_000, 3, 2.5, 0, multilabel)
+    assert c.fit_temperature(logits, y, multilabel).temperature == pytest.approx(2.5, rel=0.03)
+
+
+@quick
+@given(st.integers(0, 10_000), st.booleans(), st.sampled_from([1e-3, 0.1, 1.0, 30.0, 1e4]))
+def test_temperature_never_harms_and_stays_within_bounds(seed, multilabel, scale):
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, scale, (12, 3)).astype(np.float32)
+    y = rng.random((12, 3)) < 0.4 if multilabel else rng.integers(3, size=12)
+    found = c.fit_temperature(logits, y, multilabel)
+    assert 0.05 <= found.temperature <= 20.0000001
+    assert found.nll_after <= found.nll_before
+    order = rng.permutation(12)
+    again = c.fit_temperature(logits[order], y[order], multilabel)
+    assert again.temperature == pytest.approx(found.temperature, rel=1e-6)
+    for nearby in (0.98, 1.02):
+        near = np.clip(found.temperature * nearby, 0.05, 20)
+        table, truth = c._logits_and_truth(logits, y, multilabel)
+        assert c._likelihood(table, truth, 1 / near, multilabel) >= found.nll_after * (1 - 1e-9)
+
+
+def test_temperature_says_when_it_is_at_a_bound():
+    y = np.array([0, 1, 2, 1])
+    sure = c.fit_temperature(np.eye(3)[y], y)
+    assert sure.at_bound and sure.temperature == pytest.approx(0.05)
+    wrong = c.fit_temperature(np.eye(3)[(y + 1) % 3], y)
+    assert wrong.at_bound and wrong.temperature == pytest.approx(20)
+    flat = c.fit_temperature(np.zeros((4, 3)), y)
+    assert flat.temperature == 1 and flat.nll_before == flat.nll_after
+    assert not flat.at_bound
+
+
+@pytest.mark.parametrize(
+    ("logits", "y", "multilabel"),
+    [
+        ([[0.0, np.inf]], [0], False),
+        ([[0.0, 1.0]], [2], False),
+        ([[0.0, 1.0]], [0.0], False),
+        ([[0.0, 1.0]], [0, 1], False),
+        ([[0.0, 1.0]], [0], True),
+        ([[0.0, 1.0]], [[0, 2]], True),
+        (np.zeros((0, 2)), np.zeros(0, dtype=int), False),
+    ],
+)
+def test_temperature_refuses(logits, y, multilabel):
+    with pytest.raises(ValueError):
+        c.fit_temperature(np.array(logits), np.array(y), multilabel)
+
+
+# ------------------------------------------------------------------ thresholds
+
+
+@quick
+@given(st.data(), st.integers(1, 15))
+def test_no_threshold_has_a_better_f1(data, n):
+    y = data.draw(arrays(np.bool_, (n, 2)))
+    p = data.draw(arrays(np.int64, (n, 2), elements=st.integers(0, 6))) / 6
+    found = c.best_thresholds(y, p)
+    for has, chance, threshold in zip(y.T, p.T, found, strict=True):
+        if not has.any():
+            assert threshold == 0.5
+            continue
+        said = chance >= np.linspace(0, 1, 61)[:, None]
+        tried = 2 * (said & has).sum(axis=1) / (said.sum(axis=1) + has.sum())
+        found_f1 = f1_score(has, chance >= threshold, zero_division=0)
+        assert found_f1 == pytest.approx(tried.max())
+        assert 0 <= threshold <= 1
+
+
+def test_thresholds_by_hand():
+    p = np.array([[0.1], [0.3], [0.6], [0.9]])
+    assert c.best_thresholds(np.array([[0], [0], [1], [1]]), p) == pytest.approx([0.45])
+    assert c.best_thresholds(np.ones((4, 1)), p) == pytest.approx([0.05])
+    above = np.nextafter(0.3, 1)
+    close = np.array([[0.3], [above]])
+    assert c.best_thresholds(np.array([[0], [1]]), close) == [above]
+
+
+# ------------------------------------------------------------------ abstention
+
+
+def confident_songs(n, seed):
+    """Two classes; a song of confidence p is right with chance p."""
+    rng = np.random.default_rng(seed)
+    sure = rng.uniform(0.5, 1, n)
+    return (rng.random(n) > sure).astype(int), np.stack([sure, 1 - sure], axis=1)
+
+
+def test_wilson_matches_statsmodels():
+    for right, songs in [(0, 5), (5, 5), (17, 20), (290, 400)]:
+        low, _ = proportion_confint(right, songs, method="wilson")
+        assert c.wilson_low(np.array(right), np.array(songs)) == pytest.approx(low, abs=1e-12)
+
+
+def test_abstention_equals_trying_every_threshold():
+    y, p = confident_songs(240, 0)
+    p = np.round(p, 2)
+    found = c.abstention(y, p, 0.8)
+    right, sure = p.argmax(axis=1) == y, p.max(axis=1)
+    reached = {"point": [], "sure": []}
+    for row, threshold in enumerate(np.unique(sure)[::-1]):
+        answered = sure >= threshold
+        share, low = (
+            right[answered].mean(),
+            proportion_confint(right[answered].sum(), answered.sum(), method="wilson")[0],
+        )
+        values = {name: column[row] for name, column in found["curve"].items()}
+        expected = {
+            "threshold": threshold,
+            "coverage": answered.mean(),
+            "accuracy": share,
+            "low": low,
+        }
+        assert values == pytest.approx(expected)
+        if share >= 0.8:
+            reached["point"].append(threshold)
+        if low >= 0.8:
+            reached["sure"].append(threshold)
+    for name, thresholds in reached.items():
+        assert found[name]["threshold"] == pytest.approx(min(thresholds))
+    assert found["sure"]["coverage"] <= found["point"]["coverage"]
+    json.dumps(found, allow_nan=False)
+
+
+def test_abstention_that_cannot_be_attained():
+    _, p = confident_songs(30, 1)
+    wrong = c.abstention(1 - p.argmax(axis=1), p)
+    assert wrong["point"] is None and wrong["sure"] is None
+    perfect = c.abstention(p.argmax(axis=1), p)
+    assert perfect["point"]["coverage"] == 1
+    assert c.abstention(p.argmax(axis=1)[:10], p[:10])["sure"] is None  # 10 of 10: at least .72
+
+
+def test_groups_make_abstention_more_careful():
+    y, p = confident_songs(60, 2)
+    y, p, artist = np.repeat(y, 8), np.repeat(p, 8, axis=0), np.repeat(np.arange(60), 8)
+    alone, together = c.abstention(y, p, 0.8), c.abstention(y, p, 0.8, artist)
+    assert alone["point"] == {**together["point"], "low": alone["point"]["low"]}
+    once = c.abstention(y[::8], p[::8], 0.8)
+    np.testing.assert_allclose(together["curve"]["low"], once["curve"]["low"], atol=0.01)
+
+
+def test_the_sure_threshold_keeps_its_promise_more_often():
+    """Confidence p is right with chance p: above t the true precision is (1 + t) / 2."""
+    kept = {"point": [], "sure": []}
+    for seed in range(300):
+        found = c.abstention(*confident_songs(300, seed), 0.9)
+        for name, promises in kept.items():
+            if found[name] is not None:
+                promises.append((1 + found[name]["threshold"]) / 2 >= 0.9)
+    assert np.mean(kept["sure"]) > 0.9
+    assert np.mean(kept["point"]) < 0.6

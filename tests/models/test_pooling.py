@@ -1,0 +1,293 @@
+"""Poolings: every law over every operator, and the exact vote against other ways of counting."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings, strategies as st
+from hypothesis.extra.numpy import arrays
+
+from songbag import settings as choices
+from songbag.models.build import build
+from songbag.models.pooling import POOLINGS, SongPooling, centred, probability
+from songbag.models.vote import vote, vote_left_out
+from songbag.training import to_onnx
+
+# What an operator promises, by hand:
+#   twice: a song heard twice gives the same answer
+#   space: where contributions add up to the score (None: leaving a window out instead)
+#   learns: scores a window for one task of three classes, and for three labels
+PROMISES = {
+    # name: (twice, space, learns)
+    "mean_logit": (True, "logit", (0, 0)),
+    "mean_probability": (True, "probability", (0, 0)),
+    "vote": (False, None, (0, 0)),
+    "hard_vote": (False, None, (0, 0)),
+    "max": (True, "logit", (0, 0)),
+    "top_k": (True, "logit", (0, 0)),
+    "log_mean_exp": (True, None, (1, 3)),
+    "linear_softmax": (True, "probability", (0, 0)),
+    "power": (True, "probability", (1, 3)),
+    "autopool": (True, "probability", (1, 3)),
+    "attention": (True, "logit", (1, 3)),
+    "gated_attention": (True, "logit", (1, 3)),
+    "conjunctive": (True, "logit", (1, 3)),
+    "noisy_or": (False, None, (0, 0)),
+}
+each_pooling = pytest.mark.parametrize("name", sorted(POOLINGS))
+ANSWERS_WITH_ITS_OWN_LOGITS = sorted(set(POOLINGS) - {"hard_vote"})  # one window, one vote
+
+
+def test_every_pooling_has_its_promises_written_down():
+    assert set(PROMISES) == set(POOLINGS) == set(choices.POOLINGS)
+
+
+@each_pooling
+def test_the_table_says_what_was_promised(name):
+    _, space, learns = PROMISES[name]
+    assert POOLINGS[name].space == space
+    assert (
+        SongPooling(POOLINGS[name], 3).heads,
+        SongPooling(POOLINGS[name], 3, True).heads,
+    ) == learns
+    text = POOLINGS[name].pool.__doc__
+    assert text and len(text) > 100  # formula and behaviour are told
+
+
+songs_of_windows = st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(2, 5)).flatmap(
+    lambda shape: arrays(np.float64, shape, elements=st.floats(-20, 20, width=32))
+)
+
+
+def outputs_of(name, values, multilabel, seed):
+    """A bound pooling, and outputs with random scores behind the logits."""
+    pooling = SongPooling(POOLINGS[name], values.shape[2], multilabel)
+    scores = torch.from_numpy(
+        np.random.default_rng(seed).normal(0, 2, (*values.shape[:2], pooling.heads))
+    )
+    if isinstance(POOLINGS[name].scorer, float):  # one number for all windows
+        scores = scores[:, :1].expand(-1, values.shape[1], -1)
+    return pooling, torch.cat([torch.from_numpy(values), scores], dim=-1)
+
+
+@each_pooling
+@settings(max_examples=60, deadline=None)
+@given(values=songs_of_windows, multilabel=st.booleans(), seed=st.integers(0, 99))
+def test_pooling_laws(name, values, multilabel, seed):
+    pooling, outputs = outputs_of(name, values, multilabel, seed)
+    song = pooling.song(outputs)
+    assert song.shape == (values.shape[0], values.shape[2])
+    answer = probability(song, multilabel)
+
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(values.shape[1]))
+    torch.testing.assert_close(probability(pooling.song(outputs[:, order]), multilabel), answer)
+
+    alone = torch.cat([pooling.song(one[None]) for one in outputs])
+    torch.testing.assert_close(alone, song)
+
+    if PROMISES[name][0]:
+        twice = pooling.song(outputs.repeat(1, 2, 1))
+        torch.testing.assert_close(probability(twice, multilabel), answer)
+    if name in ANSWERS_WITH_ITS_OWN_LOGITS:
+        one, own = pooling.song(outputs[:, :1]), torch.from_numpy(values[:, 0])
+        torch.testing.assert_close(probability(one, multilabel), probability(own, multilabel))
+
+    score = pooling.score(song)
+    contributions = pooling.contributions(outputs, score)
+    if PROMISES[name][1]:
+        torch.testing.assert_close(contributions.sum(dim=1), score, atol=1e-5, rtol=0)
+        weights = POOLINGS[name].weights(
+            torch.from_numpy(values), outputs[..., values.shape[2] :], multilabel
+        )
+        torch.testing.assert_close(weights.sum(dim=1), torch.ones_like(song))
+        assert (weights >= 0).all()
+        if PROMISES[name][1] == "probability":
+            torch.testing.assert_close(score, answer)
+        else:
+            torch.testing.assert_close(probability(score, multilabel), answer)
+    elif contributions is not None and values.shape[1] > 1:
+        for window in range(values.shape[1]):
+            keep = [k for k in range(values.shape[1]) if k != window]
+            lost = score - pooling.score(pooling.song(outputs[:, keep]))
+            torch.testing.assert_close(contributions[:, window], lost, atol=1e-7, rtol=0)
+
+
+@each_pooling
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_extreme_logits_stay_finite(name, classes, multilabel):
+    pooling = SongPooling(POOLINGS[name], classes, multilabel)
+    signs = torch.tensor([[1.0, -1.0, 0.0], [-1.0, 1.0, 0.0], [1.0, 1.0, -1.0]])[None, :, :classes]
+    scores = 1e4 * torch.tensor([1.0, -1.0, 0.0])[None, :, None].expand(1, 3, pooling.heads)
+    for windows in (1, 2, 3):
+        outputs = torch.cat([1e4 * signs, scores], dim=-1)[:, :windows].clone().requires_grad_()
+        song = pooling.song(outputs)
+        assert torch.isfinite(song).all()
+        if POOLINGS[name].differentiable:
+            probability(song, multilabel).clamp(min=1e-9).log().sum().backward()
+            assert torch.isfinite(outputs.grad).all()
+            song = pooling.song(outputs)
+            torch.nn.functional.cross_entropy(song, torch.tensor([1])).backward()
+            assert torch.isfinite(outputs.grad).all()
+
+
+@each_pooling
+@pytest.mark.parametrize(("classes", "multilabel"), [(2, False), (3, True)])
+def test_poolings_export_and_agree(name, classes, multilabel):
+    to_onnx.export_pooling(SongPooling(POOLINGS[name], classes, multilabel))
+
+
+@pytest.mark.full
+@each_pooling
+def test_poolings_of_several_classes_export_and_agree(name):
+    to_onnx.export_pooling(SongPooling(POOLINGS[name], 5, False))
+
+
+@each_pooling
+def test_a_loss_on_the_song_reaches_windows_and_what_the_pooling_learns(name):
+    torch.manual_seed(0)
+    pooling = SongPooling(POOLINGS[name], 3)
+    network = build("mlp", (4, 5), pooling, 0.0, None).train()
+    outputs = network(torch.randn(12, 4, 5)).reshape(2, 6, -1)
+    assert outputs.shape[-1] == 3 + pooling.heads
+    if not POOLINGS[name].differentiable:
+        return
+    torch.nn.functional.cross_entropy(pooling.song(outputs), torch.tensor([0, 2])).backward()
+    reached = {n for n, p in network.named_parameters() if p.grad is not None and p.grad.any()}
+    assert any("classifier" in n or n.endswith("layers.7.weight") for n in reached)
+    if pooling.heads and "scorer" in str(reached):
+        assert any("score" in n or "number" in n for n in reached)
+    assert bool(pooling.heads) == any("scorer" in n for n in reached)
+
+
+def test_attention_starts_as_the_mean():
+    torch.manual_seed(0)
+    for name in ("attention", "gated_attention", "conjunctive"):
+        pooling = SongPooling(POOLINGS[name], 3)
+        network = build("mlp", (4, 5), pooling, 0.0, None).eval()
+        outputs = network(torch.randn(7, 4, 5))[None]
+        mean = centred(pooling.logits(outputs)).mean(dim=1)
+        torch.testing.assert_close(pooling.song(outputs), mean)
+
+
+def test_poolings_by_hand():
+    p = torch.tensor([[[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]]])
+    z = p.log()
+
+    def share(name, *scores):
+        return POOLINGS[name].pool(z, *scores).softmax(-1)
+
+    torch.testing.assert_close(share("mean_probability"), torch.tensor([[1.7, 1.3]]) / 3)
+    torch.testing.assert_close(POOLINGS["mean_logit"].pool(z), centred(z).mean(dim=1))
+    votes = torch.tensor([[2 + 1.7 / 3, 1 + 1.3 / 3]]) / 4
+    torch.testing.assert_close(share("hard_vote"), votes)
+    # two of three, or all three: .9 .2 .4 + .9 .8 .6 + .1 .2 .6 + .9 .2 .6
+    torch.testing.assert_close(share("vote")[0, 0].item(), 0.624)
+    linear = torch.tensor([[0.81 + 0.04 + 0.36, 0.0], [0.0, 0.01 + 0.64 + 0.16]]).sum(0)
+    linear = linear / torch.tensor([1.7, 1.3])
+    torch.testing.assert_close(share("linear_softmax")[0], linear / linear.sum())
+    torch.testing.assert_close(share("noisy_or")[0], (n := torch.tensor([0.968, 0.892])) / n.sum())
+    half = centred(z)[0, :, 0]
+    assert POOLINGS["max"].pool(z)[0, 0] == half.max()
+    zero = torch.zeros(1, 3, 1)
+    torch.testing.assert_close(share("autopool", zero), share("mean_probability"))
+    one = torch.full((1, 3, 1), math.log(math.e - 1))  # softplus gives 1
+    torch.testing.assert_close(share("power", one), share("linear_softmax"))
+    smooth = (half.exp().mean()).log()
+    torch.testing.assert_close(POOLINGS["log_mean_exp"].pool(z, one)[0, 0], smooth)
+
+
+def test_top_k_counts_a_window_in_part():
+    z = torch.tensor([5.0, 4.0, 3.0, 2.0, 1.0, 0.0])[None, :, None].expand(1, 6, 2) * torch.tensor(
+        [1, -1]
+    )
+    weights = POOLINGS["top_k"].weights(z)[0, :, 0]  # k = 6 / 4 = 1.5
+    torch.testing.assert_close(weights, torch.tensor([1, 0.5, 0, 0, 0, 0]) / 1.5)
+
+
+def test_ties_of_a_hard_vote_go_to_the_mean_probability():
+    p = torch.tensor([[[0.9, 0.1], [0.4, 0.6]]])
+    assert POOLINGS["hard_vote"].pool(p.log()).argmax() == 0
+    assert POOLINGS["hard_vote"].pool(p.flip(-1).log()).argmax() == 1
+
+
+# --- the exact vote ---------------------------------------------------------------------
+
+
+def pair(z):
+    """Logits of two classes whose softmax is the sigmoid of z (songs, windows)."""
+    return torch.stack([-z / 2, z / 2], dim=-1)
+
+
+def log_majority(z):
+    """The log-space recursion over windows: log P(more than half) and half of a tie."""
+    yes, no = -np.logaddexp(0, -z), -np.logaddexp(0, z)
+    count = np.array([0.0])
+    for y, n in zip(yes, no, strict=True):
+        count = np.logaddexp(np.append(count + n, -np.inf), np.append(-np.inf, count + y))
+    votes, half = np.arange(len(count)), len(z) / 2
+    parts = np.concatenate([count[votes > half], count[votes == half] + math.log(0.5)])
+    return np.logaddexp.reduce(parts)
+
+
+@pytest.mark.parametrize("windows", [1, 2, 3, 22, 23, 150, 719, 2000, 5000])
+@pytest.mark.parametrize(("centre", "spread"), [(0, 1), (0.3, 2), (-3, 0.5), (-9, 4), (20, 0)])
+def test_the_vote_equals_the_recursion_over_windows(windows, centre, spread):
+    if windows == 5000 and spread != 1:
+        return  # the recursion takes a second there
+    z = np.random.default_rng(windows).normal(centre, spread, windows)
+    song = vote(pair(torch.from_numpy(z)[None]), torch.zeros(0), False)[0].log_softmax(-1)
+    for found, truth in zip(song.tolist(), (log_majority(-z), log_majority(z)), strict=True):
+        assert abs(found - truth) <= 1e-9 * max(1, abs(truth))  # relative even at exp(-40000)
+
+
+def test_the_vote_saturates_with_the_length_of_the_song():
+    """As the docs warn: windows are taken as independent."""
+    for windows, chance in ((23, 0.69), (119, 0.86), (719, 0.996)):
+        z = torch.full((1, windows), math.log(0.55 / 0.45), dtype=torch.float64)
+        assert abs(vote(pair(z)).softmax(-1)[0, 1].item() - chance) < 0.005
+
+
+@pytest.mark.parametrize(("classes", "multilabel"), [(2, False), (4, False), (2, True)])
+def test_the_gradient_of_the_vote_is_its_derivative(classes, multilabel):
+    rng = np.random.default_rng(3)
+    for windows in (1, 2, 7, 24):
+        z = torch.from_numpy(rng.normal(0, 1.5, (2, windows, classes))).requires_grad_()
+        assert torch.autograd.gradcheck(lambda z: vote(z, torch.zeros(0), multilabel), z)
+
+
+# How far pairwise coupling may be from a simulated plurality, in probability.
+COUPLING = {2: 0.012, 3: 0.06, 4: 0.07, 6: 0.10}
+
+
+@pytest.mark.parametrize("classes", sorted(COUPLING))
+@pytest.mark.parametrize("windows", [1, 3, 9, 24])
+def test_the_vote_of_several_classes_is_near_a_simulated_one(classes, windows):
+    rng = np.random.default_rng(classes * 100 + windows)
+    songs, draws = 8, 20_000
+    z = rng.normal(0, rng.choice([0.3, 1, 2], (songs, 1, 1)), (songs, windows, classes))
+    z += rng.normal(0, 0.5, (songs, 1, classes))
+    found = vote(torch.from_numpy(z)).softmax(-1).numpy()
+    shares = torch.from_numpy(z).softmax(-1).numpy().cumsum(axis=-1)
+    for song in range(songs):
+        cast = (rng.random((draws, windows, 1)) > shares[song, :, :-1]).sum(axis=-1)
+        votes = np.stack([(cast == k).sum(axis=1) for k in range(classes)], axis=1)
+        best = votes == votes.max(axis=1, keepdims=True)
+        chance = (best / best.sum(axis=1, keepdims=True)).mean(axis=0)
+        limit = 0.012 if windows == 1 else COUPLING[classes]
+        assert np.abs(chance - found[song]).max() <= limit
+
+
+def test_leaving_a_window_out_of_a_long_vote_is_what_voting_without_it_gives():
+    z = torch.from_numpy(np.random.default_rng(0).normal(0.05, 1, (1, 400, 2)))
+    without = vote_left_out(z)
+    for window in (0, 7, 399):
+        keep = [k for k in range(400) if k != window]
+        torch.testing.assert_close(without[:, window], vote(z[:, keep]))
+
+
+def test_a_half_precision_or_single_network_gets_its_own_kind_back():
+    z = torch.randn(2, 5, 3)
+    assert vote(z).dtype == torch.float32
+    assert POOLINGS["vote"].pool(z).shape == (2, 3)

@@ -1,0 +1,451 @@
+"""The HTTP API: the answers of `songbag predict`, for those who may ask."""
+
+import base64
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import requests
+from click.testing import CliRunner
+
+from songbag.cli import main
+from songbag.inference.model_file import ModelFile, read_model, write_model
+from songbag.inference.predictor import Predictor
+from songbag.settings import Excerpt
+from tests.helpers.serving_process import Server, alive
+
+TOKEN = "a token of some letters"
+
+
+@pytest.fixture(scope="module")
+def server(model_path, tmp_path_factory):
+    with Server(model_path, tmp_path_factory.mktemp("server"), workers=2) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def audio(songs):
+    return sorted((songs.parent / "audio").iterdir())
+
+
+@pytest.fixture(scope="module")
+def labels(model_path):
+    return read_model(model_path).card.labels
+
+
+def songbag(*arguments, **options):
+    command = [sys.executable, "-m", "songbag", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
+
+
+def test_answers_are_byte_equal_to_predict(server, model_path, audio, tmp_path):
+    kinds = {path.suffix: path for path in audio}
+    for path in kinds.values():
+        shutil.copy(path, tmp_path)
+    names = sorted(path.name for path in kinds.values())
+    files = ["--csv", "a.csv", "--json", "a.json", "--windows", "--cache", tmp_path / "cache"]
+    assert songbag("predict", model_path, *names, *files, cwd=tmp_path).returncode == 0
+    answers = [server.predict(tmp_path / name, csv=True) for name in names]
+    assert [answer.status_code for answer in answers] == [200] * len(names)
+    raw = [msgspec.json.decode(answer.content, type=dict[str, msgspec.Raw]) for answer in answers]
+    # The very bytes of the JSON file, song by song: its row, then its windows.
+    whole = b",".join(
+        bytes(one["song"])[:-1] + b',"windows_detail":' + bytes(one["windows"]) + b"}"
+        for one in raw
+    )
+    made = msgspec.json.format(b"[" + whole + b"]", indent=1) + b"\n"
+    assert made == (tmp_path / "a.json").read_bytes()
+    for part, file in (("songs", "a.csv"), ("windows", "a-windows.csv")):
+        texts = [answer.json()["csv"][part] for answer in answers]
+        head = texts[0].partition("\n")[0] + "\n"
+        assert (
+            head + "".join(text.removeprefix(head) for text in texts)
+            == (tmp_path / file).read_text()
+        )
+
+
+def test_songs_at_once_get_their_own_answers(server, audio):
+    alone = [server.predict(path).content for path in audio[:6]]
+    with ThreadPoolExecutor(6) as threads:
+        together = list(threads.map(lambda path: server.predict(path).content, audio[:6] * 3))
+    assert together == alone * 3
+    assert len(set(alone)) == 6
+
+
+def test_bad_files_get_their_reason_and_no_path(server, model_path, nine, labels):
+    listed = songbag("predict", model_path, ".", cwd=nine).stdout
+    for path in sorted(nine.iterdir()):
+        answer = server.predict(path, name=f"music/{path.name}")
+        body = answer.json()
+        assert body["song"]["id"] == path.name
+        assert "songbag-serve" not in answer.text
+        if path.name in ("empty.mp3", "photo.mp3"):
+            assert answer.status_code == 422
+            assert body["reason"] == body["song"]["reason"]
+            assert re.search(rf"{path.name},failed,{body['reason']},", listed)
+            assert body["message"].startswith(f"{path.name}: ")
+        else:
+            assert answer.status_code == 200
+            assert body["song"]["predicted"] in labels
+    assert not server.uploads()
+
+
+def test_a_song_may_be_called_anything(server, audio):
+    name = 'Bad <b>"band"</b> & söng\u202e.mp3'
+    with open(audio[0], "rb") as file:
+        form = {"files": {"file": ("x.mp3", file)}, "data": {"id": name}}
+        body = requests.post(f"{server.url}/predict", timeout=30, **form).json()
+    assert body["song"]["id"] == name.replace("\u202e", "")
+    traversing = server.predict(audio[0], name="../../etc/passwd").json()
+    assert traversing["song"]["id"] == "passwd"
+
+
+def test_parts_are_given_as_asked(server, audio):
+    assert set(server.predict(audio[0], windows=False).json()) == {"song"}
+    body = server.predict(audio[0], peaks=True, kept=True).json()
+    assert set(body) == {"song", "windows", "recording", "kept"}
+    recording = body["recording"]
+    assert recording["heard_from"] == 0
+    assert recording["seconds"] == pytest.approx(body["windows"][-1]["end"], abs=2.5)
+    assert 1000 < len(recording["peaks"]) <= 2000
+    assert 0 < max(recording["peaks"]) <= 1.5
+
+
+# --- the song without some windows ------------------------------------------------------
+
+
+def without(server, body, removed):
+    return requests.post(
+        f"{server.url}/without", json={"kept": body["kept"], "removed": removed}, timeout=30
+    )
+
+
+def test_without_windows_the_rest_is_pooled_again(server, audio, labels):
+    body = server.predict(audio[0], kept=True).json()
+    same = without(server, body, []).json()
+    assert same["song"] == body["song"]
+    assert same["windows"] == body["windows"]
+    removed = [0, 3, 4]
+    answer = without(server, body, removed).json()
+    left = [row for row in body["windows"] if row["window"] not in removed]
+    # The founding recipe pools by the mean of probabilities, so the truth is easy to say.
+    for label in labels:
+        expected = np.mean([row[f"p_{label}"] for row in left])
+        assert answer["song"][f"p_{label}"] == pytest.approx(expected, abs=1e-5)
+        total = sum(row[f"contribution_{label}"] for row in answer["windows"])
+        assert total == pytest.approx(expected, abs=1e-5)
+    assert [row["window"] for row in answer["windows"]] == [row["window"] for row in left]
+    assert [row["start"] for row in answer["windows"]] == [row["start"] for row in left]
+    assert answer["song"]["windows"] == len(left)
+
+
+@pytest.mark.parametrize("pooling", ["hard_vote", "mean_logit", "mean_probability"])
+def test_without_is_right_for_every_pooling(model_path, pooling):
+    from songbag.inference.predict import Answer
+    from songbag.models.pooling import POOLINGS, SongPooling
+    from songbag.serving.answer_cache import answer_without, pack
+    from songbag.training.to_onnx import export_pooling
+
+    model = read_model(model_path)
+    parts = model.parts | {"pooling.onnx": export_pooling(SongPooling(POOLINGS[pooling], 3))}
+    predictor = Predictor(ModelFile(model.card, parts))
+    said = 3 * np.random.default_rng(0).standard_normal((11, 3)).astype(np.float32)
+    found = predictor.predict_outputs(said, np.arange(11.0), np.arange(11.0) + 5)
+    text = pack(Answer("a", found), found, model.hash)
+    got, left = answer_without(predictor, model.hash, text, (1, 5))
+    assert left == [0, 2, 3, 4, 6, 7, 8, 9, 10]
+    assert got.prediction.start_seconds.tolist() == left
+    outputs = np.delete(said.astype(np.float64), [1, 5], axis=0)
+    powers = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+    shares = powers / powers.sum(axis=1, keepdims=True)
+    if pooling == "mean_logit":
+        expected = np.exp(outputs.mean(axis=0))
+    elif pooling == "mean_probability":
+        expected = shares.mean(axis=0)
+    else:  # the mean probability is one more vote
+        expected = np.bincount(outputs.argmax(axis=1), minlength=3) + shares.mean(axis=0)
+    expected = expected / expected.sum()
+    assert got.prediction.probabilities == pytest.approx(expected, abs=1e-5)
+
+
+def test_what_was_kept_is_checked(server, audio):
+    body = server.predict(audio[0], kept=True).json()
+    count = len(body["windows"])
+    for removed, said in ((list(range(count)), "at least one"), ([count], f"0 to {count - 1}")):
+        answer = without(server, body, removed)
+        assert (answer.status_code, answer.json()["reason"]) == (422, "bad_request")
+        assert said in answer.json()["message"]
+    kept = bytearray(base64.b64decode(body["kept"]))
+    rng = np.random.default_rng(0)
+    texts = ["", "?", base64.b64encode(b"\x93" * 50).decode(), body["kept"][:200]]
+    import msgspec.msgpack
+
+    narrow = msgspec.msgpack.decode(bytes(kept)) | {"columns": 1}
+    texts.append(base64.b64encode(msgspec.msgpack.encode(narrow)).decode())
+    for place in rng.integers(len(kept), size=20):
+        changed = bytearray(kept)
+        changed[place] ^= 0xFF
+        texts.append(base64.b64encode(changed).decode())
+    for text in texts:
+        answer = without(server, {"kept": text}, [0])
+        assert answer.status_code in (200, 422), answer.text
+        assert answer.status_code == 200 or answer.json()["reason"] == "bad_request"
+    assert server.predict(audio[0]).status_code == 200
+
+
+def with_card(model_path, path, **changes):
+    """Write a copy of a model whose card says something else."""
+    whole = read_model(model_path, ("network.onnx", "pooling.onnx", "weights.safetensors"))
+    write_model(path, ModelFile(msgspec.structs.replace(whole.card, **changes), whole.parts))
+    return path
+
+
+def test_an_excerpt_is_drawn_where_it_lies(model_path, audio, tmp_path):
+    recipe = read_model(model_path).card.recipe
+    middle = msgspec.structs.replace(recipe, excerpt=Excerpt(seconds=10, place="middle"))
+    path = with_card(model_path, tmp_path / "middle.songbag", recipe=middle)
+    with Server(path, tmp_path) as server:
+        body = server.predict(audio[0], peaks=True).json()
+    assert body["recording"]["seconds"] == pytest.approx(30, abs=0.1)
+    assert body["recording"]["heard_from"] == pytest.approx(10, abs=0.1)
+    assert body["windows"][0]["start"] == 0
+    assert 7.5 < body["song"]["seconds"] <= 10
+
+
+# --- who may ask ------------------------------------------------------------------------
+
+
+def test_other_hosts_and_other_origins_are_refused(server, audio):
+    for host in ("evil.example", "127.0.0.1.evil.example", "192.168.0.1:80", ""):
+        answer = requests.get(f"{server.url}/health", headers={"Host": host}, timeout=10)
+        assert (answer.status_code, answer.json()["reason"]) == (421, "wrong_host"), host
+    port = server.url.rpartition(":")[2]
+    for host in (f"localhost:{port}", "127.0.0.1", f"[::1]:{port}"):
+        assert requests.get(f"{server.url}/health", headers={"Host": host}, timeout=10).ok
+    for headers in (
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://127.0.0.1:1"},
+        {"Origin": server.url, "Sec-Fetch-Site": "cross-site"},
+    ):
+        answer = server.predict(audio[0], headers=headers)
+        assert (answer.status_code, answer.json()["reason"]) == (403, "cross_origin"), headers
+    own = {"Origin": server.url, "Sec-Fetch-Site": "same-origin"}
+    assert server.predict(audio[0], headers=own).ok
+
+
+def test_every_answer_carries_the_policy(server):
+    for path in ("/", "/health", "/static/app.js", "/nothing"):
+        headers = requests.get(server.url + path, timeout=10).headers
+        policy = headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert "http" not in policy
+        assert headers["x-content-type-options"] == "nosniff"
+        assert "access-control-allow-origin" not in headers
+        assert "server" not in headers
+    first, second = (requests.get(server.url, timeout=10).text for _ in range(2))
+    assert re.search(r'nonce="[\w-]{20,}"', first)
+    assert first != second
+
+
+def test_with_a_token_every_request_needs_it(model_path, audio, tmp_path):
+    with Server(model_path, tmp_path, token=TOKEN, allow_remote=True, host="0.0.0.0") as server:
+        server.url = server.url.replace("0.0.0.0", "127.0.0.1")
+        for path in ("/health", "/model", "/openapi.json", "/nothing"):
+            assert requests.get(server.url + path, timeout=10).status_code == 401
+        for given in ("Bearer wrong", f"Basic {TOKEN}", f"Bearer {TOKEN}x", "Bearer ", "Bearer é"):
+            answer = server.predict(audio[0], headers={"Authorization": given.encode("latin-1")})
+            assert (answer.status_code, answer.json()["reason"]) == (401, "no_token"), given
+        good = {"Authorization": f"Bearer {TOKEN}"}
+        assert server.predict(audio[0], headers=good).status_code == 200
+        # The page itself is open, and its key works once.
+        assert requests.get(server.url, timeout=10).ok
+        assert requests.get(f"{server.url}/static/app.js", timeout=10).ok
+        key = server.address.partition("#key=")[2]
+        session = f"{server.url}/session"
+        assert requests.post(session, json={"key": "wrong"}, timeout=10).status_code == 403
+        assert requests.post(session, json={"key": key}, timeout=10).json() == {"token": TOKEN}
+        assert requests.post(session, json={"key": key}, timeout=10).status_code == 403
+        assert TOKEN not in server.text()
+
+
+# --- what it says of itself -------------------------------------------------------------
+
+
+def test_the_description_is_what_it_answers(server, audio, labels):
+    made = requests.get(f"{server.url}/openapi.json", timeout=10).json()
+    assert set(made["paths"]) == {"/health", "/model", "/predict", "/without"}
+    answer = made["paths"]["/predict"]["post"]["responses"]["200"]
+    schema = answer["content"]["application/json"]["schema"]
+    schemas = made["components"]["schemas"]
+
+    def check(value, schema):
+        if "$ref" in schema:
+            schema = schemas[schema["$ref"].rpartition("/")[2]]
+        if "anyOf" in schema:
+            schema = schema["anyOf"][value is None]
+        kind = {"object": dict, "array": list, "string": str, "number": (int, float)}
+        assert (
+            value is None if schema["type"] == "null" else isinstance(value, kind[schema["type"]])
+        )
+        if isinstance(value, dict):
+            assert set(schema["required"]) <= set(value) <= set(schema["properties"])
+            for name, part in value.items():
+                check(part, schema["properties"][name])
+        if isinstance(value, list):
+            for part in value:
+                check(part, schema["items"])
+
+    check(server.predict(audio[0], peaks=True, kept=True, csv=True).json(), schema)
+    assert {f"p_{label}" for label in labels} < set(schemas["Song"]["properties"])
+    parameters = {p["name"] for p in made["paths"]["/predict"]["post"]["parameters"]}
+    assert parameters == {"windows", "peaks", "csv", "kept"}
+
+
+def test_model_and_health(server, model_path, labels):
+    card = requests.get(f"{server.url}/model", timeout=10).json()
+    assert card["labels"] == list(labels)
+    assert card["figures"]["metrics"]["accuracy"]["value"] is not None
+    assert card["hash"] == read_model(model_path).hash
+    assert "heard" not in card
+    health = server.health()
+    assert (health["status"], health["at_work"], health["waiting"]) == ("ok", 0, 0)
+    assert health["model"] == card["hash"]
+
+
+def test_every_error_is_json_with_a_reason(server):
+    url = server.url
+    answers = [
+        (requests.get(f"{url}/nothing", timeout=10), 404),
+        (requests.get(f"{url}/static/../app.py", timeout=10), 404),
+        (requests.get(f"{url}/static/%2e%2e/app.py", timeout=10), 404),
+        (requests.get(f"{url}/predict", timeout=10), 405),
+        (requests.post(f"{url}/predict", timeout=10), 422),
+        (requests.post(f"{url}/predict", data={"file": "text"}, timeout=10), 422),
+        (requests.post(f"{url}/predict?windows=maybe", timeout=10), 422),
+        (requests.post(f"{url}/without", data=b"{", timeout=10), 422),
+        (requests.post(f"{url}/without", json={"kept": 5}, timeout=10), 422),
+        (
+            requests.post(
+                f"{url}/predict",
+                data=b"no form",
+                headers={"Content-Type": "multipart/form-data"},
+                timeout=10,
+            ),
+            400,
+        ),
+    ]
+    for answer, status in answers:
+        assert answer.status_code == status, answer.text
+        assert set(answer.json()) == {"reason", "message"}
+
+
+def test_nothing_reports_to_anybody(model_path, audio, tmp_path):
+    """ONNX Runtime's reports begin with a file in the temporary folder and one at home."""
+    places = {name: str(tmp_path / name) for name in ("TMPDIR", "HOME", "XDG_CACHE_HOME")}
+    for place in places.values():
+        os.mkdir(place)
+    own = ("ORT_DISABLE_TELEMETRY", "CI")  # in a CI it says nothing anyway
+    environment = {k: v for k, v in os.environ.items() if k not in own} | places
+    assert songbag("predict", model_path, audio[0], env=environment).returncode == 0
+    # The other way round, so that this test can fail: told to report, it leaves its file.
+    assert not list(tmp_path.rglob(".ses"))
+    loud = environment | {"ORT_DISABLE_TELEMETRY": "0"}
+    assert songbag("predict", model_path, audio[0], env=loud).returncode == 0
+    assert list(tmp_path.rglob(".ses"))
+
+
+# --- starting and stopping --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--host", "0.0.0.0"], "add --allow-remote"),
+        (["--host", "0.0.0.0", "--token", "x" * 20], "add --allow-remote"),
+        (["--host", "0.0.0.0", "--allow-remote"], "needs a --token"),
+        (["--host", "0.0.0.0", "--allow-remote", "--token", "short"], "5 letters"),
+        (["--max-megabytes", "0"], "max_megabytes"),
+    ],
+)
+def test_unsafe_terms_are_refused(model_path, arguments, said):
+    done = CliRunner(env={"SONGBAG_TOKEN": None}).invoke(
+        main, ["serve", str(model_path), "--no-browser", *arguments]
+    )
+    assert done.exit_code == 2
+    assert said in done.output
+
+
+def test_a_taken_port_and_a_model_of_tables_are_said(server, model_path, tmp_path):
+    port = server.url.rpartition(":")[2]
+    done = CliRunner().invoke(main, ["serve", str(model_path), "--no-browser", "--port", port])
+    assert done.exit_code == 2
+    assert "--port 0 takes a free one" in done.output
+    table = with_card(model_path, tmp_path / "t.songbag", source="table")
+    done = CliRunner().invoke(main, ["serve", str(table), "--no-browser"])
+    assert done.exit_code == 2
+    assert "cannot hear songs" in done.output
+
+
+def test_without_the_extra_it_says_what_to_install(model_path):
+    code = (
+        "import sys; sys.modules['fastapi'] = None\n"
+        f"from songbag.cli import main; main(['serve', {str(model_path)!r}])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "pip install 'songbag[serve]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_stops_it_cleanly(model_path, tmp_path):
+    command = [sys.executable, "-m", "songbag", "serve", str(model_path), "--port", "0"]
+    process = subprocess.Popen(
+        [*command, "--no-browser"], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    lines = [process.stderr.readline() for _ in range(2)]
+    assert re.fullmatch(r"genre\.songbag is at http://127\.0\.0\.1:\d+/\n", lines[0])
+    assert lines[1] == "Ctrl-C stops it.\n"
+    # As a terminal does it: to the whole group, workers included.
+    os.killpg(process.pid, signal.SIGINT)
+    rest = process.stderr.read()
+    assert process.wait(20) == 0
+    assert rest == "Stopped.\n"
+    process.stderr.close()
+
+
+def test_a_killed_server_leaves_no_process_and_no_file_for_long(model_path, audio, tmp_path):
+    server = Server(model_path, tmp_path)
+    workers = server.workers()
+    assert workers
+    assert server.stop(signal.SIGKILL) == -signal.SIGKILL
+    left = list(server.temporary.glob("songbag-serve-*"))
+    assert left
+    server.until(lambda: not any(map(alive, workers)))
+    with Server(model_path, tmp_path) as again:
+        assert not any(folder.exists() for folder in left)
+        assert again.predict(audio[0]).ok
+    assert not list(again.temporary.glob("songbag-serve-*"))
+
+
+def test_static_files_stay_readable():
+    import songbag.serving
+
+    folder = Path(songbag.serving.__file__).parent / "static"
+    for path in folder.iterdir():
+        if path.is_file():
+            assert path.read_text().count("\n") < 300, path.name
+    listed = (folder / "vendor" / "README.md").read_text()
+    for path in (folder / "vendor").iterdir():
+        if path.suffix != ".md":
+            assert (folder / "vendor" / f"{path.name.partition('.')[0]}.LICENSE").exists(), path
+            assert f"`{path.name}`" in listed

@@ -1,0 +1,207 @@
+"""Several labels a song, from the table to the answer; and calibration by folds."""
+
+import csv
+import json
+
+import numpy as np
+import pandas
+import pytest
+
+import songbag
+from songbag.console import Console
+from songbag.data.labels import join_labels, split_labels, strata
+from songbag.data.song_table import read_songs, require_labels
+from songbag.data.window_table import bags_from_table
+from songbag.errors import SongTableError
+from songbag.inference.model_file import read_model
+from songbag.inference.tables import probability_columns
+from songbag.recipes import load_recipe
+from songbag.tasks.cross_validate import crossvalidate_bags
+from songbag.tasks.evaluate import figures
+
+QUIET = Console(quiet=True)
+
+
+def window_frame(songs=48, seed=0, noise=1.0):
+    """Songs of six windows; three labels of which a song has any number, each with a direction."""
+    rng = np.random.default_rng(seed)
+    directions = np.eye(6)[:3] * 3
+    rows = []
+    for k in range(songs):
+        has = rng.random(3) < 0.45
+        text = " | ".join(
+            name for name, on in zip(("sad", "piano", "live"), has, strict=True) if on
+        )
+        for _ in range(6):
+            shown = has & (rng.random(3) < 0.6)  # a label holds in part of a song
+            value = shown @ directions + rng.normal(0, noise, 6)
+            rows.append(
+                {
+                    "song": f"s{k}",
+                    "labels": text,
+                    "artist": f"a{k // 2}",
+                    **{f"v{i}": value[i] for i in range(6)},
+                }
+            )
+    return pandas.DataFrame(rows)
+
+
+def bags_of(frame):
+    return bags_from_table(frame, "song", "labels", "v*", multilabel=True)
+
+
+def test_sets_are_written_in_one_way():
+    assert split_labels(" sad;piano | sad;; ") == ("piano", "sad")
+    assert split_labels("") == ()
+    assert join_labels(["sad", "piano"]) == "piano;sad"
+    assert strata(["a;b", "a", "a;b;c", ""]) == ["b", "a", "c", ""]
+
+
+def test_a_column_labels_makes_songs_multilabel(tmp_path):
+    path = tmp_path / "songs.csv"
+    path.write_text("path,labels\na.wav,sad;piano\nb.wav,piano|live\nc.wav,\nd.wav,live;sad\n")
+    table = read_songs(path)
+    assert table.multilabel
+    assert table.label_names() == ["live", "piano", "sad"]
+    assert [song.label for song in table.songs] == ["piano;sad", "live;piano", "", "live;sad"]
+    require_labels(table)
+    path.write_text("path,label,labels\na.wav,x,y\n")
+    with pytest.raises(SongTableError, match="a column label and a column labels"):
+        read_songs(path)
+    path.write_text("path,labels\na.wav,x;y\nb.wav,x\nc.wav,x;y\n")
+    with pytest.raises(SongTableError, match="'x' is on every song"):
+        require_labels(read_songs(path))
+
+
+@pytest.mark.parametrize("pooling", ["mean_logit", "linear_softmax", "attention"])
+def test_labels_are_learned_predicted_and_judged(pooling, tmp_path):
+    result = songbag.train(
+        bags_of(window_frame()),
+        tmp_path / "m.songbag",
+        epochs=40,
+        pooling=pooling,
+        folds=3,
+        quiet=True,
+    )
+    assert result.metrics["multilabel"]
+    assert result.metrics["metrics"]["map"]["value"] > result.metrics["baselines"]["map"] + 0.2
+    card = result.model.card
+    assert card.multilabel
+    assert len(card.thresholds) == 3
+    assert card.temperature != 1.0
+    rows = result.predictions
+    shares = rows[probability_columns(card.labels)].to_numpy()
+    assert not np.allclose(shares.sum(axis=1), 1)
+    said = [set(split_labels(text)) for text in rows["predicted"]]
+    wanted = [
+        {n for n, p, t in zip(card.labels, row, card.thresholds, strict=True) if p >= t}
+        for row in shares
+    ]
+    assert said == wanted
+    more = bags_of(window_frame(20, seed=9))
+    answers = result.model.predict(more)
+    assert list(answers.index) == [song.id for song in more.songs]
+    truth = np.array([np.isin(card.labels, split_labels(s.label)) for s in more.songs])
+    right = (answers[probability_columns(card.labels)].to_numpy() >= card.thresholds) == truth
+    assert right.mean() > 0.75
+
+
+def test_crossval_of_several_labels_and_its_figures_again_from_the_file(tmp_path):
+    recipe = load_recipe("windows", {"training.epochs": 15})
+    found = crossvalidate_bags(bags_of(window_frame()), tmp_path, recipe, QUIET, 3)
+    with open(tmp_path / "predictions.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    again = figures(rows, found.evaluation.labels, multilabel=True)
+    written = json.loads((tmp_path / "metrics.json").read_text())
+    for name, value in written["metrics"].items():
+        assert again["metrics"][name]["value"] == pytest.approx(value["value"], abs=1e-4)
+    assert len(rows) == 48
+    thresholds = [
+        read_model(p, parts=()).card.thresholds for p in sorted(tmp_path.rglob("*.songbag"))
+    ]
+    assert len(set(thresholds)) > 1  # each from the other folds' songs
+
+
+def test_models_and_tables_of_other_kinds_do_not_mix(tmp_path):
+    many = bags_of(window_frame(24))
+    model = songbag.train(many, tmp_path / "m.songbag", epochs=2, quiet=True).model.path
+    from songbag.inference.predict import answer_bags
+    from songbag.tasks.evaluate import evaluate_model
+
+    frame = window_frame(24).assign(label=lambda f: np.where(f.index % 2 < 2, "sad", "live"))
+    single = bags_from_table(frame, "song", "label", "v*")
+    with pytest.raises(SongTableError, match="one label a song, the model several labels"):
+        evaluate_model(model, single.table(), answer_bags(single, model), QUIET)
+
+
+# --- calibration ------------------------------------------------------------------------
+
+
+def single_frame(songs=60, seed=0, spread=1.5):
+    """Two labels that overlap: whoever learns them is at most right in four of five songs."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for k in range(songs):
+        shift = rng.normal(0, spread)
+        for _ in range(6):
+            value = rng.normal((k % 2) * 1.2 + shift, 0.5, 6)
+            rows.append(
+                {
+                    "song": f"s{k}",
+                    "label": "ab"[k % 2],
+                    "artist": f"a{k}",
+                    **{f"v{i}": value[i] for i in range(6)},
+                }
+            )
+    return pandas.DataFrame(rows)
+
+
+def test_crossval_calibrates_each_fold_on_the_others(tmp_path):
+    recipe = load_recipe("windows", {"training.epochs": 100})
+    bags = bags_from_table(single_frame(), "song", "label", "v*")
+    found = crossvalidate_bags(bags, tmp_path, recipe, QUIET, 4)
+    temperatures = found.evaluation.figures["calibration"]["temperatures"]
+    assert len(temperatures) == 4
+    assert all(t > 1 for t in temperatures)  # sixty songs by heart: far too sure
+    rows = found.evaluation.rows
+    shares = np.array([[row["p_a"], row["p_b"]] for row in rows])
+    y = np.array(["ab".index(row["label"]) for row in rows])
+    by = np.array([temperatures[int(row["side"][-1]) - 1] for row in rows])
+    raw = shares ** by[:, None]
+    raw /= raw.sum(axis=1, keepdims=True)
+    after, before = (-np.log(p[np.arange(len(y)), y].clip(1e-12)).mean() for p in (shares, raw))
+    assert after < before
+    for fold, path in enumerate(sorted(tmp_path.rglob("fold*.songbag"))):
+        card = read_model(path, parts=()).card
+        assert card.temperature == pytest.approx(temperatures[fold])
+        assert card.precision
+
+
+def test_a_vote_is_calibrated_unasked_and_others_when_asked(tmp_path):
+    bags = bags_from_table(single_frame(40), "song", "label", "v*")
+    vote = songbag.train(bags, tmp_path / "v.songbag", epochs=5, pooling="vote", quiet=True)
+    assert vote.model.card.temperature != 1.0
+    mean = songbag.train(bags, tmp_path / "m.songbag", epochs=5, quiet=True)
+    assert mean.model.card.temperature == 1.0
+    asked = songbag.train(bags, tmp_path / "f.songbag", epochs=5, folds=4, quiet=True)
+    assert asked.model.card.temperature != 1.0
+
+
+def test_unsure_answers_are_withheld(tmp_path):
+    from songbag.errors import SettingsError
+    from songbag.tasks.predict import Predicted, required_confidence, withheld
+
+    bags = bags_from_table(single_frame(120, spread=0.7), "song", "label", "v*")
+    found = songbag.train(bags, tmp_path / "m.songbag", epochs=10, folds=4, quiet=True)
+    card = found.model.card
+    least = required_confidence(card, 0.7)
+    assert 0.5 <= least < 1
+    sure = Predicted({"id": "x", "status": "ok", "confidence": least, "predicted": "a"}, [])
+    assert withheld(sure, least) is sure
+    row = withheld(Predicted(sure.row | {"confidence": least - 0.01}, []), least).row
+    assert (row["status"], row["predicted"]) == ("unsure", None)
+    with pytest.raises(SettingsError, match="at most"):
+        required_confidence(card, 0.9999)
+    plain = songbag.train(bags, tmp_path / "p.songbag", epochs=1, quiet=True).model.card
+    with pytest.raises(SettingsError, match="needs a calibrated model"):
+        required_confidence(plain, 0.7)
