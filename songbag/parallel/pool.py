@@ -236,22 +236,23 @@ def _kill(pool: "Pool") -> None:
 
 def _begin(caller: int, prepare: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the caller, who ends this
-    _end_with(caller)
+    _exit_with_parent(caller)
     if prepare is not None:
         prepare(*arguments)
 
 
-def _end_with(caller: int) -> None:
-    """Let this process end soon after its caller, which may be killed.
+def _exit_with_parent(parent: int) -> None:
+    """Exit this worker within about a second of its parent's death, even by SIGKILL.
 
-    loky's would wait for work for ever. A timer, not a thread, because processes with
-    threads must not fork.
+    Otherwise a loky worker waits forever for its next task. A timer rather than a thread,
+    because a process with threads must not fork. The handler runs between Python
+    instructions, so a call into native code finishes first. Does nothing on Windows.
     """
     if not hasattr(signal, "setitimer"):
         return  # Windows
 
     def look(*_: object) -> None:
-        if os.getppid() != caller:
+        if os.getppid() != parent:
             os._exit(1)
 
     signal.signal(signal.SIGALRM, look)

@@ -4,9 +4,6 @@ The model is given to the process once, as the server read it: a file that chang
 disk later changes nothing.
 """
 
-import os
-import threading
-import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -69,22 +66,12 @@ class _Loaded:
     hash: str
 
 
-_WATCH_SECONDS = 1.0
-
 _loaded: list[_Loaded] = []
 
 
 def prepare(model: ModelFile) -> None:
     """Load the model into this process."""
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     _loaded.append(_Loaded(Predictor(model), model.card.labels, model.hash))
-
-
-def _end_with(server: int) -> None:
-    """End this process when the server has gone, however it went."""
-    while os.getppid() == server:
-        time.sleep(_WATCH_SECONDS)
-    os._exit(1)
 
 
 def answer(task: Listening | Pooling) -> Reply:

@@ -1,6 +1,7 @@
 """CSV files as Songbag writes them: every cell comes out as it went in."""
 
-from collections.abc import Iterable, Sequence
+import csv
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,3 +38,35 @@ def write_csv(path: str | Path, rows: Iterable[Row], columns: Sequence[str]) -> 
         file.write(csv_text([], columns).encode())
         for row in rows:
             file.write(csv_text([row], columns, header=False).encode())
+
+
+def iter_csv(path: str | Path) -> Iterator[dict[str, str]]:
+    """Yield the rows of a CSV file that Songbag wrote, one at a time.
+
+    For files with a row per window, which may not fit in memory. See `read_csv`.
+    """
+    with open(path, encoding="utf-8", newline="") as file:
+        yield from csv.DictReader(file)
+
+
+def read_csv(path: str | Path) -> list[dict[str, str]]:
+    """Return the rows of a CSV file that Songbag wrote, every cell as text.
+
+    For tables that users wrote, see `songbag.data.table_files`, which also accepts other
+    delimiters and encodings.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> rows = [{"id": "001", "p_waltz": 0.25}]
+    >>> with TemporaryDirectory() as folder:
+    ...     write_csv(f"{folder}/songs.csv", rows, ["id", "p_waltz"])
+    ...     read_csv(f"{folder}/songs.csv")
+    [{'id': '001', 'p_waltz': '0.25'}]
+    """
+    return list(iter_csv(path))
