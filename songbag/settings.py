@@ -16,7 +16,7 @@ from msgspec import Meta
 from songbag.errors import SettingsError, suggestion
 
 # The names live here so that the command line and model files know them without torch;
-# a test compares them with the tables in songbag.learning.
+# a test compares them with the tables in songbag.models.
 POOLINGS = (
     *("attention", "autopool", "conjunctive", "gated_attention", "hard_vote", "linear_softmax"),
     *(

@@ -18,7 +18,7 @@ from songbag.data.bag import Bag  # noqa: E402
 from songbag.keras import POOLINGS, SongDataset, SongModel, predict_songs  # noqa: E402
 
 BACKEND = keras.backend.backend()
-needs_torch = pytest.mark.skipif(BACKEND != "torch", reason="compares with songbag.learning")
+needs_torch = pytest.mark.skipif(BACKEND != "torch", reason="compares with songbag.models")
 # What Keras 3.15 on torch does to every tensor it turns into numpy >= 2.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy")
 

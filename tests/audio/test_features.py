@@ -95,7 +95,7 @@ def test_the_same_bits_however_the_samples_arrive(cuts, top_db, deltas):
 _HEARD = """
 import hashlib, numpy as np
 from songbag.settings import Sound
-from songbag.sound import features
+from songbag.audio import features
 song = np.random.default_rng(0).normal(0, 0.1, 100_000).astype(np.float32)
 sounds = [Sound(), Sound(feature="mfcc", mel_bands=128, coefficients=128), Sound(mel_bands=1)]
 sounds += [Sound(mel_bands=4, frame_length=8192), Sound(mel_bands=300, frame_length=512)]

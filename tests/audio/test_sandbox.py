@@ -42,7 +42,7 @@ def children():
     """Processes of this one, but for helpers that stay: ours, and those of pools."""
     command = ["ps", "-ww", "-o", "pid=,stat=,args=", "--ppid", str(os.getpid())]
     lines = subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
-    staying = ("ps -ww", "isolation", "resource_tracker")
+    staying = ("ps -ww", "audio.sandbox", "resource_tracker")
     return [line for line in lines if not any(word in line for word in staying)]
 
 

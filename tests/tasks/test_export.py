@@ -207,8 +207,8 @@ def test_the_file_says_what_it_is(exported):
 def test_a_graph_that_disagrees_is_not_written(model_path, tmp_path, monkeypatch, part):
     softmax, starts, frames = (
         song_graph._probabilities,
-        song_graph.hearing.add_starts,
-        song_graph.hearing.add_frames,
+        song_graph.sound_graph.add_starts,
+        song_graph.sound_graph.add_frames,
     )
     if part == "probabilities":
 
@@ -220,11 +220,13 @@ def test_a_graph_that_disagrees_is_not_written(model_path, tmp_path, monkeypatch
     elif part == "starts":
         one = np.array([1])
         monkeypatch.setattr(
-            song_graph.hearing, "add_starts", lambda n, *rest: n.add("Add", starts(n, *rest), one)
+            song_graph.sound_graph,
+            "add_starts",
+            lambda n, *rest: n.add("Add", starts(n, *rest), one),
         )
     else:
         monkeypatch.setattr(
-            song_graph.hearing,
+            song_graph.sound_graph,
             "add_frames",
             lambda n, *rest: n.add("Mul", frames(n, *rest), np.float32(1.01).reshape(())),
         )
@@ -269,7 +271,7 @@ def test_exporting_needs_onnx_and_not_torch(model_path, tmp_path):
         "import sys, songbag\n"
         f"songbag.load({str(model_path)!r}).export('genre.onnx')\n"
         "assert 'torch' not in sys.modules\n"
-        "for name in [n for n in sys.modules if n.startswith(('onnx.', 'songbag.graph'))]:\n"
+        "for name in [n for n in sys.modules if n.startswith(('onnx.', 'songbag.inference.song_graph', 'songbag.inference.sound_graph', 'songbag.onnx_runtime.graph_builder'))]:\n"
         "    del sys.modules[name]\n"
         "sys.modules['onnx'] = None\n"
         "try:\n"

@@ -201,9 +201,9 @@ def learned(tmp_path_factory):
     heard = made_songs(24)
     path = tmp_path_factory.mktemp("members") / "auto.songbag"
     learning = Learning(RECIPE, ("a", "b", "c"), Console(quiet=True), threads=1)
-    fit, card = members.learn(heard, np.zeros(24, dtype=bool), learning, path, False)
-    fit.save(fit, card, path)
-    return heard, path, fit, learning
+    result, card = members.learn(heard, np.zeros(24, dtype=bool), learning, path, False)
+    fit.save(result, card, path)
+    return heard, path, result, learning
 
 
 def test_one_file_holds_all_members(learned):
@@ -245,8 +245,8 @@ def test_members_are_not_trained_again_after_a_stop(learned, tmp_path, monkeypat
         members.learn(heard, held, learning, kept, False)
     monkeypatch.setattr(members, "fit_bags", real)
     assert len(list(tmp_path.glob("*.state"))) == 1
-    fit, card = members.learn(heard, held, learning, kept, True)
-    fit.save(fit, card, kept)
+    result, card = members.learn(heard, held, learning, kept, True)
+    fit.save(result, card, kept)
     checkpoint.forget_states(kept)
     assert kept.read_bytes() == path.read_bytes()
     assert [one.name for one in tmp_path.iterdir()] == ["auto.songbag"]

@@ -318,7 +318,8 @@ def test_bare_optimisers_move_weights_as_torchs(name, kept):
 def test_training_does_not_import_torchs_compiler(name):
     code = (
         "import sys, torch\n"
-        "from songbag.learning import bare, optimizers\n"
+        "from songbag.models import bare\n"
+        "from songbag.training import optimizers\n"
         "from songbag.settings import Training\n"
         "layer = torch.nn.Linear(2, 1)\n"
         "def loss():\n"
