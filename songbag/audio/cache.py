@@ -25,16 +25,21 @@ from numpy.typing import NDArray
 from songbag.audio.source import Source
 from songbag.errors import SongbagError
 from songbag.settings import Record, Sound
-from songbag.storage.files import checked, sweep, unchecked, write_bytes
+from songbag.storage.files import (
+    add_checksum,
+    remove_stale_temporaries,
+    strip_checksum,
+    write_bytes,
+)
 from songbag.storage.remote import (
-    Place,
+    AnyPath,
     RemotePath,
-    here,
+    absolute,
     is_url,
-    local_side,
-    look_ahead,
-    stamp,
-    whole,
+    local_file,
+    local_folder,
+    prefetch_stamps,
+    url_stamp,
 )
 
 
@@ -94,7 +99,7 @@ def frames_key(content: str, source: Source, sound: Sound) -> str:
     return f"{sound.fingerprint()}/{content[:2]}/{name}.safetensors"
 
 
-def write_frames(file: Place, frames: NDArray[np.float32], receipt: Receipt) -> None:
+def write_frames(file: AnyPath, frames: NDArray[np.float32], receipt: Receipt) -> None:
     """Write frames (frames, bands) with their receipt and a checksum, atomically."""
     from safetensors.numpy import save
 
@@ -103,11 +108,11 @@ def write_frames(file: Place, frames: NDArray[np.float32], receipt: Receipt) -> 
     metadata = {"songbag": stored.decode()}
     data = save({"frames": np.ascontiguousarray(frames)}, metadata)
     if isinstance(file, Path):
-        sweep(file.parent)
-    write_bytes(file, data, lasting=False)
+        remove_stale_temporaries(file.parent)
+    write_bytes(file, data, durable=False)
 
 
-def read_frames(file: Place | str) -> tuple[NDArray[np.float32], Receipt]:
+def read_frames(file: AnyPath | str) -> tuple[NDArray[np.float32], Receipt]:
     """Return frames (frames, bands) and their receipt.
 
     Raises
@@ -129,9 +134,9 @@ def read_frames(file: Place | str) -> tuple[NDArray[np.float32], Receipt]:
     return frames, stored.receipt
 
 
-def _bytes_of(file: Place | str) -> bytes:
+def _bytes_of(file: AnyPath | str) -> bytes:
     if isinstance(file, RemotePath):
-        with here(file) as local:
+        with local_file(file) as local:
             return local.read_bytes()
     with open(file, "rb", buffering=0) as opened:
         return opened.readall()
@@ -171,18 +176,18 @@ class Index:
     It only saves time: whatever is wrong with it, songs are then heard again.
     """
 
-    def __init__(self, folder: Place, sound: Sound) -> None:
+    def __init__(self, folder: AnyPath, sound: Sound) -> None:
         self.folder = folder
         self._sound = sound.fingerprint()
-        self._file = local_side(folder, default_folder()) / "index.sqlite"
+        self._file = local_folder(folder, default_folder()) / "index.sqlite"
 
     def lookup(self, sources: Iterable[Source]) -> list[Receipt | None]:
         """Return the receipt of each source that has not changed, else None."""
         sources = list(sources)
-        look_ahead(source.path for source in sources)
+        prefetch_stamps(source.path for source in sources)
         if not self._file.exists():
             return [None for _ in sources]
-        names = [(whole(source.path), source.part()) for source in sources]
+        names = [(absolute(source.path), source.part()) for source in sources]
         try:
             with closing(self._connect()) as base:
                 kept = self._kept(base, {path for path, _ in names})
@@ -204,7 +209,7 @@ class Index:
 
     def _fresh(self, source: Source, stored: object) -> Receipt | None:
         """Return a stored receipt where nothing has changed since."""
-        if not isinstance(stored, bytes) or not (data := unchecked(stored)):
+        if not isinstance(stored, bytes) or not (data := strip_checksum(stored)):
             return None
         receipt = msgspec.json.decode(data, type=Receipt)
         if (receipt.size, receipt.mtime_ns) != file_stamp(source.path):
@@ -216,7 +221,7 @@ class Index:
     def remember(self, found: Iterable[tuple[Source, Receipt]]) -> None:
         """Store receipts, each with the stamp the file had before it was read."""
         rows = [
-            (whole(source.path), source.part(), self._sound, checked(receipt))
+            (absolute(source.path), source.part(), self._sound, add_checksum(receipt))
             for source, receipt in found
             if receipt.size >= 0 and receipt.reason not in _PASSING
         ]
@@ -257,7 +262,7 @@ class Index:
 def file_stamp(path: str) -> tuple[int, int]:
     """Return (size, mtime_ns) of a file, (-1, -1) when it cannot be asked."""
     if is_url(path):
-        return stamp(path)
+        return url_stamp(path)
     try:
         found = os.stat(path)
     except (OSError, ValueError):

@@ -29,14 +29,14 @@ from songbag.errors import AudioError
 from songbag.parallel.pool import Workers, in_order
 from songbag.settings import Limits, Sound
 from songbag.storage.files import content_hash
-from songbag.storage.remote import Place, is_url, local_copy
+from songbag.storage.remote import AnyPath, is_url, local_copy
 
-Work = Callable[[Source, Sound, Place, Limits], Receipt]
+Work = Callable[[Source, Sound, AnyPath, Limits], Receipt]
 
 _REMEMBERED = 64  # receipts written to the index at once: a commit costs milliseconds
 
 
-def extract(source: Source, sound: Sound, folder: Place, limits: Limits) -> Receipt:
+def extract(source: Source, sound: Sound, folder: AnyPath, limits: Limits) -> Receipt:
     """Put one song's frames into the cache, unless they are there, and say what happened.
 
     Never raises for what is wrong with the file: that is a receipt with status "failed".
@@ -50,7 +50,7 @@ def extract(source: Source, sound: Sound, folder: Place, limits: Limits) -> Rece
     return msgspec.structs.replace(receipt, size=size, mtime_ns=mtime_ns)
 
 
-def _extracted(source: Source, sound: Sound, folder: Place, limits: Limits) -> Receipt:
+def _extracted(source: Source, sound: Sound, folder: AnyPath, limits: Limits) -> Receipt:
     open_file(source.path, limits).close()  # refuses what cannot be opened, with the reason
     key = frames_key(content_hash(source.path), source, sound)
     try:
@@ -74,7 +74,7 @@ def _extracted(source: Source, sound: Sound, folder: Place, limits: Limits) -> R
 def extract_all(
     sources: Sequence[Source],
     sound: Sound,
-    folder: Place,
+    folder: AnyPath,
     limits: Limits | None = None,
     workers: Workers = None,
     work: Work | None = None,
@@ -111,7 +111,7 @@ def extract_all(
             index.remember(news)
 
 
-def _worked(work: Work, sound: Sound, folder: Place, limits: Limits, source: Source) -> Receipt:
+def _worked(work: Work, sound: Sound, folder: AnyPath, limits: Limits, source: Source) -> Receipt:
     keep_decoder()  # in a worker of a pool it ends with the worker
     return work(source, sound, folder, limits)
 

@@ -9,18 +9,24 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from songbag.cli.options import PLACE, cache_option, collection_options, spread_options, working
+from songbag.cli.options import (
+    PATH_OR_URL,
+    cache_option,
+    collection_options,
+    spread_options,
+    working,
+)
 
 if TYPE_CHECKING:
     from songbag.quality.findings import Finding
-    from songbag.storage.remote import Place
+    from songbag.storage.remote import AnyPath
 
 _SHOWN = 10  # findings of a kind in the terminal's table
 _COLOURS = {"error": "red", "warning": "yellow", "note": "dim"}
 
 
 @click.command()
-@click.argument("songs", type=PLACE)
+@click.argument("songs", type=PATH_OR_URL)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="CSV file of the findings.")
 @click.option(
     "--fix", "cleaned", type=click.Path(path_type=Path), help="CSV file: the table cleaned."
@@ -34,7 +40,7 @@ _COLOURS = {"error": "red", "warning": "yellow", "note": "dim"}
 @collection_options
 @spread_options
 @click.pass_context
-def check(ctx: click.Context, /, songs: "Place", **options: Any) -> None:
+def check(ctx: click.Context, /, songs: "AnyPath", **options: Any) -> None:
     """Look for what is wrong with SONGS before training on them.
 
     SONGS is a folder with one subfolder a label, or a table (.csv, .tsv, .parquet) with the

@@ -7,12 +7,18 @@ from typing import Any
 
 import click
 
-from songbag.cli.options import PLACE, cache_option, collection_options, spread_options, working
-from songbag.storage.remote import Place
+from songbag.cli.options import (
+    PATH_OR_URL,
+    cache_option,
+    collection_options,
+    spread_options,
+    working,
+)
+from songbag.storage.remote import AnyPath
 
 
 @click.command()
-@click.argument("songs", type=PLACE)
+@click.argument("songs", type=PATH_OR_URL)
 @click.option("--recipe", default="auto", show_default=True, help="Says what a frame is.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="CSV file of the receipts.")
 @cache_option
@@ -20,7 +26,7 @@ from songbag.storage.remote import Place
 @spread_options
 @click.pass_context
 def extract(
-    ctx: click.Context, /, songs: Place, recipe: str, output: Path | None, **options: Any
+    ctx: click.Context, /, songs: AnyPath, recipe: str, output: Path | None, **options: Any
 ) -> None:
     """Put the frames of SONGS into the cache, for trainings and predictions to come.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from songbag.errors import SettingsError
-from songbag.storage.remote import Place, place
+from songbag.storage.remote import AnyPath, parse_path
 
 if TYPE_CHECKING:
     from songbag.data.dataset import SongBags
@@ -19,25 +19,25 @@ _DEFAULTS = {"compare": "cnn", "leakage": "cnn"}
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-class PlaceType(click.ParamType[Place]):
+class PathOrUrl(click.ParamType[AnyPath]):
     """A path of this machine, or the URL of an object store."""
 
     name = "path"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Place:
+    ) -> AnyPath:
         """Return what the word names."""
-        return place(value) if isinstance(value, str) else value
+        return parse_path(value) if isinstance(value, str) else value
 
 
-PLACE = PlaceType()
+PATH_OR_URL = PathOrUrl()
 
 
 def cache_option(command: Command) -> Command:
     """Add --cache."""
     text = "Folder for extracted frames.  [default: $SONGBAG_CACHE, else the user's cache]"
-    return click.option("--cache", type=PLACE, help=text)(command)
+    return click.option("--cache", type=PATH_OR_URL, help=text)(command)
 
 
 def collection_options(command: Command) -> Command:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from songbag.cli.options import (
-    PLACE,
+    PATH_OR_URL,
     cache_option,
     collection_options,
     read_window_table,
@@ -16,7 +16,7 @@ from songbag.cli.options import (
     working,
 )
 from songbag.errors import SettingsError
-from songbag.storage.remote import Place, is_url
+from songbag.storage.remote import AnyPath, is_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -83,7 +83,7 @@ def evaluate(
 )
 @click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Write a CSV file.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write a JSON file.")
-@click.option("-o", "--output", type=PLACE, help="Folder of Parquet files, for many songs.")
+@click.option("-o", "--output", type=PATH_OR_URL, help="Folder of Parquet files, for many songs.")
 @click.option(
     "--part",
     "part_songs",
@@ -183,7 +183,7 @@ def _predict_parts(
     return sum(console.track(failed, len(songs), "Predicting"))
 
 
-def _asked(model: "ModelFile", options: dict[str, Any]) -> "tuple[float, Place, Limits]":
+def _asked(model: "ModelFile", options: dict[str, Any]) -> "tuple[float, AnyPath, Limits]":
     """Return how sure an answer must be, the cache, and the limits."""
     from songbag.audio.cache import default_folder
     from songbag.settings import Limits

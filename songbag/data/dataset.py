@@ -17,7 +17,7 @@ from songbag.data.shards import frames_checksum
 from songbag.data.song_table import Song, SongTable, grouped_by
 from songbag.errors import AudioError
 from songbag.settings import Limits, Recipe, Sound, Windows
-from songbag.storage.remote import Place
+from songbag.storage.remote import AnyPath
 
 # Shows how far an iterable of known length is; the jobs pass a progress bar.
 Track = Callable[[Iterable[Receipt], int], Iterable[Receipt]]
@@ -73,7 +73,7 @@ class SongBags:
 def hear(
     table: SongTable,
     recipe: Recipe,
-    cache: Place,
+    cache: AnyPath,
     limits: Limits,
     workers: int | None,
     track: Track,
@@ -96,7 +96,7 @@ def hear(
 
 
 def bag_of(
-    song: Song, source: Source, receipt: Receipt, recipe: Recipe, cache: Place, limits: Limits
+    song: Song, source: Source, receipt: Receipt, recipe: Recipe, cache: AnyPath, limits: Limits
 ) -> Bag:
     """Return the bag of an extracted song, extracting it again where the cache was damaged.
 

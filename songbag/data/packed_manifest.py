@@ -20,7 +20,7 @@ import msgspec
 
 from songbag.errors import SongTableError
 from songbag.settings import Excerpt, Record, Sound
-from songbag.storage.files import content_hash, replacing, write_bytes
+from songbag.storage.files import atomic_write, content_hash, write_bytes
 
 ABOUT, MANIFEST, SHARD = "collection.json", "songs.parquet", "frames-{:05d}-{}.safetensors"
 FORMAT = 1
@@ -131,7 +131,7 @@ def write_manifest(folder: Path, columns: Mapping[str, Sequence[Any]]) -> str:
         name: pyarrow.array(columns[name], kinds.get(name, pyarrow.string()))
         for name in (*FACTS, *(name for name in columns if name not in FACTS))
     }
-    with replacing(folder / MANIFEST) as file:
+    with atomic_write(folder / MANIFEST) as file:
         parquet.write_table(
             pyarrow.table(arrays), file, compression="zstd", row_group_size=_GROUP_ROWS
         )

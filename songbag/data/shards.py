@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from songbag.errors import SongbagError
-from songbag.storage.files import replacing
+from songbag.storage.files import atomic_write
 
 Frames = NDArray[np.float32]
 _LENGTH = struct.Struct("<Q")
@@ -82,7 +82,7 @@ def write_shard(path: Path, counts: Sequence[int], bands: int, songs: Iterable[F
     """
     checksums: list[bytes] = []
     nothing = [bytes(_CHECKSUM_BYTES)] * len(counts)
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         file.write(_header(counts, bands, nothing))  # as long as the true one, written last
         for count, frames in zip(counts, songs, strict=True):
             if frames.shape != (count, bands):

@@ -19,7 +19,14 @@ from songbag.data.labels import join_labels, split_labels, strata
 from songbag.data.table_files import as_text, count_formulas, frame_rows, is_text, table_rows
 from songbag.errors import SettingsError, SongTableError, suggestion
 from songbag.settings import Excerpt
-from songbag.storage.remote import Place, files_below, here, is_url, place, refuse_foreign
+from songbag.storage.remote import (
+    AnyPath,
+    files_below,
+    is_url,
+    local_file,
+    parse_path,
+    require_store_url,
+)
 
 if TYPE_CHECKING:
     import pandas
@@ -93,7 +100,7 @@ class SongTable:
 
 
 def read_songs(
-    origin: "str | Place | pandas.DataFrame | Sequence[str | Place]",
+    origin: "str | AnyPath | pandas.DataFrame | Sequence[str | AnyPath]",
     allow_outside: bool = False,
     remote: bool = False,
 ) -> SongTable:
@@ -116,7 +123,7 @@ def read_songs(
         What is wrong, with the lines.
     """
     allowed = _Allowed(allow_outside, remote)
-    if isinstance(origin, str | Place):
+    if isinstance(origin, str | AnyPath):
         return _remarked(_read_path(origin, allowed))
     if hasattr(origin, "columns"):
         rows = frame_rows(origin)
@@ -215,19 +222,19 @@ def require_files(table: SongTable) -> None:
 # --- folders and files ------------------------------------------------------------------
 
 
-def _read_path(origin: str | Place, allowed: _Allowed) -> SongTable:
-    path = place(origin) if isinstance(origin, str) else origin
+def _read_path(origin: str | AnyPath, allowed: _Allowed) -> SongTable:
+    path = parse_path(origin) if isinstance(origin, str) else origin
     if path.is_dir():
         return _read_folder(path)
     if path.suffix.lower() in TABLES:
         if not path.exists():
             raise SongTableError(f"{path}: there is no such table.")
-        with here(path) as file:
+        with local_file(path) as file:
             return _from_rows(table_rows(file, str(path)), str(path), path.parent, allowed)
     return SongTable([Song(id=path.as_posix(), path=str(path))], str(path))
 
 
-def _read_folder(folder: Place) -> SongTable:
+def _read_folder(folder: AnyPath) -> SongTable:
     """Every audio file below a folder; the first folder below it is the label."""
     songs, others = [], Counter[str]()
     for file, relative in files_below(folder):
@@ -271,7 +278,7 @@ def _joined(tables: Iterable[SongTable]) -> SongTable:
 
 
 def _from_rows(
-    rows: Iterable[tuple[int, dict[str, Any]]], origin: str, root: Place, allowed: _Allowed
+    rows: Iterable[tuple[int, dict[str, Any]]], origin: str, root: AnyPath, allowed: _Allowed
 ) -> SongTable:
     songs: list[Song] = []
     problems: list[str] = []
@@ -312,14 +319,14 @@ def _require_columns(origin: str, columns: list[str]) -> None:
         )
 
 
-def _located(path: str, root: Place, allowed: _Allowed) -> str:
+def _located(path: str, root: AnyPath, allowed: _Allowed) -> str:
     """Return what a table's path names, unless it may not name that."""
     if not path:
         raise SongTableError("the path is empty")
     if "\0" in path or ("://" in path and not allowed.remote):
         raise SongTableError(f"{path!r} is not a path of a file; URLs are not read (--remote)")
     if "://" in path:
-        refuse_foreign(path)
+        require_store_url(path)
         return path
     if not isinstance(root, Path) and (path.startswith("/") or ".." in path.split("/")):
         raise SongTableError(f"{path!r} lies outside the table's folder; give its URL, --remote")

@@ -30,7 +30,7 @@ from songbag.data.splits import Certificate
 from songbag.errors import ModelFileError
 from songbag.onnx_runtime.untrusted import refuse_part
 from songbag.settings import Recipe, Record
-from songbag.storage.files import replacing
+from songbag.storage.files import atomic_write
 
 FORMAT = 1
 _CARD = "model.json"
@@ -161,7 +161,7 @@ def write_model(path: str | Path, model: ModelFile) -> None:
                 f"{path}: {name} has {len(data) >> 20} MiB; at most {_SIZES[name] >> 20} MiB "
                 "are read. Use a smaller network."
             )
-    with replacing(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+    with atomic_write(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         card = msgspec.json.format(msgspec.json.encode(model.card), indent=1)
         for name, data in {_CARD: card, **model.parts}.items():
             archive.writestr(zipfile.ZipInfo(name), data)

@@ -26,7 +26,7 @@ from songbag.parallel.memory import keep_memory
 from songbag.parallel.pool import Threads, Workers, in_order, worker_count
 from songbag.settings import Limits
 from songbag.storage.csv_files import Row
-from songbag.storage.remote import Place
+from songbag.storage.remote import AnyPath
 
 _Stamped = tuple[str, int, int]  # a model's path, size and mtime_ns: a new file, a new model
 _Model = _Stamped | bytes  # a cluster's workers get the file itself, once
@@ -88,7 +88,7 @@ class _Heard:
 def answer_all(
     songs: Sequence[Song],
     model_path: str | Path,
-    cache: Place,
+    cache: AnyPath,
     limits: Limits | None = None,
     workers: Workers = None,
 ) -> Iterator[Answer]:
@@ -122,7 +122,7 @@ def _released(answers: Iterator[Answer]) -> Iterator[Answer]:
 
 
 def _staged(
-    predictor: Predictor, cache: Place, limits: Limits, tasks: Sequence[_Task], count: int
+    predictor: Predictor, cache: AnyPath, limits: Limits, tasks: Sequence[_Task], count: int
 ) -> Iterator[Answer]:
     """Answer songs, some together: all are read, then all heard by the network, then answered.
 
@@ -211,7 +211,7 @@ def _bag_answer(predictor: Predictor, bag: Bag) -> Answer:
     return Answer(bag.id, found, warnings=bag.warnings, window_names=bag.windows)
 
 
-def _answer(model: _Model, cache: Place, limits: Limits, task: _Task) -> Answer:
+def _answer(model: _Model, cache: AnyPath, limits: Limits, task: _Task) -> Answer:
     keep_decoder()  # in a worker of a pool it ends with the worker
     predictor = _predictor(model)
     return _answered(predictor, task, _heard(predictor, limits, task, _read(cache, task)))
@@ -261,7 +261,7 @@ def _short(predictor: Predictor, samples: int) -> list[str]:
     return [f"short: {heard} repeated to fill one window of {cut.seconds:g} s"]
 
 
-def _read(cache: Place, task: _Task) -> _Kept | None:
+def _read(cache: AnyPath, task: _Task) -> _Kept | None:
     """Return what the cache keeps of a song, None where that is nothing or damaged."""
     if task.known is None or task.known.status == "failed":
         return None

@@ -13,7 +13,7 @@ from songbag.quality.file_checks import lossless
 from songbag.quality.file_facts import Facts, read_codes
 from songbag.quality.findings import Finding
 from songbag.quality.spelling import differ
-from songbag.storage.remote import Place
+from songbag.storage.remote import AnyPath
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Pair:
         return self.match is None or is_copy(self.match)
 
 
-def find_pairs(facts: Sequence[Facts], prints: Sequence[Place | None]) -> list[Pair]:
+def find_pairs(facts: Sequence[Facts], prints: Sequence[AnyPath | None]) -> list[Pair]:
     """Find songs of the same sound, and among one of each of these the same recordings.
 
     ``prints`` names every song's file of its fingerprint. Silent and unreadable songs have

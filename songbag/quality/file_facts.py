@@ -29,7 +29,7 @@ from songbag.errors import AudioError
 from songbag.parallel.pool import Workers
 from songbag.settings import Limits, Record, Sound
 from songbag.storage.files import content_hash, write_bytes
-from songbag.storage.remote import Place, here
+from songbag.storage.remote import AnyPath, local_file
 
 _CODE = 1  # raised when a fact or the fingerprint changes
 # Names the cache of facts; its frames are never stored, so the code is free to count facts.
@@ -93,11 +93,11 @@ class Facts(Record, frozen=True):
 
 def measure_all(
     sources: Sequence[Source],
-    folder: Place,
+    folder: AnyPath,
     limits: Limits,
     workers: Workers,
     track: Callable[[Iterable[Receipt], int], Iterable[Receipt]],
-) -> Iterator[tuple[Facts, Place | None]]:
+) -> Iterator[tuple[Facts, AnyPath | None]]:
     """Yield facts of every source, in order, and the file of its fingerprint.
 
     A source that could not be read has no such file (see `read_codes`).
@@ -115,12 +115,12 @@ def measure_all(
         yield facts, folder / receipt.key
 
 
-def read_codes(file: Place | None) -> Codes:
+def read_codes(file: AnyPath | None) -> Codes:
     """Return the fingerprint in a file, none of a song that could not be read."""
     return np.zeros(0, dtype=np.uint32) if file is None else _read(file)[1]
 
 
-def measure(source: Source, sound: Sound, folder: Place, limits: Limits) -> Receipt:
+def measure(source: Source, sound: Sound, folder: AnyPath, limits: Limits) -> Receipt:
     """Put one song's facts and fingerprint into the cache and return a receipt for them.
 
     Never raises for what is wrong with the file: that is a receipt with status "failed".
@@ -140,7 +140,7 @@ def measure(source: Source, sound: Sound, folder: Place, limits: Limits) -> Rece
     return Receipt(status="ok", key=key, level_db=facts.level_db, size=size, mtime_ns=mtime_ns)
 
 
-def _measured(source: Source, sound: Sound, folder: Place, limits: Limits) -> tuple[str, Facts]:
+def _measured(source: Source, sound: Sound, folder: AnyPath, limits: Limits) -> tuple[str, Facts]:
     open_file(source.path, limits).close()  # refuses what cannot be opened, with the reason
     key = frames_key(content_hash(source.path), source, sound)
     try:
@@ -234,18 +234,18 @@ class _Stored(Record, frozen=True):
     checksum: str
 
 
-def _write(file: Place, facts: Facts, codes: Codes) -> None:
+def _write(file: AnyPath, facts: Facts, codes: Codes) -> None:
     from safetensors.numpy import save
 
     stored = msgspec.json.encode(_Stored(facts=facts, checksum=_checksum(facts, codes)))
     write_bytes(file, save({"codes": codes}, {"songbag": stored.decode()}))
 
 
-def _read(file: Place) -> tuple[Facts, Codes]:
+def _read(file: AnyPath) -> tuple[Facts, Codes]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with here(file) as local, safe_open(local, "numpy") as opened:
+        with local_file(file) as local, safe_open(local, "numpy") as opened:
             codes: Codes = opened.get_tensor("codes")
             stored = msgspec.json.decode(opened.metadata()["songbag"], type=_Stored)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:

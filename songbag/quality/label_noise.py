@@ -1,6 +1,5 @@
 """Labels that a cross-validation's answers contradict, from the folder it wrote."""
 
-import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from songbag.data.song_table import Song
 from songbag.errors import SongTableError
 from songbag.quality.findings import Finding
+from songbag.storage.csv_files import read_csv
 
 
 def contradictions(songs: Sequence[Song], folder: Path, most: int) -> Iterator[Finding]:
@@ -49,8 +49,7 @@ def contradictions(songs: Sequence[Song], folder: Path, most: int) -> Iterator[F
 def _answers(file: Path) -> tuple[list[str], dict[str, list[float]]]:
     """Return label names and, by id, the probabilities of all answered songs."""
     try:
-        with open(file, newline="", encoding="utf-8") as opened:
-            rows = list(csv.DictReader(opened))
+        rows = read_csv(file)
     except FileNotFoundError:
         raise SongTableError(
             f"{file}: there is no such file. 'songbag crossval songs.csv -o {file.parent}' "

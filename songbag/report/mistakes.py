@@ -6,7 +6,6 @@ song with several labels the label that is furthest off is shown, a window's pro
 it against its threshold.
 """
 
-import csv
 import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from songbag.report.drawings import timeline
 from songbag.report.excerpts import LONGEST, cut_excerpts, data_address
 from songbag.report.pages import clock
 from songbag.report.recordings import read_recordings
+from songbag.storage.csv_files import iter_csv
 
 MOST = 12  # songs shown
 EMBEDDED_BYTES = 3_000_000  # of sound in one page
@@ -78,10 +78,9 @@ def shown_songs(
 def _windows(folder: Path, wanted: set[str]) -> dict[str, list[Row]]:
     found: dict[str, list[Row]] = defaultdict(list)
     if (folder / "windows.csv").exists():
-        with open(folder / "windows.csv", encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                if row["id"] in wanted:
-                    found[row["id"]].append(row)
+        for row in iter_csv(folder / "windows.csv"):
+            if row["id"] in wanted:
+                found[row["id"]].append(row)
     return found
 
 

@@ -5,14 +5,13 @@ lies beside the folder or below is named relative to it, so both can be moved to
 any other by its whole path.
 """
 
-import csv
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from songbag.audio.source import Source
 from songbag.settings import Excerpt
-from songbag.storage.csv_files import Row, write_csv
+from songbag.storage.csv_files import Row, read_csv, write_csv
 
 COLUMNS = ["id", "path", "start", "end", "excerpt_seconds", "excerpt_place"]
 FILE = "audio.csv"
@@ -30,8 +29,7 @@ def read_recordings(folder: Path) -> dict[str, Source]:
     """Return the sources of a folder's songs by id, paths whole; empty without audio.csv."""
     if not (folder / FILE).exists():
         return {}
-    with open(folder / FILE, encoding="utf-8", newline="") as file:
-        return {row["id"]: _source(row, folder) for row in csv.DictReader(file)}
+    return {row["id"]: _source(row, folder) for row in read_csv(folder / FILE)}
 
 
 def _row(song: str, source: Source, here: Path) -> Row:

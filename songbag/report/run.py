@@ -1,6 +1,5 @@
 """What the page of a train, crossval or evaluate folder shows."""
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from songbag.report.drawings import (
 )
 from songbag.report.mistakes import shown_songs
 from songbag.report.pages import BASELINES, measure, percent
+from songbag.storage.csv_files import read_csv
 
 
 def view_run(folder: Path, figures: dict[str, Any], home: Path) -> dict[str, Any]:
@@ -59,10 +59,7 @@ def view_run(folder: Path, figures: dict[str, Any], home: Path) -> dict[str, Any
 
 def read_rows(path: Path) -> list[dict[str, str]] | None:
     """Return the rows of a CSV file, None where there is none."""
-    if not path.exists():
-        return None
-    with open(path, encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    return read_csv(path) if path.exists() else None
 
 
 def _files(folder: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""Files written whole, CSV files, and paths in object stores.
+"""Files that are written whole, journals, CSV, and paths in object stores.
 
 Imports errors alone.
 """

@@ -1,24 +1,33 @@
-"""CSV files as Songbag writes them: every cell comes out as it went in."""
+r"""Read and write the CSV files of results: UTF-8, comma, ``\n``, quotes where needed."""
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from songbag.storage.files import replacing
+from songbag.storage.files import atomic_write
 
 Row = dict[str, Any]
 
 
 def csv_text(rows: Iterable[Row], columns: Sequence[str], header: bool = True) -> str:
-    """Return rows as CSV; numbers with six decimals, None as an empty cell."""
+    r"""Return rows as CSV text.
+
+    Numbers have at most six decimals, None is an empty cell, and keys that are not in
+    ``columns`` are left out.
+
+    Examples
+    --------
+    >>> csv_text([{"id": "a, b", "p": 1 / 3, "label": None}], ["id", "label", "p"])
+    'id,label,p\n"a, b",,0.333333\n'
+    """
     lines = [",".join(map(_quoted, columns))] if header else []
     lines += [",".join(_quoted(_cell(row.get(column))) for column in columns) for row in rows]
     return "".join(f"{line}\n" for line in lines)
 
 
 def _quoted(cell: str) -> str:
-    # Not the csv module: it leaves a lone carriage return bare, and readers break the line.
+    # The csv module leaves a carriage return without quotes, and readers end the line there.
     if any(mark in cell for mark in ',"\r\n'):
         return '"' + cell.replace('"', '""') + '"'
     return cell
@@ -33,8 +42,11 @@ def _cell(value: Any) -> str:
 
 
 def write_csv(path: str | Path, rows: Iterable[Row], columns: Sequence[str]) -> None:
-    """Write a CSV file, whole or not at all; rows may come one at a time."""
-    with replacing(path) as file:
+    """Write rows to a CSV file, whole or not at all (see `atomic_write`).
+
+    Rows are written as they come, so they may be a generator.
+    """
+    with atomic_write(path) as file:
         file.write(csv_text([], columns).encode())
         for row in rows:
             file.write(csv_text([row], columns, header=False).encode())

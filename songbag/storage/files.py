@@ -1,7 +1,7 @@
-"""How every file is written: whole or not at all.
+"""Write files whole or not at all, and journals whose damaged lines are left out.
 
-Results go to a temporary name, are flushed to the disk and renamed. Journals are only
-appended to; every line carries a checksum, and a torn last line is dropped on reading.
+A file is written under a temporary name, flushed to the disk and renamed. A journal is only
+appended to; every line begins with a checksum.
 """
 
 import hashlib
@@ -16,37 +16,51 @@ from typing import IO, Any, cast
 
 import msgspec
 
-from songbag.storage.remote import Place, RemotePath
+from songbag.storage.remote import AnyPath, RemotePath
 
 _TEMPORARY = ".tmp"
 _DAY_SECONDS = 86_400
 
 
 @contextmanager
-def replacing(path: str | Path, lasting: bool = True) -> Iterator[IO[bytes]]:
-    """Open a temporary file that takes the name ``path`` when the block ends well.
+def atomic_write(path: str | Path, durable: bool = True) -> Iterator[IO[bytes]]:
+    """Open a temporary file that is renamed to ``path`` when the block ends without an error.
 
-    Not ``lasting``: it does not wait for the disk, so when power is lost a file of that
-    name may be incomplete. For what is checked when read and can be made again.
+    Parameters
+    ----------
+    path : str or Path
+        Folders above it are created.
+    durable : bool
+        Wait until the disk has the bytes. Without it the file may be incomplete after a
+        power failure, which suits files that are checked when read and can be computed again.
 
     Raises
     ------
     OSError
-        What the system said, with ``path`` as its filename. ``path`` is then what it was.
+        With ``path`` as its filename; a file that was at ``path`` is unchanged.
+
+    Examples
+    --------
+    >>> with atomic_write("notes.txt") as file:
+    ...     _ = file.write(b"whole")
+    >>> Path("notes.txt").read_bytes()
+    b'whole'
     """
     target = Path(path)
     name = ""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         prefix = f".{target.name[:100]}."
-        sweep(target.parent, prefix)
+        remove_stale_temporaries(target.parent, prefix)
         handle, name = tempfile.mkstemp(prefix=prefix, suffix=_TEMPORARY, dir=target.parent)
         with os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
-            if lasting:
+            if durable:
                 os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_umask())
+        mask = os.umask(0)  # it can only be read by setting it
+        os.umask(mask)
+        os.chmod(name, 0o666 & ~mask)
         os.replace(name, target)
     except BaseException as error:
         if name:
@@ -56,23 +70,23 @@ def replacing(path: str | Path, lasting: bool = True) -> Iterator[IO[bytes]]:
         raise
 
 
-def sweep(folder: Path, prefix: str = ".") -> None:
-    """Remove temporary files that processes left a day ago or earlier when they were killed."""
+def remove_stale_temporaries(folder: Path, prefix: str = ".") -> None:
+    """Remove temporary files of killed processes that are older than a day."""
     before = time.time() - _DAY_SECONDS
-    with suppress(OSError), os.scandir(folder) as entries:  # it may not let itself be listed
+    with suppress(OSError), os.scandir(folder) as entries:  # the folder may not be listable
         for entry in entries:
             if entry.name.startswith(prefix) and entry.name.endswith(_TEMPORARY):
-                with suppress(OSError):  # another process was quicker
+                with suppress(OSError):  # another process may have removed it
                     if entry.stat(follow_symlinks=False).st_mtime < before:
                         os.unlink(entry.path)
 
 
-def write_bytes(path: str | Place, data: bytes, lasting: bool = True) -> None:
-    """Write ``data`` whole or not at all; ``lasting`` as in `replacing`."""
+def write_bytes(path: str | AnyPath, data: bytes, durable: bool = True) -> None:
+    """Write ``data`` to a file or an object, whole or not at all (see `atomic_write`)."""
     if isinstance(path, RemotePath):
         path.write_bytes(data)
         return
-    with replacing(path, lasting) as file:
+    with atomic_write(path, durable) as file:
         file.write(data)
 
 
@@ -81,27 +95,31 @@ def write_json(path: str | Path, value: Any) -> None:
     write_bytes(path, msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def content_hash(path: str | Path) -> str:
+    """Return 32 hexadecimal digits of the BLAKE3 hash of a file's bytes.
+
+    BLAKE3 (O'Connor et al., 2020) is collision-resistant and faster than SHA-256.
+    """
+    from blake3 import blake3
+
+    with open(path, "rb", buffering=0) as file:
+        return hashlib.file_digest(file, lambda: cast(Any, blake3())).hexdigest()[:32]
 
 
-def append_line(file: io.FileIO, value: Any) -> None:
-    """Append one journal line to a file of `open_journal`; an error names the file."""
-    left = memoryview(checked(value) + b"\n")
-    try:
-        while left:
-            left = left[file.write(left) :]
-    except OSError as error:
-        error.filename = str(file.name)
-        raise
+# --- journals ---------------------------------------------------------------------------
 
 
 def open_journal(path: str | Path) -> io.FileIO:
-    """Open a journal for appending, behind a last line that may be torn.
+    """Open a journal for appending, after ending a last line that was cut short.
 
-    Unbuffered: what could not be written is not tried again when the file is closed.
+    It is unbuffered, so that closing does not try again to write what did not fit on the disk.
+
+    Examples
+    --------
+    >>> with open_journal("done.journal") as journal:
+    ...     append_line(journal, {"id": "a"})
+    >>> read_journal("done.journal")
+    [{'id': 'a'}]
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     file = open(path, "a+b", buffering=0)  # noqa: SIM115
@@ -112,37 +130,51 @@ def open_journal(path: str | Path) -> io.FileIO:
     return file
 
 
+def append_line(file: io.FileIO, value: Any) -> None:
+    """Append one line to a journal.
+
+    Raises
+    ------
+    OSError
+        With the journal as its filename.
+    """
+    rest = memoryview(add_checksum(value) + b"\n")
+    try:
+        while rest:
+            rest = rest[file.write(rest) :]
+    except OSError as error:
+        error.filename = str(file.name)
+        raise
+
+
 def read_journal(path: str | Path) -> list[Any]:
-    """Return the values of a journal, leaving out lines whose checksum does not hold."""
+    """Return the values in a journal, without damaged lines; empty where there is no file."""
     try:
         lines = Path(path).read_bytes().split(b"\n")
     except FileNotFoundError:
         return []
-    return [msgspec.json.decode(data) for line in lines if (data := unchecked(line))]
+    return [msgspec.json.decode(data) for line in lines if (data := strip_checksum(line))]
 
 
-def checked(value: Any) -> bytes:
-    """Return a value as JSON behind its checksum."""
+def add_checksum(value: Any) -> bytes:
+    """Return a value as JSON after its checksum and a space.
+
+    Examples
+    --------
+    >>> strip_checksum(add_checksum([1, 2]))
+    b'[1,2]'
+    >>> strip_checksum(add_checksum([1, 2]).replace(b"2", b"3"))
+    b''
+    """
     data = msgspec.json.encode(value)
     return _checksum(data) + b" " + data
 
 
-def unchecked(line: bytes) -> bytes:
-    """Return the JSON of `checked`, nothing where the checksum does not hold."""
-    mark, _, data = line.partition(b" ")
-    return data if _checksum(data) == mark else b""
+def strip_checksum(line: bytes) -> bytes:
+    """Return the JSON in a line of `add_checksum`, nothing where the checksum is wrong."""
+    checksum, _, data = line.partition(b" ")
+    return data if _checksum(data) == checksum else b""
 
 
 def _checksum(data: bytes) -> bytes:
     return hashlib.blake2b(data, digest_size=8).hexdigest().encode()
-
-
-def content_hash(path: str | Path) -> str:
-    """Return 32 hexadecimal digits of a file's bytes.
-
-    BLAKE3 (O'Connor et al., 2020): nobody makes two files of one hash, and SHA-256 is slower.
-    """
-    from blake3 import blake3
-
-    with open(path, "rb", buffering=0) as file:
-        return hashlib.file_digest(file, lambda: cast(Any, blake3())).hexdigest()[:32]

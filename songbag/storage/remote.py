@@ -1,8 +1,8 @@
-"""What lies in an object store: named by a URL, read and written through fsspec.
+"""Files in object stores, named by URLs and accessed through fsspec.
 
-fsspec is imported when the first URL is met, never before. A `RemotePath` has those
-methods of a `pathlib.Path` that Songbag needs of the folders it writes to. Everything that
-goes wrong is an `OSError` with the URL, whatever library it comes from.
+fsspec is imported when the first URL is used. A `RemotePath` has the methods of
+`pathlib.Path` that Songbag needs. Errors of a store's library are raised as `OSError` with the
+URL as filename. Why this is not ``universal_pathlib``: docs/decisions/0019.
 """
 
 import fnmatch
@@ -10,34 +10,42 @@ import hashlib
 import os
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePath, PurePosixPath
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from songbag.errors import SettingsError
 
 if TYPE_CHECKING:
     import fsspec
 
-STORES = ("s3", "gs", "gcs", "abfs", "abfss", "az", "oss", "hdfs")
+PROTOCOLS = ("s3", "gs", "gcs", "abfs", "abfss", "az", "oss", "hdfs")
 _URL = re.compile(r"([a-z][a-z0-9+.-]*)://")
-_SEVERAL = 8  # files of one folder from which listing it is cheaper than asking for each
+_LISTED_FROM = 8  # files of one folder from which a listing is cheaper than a request for each
 
 
 @dataclass(frozen=True, order=True)
 class RemotePath:
-    """A file or folder behind a URL."""
+    """A file or folder in an object store.
+
+    Examples
+    --------
+    >>> path = RemotePath("s3://bucket/answers") / "part-1.parquet"
+    >>> str(path), path.stem, str(path.parent)
+    ('s3://bucket/answers/part-1.parquet', 'part-1', 's3://bucket/answers')
+    """
 
     url: str
 
     def __str__(self) -> str:
         return self.url
 
-    def __truediv__(self, more: str) -> "RemotePath":
-        return RemotePath(f"{self.url.rstrip('/')}/{more}")
+    def __truediv__(self, name: str) -> "RemotePath":
+        return RemotePath(f"{self.url.rstrip('/')}/{name}")
 
     def as_posix(self) -> str:
         """Return the URL."""
@@ -45,113 +53,126 @@ class RemotePath:
 
     @property
     def name(self) -> str:
-        """The last part."""
+        """Last part of the URL."""
         return PurePosixPath(self.url).name
 
     @property
     def stem(self) -> str:
-        """The last part without its ending."""
+        """Last part without its suffix."""
         return PurePosixPath(self.url).stem
 
     @property
     def suffix(self) -> str:
-        """The ending."""
+        """Suffix of the last part, with the dot."""
         return PurePosixPath(self.url).suffix
 
     @property
     def parent(self) -> "RemotePath":
-        """The folder it lies in."""
+        """The folder."""
         return RemotePath(self.url.rstrip("/").rpartition("/")[0])
 
     def exists(self) -> bool:
-        """Whether there is something."""
-        with _plainly(self.url):
-            return bool(_store(self.url).exists(self.url))
+        """Tell whether there is an object or a folder of this name."""
+        with _store(self.url) as store:
+            return bool(store.exists(self.url))
 
     def is_dir(self) -> bool:
-        """Whether it is the beginning of other names."""
-        with _plainly(self.url):
-            return bool(_store(self.url).isdir(self.url))
+        """Tell whether names of objects begin with this one and a slash."""
+        with _store(self.url) as store:
+            return bool(store.isdir(self.url))
 
     def glob(self, pattern: str) -> "list[RemotePath]":
-        """Files of this folder by a pattern for their names, without those below it."""
+        """Return files directly in this folder whose names match a pattern."""
         return [self / name for name in self.names(1) if fnmatch.fnmatch(name, pattern)]
 
     def names(self, depth: int | None = None) -> list[str]:
-        """Files to a depth, all by default, by their names below this folder, sorted."""
-        with _plainly(self.url):
-            store = _store(self.url)
+        """Return the names of all files below this folder, relative to it, sorted.
+
+        The store is asked anew: fsspec caches listings and would miss files of other writers.
+        """
+        with _store(self.url) as store:
             store.invalidate_cache(self.url)
             root = store._strip_protocol(self.url).rstrip("/")
-            found = store.find(root, maxdepth=depth)
-        return sorted(str(path).removeprefix(root).lstrip("/") for path in found)
+            paths = store.find(root, maxdepth=depth)
+        return sorted(str(path).removeprefix(root).lstrip("/") for path in paths)
 
     def read_bytes(self) -> bytes:
-        """Return all that is in it."""
-        with _plainly(self.url):
-            return bytes(_store(self.url).cat_file(self.url))
+        """Return the contents."""
+        with _store(self.url) as store:
+            return bytes(store.cat_file(self.url))
 
     def write_bytes(self, data: bytes) -> None:
-        """Write it whole: object stores know no half-written objects."""
-        with _plainly(self.url):
-            _store(self.url).pipe_file(self.url, data)
+        """Write the contents in one request, so that no incomplete object can be seen."""
+        with _store(self.url) as store:
+            store.pipe_file(self.url, data)
 
     def unlink(self) -> None:
-        """Remove it."""
-        with _plainly(self.url):
-            _store(self.url).rm_file(self.url)
+        """Remove the file."""
+        with _store(self.url) as store:
+            store.rm_file(self.url)
 
 
-Place: TypeAlias = Path | RemotePath
+AnyPath: TypeAlias = Path | RemotePath
 
 
-def place(text: str | Path) -> Place:
-    """Return what a user's word names: a URL or a path of this machine.
+def parse_path(text: str | Path) -> AnyPath:
+    """Return the path that a user named: of this machine, or a URL of an object store.
 
     Raises
     ------
     SettingsError
-        The URL is of no object store.
+        The URL is of something else.
+
+    Examples
+    --------
+    >>> parse_path("s3://bucket/songs.csv")
+    RemotePath(url='s3://bucket/songs.csv')
     """
     if not is_url(text):
         return Path(text)
-    refuse_foreign(str(text))
+    require_store_url(str(text))
     return RemotePath(str(text))
 
 
 def is_url(text: str | Path) -> bool:
-    """Tell whether a word is a URL. A `Path` never is: it has lost the second slash."""
+    """Tell whether a text is a URL. A `Path` never is: it has one slash after the colon.
+
+    Examples
+    --------
+    >>> is_url("s3://bucket/a.mp3"), is_url("music/a.mp3"), is_url(Path("s3://bucket/a.mp3"))
+    (True, False, False)
+    """
     return isinstance(text, str) and _URL.match(text) is not None
 
 
-def whole(path: str) -> str:
-    """Return the name of a file from everywhere."""
+def absolute(path: str) -> str:
+    """Return a name of the file that does not depend on the working directory."""
     return path if is_url(path) else os.path.abspath(path)
 
 
-def refuse_foreign(url: str) -> None:
-    """Refuse URLs of anything but an object store, and URLs in URLs.
+def require_store_url(url: str) -> None:
+    """Refuse URLs of anything but an object store, chained URLs, and URLs with ``..``.
 
     Raises
     ------
     SettingsError
     """
-    found = _URL.match(url)
-    if found is None or found[1] not in STORES or "::" in url or "/../" in f"{url}/":
-        known = ", ".join(f"{name}://" for name in STORES)
+    protocol = _URL.match(url)
+    if protocol is None or protocol[1] not in PROTOCOLS or "::" in url or "/../" in f"{url}/":
+        known = ", ".join(f"{name}://" for name in PROTOCOLS)
         raise SettingsError(f"{url!r} is not in an object store. Known: {known}.")
 
 
-def files_below(folder: Place) -> list[tuple[Place, PurePath]]:
-    """Return all files below a folder, sorted, each with its name below it."""
+def files_below(folder: AnyPath) -> list[tuple[AnyPath, PurePath]]:
+    """Return all files below a folder, sorted, each with its path relative to the folder."""
     if isinstance(folder, RemotePath):
         return [(folder / name, PurePosixPath(name)) for name in folder.names()]
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return [(file, file.relative_to(folder)) for file in files]
 
 
-def local_side(folder: Place, base: Path) -> Path:
-    """Return where this machine remembers things about a folder: in it, if it is here."""
+def local_folder(folder: AnyPath, base: Path) -> Path:
+    """Return where this machine stores what belongs to a folder: in it, or below ``base``."""
     if isinstance(folder, Path):
         return folder
     return base / "remote" / hashlib.blake2b(folder.url.encode(), digest_size=8).hexdigest()
@@ -160,61 +181,57 @@ def local_side(folder: Place, base: Path) -> Path:
 # --- single files -----------------------------------------------------------------------
 
 
-def stamp(url: str) -> tuple[int, int]:
-    """Return (size, a number that changes with the file), (-1, -1) when it cannot be asked."""
+def url_stamp(url: str) -> tuple[int, int]:
+    """Return a file's size and a number that changes with it, (-1, -1) where the store fails."""
     try:
-        with _plainly(url):
-            return _stamp(_store(url).info(url))
+        with _store(url) as store:
+            info = store.info(url)
+            size = int(info["size"])
     except OSError:
         return -1, -1
-
-
-def look_ahead(paths: Iterable[str]) -> None:
-    """List the folders of many URLs once, so that `stamp` need not ask for each."""
-    counts: dict[str, int] = {}
-    for url in filter(is_url, paths):
-        folder = url.rpartition("/")[0]
-        counts[folder] = counts.get(folder, 0) + 1
-    for folder, count in counts.items():
-        if count >= _SEVERAL:
-            try:
-                with _plainly(folder):
-                    _store(folder).ls(folder, detail=True, refresh=True)
-            except OSError:
-                continue  # each is asked for, and says why not
-
-
-def _stamp(info: dict[str, Any]) -> tuple[int, int]:
-    # Stores name a time, a version or both, each under its own name.
+    # Stores report a time, a version or both, each under its own name.
     names = ("LastModified", "ETag", "mtime", "updated", "generation", "last_modified")
-    marks = repr([str(info.get(name)) for name in names])
-    digest = hashlib.blake2b(marks.encode(), digest_size=7).digest()
-    return int(info["size"]), int.from_bytes(digest)
+    versions = repr([str(info.get(name)) for name in names])
+    return size, int.from_bytes(hashlib.blake2b(versions.encode(), digest_size=7).digest())
+
+
+def prefetch_stamps(paths: Iterable[str]) -> None:
+    """List the folders of many URLs once, so that `url_stamp` needs no request for each."""
+    counts = Counter(url.rpartition("/")[0] for url in paths if is_url(url))
+    for folder, count in counts.items():
+        if count >= _LISTED_FROM:
+            # An error is ignored here: `url_stamp` meets it again.
+            with suppress(OSError), _store(folder) as store:
+                store.ls(folder, detail=True, refresh=True)
 
 
 @contextmanager
-def local_copy(url: str, most: float = float("inf")) -> Iterator[Path]:
-    """Fetch a file, yield its temporary copy, and remove that.
+def local_copy(url: str, max_bytes: float = float("inf")) -> Iterator[Path]:
+    """Download a file and yield the path of a temporary copy, which is removed afterwards.
 
     Raises
     ------
     FileNotFoundError, PermissionError, OSError
-        As for a file; ``OverflowError`` when it has more than ``most`` bytes.
+        As for a file.
+    OverflowError
+        The file has more than ``max_bytes``.
     """
     with tempfile.TemporaryDirectory(prefix="songbag-") as folder:
-        ending = re.sub(r"[^a-zA-Z0-9.]", "", PurePosixPath(url).suffix)[:8]
-        copy = Path(folder) / f"copy{ending}"
-        with _plainly(url):
-            store = _store(url)
-            if most < float("inf") and (size := store.info(url)["size"]) > most:
+        suffix = re.sub(r"[^a-zA-Z0-9.]", "", PurePosixPath(url).suffix)[:8]
+        copy = Path(folder) / f"copy{suffix}"
+        if max_bytes < float("inf"):
+            with _store(url) as store:
+                size = store.info(url)["size"]
+            if size > max_bytes:
                 raise OverflowError(f"{size / 1e9:.1f} GB")
+        with _store(url) as store:
             store.get_file(url, str(copy))
         yield copy
 
 
 @contextmanager
-def here(file: Place) -> Iterator[Path]:
-    """Yield a file of this machine with the same contents."""
+def local_file(file: AnyPath) -> Iterator[Path]:
+    """Yield a path of this machine with the contents of ``file``."""
     if isinstance(file, Path):
         yield file
         return
@@ -226,17 +243,17 @@ def here(file: Place) -> Iterator[Path]:
 
 
 @contextmanager
-def _plainly(url: str) -> Iterator[None]:
-    """Turn what libraries of stores raise into an `OSError` with the URL."""
+def _store(url: str) -> "Iterator[fsspec.AbstractFileSystem]":
+    """Yield the file system of a URL; its errors become an `OSError` with the URL."""
+    require_store_url(url)
+    store = _filesystem(url.partition(":")[0])
     try:
-        yield
+        yield store
     except OSError as error:
         if not error.filename:
             error.filename = url
         raise
-    except (OverflowError, SettingsError):
-        raise
-    except Exception as error:  # each store's library has its own family
+    except Exception as error:  # each store's library has its own errors
         raise OSError(f"{url}: {error!r:.300}") from None
 
 
@@ -251,8 +268,3 @@ def _filesystem(protocol: str) -> "fsspec.AbstractFileSystem":
             f"{protocol}:// cannot be opened: {error}. pip install 'songbag[cluster]', and the "
             "package of this store if it is not S3."
         ) from None
-
-
-def _store(url: str) -> "fsspec.AbstractFileSystem":
-    refuse_foreign(url)
-    return _filesystem(url.partition(":")[0])

@@ -23,7 +23,7 @@ from songbag.quality.labels import class_findings, giveaway_findings, spelling_f
 from songbag.quality.spelling import differ
 from songbag.settings import Excerpt, Limits
 from songbag.storage.csv_files import Row, write_csv
-from songbag.storage.remote import Place
+from songbag.storage.remote import AnyPath
 
 MOST_SUSPICIOUS = 20  # labels listed after a cross-validation
 
@@ -46,7 +46,7 @@ class Survey:
 
 def survey_songs(
     table: SongTable,
-    cache: Place,
+    cache: AnyPath,
     console: Console,
     window_seconds: float,
     limits: Limits | None = None,

@@ -4,7 +4,6 @@ Everything is read from the files the runs left, so it can be done again without
 run again, or by other means.
 """
 
-import csv
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from songbag.inference.tables import probability_columns
 from songbag.metrics import classification, paired
 from songbag.metrics.bootstrap import cluster_intervals, group_index, plain
 from songbag.report import write_report
-from songbag.storage.csv_files import Row, write_csv
+from songbag.storage.csv_files import Row, read_csv, write_csv
 from songbag.storage.files import write_json
 
 Floats = NDArray[np.float64]
@@ -106,7 +105,7 @@ def conclude(folder: Path, runs: Mapping[str, Sequence[Path]]) -> Verdict:
 def _read_run(folder: Path) -> _Run:
     figures = msgspec.json.decode((folder / "metrics.json").read_bytes())
     labels = figures["labels"]
-    rows = [row for row in _rows(folder / "predictions.csv") if row["status"] == "ok"]
+    rows = [row for row in read_csv(folder / "predictions.csv") if row["status"] == "ok"]
     rows.sort(key=lambda row: row["id"])
     shares = np.array([[float(row[name]) for name in probability_columns(labels)] for row in rows])
     return _Run(
@@ -116,13 +115,8 @@ def _read_run(folder: Path) -> _Run:
         [row["side"].removeprefix("fold ") for row in rows],
         shares / shares.sum(axis=1, keepdims=True),
         figures["window_accuracy"],
-        _rows(folder / "history.csv"),
+        read_csv(folder / "history.csv"),
     )
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 _MEASURES = {

@@ -1,6 +1,5 @@
 """Every song judged once by a model that never heard it or its artist."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from songbag.inference.predict import answer_bags
 from songbag.inference.tables import failure_row, with_own
 from songbag.report import write_report
 from songbag.settings import Limits, Own, Recipe
-from songbag.storage.csv_files import Row, write_csv
+from songbag.storage.csv_files import Row, read_csv, write_csv
 from songbag.tasks.evaluate import Evaluation, figures, judged_row, row_columns, summary
 from songbag.tasks.train import VALIDATION_SHARE, hear_labelled, split_method
 from songbag.training.adapt import adapted
@@ -233,5 +232,4 @@ def _is_of(path: Path, rest: SongBags, learning: Learning) -> bool:
 
 
 def _read_history(path: Path) -> list[Row]:
-    with open(path, newline="", encoding="utf-8") as file:
-        return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+    return [{k: float(v) for k, v in row.items() if v} for row in read_csv(path)]

@@ -44,7 +44,7 @@ from songbag.data.song_table import Song, SongTable, require_files
 from songbag.data.unpacking import hear_packed
 from songbag.errors import AudioError, SongTableError
 from songbag.settings import Limits, Recipe
-from songbag.storage.files import sweep
+from songbag.storage.files import remove_stale_temporaries
 from songbag.tasks.check import remarks
 
 SHARD_BYTES = 1 << 28
@@ -236,7 +236,7 @@ def _columns(
 
 def _tidy(folder: Path, names: set[str]) -> None:
     """Remove shards of an earlier packing into the same folder."""
-    sweep(folder)
+    remove_stale_temporaries(folder)
     for file in folder.iterdir():
         if _SHARD_NAME.fullmatch(file.name) and file.name not in names:
             file.unlink()

@@ -21,7 +21,7 @@ from songbag.data.packed_manifest import is_packed
 from songbag.data.unpacking import hear_packed
 from songbag.errors import SettingsError
 from songbag.settings import Recipe
-from songbag.storage.files import replacing
+from songbag.storage.files import atomic_write
 
 CONTENTS = ("windows", "frames")
 _SONGS_AT_ONCE = 16  # in a row group: what a reader must read to get one song
@@ -86,7 +86,10 @@ def _write(file: Path, bags: PackedBags, recipe: Recipe, content: str) -> None:
         ],
         metadata={"shape": f"{frames}x{recipe.sound.bands}"},
     )
-    with replacing(file) as out, parquet.ParquetWriter(out, schema, compression="zstd") as writer:
+    with (
+        atomic_write(file) as out,
+        parquet.ParquetWriter(out, schema, compression="zstd") as writer,
+    ):
         for first in range(0, len(bags), _SONGS_AT_ONCE):
             songs = [_rows(bag, recipe, content) for bag in bags[first : first + _SONGS_AT_ONCE]]
             columns = zip(*songs, strict=True)

@@ -24,7 +24,7 @@ from songbag.parallel.pool import Workers
 from songbag.settings import Limits
 from songbag.storage.csv_files import Row
 from songbag.storage.files import append_line, open_journal, read_journal, write_bytes
-from songbag.storage.remote import Place, look_ahead
+from songbag.storage.remote import AnyPath, prefetch_stamps
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def predict_collection(
     songs: Sequence[Song],
     model_path: Path,
     model: ModelFile,
-    cache: Place,
+    cache: AnyPath,
     results: Path | None = None,
     limits: Limits | None = None,
     workers: Workers = None,
@@ -56,7 +56,7 @@ def predict_collection(
     results : Path or None
         File the caller will write; its journal is beside it. None keeps no journal.
     """
-    look_ahead(song.path for song in songs)
+    prefetch_stamps(song.path for song in songs)
     keys = [song_key(song, model) for song in songs]
     journal = None if results is None else results.with_name(f"{results.name}.journal")
     done = {} if journal is None else {line["key"]: line for line in read_journal(journal)}

@@ -28,7 +28,7 @@ from songbag.parallel.pool import Workers
 from songbag.settings import Limits
 from songbag.storage.csv_files import Row
 from songbag.storage.files import write_bytes
-from songbag.storage.remote import Place, look_ahead
+from songbag.storage.remote import AnyPath, prefetch_stamps
 from songbag.tasks.predict import Predicted, columns, song_key, withheld
 
 if TYPE_CHECKING:
@@ -42,12 +42,12 @@ _WHOLE = frozenset({"windows", "window"})
 class Partitioned:
     """Where answers go, how many songs a part has, and how sure an answer must be."""
 
-    folder: Place
+    folder: AnyPath
     songs: int
     windows: bool = False
     confidence: float = 0.0
 
-    def file(self, kind: str, name: str) -> Place:
+    def file(self, kind: str, name: str) -> AnyPath:
         """Return the file of a part's songs or windows."""
         return self.folder / kind / f"{name}.parquet"
 
@@ -56,14 +56,14 @@ def predict_partitions(
     songs: Sequence[Song],
     model_path: Path,
     model: ModelFile,
-    cache: Place,
+    cache: AnyPath,
     out: Partitioned,
     limits: Limits | None = None,
     workers: Workers = None,
 ) -> Iterator[bool]:
     """Write all parts that are not there; yield for every song, in order, if it failed."""
     _require_pyarrow()
-    look_ahead(song.path for song in songs)
+    prefetch_stamps(song.path for song in songs)
     parts = [songs[first : first + out.songs] for first in range(0, len(songs), out.songs)]
     own = columns(model.card.labels, songs)
     names = [_name(number, part, model, out, own) for number, part in enumerate(parts)]
@@ -109,14 +109,16 @@ def _remove_others(out: Partitioned, names: Sequence[str]) -> None:
                 file.unlink()
 
 
-def _failures(file: Place) -> list[bool]:
+def _failures(file: AnyPath) -> list[bool]:
     from pyarrow import parquet
 
     statuses = parquet.read_table(BytesIO(file.read_bytes()), columns=["status"]).column("status")
     return [status.as_py() == "failed" for status in statuses]
 
 
-def _write(file: Place, rows: Sequence[Row], known: Sequence[str], own: Sequence[str] = ()) -> None:
+def _write(
+    file: AnyPath, rows: Sequence[Row], known: Sequence[str], own: Sequence[str] = ()
+) -> None:
     import pyarrow
     from pyarrow import parquet
 

@@ -12,7 +12,7 @@ from songbag.data.bag import Bag
 from songbag.data.dataset import bare, checksums
 from songbag.errors import TrainingError
 from songbag.parallel import ranks
-from songbag.storage.files import replacing
+from songbag.storage.files import atomic_write
 
 if TYPE_CHECKING:
     from songbag.training.fit import Learning
@@ -54,7 +54,7 @@ def kept_state(path: Path, learning: "Learning", songs: str) -> "Checkpoint":
     key = hashlib.blake2b(msgspec.json.encode(together), digest_size=16).hexdigest()
 
     def keep(state: dict[str, Any]) -> None:
-        with replacing(path) as file:
+        with atomic_write(path) as file:
             torch.save({"key": key, "state": state}, file)
 
     if not path.exists():

@@ -13,7 +13,7 @@ from songbag.data.song_table import read_songs
 from songbag.errors import AudioError, SettingsError, SongTableError
 from songbag.settings import Limits, Sound
 from songbag.storage import remote
-from songbag.storage.remote import RemotePath, is_url, local_copy, place
+from songbag.storage.remote import RemotePath, is_url, local_copy, parse_path
 from tests.helpers import killing
 from tests.parallel.test_dask import few, songbag  # noqa: F401
 
@@ -129,7 +129,7 @@ def test_a_table_in_a_store_names_nothing_outside_its_folder(bucket, path):
 )  # fmt: skip
 def test_only_object_stores_are_spoken_to(url):
     with pytest.raises(SettingsError, match="not in an object store"):
-        (place if is_url(url) else remote.refuse_foreign)(url)
+        (parse_path if is_url(url) else remote.require_store_url)(url)
 
 
 def test_what_cannot_be_fetched_is_a_reason(stored, bucket, tmp_path, monkeypatch):
@@ -176,4 +176,4 @@ def test_paths_behave_as_those_of_this_machine():
         ".parquet",
     )
     assert path.parent == RemotePath("s3://bucket/a/b")
-    assert place("a/b") == remote.Path("a/b")
+    assert parse_path("a/b") == remote.Path("a/b")
