@@ -45,8 +45,8 @@ def serve(model: Path, no_browser: bool, quiet: bool, **options: Any) -> None:
             "Install them: python -m pip install 'songbag[serve]'"
         ) from None
     from songbag.console import Console
-    from songbag.serving.options import Terms, default_workers
+    from songbag.serving.options import ServerOptions, default_workers
     from songbag.settings import read
 
     options["workers"] = options["workers"] or default_workers()
-    run(model, read(Terms, options, "serve"), not no_browser, Console(quiet).say)
+    run(model, read(ServerOptions, options, "serve"), not no_browser, Console(quiet).say)

@@ -1,5 +1,8 @@
-"""The web door: one model behind a page and an HTTP API, on this machine unless told otherwise.
+"""A web page and an HTTP API for one model, on this machine unless set up otherwise.
 
-``running`` starts it, ``app`` has the routes, ``gate`` decides who may ask, ``uploads``
-takes files in, ``crew`` has the processes, and ``work`` is what runs inside them.
+``server`` starts and stops it, ``options`` are its settings, ``app`` has the routes,
+``security`` refuses requests that are not allowed, ``uploads`` receives files, ``workers``
+is the pool of processes, ``worker_process`` runs inside them, ``answer_cache`` encodes an
+answer so that it can be pooled again, ``replies`` is the form of every answer and error,
+and ``schemas`` describes the API.
 """

@@ -1,18 +1,20 @@
 """The routes: the page, and the HTTP API with its OpenAPI description.
 
-An answer's numbers are made by the code behind ``songbag predict`` and leave as the bytes
-it made; nothing here computes or rounds.
+Answers are made by the code behind ``songbag predict`` and sent as its bytes; nothing here
+computes or rounds a number.
 """
 
 import mimetypes
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import BrokenExecutor
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Query, Request
+from fastapi import APIRouter, Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, Field
@@ -23,22 +25,48 @@ from starlette.responses import Response
 
 from songbag import __version__
 from songbag.inference.model_file import ModelFile
-from songbag.serving import security, worker_process
-from songbag.serving.options import Terms
-from songbag.serving.schemas import card_of, described
-from songbag.serving.uploads import Upload, received, upload_folder
-from songbag.serving.workers import Crew, DeadError, FullError, SlowError
+from songbag.serving.options import ServerOptions
+from songbag.serving.replies import HTTPError
+from songbag.serving.schemas import describe_api, model_description
+from songbag.serving.security import OneTimeKeys, SecurityMiddleware, too_large
+from songbag.serving.uploads import receive_upload, upload_folder
+from songbag.serving.worker_process import AnswerParts, PredictTask, WithoutTask, failed_song
+from songbag.serving.workers import WorkerPool
 
 _STATIC = Path(str(resources.files("songbag.serving") / "static"))
-_WORDS = {400: "bad_request", 404: "not_found", 405: "bad_method", 408: "too_slow_upload"}
-_WORDS |= {422: "bad_request"}
-mimetypes.add_type("text/javascript", ".js")  # a registry may say otherwise
+# Reasons of the errors that Starlette raises itself.
+_REASONS = {400: "bad_request", 404: "not_found", 405: "bad_method"}
+mimetypes.add_type("text/javascript", ".js")  # the Windows registry may have another type
+
+
+@dataclass(frozen=True)
+class _Server:
+    """What the routes share."""
+
+    name: str
+    model: ModelFile
+    options: ServerOptions
+    keys: OneTimeKeys
+    pool: WorkerPool
+    folder: Path
+    description: bytes
+    started: float
+
+
+def _server_of(request: Request) -> _Server:
+    server: _Server = request.app.state.server
+    return server
+
+
+Server = Annotated[_Server, Depends(_server_of)]
+Flag = Annotated[bool, Query()]
+router = APIRouter()
 
 
 class Removal(BaseModel):
-    """Which windows of a kept song to leave out."""
+    """Which windows of a song to leave out."""
 
-    kept: str = Field(description="`kept` of the song's answer, as it was.")
+    kept: str = Field(description="`kept` of the song's answer, unchanged.")
     removed: list[int] = Field(max_length=1_000_000, description="Numbers of windows.")
 
 
@@ -48,175 +76,152 @@ class Key(BaseModel):
     key: str
 
 
-Flag = Annotated[bool, Query()]
-
-
-def make_app(
-    name: str, model: ModelFile, terms: Terms, keys: security.Keys, started: Callable[[], None]
-) -> security.Gate:
-    """Return the ASGI application that answers with one model.
+def create_app(
+    name: str,
+    model: ModelFile,
+    options: ServerOptions,
+    keys: OneTimeKeys,
+    on_ready: Callable[[], None],
+) -> SecurityMiddleware:
+    """Return the ASGI application that serves one model.
 
     Parameters
     ----------
     name : str
         What the model is called on the page.
-    started : callable
-        Called once, when every process is ready.
+    on_ready : callable
+        Called once, when every worker process is ready.
     """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        crew = app.state.crew = Crew(model, terms)
+        pool, description = WorkerPool(model, options), model_description(name, model, options)
         with upload_folder() as folder:
-            app.state.folder = folder
+            app.state.server = _Server(
+                name, model, options, keys, pool, folder, description, time.monotonic()
+            )
             try:
-                await crew.start()
-                started()
+                await pool.start()
+                on_ready()
                 yield
             finally:
-                await run_in_threadpool(crew.close)
+                await run_in_threadpool(pool.close)
+
+    async def answer_error(_: Request, error: Exception) -> Response:
+        return as_http_error(error, options).reply.response()
 
     app = FastAPI(
         title="Songbag",
         version=__version__,
         description=f"Whole songs to labels, by {name}.",
-        docs_url=None,  # their pages load scripts from elsewhere
+        docs_url=None,  # FastAPI's pages load scripts from other hosts
         redoc_url=None,
         lifespan=lifespan,
-        max_body_size=terms.max_body_bytes,
+        max_body_size=options.max_body_bytes,
     )
-    app.add_exception_handler(HTTPException, _http_error(terms))
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(FullError, _full)
-    app.add_exception_handler(ClientDisconnect, _gone)
-    app.add_exception_handler(Exception, _fault)
-    _add_page(app, keys)
-    _add_facts(app, name, model, terms)
-    _add_answers(app, model, terms)
-    # Around everything, or FastAPI's own limit would speak first, and in plain text.
-    return security.Gate(described(app, model.card), terms)
-
-
-# --- errors, all of one form ------------------------------------------------------------
-
-
-def _http_error(terms: Terms) -> Callable[[Request, Exception], Awaitable[Response]]:
-    async def answer(_: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        if error.status_code == 413:
-            return security.too_large(terms)
-        word = _WORDS.get(error.status_code, "refused")
-        headers = dict(error.headers or {})
-        return security.error(error.status_code, word, str(error.detail), headers)
-
-    return answer
-
-
-async def _invalid(_: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
-    said = "; ".join(f"{'.'.join(map(str, e['loc'][1:]))}: {e['msg']}" for e in error.errors())
-    return security.error(422, "bad_request", said)
-
-
-async def _full(_: Request, error: Exception) -> Response:
-    assert isinstance(error, FullError)
-    again = {"retry-after": str(error.seconds)}
-    return security.error(
-        503, "busy", f"Too many songs at once; again in {error.seconds} s.", again
-    )
-
-
-async def _fault(_: Request, error: Exception) -> Response:
-    return security.error(500, "internal", "The server failed; its log says why.")
-
-
-async def _gone(_: Request, error: Exception) -> Response:
-    return Response(status_code=499)  # nobody reads it
-
-
-# --- routes -----------------------------------------------------------------------------
-
-
-def _add_page(app: FastAPI, keys: security.Keys) -> None:
-    page = (_STATIC / "index.html").read_text(encoding="utf-8")
+    for kind in (HTTPError, HTTPException, RequestValidationError, ClientDisconnect, Exception):
+        app.add_exception_handler(kind, answer_error)
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
-
-    @app.get("/", include_in_schema=False)
-    async def index(request: Request) -> Response:
-        text = page.replace("NONCE", request.scope["nonce"])
-        return Response(text, media_type="text/html")
-
-    @app.post("/session", include_in_schema=False)
-    async def session(key: Key) -> dict[str, str]:
-        token = keys.swap(key.key)
-        if token is None:
-            raise HTTPException(403, "this key was used before; restart the server for a new one")
-        return {"token": token}
+    app.include_router(router)
+    describe_api(app, model.card.labels)
+    # Outermost, so that it checks the length before FastAPI's own limit does.
+    return SecurityMiddleware(app, options)
 
 
-def _add_facts(app: FastAPI, name: str, model: ModelFile, terms: Terms) -> None:
-    began = time.monotonic()
-    card = card_of(name, model, terms)
-
-    @app.get("/health", summary="Whether the server is up, and how busy it is")
-    async def health() -> dict[str, Any]:
-        crew: Crew = app.state.crew
-        return {
-            "status": "ok",
-            "model": model.hash,
-            "at_work": crew.at_work,
-            "waiting": crew.taken - crew.at_work,
-            "places": terms.workers + terms.waiting,
-            "uptime_seconds": round(time.monotonic() - began, 3),
-        }
-
-    @app.get("/model", summary="What the model is: labels, settings, figures, limits")
-    async def model_card() -> Response:
-        return Response(card, media_type="application/json")
+def as_http_error(error: Exception, options: ServerOptions) -> HTTPError:
+    """Return what the client gets for an exception in a route or in the framework."""
+    match error:
+        case HTTPError():
+            return error
+        case HTTPException(status_code=413):
+            return too_large(options)
+        case HTTPException(status_code=status, detail=detail, headers=headers):
+            reason = _REASONS.get(status, "refused")
+            return HTTPError(status, reason, str(detail), dict(headers or {}))
+        case RequestValidationError():
+            faults = (f"{'.'.join(map(str, e['loc'][1:]))}: {e['msg']}" for e in error.errors())
+            return HTTPError(422, "bad_request", "; ".join(faults))
+        case ClientDisconnect():  # the answer is not read
+            return HTTPError(499, "disconnected", "The client closed the connection.")
+        case _:
+            return HTTPError(500, "internal", "The server failed; its log has the details.")
 
 
-def _add_answers(app: FastAPI, model: ModelFile, terms: Terms) -> None:
-    labels = model.card.labels
+@router.get("/", include_in_schema=False)
+async def index(request: Request) -> Response:
+    """The page, with the nonce of this answer's content policy."""
+    page = (_STATIC / "index.html").read_text(encoding="utf-8")
+    return Response(page.replace("NONCE", request.scope["nonce"]), media_type="text/html")
 
-    @app.post("/predict", summary="Answer one song")
-    async def predict(
-        request: Request,
-        windows: Flag = True,
-        peaks: Flag = False,
-        csv: Flag = False,
-        kept: Flag = False,
-    ) -> Response:
-        wanted = worker_process.Wanted(windows=windows, peaks=peaks, csv=csv, kept=kept)
-        crew: Crew = app.state.crew
-        with crew.place():
-            async with received(request, app.state.folder, terms) as upload:
-                return _sent(await _listened(crew, upload, wanted))
 
-    async def _listened(
-        crew: Crew, upload: Upload, wanted: worker_process.Wanted
-    ) -> worker_process.Reply:
-        task = worker_process.Listening(
-            id=upload.id, path=str(upload.path), limits=terms.limits, wanted=wanted
-        )
-        try:
-            return await crew.do(task)
-        except SlowError:
-            said = f"{upload.id}: it took longer than {terms.max_seconds:g} s and was stopped"
-            return worker_process.song_refusal(upload.id, "too_slow", said, labels, wanted.csv)
-        except DeadError:
-            said = f"{upload.id}: the process that read it died; the file is the likely cause"
-            return worker_process.song_refusal(upload.id, "worker_died", said, labels, wanted.csv)
+@router.post("/session", include_in_schema=False)
+async def session(key: Key, server: Server) -> dict[str, str]:
+    """Exchange a one-time key for the token."""
+    token = server.keys.exchange(key.key)
+    if token is None:
+        message = "This key was used before, or is wrong. Restart the server to get a new one."
+        raise HTTPError(403, "refused", message)
+    return {"token": token}
 
-    @app.post("/without", summary="Answer a song without some windows")
-    async def without(removal: Removal) -> Response:
-        crew: Crew = app.state.crew
-        task = worker_process.Pooling(kept=removal.kept, removed=tuple(removal.removed))
-        with crew.place():
+
+@router.get("/health", summary="Whether the server is up, and how busy it is")
+async def health(server: Server) -> dict[str, Any]:
+    """`waiting` counts songs that are uploading or wait; with `places` taken, more get 503."""
+    pool, options = server.pool, server.options
+    return {
+        "status": "ok",
+        "model": server.model.hash,
+        "at_work": pool.at_work,
+        "waiting": pool.reserved - pool.at_work,
+        "places": options.workers + options.waiting,
+        "uptime_seconds": round(time.monotonic() - server.started, 3),
+    }
+
+
+@router.get("/model", summary="What the model is: labels, settings, figures, limits")
+async def model_card(server: Server) -> Response:
+    """`columns` are those of a song's row and of a window's row in the answers."""
+    return Response(server.description, media_type="application/json")
+
+
+@router.post("/predict", summary="Predict one song")
+async def predict(
+    request: Request,
+    server: Server,
+    windows: Flag = True,
+    peaks: Flag = False,
+    csv: Flag = False,
+    kept: Flag = False,
+) -> Response:
+    """The song's row is that of `songbag predict --json`; parameters add or leave out the rest."""
+    parts = AnswerParts(windows=windows, peaks=peaks, csv=csv, cached=kept)
+    pool, options, labels = server.pool, server.options, server.model.card.labels
+    with pool.reserve():
+        async with receive_upload(request, server.folder, options) as upload:
+            task = PredictTask(
+                id=upload.id, path=str(upload.path), limits=options.limits, parts=parts
+            )
             try:
-                return _sent(await crew.do(task))
-            except (SlowError, DeadError):
-                return security.error(422, "too_slow", "That took too long and was stopped.")
+                reply = await pool.run(task)
+            except TimeoutError:
+                seconds = options.max_seconds
+                message = f"{upload.id}: it took longer than {seconds:g} s and was stopped"
+                raise failed_song(upload.id, "too_slow", message, labels, csv) from None
+            except BrokenExecutor:
+                message = (
+                    f"{upload.id}: the process that read it died; the file is the likely cause"
+                )
+                raise failed_song(upload.id, "worker_died", message, labels, csv) from None
+            return reply.response()
 
 
-def _sent(reply: worker_process.Reply) -> Response:
-    return Response(reply.body, reply.status, media_type="application/json")
+@router.post("/without", summary="Pool a song again without some of its windows")
+async def without(removal: Removal, server: Server) -> Response:
+    """Takes `kept` of an answer to `/predict?kept=true`; the song is not uploaded again."""
+    task = WithoutTask(cached=removal.kept, removed=tuple(removal.removed))
+    with server.pool.reserve():
+        try:
+            reply = await server.pool.run(task)
+        except (TimeoutError, BrokenExecutor):
+            raise HTTPError(422, "too_slow", "That took too long and was stopped.") from None
+        return reply.response()

@@ -1,4 +1,4 @@
-"""What one server takes on: whom it answers, and what one request may cost."""
+"""Settings of a server: its address, who may use it, and what one request may cost."""
 
 import ipaddress
 import os
@@ -9,11 +9,11 @@ from msgspec import Meta
 from songbag.errors import SettingsError
 from songbag.settings import Count, Limits, Positive, Record
 
-_TOKEN_LETTERS = 16  # fewest letters of a token
-_FORM_BYTES = 1 << 16  # what a multipart body holds besides the file
+_MIN_TOKEN_LETTERS = 16
+_FORM_BYTES = 1 << 16  # of a multipart body besides the file
 
 
-class Terms(Record, frozen=True):
+class ServerOptions(Record, frozen=True):
     """The settings of a server.
 
     Attributes
@@ -25,17 +25,17 @@ class Terms(Record, frozen=True):
     allow_remote : bool
         Answer other machines too. Needs a token.
     workers, waiting : int
-        Songs at work at once, and songs that may wait; the next is told to come back.
+        Songs at work at once, and songs that may wait. Any more get status 503.
     max_megabytes : float
         Largest file, in units of 1,048,576 bytes.
     max_hours : float
         Longest recording (see `songbag.settings.Limits`).
     max_seconds : float
-        Longest work on one song before its process is killed.
+        Longest work on one song; its process is killed then.
     idle_seconds : float
-        Longest silence of a client in the middle of its upload.
+        Longest pause of a client in the middle of its upload.
     upload_seconds : float
-        Longest upload: a client that trickles holds a place no longer.
+        Longest upload, so that a slow client does not hold a place forever.
     """
 
     host: str = "127.0.0.1"
@@ -60,45 +60,59 @@ class Terms(Record, frozen=True):
         """Largest body of a request with a file in it."""
         return int(self.max_megabytes * (1 << 20)) + _FORM_BYTES
 
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can connect to the host.
 
-def checked(terms: Terms) -> Terms:
-    """Return the terms, or refuse those that would open the door to strangers.
+        Examples
+        --------
+        >>> ServerOptions(host="127.0.0.1").is_local
+        True
+        >>> ServerOptions(host="0.0.0.0").is_local
+        False
+        """
+        try:
+            return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
+        except ValueError:  # a name
+            return False
+
+
+def require_safe(options: ServerOptions) -> None:
+    """Refuse settings with which strangers could use the server.
 
     Raises
     ------
     SettingsError
         Another machine could reach the server, but there is no ``allow_remote`` with a
-        token; or the token is short.
+        token; or the token is easy to guess.
+
+    Examples
+    --------
+    >>> require_safe(ServerOptions(allow_remote=True, token="short"))
+    Traceback (most recent call last):
+        ...
+    songbag.errors.SettingsError: the token has 5 letters; use at least 16, so that it cannot ...
     """
-    if not _is_loopback(terms.host) and not terms.allow_remote:
+    if not options.is_local and not options.allow_remote:
         raise SettingsError(
-            f"--host {terms.host} would let other machines in. If you mean it, add --allow-remote "
-            "and a --token (or SONGBAG_TOKEN) that every request must carry."
+            f"--host {options.host} would let other machines in. If you mean it, add "
+            "--allow-remote and a --token (or SONGBAG_TOKEN) that every request must carry."
         )
-    if terms.allow_remote and terms.token is None:
+    if options.allow_remote and options.token is None:
         raise SettingsError(
             "--allow-remote needs a --token (or SONGBAG_TOKEN) that every request must carry. A "
             'good one: python -c "import secrets; print(secrets.token_urlsafe())"'
         )
-    if terms.token is not None and len(terms.token) < _TOKEN_LETTERS:
+    token = options.token or "x" * _MIN_TOKEN_LETTERS
+    if len(token) < _MIN_TOKEN_LETTERS:
         raise SettingsError(
-            f"the token has {len(terms.token)} letters; {_TOKEN_LETTERS} are the fewest that "
+            f"the token has {len(token)} letters; use at least {_MIN_TOKEN_LETTERS}, so that it "
             "cannot be guessed."
         )
-    if terms.token is not None and not (terms.token.isascii() and terms.token.isprintable()):
+    if not (token.isascii() and token.isprintable()):
         raise SettingsError("the token must be plain ASCII letters, digits and signs.")
-    return terms
 
 
 def default_workers() -> int:
-    """Return how many songs to work on at once: one a core, at most four."""
+    """Return how many songs to work on at once: one per core, at most four."""
     return min(4, os.cpu_count() or 1)
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -1,6 +1,6 @@
-"""What the API says of itself: the model's card, and OpenAPI with this model's columns."""
+"""What the API says about itself: the model, and OpenAPI with this model's columns."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -8,73 +8,21 @@ from fastapi import FastAPI
 
 from songbag import __version__
 from songbag.inference import tables
-from songbag.inference.model_file import Card, ModelFile
-from songbag.serving.options import Terms
+from songbag.inference.model_file import ModelFile
+from songbag.serving.options import ServerOptions
 
-_TEXT = ("id", "status", "reason", "predicted", "warnings")
 _Schema = dict[str, Any]
 
-
-def card_of(name: str, model: ModelFile, terms: Terms) -> bytes:
-    """Return what ``/model`` answers, as JSON.
-
-    All of the model's card but what it heard and its layers.
-    """
-    card = msgspec.to_builtins(model.card)
-    for secret in ("heard", "hashes", "layers", "level", "format"):
-        card.pop(secret)
-    if card["split"] is not None:
-        card["split"] = {key: card["split"][key] for key in ("method", "groups", "hash")}
-    limits = {
-        "megabytes": terms.max_megabytes,
-        "hours": terms.max_hours,
-        "seconds": terms.max_seconds,
-    }
-    columns = {
-        "songs": tables.song_columns(model.card.labels),
-        "windows": tables.window_columns(model.card.labels),
-    }
-    whole = {"name": name, "hash": model.hash, "songbag": __version__, "limits": limits}
-    whole |= {"columns": columns, **card}
-    return msgspec.json.encode(whole)
-
-
-def described(app: FastAPI, card: Card) -> FastAPI:
-    """Give the application an OpenAPI description with the columns of this model."""
-    made = app.openapi()
-    paths, schemas = made["paths"], made["components"]["schemas"]
-    schemas |= {
-        "Error": _record({"reason": "string", "message": "string"}),
-        "Song": _record(_columns(tables.song_columns(card.labels))),
-        "Window": _record(_columns(tables.window_columns(card.labels))),
-    }
-    windows = {"type": "array", "items": _ref("Window")}
-    answer = _record({"song": _ref("Song"), "windows": windows}, needed=("song",))
-    answer["properties"] |= {
-        "csv": _record({"songs": "string", "windows": "string"}),
-        "recording": _recording(),
-        "kept": {"type": "string", "description": "For POST /without, as it is."},
-    }
-    for path in ("/predict", "/without"):
-        paths[path]["post"]["responses"] = {
-            "200": _json("The answer.", answer),
-            **{code: _json(said, _ref("Error")) for code, said in _ERRORS.items()},
-        }
-    paths["/predict"]["post"]["requestBody"] = {"required": True, "content": _FORM}
-    schemas.pop("HTTPValidationError", None)
-    schemas.pop("ValidationError", None)
-    app.openapi_schema = made
-    return app
-
-
+_TEXT_COLUMNS = ("id", "status", "reason", "predicted", "warnings")
+_PRIVATE_FIELDS = ("heard", "hashes", "layers", "level", "format")  # of the model's card
 _ERRORS = {
-    "400": "Not a form.",
-    "401": "No token, or a wrong one.",
-    "403": "A page of another origin asked.",
-    "408": "The upload fell silent.",
+    "400": "The body is not a form.",
+    "401": "The token is missing or wrong.",
+    "403": "The request comes from a page of another origin.",
+    "408": "The upload paused or took too long.",
     "413": "The file is too large.",
     "422": "No answer for this file: `reason` and `message` say why.",
-    "503": "Too many songs at once; `Retry-After` says when to come back.",
+    "503": "Too many songs at once; `Retry-After` says when to try again.",
 }
 _FORM = {
     "multipart/form-data": {
@@ -83,35 +31,79 @@ _FORM = {
             "required": ["file"],
             "properties": {
                 "file": {"type": "string", "format": "binary", "description": "One song."},
-                "id": {"type": "string", "description": "Its id; the file's name otherwise."},
+                "id": {"type": "string", "description": "Its id; the file's name by default."},
             },
         }
     }
 }
 
 
-def _columns(names: list[str]) -> dict[str, str | _Schema]:
-    numbers = {"anyOf": [{"type": "number"}, {"type": "null"}]}
-    texts = {"anyOf": [{"type": "string"}, {"type": "null"}]}
-    return {name: texts if name in _TEXT else numbers for name in names}
+def model_description(name: str, model: ModelFile, options: ServerOptions) -> bytes:
+    """Return what ``/model`` answers, as JSON.
+
+    The model's card without its training songs, layers and hashes, and the server's limits.
+    """
+    card = msgspec.to_builtins(model.card)
+    for field in _PRIVATE_FIELDS:
+        card.pop(field)
+    if card["split"] is not None:
+        card["split"] = {key: card["split"][key] for key in ("method", "groups", "hash")}
+    limits = {
+        "megabytes": options.max_megabytes,
+        "hours": options.max_hours,
+        "seconds": options.max_seconds,
+    }
+    columns = {
+        "songs": tables.song_columns(model.card.labels),
+        "windows": tables.window_columns(model.card.labels),
+    }
+    server = {"name": name, "hash": model.hash, "songbag": __version__, "limits": limits}
+    return msgspec.json.encode(server | {"columns": columns, **card})
 
 
-def _recording() -> _Schema:
-    numbers = {"type": "array", "items": {"type": "number"}}
-    record = _record({"seconds": "number", "heard_from": "number", "peaks": numbers})
-    return {"anyOf": [record, {"type": "null"}]}
+def describe_api(app: FastAPI, labels: Sequence[str]) -> None:
+    """Give the application an OpenAPI description with the columns of a model's labels."""
+    description = app.openapi()
+    paths, schemas = description["paths"], description["components"]["schemas"]
+    text, number = {"type": "string"}, {"type": "number"}
+
+    def columns(names: list[str]) -> _Schema:
+        types = {name: text if name in _TEXT_COLUMNS else number for name in names}
+        return _record({name: {"anyOf": [kind, {"type": "null"}]} for name, kind in types.items()})
+
+    recording = _record(
+        {"seconds": number, "heard_from": number, "peaks": {"type": "array", "items": number}}
+    )
+    answer = _record({"song": _ref("Song")})
+    answer["properties"] |= {
+        "windows": {"type": "array", "items": _ref("Window")},
+        "csv": _record({"songs": text, "windows": text}),
+        "recording": {"anyOf": [recording, {"type": "null"}]},
+        "kept": {"type": "string", "description": "For POST /without, unchanged."},
+    }
+    schemas |= {
+        "Error": _record({"reason": text, "message": text}),
+        "Song": columns(tables.song_columns(labels)),
+        "Window": columns(tables.window_columns(labels)),
+    }
+    for path in ("/predict", "/without"):
+        paths[path]["post"]["responses"] = {
+            "200": _json_response("The answer.", answer),
+            **{code: _json_response(why, _ref("Error")) for code, why in _ERRORS.items()},
+        }
+    paths["/predict"]["post"]["requestBody"] = {"required": True, "content": _FORM}
+    schemas.pop("HTTPValidationError", None)
+    schemas.pop("ValidationError", None)
+    app.openapi_schema = description
 
 
-def _record(
-    properties: Mapping[str, str | _Schema], needed: tuple[str, ...] | None = None
-) -> _Schema:
-    plain = {k: {"type": v} if isinstance(v, str) else v for k, v in properties.items()}
-    return {"type": "object", "properties": plain, "required": list(needed or plain)}
+def _record(properties: dict[str, _Schema]) -> _Schema:
+    return {"type": "object", "properties": properties, "required": list(properties)}
 
 
 def _ref(name: str) -> _Schema:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def _json(said: str, schema: _Schema) -> _Schema:
-    return {"description": said, "content": {"application/json": {"schema": schema}}}
+def _json_response(description: str, schema: _Schema) -> _Schema:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}

@@ -1,4 +1,4 @@
-"""Start the server, say where it is, and stop it cleanly."""
+"""Start the server, print its address, and stop it on Ctrl-C."""
 
 import socket
 import webbrowser
@@ -9,46 +9,57 @@ from pathlib import Path
 import uvicorn
 
 from songbag.errors import ModelFileError, SettingsError
-from songbag.inference.model_file import ModelFile, read_model
+from songbag.inference.model_file import read_model
 from songbag.inference.predictor import Predictor
-from songbag.serving.app import make_app
-from songbag.serving.options import Terms, checked
-from songbag.serving.security import Keys
+from songbag.serving.app import create_app
+from songbag.serving.options import ServerOptions, require_safe
+from songbag.serving.security import OneTimeKeys
 
 _STOP_SECONDS = 5  # for songs at work when Ctrl-C comes
 
 
-def serve(path: Path, terms: Terms, browser: bool, say: Callable[[str], None]) -> None:
+def serve(path: Path, options: ServerOptions, browser: bool, say: Callable[[str], None]) -> None:
     """Serve a model until Ctrl-C.
 
     Parameters
     ----------
+    path : Path
+        A model of audio.
     browser : bool
         Open the page.
     say : callable
-        Takes messages for the person who started it.
+        Takes messages for the person who started the server.
 
     Raises
     ------
     SettingsError
-        The terms are not safe, or the address cannot be had.
+        The options are not safe, or the address is not available.
     ModelFileError
-        No model, or one of window tables, which no upload could be.
+        There is no model, or it predicts on window tables, which cannot be uploaded.
     """
-    checked(terms)
-    model = _model(path)
-    listener = _listen(terms)
-    keys = Keys(terms.token)
-    address = _address(terms.host, listener, keys, terms.token)
+    require_safe(options)
+    model = read_model(path)
+    if model.card.source != "audio":
+        raise ModelFileError(
+            f"{path}: it was trained on a table of window features, so it cannot predict songs. "
+            "Train a model on audio, or use songbag predict with --song."
+        )
+    Predictor(model)  # raises for a model that cannot run, before the workers start
+    listener = _listen(options)
+    keys = OneTimeKeys(options.token)
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    address = f"http://{host}:{listener.getsockname()[1]}/"
+    if options.token is not None:
+        address += f"#key={keys.new_key()}"
 
-    def started() -> None:
+    def on_ready() -> None:
         say(f"{path.name} is at {address}")
         say("Ctrl-C stops it.")
         if browser:
             webbrowser.open(address)
 
     config = uvicorn.Config(
-        make_app(path.name, model, terms, keys, started),
+        create_app(path.name, model, options, keys, on_ready),
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -56,7 +67,7 @@ def serve(path: Path, terms: Terms, browser: bool, say: Callable[[str], None]) -
         timeout_graceful_shutdown=_STOP_SECONDS,
     )
     server = uvicorn.Server(config)
-    # uvicorn stops in order at Ctrl-C, and then raises it once more.
+    # uvicorn shuts down at Ctrl-C and then raises it again.
     with listener, suppress(KeyboardInterrupt):
         server.run(sockets=[listener])
     if not server.started:
@@ -64,29 +75,12 @@ def serve(path: Path, terms: Terms, browser: bool, say: Callable[[str], None]) -
     say("Stopped.")
 
 
-def _model(path: Path) -> ModelFile:
-    model = read_model(path)
-    if model.card.source != "audio":
-        raise ModelFileError(
-            f"{path}: it was trained on a table of window features, so it cannot hear songs. "
-            "Train one on audio, or use songbag predict with --song."
-        )
-    Predictor(model)  # refuses what cannot be run, before anybody waits for it
-    return model
-
-
-def _listen(terms: Terms) -> socket.socket:
-    family = socket.AF_INET6 if ":" in terms.host else socket.AF_INET
+def _listen(options: ServerOptions) -> socket.socket:
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
     try:
-        return socket.create_server((terms.host, terms.port), family=family, backlog=128)
+        return socket.create_server((options.host, options.port), family=family, backlog=128)
     except OSError as error:
         raise SettingsError(
-            f"{terms.host} port {terms.port} cannot be had ({error.strerror or error}). "
-            "Another server may be there; --port 0 takes a free one."
+            f"{options.host} port {options.port} is not available ({error.strerror or error}). "
+            "Another server may use it; --port 0 takes a free port."
         ) from None
-
-
-def _address(host: str, listener: socket.socket, keys: Keys, token: str | None) -> str:
-    port = listener.getsockname()[1]
-    name = f"[{host}]" if ":" in host else host
-    return f"http://{name}:{port}/" + (f"#key={keys.make()}" if token is not None else "")

@@ -1,7 +1,7 @@
-"""One file out of a multipart body, on the disk only while it is worked on.
+"""Receives one file of a multipart body, which is on disk only while it is worked on.
 
-While it arrives it lies in an unnamed temporary file, which the system takes back whatever
-happens. Its size is limited as it comes in (``max_body_size`` of the route).
+While it arrives it is an unnamed temporary file, which the system removes even if the
+server is killed. The app limits its size as it comes in (``max_body_size``).
 """
 
 import asyncio
@@ -10,44 +10,42 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
-from starlette.datastructures import FormData, UploadFile
-from starlette.exceptions import HTTPException
+from starlette.datastructures import UploadFile
 from starlette.requests import Request
-from starlette.types import Message
+from starlette.types import Message, Receive
 
-from songbag.serving.options import Terms
+from songbag.serving.options import ServerOptions
+from songbag.serving.replies import HTTPError
 
-_NAME_LETTERS = 200  # of a song's id
-
-
+_MAX_ID_LETTERS = 200
 _PREFIX = "songbag-serve-"
 
 
 @contextmanager
 def upload_folder() -> Iterator[Path]:
-    """Make a folder for files at work; remove it at the end, and what dead servers left."""
+    """Make a temporary folder and remove it at the end; remove those of killed servers too."""
     with tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True) as name:
-        lock = _locked(Path(name))
-        for other in Path(name).parent.glob(f"{_PREFIX}*"):
-            found = None if other == Path(name) else _locked(other)
-            if found is not None:  # nobody holds it: its server was killed
+        folder = Path(name)
+        lock = _lock_folder(folder)
+        for other in folder.parent.glob(f"{_PREFIX}*"):
+            other_lock = None if other == folder else _lock_folder(other)
+            if other_lock is not None:  # its server no longer runs
                 shutil.rmtree(other, ignore_errors=True)
-                os.close(found)
+                os.close(other_lock)
         try:
-            yield Path(name)
+            yield folder
         finally:
             if lock is not None:
                 os.close(lock)
 
 
-def _locked(folder: Path) -> int | None:
-    """Lock a folder for as long as this process lives; None where another one has it."""
+def _lock_folder(folder: Path) -> int | None:
+    """Lock a folder for as long as this process lives; None if another process has it."""
     if sys.platform == "win32":
         return None
     import fcntl
@@ -55,7 +53,7 @@ def _locked(folder: Path) -> int | None:
     try:
         handle = os.open(folder, os.O_RDONLY)
     except OSError:
-        return None  # of another user, or gone
+        return None  # of another user, or removed meanwhile
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -66,65 +64,76 @@ def _locked(folder: Path) -> int | None:
 
 @dataclass(frozen=True)
 class Upload:
-    """A file that has arrived: what the asker calls it, and where it lies for now."""
+    """A received file: the song's id, and where the file is for now."""
 
     id: str
     path: Path
 
 
 @asynccontextmanager
-async def received(request: Request, folder: Path, terms: Terms) -> AsyncIterator[Upload]:
-    """Receive the field ``file`` of a request into a folder; remove it at the end.
+async def receive_upload(
+    request: Request, folder: Path, options: ServerOptions
+) -> AsyncIterator[Upload]:
+    """Receive the form field ``file`` of a request into a folder; remove it at the end.
 
     Raises
     ------
+    HTTPError
+        408 when the client pauses or takes too long, 422 without a file.
     HTTPException
-        408 when the client falls silent or trickles, 413 when the body is too large, 400 when it is
-        no form, 422 when there is no file in it.
+        Starlette's own: 413 when the body is too large, 400 when it is not a form.
     ClientDisconnect
         The client has gone.
     """
-    patient = Request(request.scope, _patient(request.receive, terms))
-    async with patient.form(max_files=1, max_fields=1, max_part_size=1024) as form:
-        file = form.get("file")
+    timed = Request(request.scope, _with_deadlines(request.receive, options))
+    async with timed.form(max_files=1, max_fields=1, max_part_size=1024) as form:
+        file, form_id = form.get("file"), form.get("id")
         if not isinstance(file, UploadFile):
-            raise HTTPException(422, "the form has no field 'file' with a file in it")
-        handle = tempfile.NamedTemporaryFile(dir=folder, delete=False)  # noqa: SIM115
-        path = Path(handle.name)
+            message = "The form has no field 'file' with a file in it."
+            raise HTTPError(422, "bad_request", message)
+        id = song_id(form_id if isinstance(form_id, str) else None, file.filename or "")
+        target = tempfile.NamedTemporaryFile(dir=folder, delete=False)  # noqa: SIM115
+        path = Path(target.name)
         try:
-            await asyncio.to_thread(_copy, file.file, handle)
-            yield Upload(_song_id(form, file), path)
+            with target:
+                await asyncio.to_thread(shutil.copyfileobj, file.file, target, 1 << 20)
+            yield Upload(id, path)
         finally:
             path.unlink(missing_ok=True)
 
 
-def _copy(source: IO[bytes], target: "tempfile._TemporaryFileWrapper[bytes]") -> None:
-    with target:
-        shutil.copyfileobj(source, target, 1 << 20)
+def song_id(form_id: str | None, filename: str) -> str:
+    """Return a song's id: that of the form, or else the file's name without its folders.
+
+    Letters that cannot be printed are left out.
+
+    Examples
+    --------
+    >>> song_id(None, "album/Minute Waltz.mp3")
+    'Minute Waltz.mp3'
+    >>> song_id("track/7", "album/Minute Waltz.mp3")
+    'track/7'
+    >>> song_id(None, "")
+    'song'
+    """
+    name = filename.replace("\\", "/").rpartition("/")[2] if form_id is None else form_id
+    printable = "".join(letter for letter in name if letter.isprintable()).strip()
+    return printable[:_MAX_ID_LETTERS] or "song"
 
 
-def _song_id(form: FormData, file: UploadFile) -> str:
-    given = form.get("id")
-    name = given if isinstance(given, str) else (file.filename or "").replace("\\", "/")
-    name = name if isinstance(given, str) else name.rpartition("/")[2]
-    kept = "".join(letter for letter in name if letter.isprintable()).strip()
-    return kept[:_NAME_LETTERS] or "song"
+def _with_deadlines(receive: Receive, options: ServerOptions) -> Receive:
+    """Return ``receive`` with a limit on each pause and on the whole upload."""
+    deadline = time.monotonic() + options.upload_seconds
 
-
-def _patient(
-    receive: Callable[[], Awaitable[Message]], terms: Terms
-) -> Callable[[], Awaitable[Message]]:
-    until = time.monotonic() + terms.upload_seconds
-
-    async def next_message() -> Message:
-        seconds = min(terms.idle_seconds, until - time.monotonic())
+    async def receive_in_time() -> Message:
+        seconds = min(options.idle_seconds, deadline - time.monotonic())
         try:
             return await asyncio.wait_for(receive(), seconds)
         except TimeoutError:
-            raise HTTPException(
-                408,
-                f"an upload must not pause for {terms.idle_seconds:g} s, nor take "
-                f"{terms.upload_seconds:g} s",
-            ) from None
+            message = (
+                f"An upload must not pause for {options.idle_seconds:g} s, nor take longer than "
+                f"{options.upload_seconds:g} s."
+            )
+            raise HTTPError(408, "too_slow_upload", message) from None
 
-    return next_message
+    return receive_in_time

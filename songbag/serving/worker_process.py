@@ -1,14 +1,13 @@
-"""What runs in a worker process: a file in, the bytes of an answer out.
+"""What runs inside a worker process: predict one uploaded song, or pool an answer again.
 
-The model is given to the process once, as the server read it: a file that changes on the
-disk later changes nothing.
+The process receives the model once, as the server read it: replacing the file on disk
+changes nothing until the server is restarted.
 """
 
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
@@ -22,151 +21,136 @@ from songbag.inference import tables
 from songbag.inference.model_file import ModelFile
 from songbag.inference.predict import answer_file
 from songbag.inference.predictor import Predictor
-from songbag.serving.answer_cache import answer_without, pack
+from songbag.serving.answer_cache import answer_without, encode_answer
+from songbag.serving.replies import HTTPError, Reply
 from songbag.settings import Limits, Record
 from songbag.storage.csv_files import Row, csv_text
 
-
-class Reply(Record, frozen=True):
-    """An HTTP status and a JSON body."""
-
-    status: int
-    body: bytes
+MAX_PEAKS = 2000  # of one drawing
+_PEAK_RATE = 8000  # Hz; a drawing shows nothing that needs more
+_PEAK_SAMPLES = 80  # 10 ms
 
 
-class Wanted(Record, frozen=True):
+class AnswerParts(Record, frozen=True):
     """Which parts an answer has besides the song's row."""
 
     windows: bool = True
     peaks: bool = False
     csv: bool = False
-    kept: bool = False
+    cached: bool = False
 
 
-class Listening(Record, frozen=True):
-    """One file to answer. ``id`` is what the asker calls the song."""
+class PredictTask(Record, frozen=True):
+    """One file to predict; ``id`` is the song's id in the answer."""
 
     id: str
     path: str
     limits: Limits
-    wanted: Wanted
+    parts: AnswerParts
 
 
-class Pooling(Record, frozen=True):
-    """A kept song to answer without some of its windows."""
+class WithoutTask(Record, frozen=True):
+    """An answer from `encode_answer` to pool again without some of its windows."""
 
-    kept: str
+    cached: str
     removed: tuple[int, ...]
 
 
-@dataclass
-class _Loaded:
-    predictor: Predictor
-    labels: Sequence[str]
-    hash: str
+Task: TypeAlias = PredictTask | WithoutTask
+
+# The model of this process: `load_model` runs once in each, `run_task` for every request.
+_predictors: list[tuple[Predictor, str]] = []
 
 
-_loaded: list[_Loaded] = []
-
-
-def prepare(model: ModelFile) -> None:
+def load_model(model: ModelFile) -> None:
     """Load the model into this process."""
-    _loaded.append(_Loaded(Predictor(model), model.card.labels, model.hash))
+    _predictors[:] = [(Predictor(model), model.hash)]
 
 
-def answer(task: Listening | Pooling) -> Reply:
-    """Do one task."""
+def run_task(task: Task) -> Reply:
+    """Return the reply to one task; an unexpected exception goes to the log as status 500."""
     try:
-        if isinstance(task, Listening):
-            return _listen(task, _loaded[-1])
-        return _pool_again(task, _loaded[-1])
+        predictor, model_hash = _predictors[0]
+        if isinstance(task, PredictTask):
+            body = _predict(task, predictor, model_hash)
+        else:
+            body = _predict_without(task, predictor, model_hash)
+        return Reply(status=200, body=msgspec.json.encode(body))
+    except HTTPError as error:
+        return error.reply
     except Exception:
         traceback.print_exc()
-        return refusal(500, "internal", "The server failed on this song; its log says why.")
+        message = "The server failed on this song; its log has the details."
+        return HTTPError(500, "internal", message).reply
 
 
-def refusal(status: int, reason: str, message: str, **more: Any) -> Reply:
-    """Return an error as every error of the server looks."""
-    body = {"reason": reason, "message": message, **more}
-    return Reply(status=status, body=msgspec.json.encode(body))
-
-
-def song_refusal(
+def failed_song(
     song_id: str, reason: str, message: str, labels: Sequence[str], csv: bool
-) -> Reply:
-    """Return the error of a song that got no answer, with its row of predictions.csv."""
+) -> HTTPError:
+    """Return the error of a song without an answer, with its row of predictions.csv."""
     row = tables.failure_row(song_id, reason, message, labels)
-    more = {"csv": _csv([row], [], labels)} if csv else {}
-    return refusal(422, reason, message, song=row, **more)
+    fields = {"csv": _csv_parts([row], [], labels)} if csv else {}
+    return HTTPError(422, reason, message, song=row, **fields)
 
 
-def _listen(task: Listening, loaded: _Loaded) -> Reply:
-    labels, wanted = loaded.labels, task.wanted
-    found = answer_file(loaded.predictor, Song(task.id, task.path), task.limits)
-    if found.prediction is None:
-        # Where the file lay on the server is nobody's business.
-        message = found.message.replace(task.path, task.id)
-        return song_refusal(task.id, found.reason, message, labels, wanted.csv)
-    rows = found.window_rows(labels)
-    body: dict[str, Any] = {"song": found.row(labels)}
-    if wanted.windows:
-        body["windows"] = rows
-    if wanted.csv:
-        body["csv"] = _csv([body["song"]], rows, labels)
-    if wanted.peaks:
-        body["recording"] = _recording(task, loaded.predictor)
-    if wanted.kept:
-        body["kept"] = pack(found, found.prediction, loaded.hash)
-    return Reply(status=200, body=msgspec.json.encode(body))
+def _predict(task: PredictTask, predictor: Predictor, model_hash: str) -> dict[str, Any]:
+    labels, parts = predictor.card.labels, task.parts
+    song = Song(task.id, task.path)
+    answer = answer_file(predictor, song, task.limits)
+    if answer.prediction is None:
+        # The client does not need to know where the file lay on the server.
+        message = answer.message.replace(task.path, task.id)
+        raise failed_song(task.id, answer.reason, message, labels, parts.csv)
+    windows = answer.window_rows(labels)
+    body: dict[str, Any] = {"song": answer.row(labels)}
+    if parts.windows:
+        body["windows"] = windows
+    if parts.csv:
+        body["csv"] = _csv_parts([body["song"]], windows, labels)
+    if parts.peaks:
+        body["recording"] = None
+        try:
+            source = song.source(predictor.card.recipe.excerpt)
+            begin = heard_span(source, task.limits)[0]
+            peaks, seconds = read_peaks(task.path, task.limits)
+            rounded = [round(float(peak), 3) for peak in peaks]
+            body["recording"] = {"seconds": seconds, "heard_from": begin, "peaks": rounded}
+        except AudioError:  # the excerpt can be read, the whole file cannot
+            pass
+    if parts.cached:
+        body["kept"] = encode_answer(answer, answer.prediction, model_hash)
+    return body
 
 
-def _recording(task: Listening, predictor: Predictor) -> dict[str, Any] | None:
-    """Return what the whole file looks like, None where only a part of it can be read."""
-    source = Song(task.id, task.path).source(predictor.card.recipe.excerpt)
+def _predict_without(task: WithoutTask, predictor: Predictor, model_hash: str) -> dict[str, Any]:
+    labels = predictor.card.labels
     try:
-        heard_from = heard_span(source, task.limits)[0]
-        peaks, seconds = read_peaks(task.path, task.limits)
-    except AudioError:
-        return None
-    return {
-        "seconds": seconds,
-        "heard_from": heard_from,
-        "peaks": [round(float(peak), 3) for peak in peaks],
-    }
+        answer, left = answer_without(predictor, model_hash, task.cached, task.removed)
+    except ValueError as error:
+        raise HTTPError(422, "bad_request", f"{error}.") from None
+    rows = zip(answer.window_rows(labels), left, strict=True)
+    windows = [row | {"window": number} for row, number in rows]
+    return {"song": answer.row(labels), "windows": windows}
 
 
-def _csv(songs: list[Row], windows: list[Row], labels: Sequence[str]) -> dict[str, str]:
+def _csv_parts(songs: list[Row], windows: list[Row], labels: Sequence[str]) -> dict[str, str]:
     return {
         "songs": csv_text(songs, tables.song_columns(labels)),
         "windows": csv_text(windows, tables.window_columns(labels)),
     }
 
 
-def _pool_again(task: Pooling, loaded: _Loaded) -> Reply:
-    try:
-        found, left = answer_without(loaded.predictor, loaded.hash, task.kept, task.removed)
-    except ValueError as error:
-        return refusal(422, "bad_request", f"{error}.")
-    rows = zip(found.window_rows(loaded.labels), left, strict=True)
-    windows = [row | {"window": number} for row, number in rows]
-    body = {"song": found.row(loaded.labels), "windows": windows}
-    return Reply(status=200, body=msgspec.json.encode(body))
-
-
-# --- peaks ---
-#
-# How loud a recording is over time, for drawing it.
-
-
-_RATE = 8000  # Hz: nothing that a drawing shows lies higher
-_STEP = 80  # samples a fine peak: 10 ms
-MOST = 2000  # peaks a drawing has at most
-
-
 def read_peaks(path: str | Path, limits: Limits) -> tuple[NDArray[np.float32], float]:
-    """Return the largest magnitudes (at most `MOST`,) over equal spans, and the seconds.
+    """Return how loud a recording is over time, for drawing its waveform.
 
-    The whole file is drawn, whatever part of it a model hears.
+    The whole file is read, whatever excerpt of it the model uses.
+
+    Returns
+    -------
+    peaks : ndarray of float32, shape (at most `MAX_PEAKS`,)
+        The largest magnitude of each of so many equal spans; 1 is full scale.
+    seconds : float
+        Length of the recording.
 
     Raises
     ------
@@ -175,13 +159,13 @@ def read_peaks(path: str | Path, limits: Limits) -> tuple[NDArray[np.float32], f
     """
     report = waveform.AudioReport()
     fine, rest = [], np.zeros(0, dtype=np.float32)
-    for block in waveform.read_blocks(path, _RATE, report, limits=limits):
+    for block in waveform.read_blocks(path, _PEAK_RATE, report, limits=limits):
         values = np.abs(np.concatenate([rest, block]))
-        whole = len(values) // _STEP * _STEP
-        fine.append(values[:whole].reshape(-1, _STEP).max(axis=1))
+        whole = len(values) // _PEAK_SAMPLES * _PEAK_SAMPLES
+        fine.append(values[:whole].reshape(-1, _PEAK_SAMPLES).max(axis=1))
         rest = values[whole:]
     if len(rest):
         fine.append(rest.max(keepdims=True))
-    every = np.concatenate(fine)
-    edges = np.linspace(0, len(every), min(MOST, len(every)) + 1).astype(int)[:-1]
-    return np.maximum.reduceat(every, edges), report.samples / _RATE
+    peaks = np.concatenate(fine)
+    edges = np.linspace(0, len(peaks), min(MAX_PEAKS, len(peaks)) + 1).astype(int)[:-1]
+    return np.maximum.reduceat(peaks, edges), report.samples / _PEAK_RATE

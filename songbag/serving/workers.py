@@ -1,57 +1,42 @@
-"""A few processes that work, a few askers who wait, and everybody else sent away at once."""
+"""Bounded pool of prediction processes: N at work, M waiting, 503 beyond that."""
 
 import asyncio
 import math
 import time
 from collections.abc import Iterator
-from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from songbag.inference.model_file import ModelFile
 from songbag.parallel.pool import Worker
-from songbag.serving import worker_process
-from songbag.serving.options import Terms
+from songbag.serving.options import ServerOptions
+from songbag.serving.replies import HTTPError, Reply
+from songbag.serving.worker_process import Task, load_model, run_task
 
 
-class FullError(Exception):
-    """Everybody is at work and the waiting room is full; try again in ``seconds``."""
-
-    def __init__(self, seconds: int) -> None:
-        super().__init__(seconds)
-        self.seconds = seconds
-
-
-class SlowError(Exception):
-    """The work took longer than is allowed; its process was killed."""
-
-
-class DeadError(Exception):
-    """The process died at work."""
-
-
-class Crew:
-    """The processes that hold the model.
+class WorkerPool:
+    """Processes that hold the model, and a limit on the requests that wait for them.
 
     Attributes
     ----------
-    taken : int
-        Places taken: requests that are uploading, waiting or at work.
+    reserved : int
+        Requests that are uploading, waiting or at work.
     at_work : int
         Tasks that a process is busy with.
     """
 
-    def __init__(self, model: ModelFile, terms: Terms) -> None:
-        self._terms = terms
-        self._threads = ThreadPoolExecutor(terms.workers, thread_name_prefix="worker")
-        self._workers = [Worker(worker_process.prepare, model) for _ in range(terms.workers)]
+    def __init__(self, model: ModelFile, options: ServerOptions) -> None:
+        self._options = options
+        self._threads = ThreadPoolExecutor(options.workers, thread_name_prefix="worker")
+        self._workers = [Worker(load_model, model) for _ in range(options.workers)]
         self._idle: asyncio.Queue[Worker] = asyncio.Queue()
-        self._seconds = 0.5  # of one task, a moving average
-        self.taken = self.at_work = 0
+        self._task_seconds = 0.5  # a moving average
+        self.reserved = self.at_work = 0
 
     async def start(self) -> None:
         """Return when every process has loaded the model."""
         loop = asyncio.get_running_loop()
-        starts = (loop.run_in_executor(self._threads, one.start) for one in self._workers)
+        starts = (loop.run_in_executor(self._threads, worker.start) for worker in self._workers)
         await asyncio.gather(*starts)
         for worker in self._workers:
             self._idle.put_nowait(worker)
@@ -63,46 +48,49 @@ class Crew:
         self._threads.shutdown(wait=True, cancel_futures=True)
 
     @contextmanager
-    def place(self) -> Iterator[None]:
-        """Take a place for one request, or raise `FullError`."""
-        places = self._terms.workers + self._terms.waiting
-        if self.taken >= places:
-            wait = self._seconds * places / self._terms.workers
-            raise FullError(max(1, math.ceil(wait)))
-        self.taken += 1
-        try:
-            yield
-        finally:
-            self.taken -= 1
-
-    async def do(
-        self, task: worker_process.Listening | worker_process.Pooling
-    ) -> worker_process.Reply:
-        """Return the reply to a task as soon as a process is free.
+    def reserve(self) -> Iterator[None]:
+        """Hold a place for one request.
 
         Raises
         ------
-        SlowError, DeadError
-            The task took too long, or its process died; another one has its place.
+        HTTPError
+            503 when all places are taken; ``retry-after`` is when one should be free.
+        """
+        places = self._options.workers + self._options.waiting
+        if self.reserved >= places:
+            seconds = max(1, math.ceil(self._task_seconds * places / self._options.workers))
+            message = f"Too many songs at once; try again in {seconds} s."
+            raise HTTPError(503, "busy", message, {"retry-after": str(seconds)})
+        self.reserved += 1
+        try:
+            yield
+        finally:
+            self.reserved -= 1
+
+    async def run(self, task: Task) -> Reply:
+        """Return the reply to a task, which starts as soon as a process is free.
+
+        Raises
+        ------
+        TimeoutError
+            The task took longer than ``max_seconds``; the process was replaced.
+        BrokenExecutor
+            The process died and was replaced.
         """
         worker = await self._idle.get()
         loop = asyncio.get_running_loop()
-        began = time.monotonic()
+        started = time.monotonic()
         self.at_work += 1
-        future = self._threads.submit(
-            worker.call, worker_process.answer, task, self._terms.max_seconds
-        )
-        # The process is free when it is done, not when the asker stops caring.
-        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._free, worker))
+        future = self._threads.submit(worker.call, run_task, task, self._options.max_seconds)
+
+        def release() -> None:
+            self.at_work -= 1
+            self._idle.put_nowait(worker)
+
+        # When the process is done, which may be after the client has gone and this
+        # coroutine was cancelled.
+        future.add_done_callback(lambda _: loop.call_soon_threadsafe(release))
         try:
             return await asyncio.wrap_future(future)
-        except TimeoutError:
-            raise SlowError from None
-        except BrokenExecutor:
-            raise DeadError from None
         finally:
-            self._seconds += 0.1 * (time.monotonic() - began - self._seconds)
-
-    def _free(self, worker: Worker) -> None:
-        self.at_work -= 1
-        self._idle.put_nowait(worker)
+            self._task_seconds += 0.1 * (time.monotonic() - started - self._task_seconds)

@@ -13,23 +13,23 @@ CODE = """
 import sys, msgspec
 from pathlib import Path
 from songbag.serving.server import serve
-from songbag.serving.options import Terms
-terms = msgspec.json.decode(sys.argv[2].encode(), type=Terms)
-serve(Path(sys.argv[1]), terms, False, lambda text: print(text, file=sys.stderr, flush=True))
+from songbag.serving.options import ServerOptions
+options = msgspec.json.decode(sys.argv[2].encode(), type=ServerOptions)
+serve(Path(sys.argv[1]), options, False, lambda text: print(text, file=sys.stderr, flush=True))
 """
 
 
 class Server:
     """`songbag serve` with settings that the command line may not have, in a folder."""
 
-    def __init__(self, model, folder, **terms):
+    def __init__(self, model, folder, **options):
         import msgspec
 
-        from songbag.serving.options import Terms
+        from songbag.serving.options import ServerOptions
 
         self.temporary = Path(folder) / "temporary"
         self.temporary.mkdir(exist_ok=True)
-        stated = msgspec.json.encode(Terms(**{"port": 0, "workers": 1} | terms)).decode()
+        stated = msgspec.json.encode(ServerOptions(**{"port": 0, "workers": 1} | options)).decode()
         environment = {**os.environ, "TMPDIR": str(self.temporary)}
         self.log = open(Path(folder) / f"server-{time.monotonic_ns()}.log", "w+")  # noqa: SIM115
         self.process = subprocess.Popen(

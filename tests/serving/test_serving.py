@@ -151,7 +151,7 @@ def test_without_windows_the_rest_is_pooled_again(server, audio, labels):
 def test_without_is_right_for_every_pooling(model_path, pooling):
     from songbag.inference.predict import Answer
     from songbag.models.pooling import POOLINGS, SongPooling
-    from songbag.serving.answer_cache import answer_without, pack
+    from songbag.serving.answer_cache import answer_without, encode_answer
     from songbag.training.to_onnx import export_pooling
 
     model = read_model(model_path)
@@ -159,7 +159,7 @@ def test_without_is_right_for_every_pooling(model_path, pooling):
     predictor = Predictor(ModelFile(model.card, parts))
     said = 3 * np.random.default_rng(0).standard_normal((11, 3)).astype(np.float32)
     found = predictor.predict_outputs(said, np.arange(11.0), np.arange(11.0) + 5)
-    text = pack(Answer("a", found), found, model.hash)
+    text = encode_answer(Answer("a", found), found, model.hash)
     got, left = answer_without(predictor, model.hash, text, (1, 5))
     assert left == [0, 2, 3, 4, 6, 7, 8, 9, 10]
     assert got.prediction.start_seconds.tolist() == left
@@ -377,7 +377,7 @@ def test_nothing_reports_to_anybody(model_path, audio, tmp_path):
         (["--max-megabytes", "0"], "max_megabytes"),
     ],
 )
-def test_unsafe_terms_are_refused(model_path, arguments, said):
+def test_unsafe_options_are_refused(model_path, arguments, said):
     done = CliRunner(env={"SONGBAG_TOKEN": None}).invoke(
         main, ["serve", str(model_path), "--no-browser", *arguments]
     )
@@ -389,11 +389,11 @@ def test_a_taken_port_and_a_model_of_tables_are_said(server, model_path, tmp_pat
     port = server.url.rpartition(":")[2]
     done = CliRunner().invoke(main, ["serve", str(model_path), "--no-browser", "--port", port])
     assert done.exit_code == 2
-    assert "--port 0 takes a free one" in done.output
+    assert "--port 0 takes a free port" in done.output
     table = with_card(model_path, tmp_path / "t.songbag", source="table")
     done = CliRunner().invoke(main, ["serve", str(table), "--no-browser"])
     assert done.exit_code == 2
-    assert "cannot hear songs" in done.output
+    assert "cannot predict songs" in done.output
 
 
 def test_without_the_extra_it_says_what_to_install(model_path):

@@ -26,14 +26,14 @@ HEAD = (
 @pytest.fixture(scope="module")
 def server(model_path, tmp_path_factory):
     folder = tmp_path_factory.mktemp("server")
-    terms = {
+    options = {
         "waiting": 2,
         "max_megabytes": 1,
         "max_hours": 0.01,
         "idle_seconds": 1,
         "upload_seconds": 2,
     }
-    with Server(model_path, folder, **terms, max_seconds=2) as one:
+    with Server(model_path, folder, **options, max_seconds=2) as one:
         yield one
 
 
