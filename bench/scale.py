@@ -138,10 +138,10 @@ def size(folder: Path, pattern: str) -> int:
 
 def portions_a_second(folder: Path) -> float:
     """Send portions that cost nothing through the engine: client and scheduler are the limit."""
-    from songbag.parallel.dask import connected
+    from songbag.parallel.cluster import connect_cluster
 
     count = 16_000
-    with Cluster(folder, threads=16) as running, connected(running.address) as engine:
+    with Cluster(folder, threads=16) as running, connect_cluster(running.address) as engine:
         list(engine(abs, range(1000), abs))
         began = time.perf_counter()
         list(engine(abs, range(count), abs))

@@ -93,7 +93,7 @@ def extract_all(
     known = index.lookup(sources)
     todo = [source for source, receipt in zip(sources, known, strict=True) if receipt is None]
     task = partial(_worked, work or extract, sound, folder, limits)
-    made = in_order(task, todo, workers, _died, forks=True)
+    made = in_order(task, todo, workers, _died, fork=True)
     news: list[tuple[Source, Receipt]] = []
     try:
         for source, receipt in zip(sources, known, strict=True):

@@ -52,11 +52,11 @@ def compare(
     """
     from songbag.cli.comparison_text import verdict_text
     from songbag.console import Console
-    from songbag.parallel.ranks import require_one
+    from songbag.parallel.ranks import require_single_process
     from songbag.recipes import load_recipe
     from songbag.tasks.compare import compare, systems_of
 
-    require_one("a comparison")
+    require_single_process("a comparison")
     console = Console(options["quiet"])
     own, hear = hearing(songs, options, console)
     changes = recipe_changes(options)
@@ -86,10 +86,10 @@ def leakage(songs: Path, output: Path, folds: int, **options: Any) -> None:
     """
     from songbag.cli.comparison_text import leakage_text
     from songbag.console import Console
-    from songbag.parallel.ranks import require_one
+    from songbag.parallel.ranks import require_single_process
     from songbag.tasks.leakage import measure_leakage, sentences
 
-    require_one("the leak meter")
+    require_single_process("the leak meter")
     console = Console(options["quiet"])
     recipe, hear = hearing(songs, options, console)
     rows = measure_leakage(hear(recipe), output, recipe, console, folds, options["seed"])

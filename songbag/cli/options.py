@@ -73,12 +73,12 @@ def working(options: dict[str, Any]) -> "Iterator[Workers]":
     if options["workers"] is not None:
         raise SettingsError("--workers are of this machine, --cluster has its own; give one.")
     try:
-        from songbag.parallel.dask import connected
+        from songbag.parallel.cluster import connect_cluster
     except ImportError as error:
         raise SettingsError(
             f"--cluster needs the package {error.name}: pip install 'songbag[cluster]'."
         ) from None
-    with connected(options["cluster"]) as engine:
+    with connect_cluster(options["cluster"]) as engine:
         yield engine
 
 

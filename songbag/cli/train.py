@@ -33,7 +33,7 @@ def hearing(
     from songbag.audio.cache import default_folder
     from songbag.data.packed_manifest import is_packed
     from songbag.data.song_table import grouped_by, read_songs
-    from songbag.parallel.ranks import require_one
+    from songbag.parallel.ranks import require_single_process
     from songbag.recipes import load_recipe
     from songbag.settings import Limits
     from songbag.tasks.train import hear_labelled, open_labelled
@@ -54,7 +54,7 @@ def hearing(
             return found.grouped_by(column) if column else found
 
         return recipe, unpack
-    require_one("hearing songs")
+    require_single_process("hearing songs")
     table = read_songs(songs, options["allow_outside"])
     if column:
         table = replace(table, songs=grouped_by(table.songs, column))
@@ -91,10 +91,10 @@ def train(ctx: click.Context, /, songs: Path, output: Path, resume: bool, **opti
     Several processes train together: torchrun --nproc-per-node 2 -m songbag train ...
     """
     from songbag.console import Console
-    from songbag.parallel.ranks import writes
+    from songbag.parallel.ranks import is_rank_zero
     from songbag.tasks.train import train_bags
 
-    quiet = options["quiet"] or not writes()
+    quiet = options["quiet"] or not is_rank_zero()
     console = Console(quiet)
     recipe, hear = hearing(songs, options, console)
     seed, threads = options["seed"], options["threads"]
@@ -124,10 +124,10 @@ def crossval(ctx: click.Context, /, songs: Path, output: Path, folds: int, **opt
     report.html and the model of every fold.
     """
     from songbag.console import Console
-    from songbag.parallel.ranks import require_one
+    from songbag.parallel.ranks import require_single_process
     from songbag.tasks.cross_validate import crossvalidate_bags
 
-    require_one("a cross-validation")
+    require_single_process("a cross-validation")
     console = Console(options["quiet"])
     recipe, hear = hearing(songs, options, console)
     seed, threads = options["seed"], options["threads"]

@@ -1,7 +1,7 @@
-"""Work on many songs in several processes, in order, whatever happens to a process.
+"""Apply a function to many items in several processes, with results in order.
 
-Jobs take ``workers`` and do not know who works: so many processes of this machine, or an
-`Engine` such as a cluster (`songbag.parallel.dask`).
+Functions that take ``workers`` accept a number of processes of this machine, or an `Engine`
+such as a cluster (`songbag.parallel.cluster`).
 """
 
 import multiprocessing
@@ -12,88 +12,222 @@ import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import (
-    BrokenExecutor,
-    Future,
-    ProcessPoolExecutor,
-    ThreadPoolExecutor,
-)
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     import loky
-
-    Pool: TypeAlias = loky.ProcessPoolExecutor | ProcessPoolExecutor
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 class Engine(Protocol):
-    """Yields ``work(item)`` of every item in order, ``died(item)`` where it kills its process."""
+    """Yield ``work(item)`` of every item in order, ``died(item)`` where it kills its process."""
 
     def __call__(
         self,
         work: Callable[[Item], Result],
-        todo: Sequence[Item],
+        items: Sequence[Item],
         died: Callable[[Item], Result],
     ) -> Iterator[Result]: ...
 
 
-Workers: TypeAlias = int | Engine | None  # processes, None for one a core
+Workers: TypeAlias = int | Engine | None  # None: one process per core
 
-_START_SECONDS = 120.0  # for a process to start and prepare itself
+_START_SECONDS = 120.0  # for a process to start and run its initializer
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-def worker_count(wanted: int | None, items: int) -> int:
-    """Return how many processes are worth having: one a core unless told otherwise."""
-    return max(1, min(wanted or os.cpu_count() or 1, items))
+def worker_count(workers: int | None, items: int) -> int:
+    """Return how many processes to use: by default one per core, never more than items.
+
+    Examples
+    --------
+    >>> worker_count(4, 1000), worker_count(4, 2), worker_count(4, 0)
+    (4, 2, 1)
+    """
+    return max(1, min(workers or os.cpu_count() or 1, items))
 
 
 def in_order(
     work: Callable[[Item], Result],
-    todo: Sequence[Item],
+    items: Sequence[Item],
     workers: Workers,
     died: Callable[[Item], Result],
-    forks: bool = False,
+    fork: bool = False,
 ) -> Generator[Result, None, None]:
-    """Yield ``work(item)`` in order; one worker means this process.
+    """Yield ``work(item)`` of every item, in order.
 
-    ``forks``: the work uses no library that has threads of its own, so its processes may be
-    copies of this one where it has a single thread. A new one takes most of a second.
+    Parameters
+    ----------
+    work : callable
+        Must be picklable unless one worker is used.
+    workers : int, Engine or None
+        Processes; 1 works in this process, None uses one per core.
+    died : callable
+        Its result stands for an item that kills its process. When a process dies, all items in
+        progress are lost. The first of them is tried again in a process of its own; if that
+        dies too, the item is the cause. The other items are started again.
+    fork : bool
+        Allow forking, see `WorkerPool`.
 
-    When a process dies, every item in flight is lost with it. The oldest of them is tried
-    again alone in a process of its own: if that dies too, the item is the cause and
-    ``died(item)`` is its result. The others start again.
+    Examples
+    --------
+    >>> list(in_order(abs, [-1, 2, -3], workers=1, died=lambda item: 0))
+    [1, 2, 3]
     """
     if callable(workers):
-        yield from workers(work, todo, died)
+        yield from workers(work, items, died)
         return
-    workers = worker_count(workers, len(todo))
+    workers = worker_count(workers, len(items))
     if workers == 1:
-        yield from map(work, todo)
+        yield from map(work, items)
         return
-    waiting = deque(todo)
-    flying: deque[tuple[Item, Future[Result]]] = deque()
-    pool = _pool_for(workers, forks)
-    try:
-        while waiting or flying:
+    waiting = deque(items)
+    running: deque[tuple[Item, Future[Result]]] = deque()
+    with WorkerPool(workers, fork) as pool:
+        while waiting or running:
             try:
-                while waiting and len(flying) < 4 * workers:
-                    flying.append((waiting[0], pool.submit(work, waiting[0])))
+                while waiting and len(running) < 4 * workers:
+                    running.append((waiting[0], pool.submit(work, waiting[0])))
                     waiting.popleft()
-                result = flying[0][1].result()
-                flying.popleft()
+                result = running[0][1].result()
+                running.popleft()
             except BrokenExecutor:
-                pool.shutdown(wait=True)
-                waiting.extendleft(item for item, _ in reversed(flying))
-                flying.clear()
-                result = _alone(work, waiting.popleft(), died)
-                pool = _pool_for(workers, forks)
+                pool.close()
+                waiting.extendleft(item for item, _ in reversed(running))
+                running.clear()
+                suspect = waiting.popleft()
+                with WorkerPool(1) as single:
+                    try:
+                        result = single.submit(work, suspect).result()
+                    except BrokenExecutor:
+                        result = died(suspect)
             yield result
-    finally:
-        _kill(pool)
+
+
+class WorkerPool:
+    """Processes of this machine, each with one thread for numerical libraries.
+
+    They start with the first item and are killed by `close`; the next item starts new ones.
+
+    Parameters
+    ----------
+    count : int
+    fork : bool
+        Fork this process where that is safe: on Linux, while it has a single thread and is not
+        itself a worker of a pool. Allowed only for work that uses no library with threads of its
+        own. Otherwise loky starts new interpreters, which takes most of a second and, unlike
+        the standard pool, needs no ``__main__`` guard in the caller's script.
+    initializer : callable, optional
+        Called with ``arguments`` in every process before its first item.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        fork: bool = False,
+        initializer: Callable[..., None] | None = None,
+        arguments: tuple[Any, ...] = (),
+    ) -> None:
+        self._count, self._fork = count, fork
+        self._start = (os.getpid(), initializer, arguments)
+        self._executor: loky.ProcessPoolExecutor | ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> "WorkerPool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def submit(self, work: Callable[[Item], Result], item: Item) -> "Future[Result]":
+        """Start ``work(item)`` and return its future.
+
+        Raises
+        ------
+        BrokenExecutor
+            A process died; after `close` the pool can be used again. The future raises the same.
+        """
+        if self._executor is None:
+            single = threading.active_count() == 1 and multiprocessing.parent_process() is None
+            if self._fork and single and sys.platform == "linux":
+                # Not loky's fork: it would also fork later, when this process has threads.
+                context = multiprocessing.get_context("fork")
+                self._executor = ProcessPoolExecutor(
+                    self._count, context, _start_worker, self._start
+                )
+                with warnings.catch_warnings():
+                    # Python and JAX warn of threads of libraries, which are not used there.
+                    warnings.simplefilter("ignore")
+                    self._executor.submit(_nothing)  # the first item forks all processes
+            else:
+                import loky
+
+                self._executor = loky.ProcessPoolExecutor(
+                    self._count,
+                    env=dict.fromkeys(_THREADS, "1"),
+                    initializer=_start_worker,
+                    initargs=self._start,
+                )
+        future: Future[Result] = self._executor.submit(work, item)
+        return future
+
+    def close(self) -> None:
+        """Kill the processes, whatever they are doing."""
+        executor, self._executor = self._executor, None
+        if isinstance(executor, ProcessPoolExecutor):
+            # From Python 3.14 on: kill_workers()
+            for process in list((executor._processes or {}).values()):
+                process.kill()
+            executor.shutdown(wait=True, cancel_futures=True)
+        elif executor is not None:
+            executor.shutdown(wait=True, kill_workers=True)
+
+
+class Worker:
+    """One process that works on one item at a time; it is replaced when it dies or hangs.
+
+    ``initializer(*arguments)`` is called first in every process.
+    """
+
+    def __init__(self, initializer: Callable[..., None], *arguments: Any) -> None:
+        self._pool = WorkerPool(1, initializer=initializer, arguments=arguments)
+        self._started = False
+
+    def start(self) -> None:
+        """Return when the process is ready; raise as `call` does when it cannot be."""
+        self._pool.submit(_nothing, None).result(_START_SECONDS)
+        self._started = True
+
+    def call(self, work: Callable[[Item], Result], item: Item, seconds: float) -> Result:
+        """Return ``work(item)``, computed in the process.
+
+        Raises
+        ------
+        TimeoutError
+            It took longer than ``seconds``, not counting the start; the process was killed.
+        BrokenExecutor
+            The process died.
+        """
+        try:
+            if not self._started:
+                self.start()
+            try:
+                future = self._pool.submit(work, item)
+            except BrokenExecutor:  # it died while it was idle: this item is not the cause
+                self._pool.close()
+                self.start()
+                future = self._pool.submit(work, item)
+            return future.result(seconds)
+        except (BrokenExecutor, TimeoutError):
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Kill the process, whatever it is doing."""
+        self._pool.close()
+        self._started = False
 
 
 class Threads:
@@ -123,122 +257,17 @@ class Threads:
             self._others.shutdown(cancel_futures=True)
 
 
-def _alone(work: Callable[[Item], Result], item: Item, died: Callable[[Item], Result]) -> Result:
-    pool = _pool(1)
-    try:
-        result: Result = pool.submit(work, item).result()
-        return result
-    except BrokenExecutor:
-        return died(item)
-    finally:
-        _kill(pool)
+def _nothing(_: object = None) -> None:
+    """Do nothing: the first item starts a process."""
 
 
-class Worker:
-    """One process that does one thing after another, and is replaced when it dies or hangs.
-
-    ``prepare(*arguments)`` runs first in every process it has.
-    """
-
-    def __init__(self, prepare: Callable[..., None], *arguments: Any) -> None:
-        self._prepared = (prepare, arguments)
-        self._pool = _pool(1, *self._prepared)
-        self._started = False
-
-    def start(self) -> None:
-        """Return when the process is ready; raise as `call` does when it cannot be."""
-        self._pool.submit(_nothing).result(_START_SECONDS)
-        self._started = True
-
-    def call(self, work: Callable[[Item], Result], item: Item, seconds: float) -> Result:
-        """Return ``work(item)``, done in the process; its start does not count.
-
-        Raises
-        ------
-        TimeoutError
-            It took longer than ``seconds``; the process was killed.
-        BrokenExecutor
-            The process died.
-        """
-        try:
-            if not self._started:
-                self.start()
-            result: Result = self._given(work, item).result(seconds)
-            return result
-        except (BrokenExecutor, TimeoutError):
-            self._renew()
-            raise
-
-    def _given(self, work: Callable[[Item], Result], item: Item) -> "Future[Result]":
-        try:
-            future: Future[Result] = self._pool.submit(work, item)
-        except BrokenExecutor:  # it died while it had nothing to do: no fault of this item
-            self._renew()
-            self.start()
-            future = self._pool.submit(work, item)
-        return future
-
-    def _renew(self) -> None:
-        self.close()
-        self._pool = _pool(1, *self._prepared)
-        self._started = False
-
-    def close(self) -> None:
-        """Kill the process, whatever it is doing."""
-        _kill(self._pool)
-
-
-def _nothing() -> None:
-    pass
-
-
-def _pool(
-    workers: int, prepare: Callable[..., None] | None = None, arguments: tuple[Any, ...] = ()
-) -> "loky.ProcessPoolExecutor":
-    # loky: unlike the standard pool it needs no __main__ guard in a caller's script.
-    # One thread a process: the processes are the parallelism.
-    import loky
-
-    return loky.ProcessPoolExecutor(
-        workers,
-        env=dict.fromkeys(_THREADS, "1"),
-        initializer=_begin,
-        initargs=(os.getpid(), prepare, arguments),
-    )
-
-
-def _pool_for(workers: int, forks: bool) -> "Pool":
-    # Nor may what is itself a process of somebody's pool be copied: it has that pool's threads.
-    alone = threading.active_count() == 1 and multiprocessing.parent_process() is None
-    return _copies(workers) if forks and alone and sys.platform == "linux" else _pool(workers)
-
-
-def _copies(workers: int) -> ProcessPoolExecutor:
-    # The standard pool: loky's would also fork later, when this process has threads.
-    context = multiprocessing.get_context("fork")
-    pool = ProcessPoolExecutor(workers, context, _begin, (os.getpid(), None, ()))
-    with warnings.catch_warnings():
-        # Python and JAX warn of other threads, which here are those of libraries not used there.
-        warnings.simplefilter("ignore")
-        pool.submit(_nothing)  # with the first work it forks all
-    return pool
-
-
-def _kill(pool: "Pool") -> None:
-    """End a pool's processes, whatever they are doing."""
-    if isinstance(pool, ProcessPoolExecutor):
-        for process in list((pool._processes or {}).values()):  # from Python 3.14 kill_workers()
-            process.kill()
-        pool.shutdown(wait=True, cancel_futures=True)
-    else:
-        pool.shutdown(wait=True, kill_workers=True)
-
-
-def _begin(caller: int, prepare: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the caller, who ends this
-    _exit_with_parent(caller)
-    if prepare is not None:
-        prepare(*arguments)
+def _start_worker(
+    parent: int, initializer: Callable[..., None] | None, arguments: tuple[Any, ...]
+) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the parent
+    _exit_with_parent(parent)
+    if initializer is not None:
+        initializer(*arguments)
 
 
 def _exit_with_parent(parent: int) -> None:

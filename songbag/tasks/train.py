@@ -21,7 +21,7 @@ from songbag.errors import TrainingError
 from songbag.inference.model_file import PARTS, ModelFile, read_model, write_model
 from songbag.inference.predict import answer_bags
 from songbag.parallel.pool import worker_count
-from songbag.parallel.ranks import writes
+from songbag.parallel.ranks import is_rank_zero
 from songbag.report import write_report
 from songbag.settings import Limits, Own, Recipe
 from songbag.storage.csv_files import write_csv
@@ -106,7 +106,7 @@ def train_bags(
     learning = Learning.of(heard.table(), recipe, console, seed, threads, own)
     fit, card = learn(taught, held, learning, model_path, resume)
     folder = model_path.with_name(f"{model_path.stem}-training")
-    if not writes():  # of several processes the first one has the last word
+    if not is_rank_zero():
         return Trained(model_path, folder, None, fit.history, certificate)
     card = msgspec.structs.replace(card, split=certificate)
     save(fit, card, model_path, learning.own.encoder)

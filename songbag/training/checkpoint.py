@@ -26,7 +26,7 @@ def state_path(model_path: Path, member: str = "") -> Path:
 
 def forget_states(model_path: Path) -> None:
     """Remove what trainings of a model left to go on from (of several processes, one does)."""
-    if not ranks.writes():
+    if not ranks.is_rank_zero():
         return
     for path in model_path.parent.glob(f"{glob.escape(model_path.name)}*.state"):
         path.unlink(missing_ok=True)
@@ -50,7 +50,7 @@ def kept_state(path: Path, learning: "Learning", songs: str) -> "Checkpoint":
     from songbag.training.trainer import Checkpoint
 
     parts = (learning.recipe, learning.labels, learning.seed, songs, torch.get_num_threads())
-    together = (*parts, ranks.count())
+    together = (*parts, ranks.world_size())
     key = hashlib.blake2b(msgspec.json.encode(together), digest_size=16).hexdigest()
 
     def keep(state: dict[str, Any]) -> None:

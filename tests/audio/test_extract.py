@@ -7,7 +7,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
 import zlib
 from pathlib import Path
 
@@ -212,36 +211,6 @@ def test_a_killed_run_goes_on_with_the_same_bytes(noises, tmp_path):
     for receipt in after:
         ours, theirs = tmp_path / "c" / receipt.key, tmp_path / "whole" / receipt.key
         assert ours.read_bytes() == theirs.read_bytes()
-
-
-def test_a_file_that_kills_its_worker_is_a_failed_row(kind_of_worker):
-    from songbag.parallel.pool import in_order
-
-    found = list(in_order(_kill_on_three, range(8), 2, lambda item: f"{item} died", forks=True))
-    assert found == [0, 1, 2, "3 died", 4, 5, 6, 7]
-
-
-def _kill_on_three(item):
-    if item == 3:
-        time.sleep(0.1)
-        os.kill(os.getpid(), signal.SIGKILL)
-    return item
-
-
-def test_what_is_left_undone_ends_at_once(kind_of_worker):
-    from songbag.parallel.pool import in_order
-
-    made = in_order(_sleep, [0, *[60] * 8], 2, lambda item: -1, forks=True)
-    assert next(made) == 0
-    began = time.monotonic()
-    made.close()
-    assert time.monotonic() - began < 30
-    assert not multiprocessing.active_children()
-
-
-def _sleep(seconds):
-    time.sleep(seconds)
-    return seconds
 
 
 def test_the_index_is_a_database_anyone_can_open(noises, tmp_path):

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from songbag.parallel.dask.connection import CALM
+from songbag.parallel.cluster import DASK_SETTINGS
 
 
 def free_port():
@@ -18,9 +18,9 @@ def free_port():
 
 
 # As docs/scale.md advises: what `local:2` sets, as variables of the environment.
-_CALM = {
+_DASK_ENVIRONMENT = {
     "DASK_" + name.upper().replace(".", "__").replace("-", "_"): str(value)
-    for name, value in CALM.items()
+    for name, value in DASK_SETTINGS.items()
 }
 
 
@@ -30,7 +30,7 @@ class Cluster:
     def __init__(self, folder, workers=2, environment=None, threads=1):
         self.folder, self.port = Path(folder), free_port()
         self.address = f"tcp://127.0.0.1:{self.port}"
-        self.environment = {**os.environ, **_CALM, "OMP_NUM_THREADS": "1"}
+        self.environment = {**os.environ, **_DASK_ENVIRONMENT, "OMP_NUM_THREADS": "1"}
         self.environment |= environment or {}
         self.processes, self.threads = [], threads
         self.log = open(self.folder / "cluster.log", "ab")  # noqa: SIM115

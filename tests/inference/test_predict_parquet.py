@@ -8,7 +8,7 @@ from pyarrow import parquet
 
 from songbag.storage.csv_files import csv_text
 from songbag.tasks import predict_parquet
-from tests.parallel.test_dask import few, songbag  # noqa: F401
+from tests.parallel.test_cluster import few, songbag  # noqa: F401
 
 ONE = ("--workers", 1)
 

@@ -15,7 +15,7 @@ from songbag.settings import Limits, Sound
 from songbag.storage import remote
 from songbag.storage.remote import RemotePath, is_url, local_copy, parse_path
 from tests.helpers import killing
-from tests.parallel.test_dask import few, songbag  # noqa: F401
+from tests.parallel.test_cluster import few, songbag  # noqa: F401
 
 
 class Standing(DirFileSystem):

@@ -12,7 +12,7 @@ import time
 import cloudpickle
 import pytest
 
-from songbag.parallel.dask import connected
+from songbag.parallel.cluster import connect_cluster
 from tests.helpers import clusters, killing
 
 pytestmark = [
@@ -114,7 +114,7 @@ def test_a_slow_song_holds_up_no_other(cluster):
         time.sleep(4 if item == 0 else 0.05)
         return item, time.time()
 
-    with connected(cluster.address) as engine:
+    with connect_cluster(cluster.address) as engine:
         found = list(engine(work, range(100), lambda item: item))
     assert [item for item, _ in found] == list(range(100))
     slow = found[0][1]
@@ -128,7 +128,7 @@ def test_few_songs_wait_at_the_scheduler_and_its_memory_does_not_grow(cluster, f
         return item
 
     most = 0
-    with connected(cluster.address) as engine, distributed.Client(cluster.address) as client:
+    with connect_cluster(cluster.address) as engine, distributed.Client(cluster.address) as client:
         run = engine(work, range(20_000), lambda item: item)
         for item, found in enumerate(run):
             assert found == item

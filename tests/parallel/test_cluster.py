@@ -16,7 +16,7 @@ from songbag.audio.encode import write_waveform
 from songbag.audio.synthesis import GENRES, synthesise
 from songbag.cli import main
 from songbag.errors import ClusterError
-from songbag.parallel.dask import connected
+from songbag.parallel.cluster import connect_cluster
 from tests.helpers import clusters, killing
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kills processes by /proc")
@@ -76,7 +76,7 @@ def test_a_killed_worker_and_a_song_that_kills_cost_no_other(cluster):
             os.kill(os.getpid(), signal.SIGKILL)
         return item
 
-    with connected(cluster.address) as engine:
+    with connect_cluster(cluster.address) as engine:
         found = []
         for one in engine(work, range(40), lambda item: f"{item} died"):
             found.append(one)
@@ -86,9 +86,15 @@ def test_a_killed_worker_and_a_song_that_kills_cost_no_other(cluster):
 
 
 def test_what_no_cluster_is_is_said(few):
-    with pytest.raises(ClusterError, match="write local: and a number"), connected("local:no"):
+    with (
+        pytest.raises(ClusterError, match="write local: and a number"),
+        connect_cluster("local:no"),
+    ):
         pass
-    with pytest.raises(ClusterError, match="no scheduler answers there"), connected("nonsense"):
+    with (
+        pytest.raises(ClusterError, match="no scheduler answers there"),
+        connect_cluster("nonsense"),
+    ):
         pass
     both = CliRunner().invoke(main, ["extract", str(few), "--workers", "2", "--cluster", "local:2"])
     assert both.exit_code == 2

@@ -7,7 +7,7 @@ from pyarrow import parquet
 
 from songbag.storage import remote
 from tests.helpers import clusters, killing
-from tests.parallel.test_dask import few, songbag  # noqa: F401
+from tests.parallel.test_cluster import few, songbag  # noqa: F401
 
 pytestmark = [
     pytest.mark.full,
