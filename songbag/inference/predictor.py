@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from songbag.audio import windows
 from songbag.errors import ModelFileError
 from songbag.inference.model_file import ModelFile
-from songbag.metrics.calibration import probabilities
+from songbag.metrics.label_kinds import kind_of
 from songbag.onnx_runtime.session import run, session
 
 Array = NDArray[np.float32]
@@ -152,7 +152,7 @@ class Predictor:
         Given some rows of `Prediction.outputs` and their times, this is the answer for a
         song that never had the other windows, whatever the pooling.
         """
-        classes, multilabel = len(self.card.labels), self.card.multilabel
+        classes = len(self.card.labels)
         pooled = run(self._pooling, {"outputs": outputs}, (classes,), (classes,))
         song, score, *shares = pooled
         contributions = shares[0] if shares else self._left_out(outputs, score)
@@ -162,7 +162,7 @@ class Predictor:
         # All at once, the song as one more row: small arrays cost by the call.
         calibrated = song[None].astype(np.float64) / self.card.temperature
         rows = np.concatenate((calibrated, logits), dtype=np.float64)
-        told = probabilities(rows, 1.0, multilabel)
+        told = kind_of(self.card.multilabel).probabilities(rows)
         if not np.isfinite(np.concatenate((outputs, score, contributions, told), axis=None)).all():
             raise ModelFileError("the model's answer for this song is not a number.")
         return Prediction(

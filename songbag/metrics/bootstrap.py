@@ -1,14 +1,18 @@
-"""How sure the figures are: cluster-bootstrap intervals, and the whole evaluation.
+"""Confidence intervals of metrics by a cluster bootstrap: whole groups of songs are resampled.
+
+A measure is a metric that lacks the weights only: a function of weights (resamples, n), or
+of None for all ones. ``group`` (n,) holds the number of every song's group, by `group_index`.
 
 References
 ----------
 .. [1] Efron, Tibshirani (1993), An introduction to the bootstrap.
 .. [2] Davison, Hinkley (1997), Bootstrap methods and their application.
+.. [3] Clopper, Pearson (1934), The use of confidence or fiducial limits illustrated in the
+   case of the binomial, Biometrika.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,61 +20,52 @@ from numpy.typing import NDArray
 from songbag.metrics import classification
 from songbag.metrics.classification import Floats, Ints, Scores
 
-Measure: TypeAlias = Callable[[Floats | None], Scores]  # a metric that lacks the weights only
-
-METRICS: dict[str, Callable[[Ints, Floats, Floats | None], Scores]] = {
-    "accuracy": classification.accuracy,
-    "balanced_accuracy": classification.balanced_accuracy,
-    "macro_f1": classification.macro_f1,
-    "roc_auc": classification.roc_auc,
-    "nll": classification.negative_log_likelihood,
-    "brier": classification.brier,
-    "ece": classification.expected_calibration_error,
-}
+Measure: TypeAlias = Callable[[Floats | None], Scores]
 
 SHARES = ("accuracy", "subset_accuracy", "hamming_accuracy")  # of songs that are right
 
 
 def group_index(groups: Ints | None, songs: int) -> NDArray[np.int64]:
-    """Return the number of every song's group (n,), from 0; without groups every song is one."""
+    """Return the number of every song's group (n,), from 0; without groups each song's own.
+
+    >>> group_index(np.array([30, 7, 30]), 3)
+    array([1, 0, 1])
+    """
     names = np.arange(songs) if groups is None else np.asarray(groups)
     if names.shape != (songs,):
         raise ValueError(f"groups must have shape ({songs},), one a song")
     return np.unique(names, return_inverse=True)[1].astype(np.int64)
 
 
-def _resample(group: Ints, rng: np.random.Generator, resamples: int) -> NDArray[np.float64]:
-    """Return weights (resamples, n): how often the group (n,) of every song is drawn."""
-    groups = int(group.max()) + 1
-    drawn = rng.integers(groups, size=(resamples, groups))
-    drawn += groups * np.arange(resamples)[:, None]
-    times = np.bincount(drawn.ravel(), minlength=resamples * groups).astype(np.float64)
-    return np.take(times.reshape(resamples, groups), group, axis=1)
-
-
-def resampled(
+def resample_measures(
     measures: Mapping[str, Measure], group: Ints, rng: np.random.Generator, resamples: int
 ) -> dict[str, NDArray[np.float64]]:
     """Return every measure (resamples,) under the same resamples of whole groups.
 
     As many groups as there are get drawn with replacement, each with all its songs ([1]_
-    chapter 13, [2]_ section 3.8). ``group`` (n,) is of `group_index`. Blocks of weights
-    hold at most `classification.BLOCK_BYTES`.
+    chapter 13, [2]_ section 3.8). Blocks of weights hold at most
+    `classification.BLOCK_BYTES`.
     """
     if resamples < 1:
         raise ValueError("needs resamples of at least 1")
-    step, scores = max(1, classification.BLOCK_BYTES // (8 * len(group))), {}
-    for name in measures:
-        scores[name] = np.empty(resamples)
+    groups, step = int(group.max()) + 1, max(1, classification.BLOCK_BYTES // (8 * len(group)))
+    scores = {name: np.empty(resamples) for name in measures}
     for start in range(0, resamples, step):
-        rows = _resample(group, rng, min(step, resamples - start))
+        rows = min(step, resamples - start)
+        drawn = rng.integers(groups, size=(rows, groups)) + groups * np.arange(rows)[:, None]
+        times = np.bincount(drawn.ravel(), minlength=rows * groups).astype(np.float64)
+        weights = np.take(times.reshape(rows, groups), group, axis=1)
         for name, measure in measures.items():
-            scores[name][start : start + step] = measure(rows)
+            scores[name][start : start + step] = measure(weights)
     return scores
 
 
-def interval(values: Floats, level: float) -> tuple[float, float]:
-    """Return the central interval of the values (resamples,) that are not NaN."""
+def percentile_interval(values: Floats, level: float) -> tuple[float, float]:
+    """Return the central interval of the values (resamples,) that are not NaN.
+
+    >>> percentile_interval(np.array([1.0, 2.0, 3.0, 4.0, 5.0, np.nan]), 0.5)
+    (2.0, 4.0)
+    """
     if not 0 < level < 1:
         raise ValueError("needs 0 < level < 1")
     defined = values[~np.isnan(values)]
@@ -80,29 +75,15 @@ def interval(values: Floats, level: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def rarest(groups: int, level: float) -> float:
-    """Return the largest share that may well go unseen in that many groups, 0 to 1.
+def largest_unseen_share(groups: int, level: float = 0.95) -> float:
+    """Return the largest share of groups that a sample of so many may miss, 0 to 1.
 
-    Clopper and Pearson's (1934) exact limit where none of the groups shows it.
+    The upper limit of the exact interval [3]_ where none of the groups shows an event.
+
+    >>> round(largest_unseen_share(12), 3)
+    0.265
     """
     return 1 - float(((1 - level) / 2) ** (1 / groups))
-
-
-def _honest(
-    limits: tuple[float, float], groups: int, level: float, share: bool
-) -> tuple[float, float]:
-    """Return limits that do not claim certainty where every resample was alike.
-
-    With every song right (or wrong) a bootstrap sees no spread at all. A share of songs
-    gets exact limits for that many groups, other measures none.
-    """
-    low, high = limits
-    if low < high:
-        return limits
-    if share and low in (0.0, 1.0):
-        far = rarest(groups, level)
-        return (1 - far, 1.0) if low == 1.0 else (0.0, far)
-    return float("nan"), float("nan")
 
 
 def cluster_intervals(
@@ -113,47 +94,41 @@ def cluster_intervals(
     level: float = 0.95,
     shares: Collection[str] = SHARES,
 ) -> dict[str, tuple[float, float]]:
-    """Return the percentile cluster-bootstrap interval of every measure, by `resampled`.
+    """Return the percentile interval of every measure, by `resample_measures`.
 
     Resamples where a measure is undefined are left out. One group alone says nothing of
-    spread: (NaN, NaN). ``shares`` names the measures that are shares of songs.
+    spread: (NaN, NaN). Where all resamples agree, as with every song right, the bootstrap
+    says nothing either: a measure in ``shares``, a share of songs, gets the exact interval
+    [3]_ of that many groups, others (NaN, NaN).
+
+    Noise adds to a calibration error, in a resample once more, so its interval lies high and
+    may exclude the value itself.
     """
-    groups = int(group.max()) + 1
+    undefined, groups = (float("nan"), float("nan")), int(group.max()) + 1
     if groups < 2:
-        return {name: (float("nan"), float("nan")) for name in measures}
-    draws = resampled(measures, group, rng, resamples)
-    found = {name: interval(values, level) for name, values in draws.items()}
-    return {name: _honest(found[name], groups, level, name in shares) for name in measures}
-
-
-def bootstrap_intervals(
-    y: Ints,
-    probabilities: Floats,
-    groups: Ints | None,
-    rng: np.random.Generator,
-    resamples: int = 2000,
-    level: float = 0.95,
-) -> dict[str, tuple[float, float]]:
-    """Return the percentile cluster-bootstrap interval of every metric in `METRICS`.
-
-    By `cluster_intervals` over groups (n,); without groups every song is one.
-    Noise adds to the calibration error, in a resample once more, so its interval lies high
-    and may exclude the value itself.
-    """
-    group = group_index(groups, len(classification.checked(y, probabilities, None)[0]))
-    return cluster_intervals(bound(y, probabilities), group, rng, resamples, level)
-
-
-def bound(y: Ints, probabilities: Floats) -> dict[str, Measure]:
-    """Return `METRICS` of these songs, wanting only weights."""
-    return {name: partial(metric, y, probabilities) for name, metric in METRICS.items()}
+        return dict.fromkeys(measures, undefined)
+    intervals = {}
+    for name, values in resample_measures(measures, group, rng, resamples).items():
+        low, high = percentile_interval(values, level)
+        if not low < high:
+            unseen = largest_unseen_share(groups, level)
+            exact = {0.0: (0.0, unseen), 1.0: (1 - unseen, 1.0)} if name in shares else {}
+            low, high = exact.get(low, undefined)
+        intervals[name] = low, high
+    return intervals
 
 
 def standard_error(values: Floats, group: Ints) -> float:
     """Return the standard error of the mean over songs of values (n,), songs in groups.
 
-    The linearised ratio of group sums to group sizes ([2]_ section 3.8), NaN for one group;
-    with every song its own group the textbook deviation / sqrt(n).
+    The linearised ratio of group sums to group sizes ([2]_ section 3.8), NaN for a single
+    group; with every song its own group the textbook's deviation / sqrt(n).
+
+    >>> right = np.array([1.0, 1.0, 0.0, 0.0])
+    >>> round(standard_error(right, np.arange(4)), 3)
+    0.289
+    >>> round(standard_error(right, np.array([0, 0, 1, 1])), 3)  # two groups tell less
+    0.5
     """
     groups = int(group.max()) + 1
     if groups < 2:
@@ -162,59 +137,56 @@ def standard_error(values: Floats, group: Ints) -> float:
     return float(np.sqrt(groups / (groups - 1) * (sums**2).sum()) / len(values))
 
 
-def plain(value: Scores | float) -> float | None:
-    """Return a float that JSON can hold, None for NaN."""
+def number_or_none(value: Scores | float) -> float | None:
+    """Return a float that JSON can hold: None for NaN."""
     return None if np.isnan(value) else float(value)
 
 
-def records(columns: Mapping[str, Scores]) -> list[dict[str, float | None]]:
-    """Return the columns, each (k,), as k dictionaries of plain numbers."""
-    rows = zip(*(np.atleast_1d(column) for column in columns.values()), strict=True)
-    whole = ("support", "count")
-    return [
-        {k: int(v) if k in whole else plain(v) for k, v in zip(columns, row, strict=True)}
-        for row in rows
-    ]
-
-
-def judged(
-    measures: Mapping[str, Measure], intervals: Mapping[str, tuple[float, float]]
+def with_intervals(
+    measures: Mapping[str, Measure],
+    group: Ints,
+    rng: np.random.Generator,
+    resamples: int = 2000,
+    shares: Collection[str] = SHARES,
 ) -> dict[str, dict[str, float | None]]:
-    """Return value, low and high of every measure as plain numbers."""
+    """Return value, low and high of every measure, by `cluster_intervals` of 95 %; None for NaN.
+
+    >>> right = np.array([1.0, 1.0, 0.0, 1.0])
+    >>> accuracy = {"accuracy": lambda weights: right.mean() if weights is None
+    ...                                         else weights @ right / weights.sum(axis=1)}
+    >>> with_intervals(accuracy, np.arange(4), np.random.default_rng(0))
+    {'accuracy': {'value': 0.75, 'low': 0.25, 'high': 1.0}}
+    """
+    intervals = cluster_intervals(measures, group, rng, resamples, shares=shares)
     return {
         name: {
-            "value": plain(measure(None)),
-            "low": plain(intervals[name][0]),
-            "high": plain(intervals[name][1]),
+            "value": number_or_none(measure(None)),
+            "low": number_or_none(intervals[name][0]),
+            "high": number_or_none(intervals[name][1]),
         }
         for name, measure in measures.items()
     }
 
 
-def evaluate(
-    y: Ints,
-    probabilities: Floats,
-    labels: Sequence[str],
-    groups: Ints | None = None,
-    seed: int = 0,
-    resamples: int = 2000,
-) -> dict[str, object]:
-    """Return every metric as one dictionary that JSON can hold.
+def records(
+    columns: Mapping[str, Scores], labels: Sequence[str] | None = None
+) -> list[dict[str, Any]]:
+    """Return columns (k,) as k dictionaries of plain numbers, None for NaN.
 
-    ``labels`` names the columns of probabilities; intervals are of 95 % over ``groups``.
+    ``support`` and ``count`` become integers; ``labels`` are a first column ``label``.
+
+    >>> records({"f1": np.array([0.5, np.nan]), "support": np.array([2.0, 0.0])}, ["a", "b"])
+    [{'label': 'a', 'f1': 0.5, 'support': 2}, {'label': 'b', 'f1': None, 'support': 0}]
     """
-    if len(labels) != probabilities.shape[1]:
-        raise ValueError("labels must name every column of probabilities")
-    rng = np.random.default_rng(seed)
-    intervals = bootstrap_intervals(y, probabilities, groups, rng, resamples)
-    rows = zip(labels, records(classification.per_label(y, probabilities)), strict=True)
-    return {
-        "songs": len(y),
-        "groups": None if groups is None else len(np.unique(groups)),
-        "metrics": judged(bound(y, probabilities), intervals),
-        "ece_calibrated_q90": classification.calibrated_ece_quantile(probabilities, rng),
-        "confusion": classification.confusion_matrix(y, probabilities).astype(int).tolist(),
-        "labels": list(labels),
-        "per_label": [{"label": label, **row} for label, row in rows],
-        "reliability": records(classification.reliability(y, probabilities)),
-    }
+    rows = [
+        {
+            name: int(value) if name in ("support", "count") else number_or_none(value)
+            for name, value in zip(columns, row, strict=True)
+        }
+        for row in zip(*map(np.atleast_1d, columns.values()), strict=True)
+    ]
+    if labels is None:
+        return rows
+    if len(labels) != len(rows):
+        raise ValueError(f"{len(labels)} labels, but probabilities of {len(rows)}")
+    return [{"label": label, **row} for label, row in zip(labels, rows, strict=True)]

@@ -1,8 +1,10 @@
-"""From a song's logits to probabilities that mean what they say.
+"""Calibrated probabilities: temperature, weights of branches, and when to give no answer.
 
 References
 ----------
 .. [1] Guo, Pleiss, Sun, Weinberger (2017), On calibration of modern neural networks, ICML.
+.. [2] Wilson (1927), Probable inference, the law of succession, and statistical inference.
+.. [3] Wolpert (1992), Stacked generalization, Neural Networks 5.
 """
 
 from collections.abc import Sequence
@@ -16,47 +18,23 @@ from numpy.typing import NDArray
 from songbag.metrics import classification
 from songbag.metrics.bootstrap import group_index, standard_error
 from songbag.metrics.classification import Floats, Ints
-
-
-def probabilities(
-    logits: NDArray[np.floating[Any]], temperature: float, multilabel: bool = False
-) -> NDArray[np.float64]:
-    """Return softmax(logits / temperature) over the last axis, or the sigmoid of each.
-
-    Temperature scaling ([1]_ section 4.2) acts on songs only, after pooling: calibrated
-    windows do not make a calibrated song.
-    """
-    scaled = np.asarray(logits, dtype=np.float64) / temperature
-    if multilabel:
-        return np.asarray(np.exp(-np.logaddexp(0, -scaled)))
-    powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
-    shares: NDArray[np.float64] = powers / powers.sum(axis=-1, keepdims=True)
-    return shares
-
-
-# --- confidence ---
-#
-# How sure answers may be: temperature, thresholds, and when to say nothing.
-#
-# References
-# ----------
-# .. [1] Guo, Pleiss, Sun, Weinberger (2017), On calibration of modern neural networks, ICML.
-# .. [2] Wilson (1927), Probable inference, the law of succession, and statistical inference.
-# .. [3] Lipton, Elkan, Naryanaswamy (2014), Optimal thresholding of classifiers to maximize F1.
-
+from songbag.metrics.label_kinds import LabelKind, Truths
 
 COLDEST, HOTTEST = 0.05, 20.0  # temperatures that are tried
+_SHARES = np.arange(21) / 20  # shares of a branch that are tried
+_POINTS = 200  # of the curve that a model keeps
 
 
 @dataclass(frozen=True)
 class FittedTemperature:
-    """What `fit_temperature` found.
+    """The result of `fit_temperature`.
 
     Attributes
     ----------
     temperature : float
     nll_before, nll_after : float
-        At temperature 1 and at this one, nats per song (multilabel: per label decision).
+        At temperature 1 and at this temperature, nats per song (multilabel: per label
+        decision).
     at_bound : bool
         The best lies at or beyond the end of what is tried: the logits say either nothing
         or, on few songs, never err. Such a temperature should not be believed.
@@ -68,81 +46,59 @@ class FittedTemperature:
     at_bound: bool
 
 
-def fit_temperature(logits: Floats, y: NDArray[Any], multilabel: bool = False) -> FittedTemperature:
+def fit_temperature(logits: Floats, y: Truths, kind: LabelKind) -> FittedTemperature:
     """Return the temperature of least negative log-likelihood, 0.05 to 20 [1]_.
 
     Parameters
     ----------
     logits : (n, classes)
         Pooled, of songs not trained on (out of fold).
-    y : (n,) integers, or (n, classes) bool for multilabel
+    y
+        The truth as ``kind`` has it.
+    kind : LabelKind
 
     The likelihood is convex in 1 / temperature, so its slope has one zero: Newton's steps,
     replaced by the geometric middle of the bracket wherever they leave it. Where nothing is
     gained the temperature is 1.
+
+    Examples
+    --------
+    >>> from songbag.metrics.label_kinds import SINGLE_LABEL
+    >>> logits = np.array([[4.0, 0.0]] * 3 + [[0.0, 4.0]])
+    >>> fitted = fit_temperature(logits, np.array([0, 0, 1, 1]), SINGLE_LABEL)  # 3 of 4 right
+    >>> round(fitted.temperature, 2)
+    3.64
+    >>> round(fitted.nll_before, 2), round(fitted.nll_after, 2)
+    (1.02, 0.56)
     """
-    table, truth = _logits_and_truth(logits, y, multilabel)
+    table = np.asarray(logits, dtype=np.float64)
+    if table.ndim != 2 or table.size == 0 or not np.isfinite(table).all():
+        raise ValueError("logits must be finite, of shape (n, classes), n at least 1")
+    targets = kind.targets(y, table.shape[1])
+    if len(targets) != len(table):
+        raise ValueError(f"logits of {len(table)} songs, but y of {len(targets)}")
     low, high = 1 / HOTTEST, 1 / COLDEST
-    at_bound, inverse = True, 1.0
-    if _slope(table, truth, low, multilabel)[0] >= 0:
+    at_bound = True
+    if kind.loss_slope(table, targets, low)[0] >= 0:
         inverse = low
-    elif _slope(table, truth, high, multilabel)[0] <= 0:
+    elif kind.loss_slope(table, targets, high)[0] <= 0:
         inverse = high
     else:
-        at_bound, inverse = False, _slope_zero(table, truth, (low, high), multilabel)
-    before = _likelihood(table, truth, 1.0, multilabel)
-    after = _likelihood(table, truth, inverse, multilabel)
+        at_bound, inverse = False, _slope_zero(table, targets, (low, high), kind)
+    before, after = (kind.loss(table, targets, at) for at in (1.0, inverse))
     if not after < before:
         return FittedTemperature(1.0, before, before, False)
     return FittedTemperature(1 / inverse, before, after, at_bound)
 
 
-def _logits_and_truth(
-    logits: Floats, y: NDArray[Any], multilabel: bool
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return logits and 0 or 1, both (n, classes), or refuse them."""
-    table, truth = np.asarray(logits, dtype=np.float64), np.asarray(y)
-    if table.ndim != 2 or table.size == 0 or not np.isfinite(table).all():
-        raise ValueError("logits must be finite, of shape (n, classes), n at least 1")
-    if multilabel:
-        if truth.shape != table.shape or not np.isin(truth, (0, 1)).all():
-            raise ValueError("y must be bool of the shape of the logits")
-        return table, truth.astype(np.float64)
-    if truth.shape != table.shape[:1] or truth.dtype.kind not in "iu":
-        raise ValueError("y must be integers of shape (n,)")
-    if truth.min() < 0 or truth.max() >= table.shape[1]:
-        raise ValueError(f"labels must lie in 0 .. {table.shape[1] - 1}")
-    return table, np.eye(table.shape[1])[truth]
-
-
-def _likelihood(table: Floats, truth: Floats, inverse: float, multilabel: bool) -> float:
-    """Return the mean negative log-likelihood at temperature 1 / inverse."""
-    scaled = table * inverse
-    if multilabel:
-        return float((np.logaddexp(0, scaled) - truth * scaled).mean())
-    top = scaled.max(axis=1)
-    total = top + np.log(np.exp(scaled - top[:, None]).sum(axis=1))
-    return float((total - (truth * scaled).sum(axis=1)).mean())
-
-
-def _slope(table: Floats, truth: Floats, inverse: float, multilabel: bool) -> tuple[float, float]:
-    """Return the first and second derivative of `_likelihood` by ``inverse``."""
-    p = probabilities(table, 1 / inverse, multilabel)
-    slope, bend = (p - truth) * table, p * table**2
-    if multilabel:
-        return float(slope.mean()), float((bend * (1 - p)).mean())
-    spread = bend.sum(axis=1) - (p * table).sum(axis=1) ** 2
-    return float(slope.sum(axis=1).mean()), float(spread.mean())
-
-
 def _slope_zero(
-    table: Floats, truth: Floats, bracket: tuple[float, float], multilabel: bool
+    table: Floats, targets: Floats, bracket: tuple[float, float], kind: LabelKind
 ) -> float:
-    """Return the inverse temperature in the bracket where the slope is 0."""
+    """Return the inverse temperature in the bracket where the slope of the loss is 0."""
     low, high = bracket
-    at = min(max(1.0, low), high)
+    at = 1.0
     for _ in range(100):
-        slope, bend = _slope(table, truth, at, multilabel)
+        slope, bend = kind.loss_slope(table, targets, at)
         low, high = (low, at) if slope > 0 else (at, high)
         step = at - slope / bend if bend > 0 else low
         following = step if low < step < high else float(np.sqrt(low * high))
@@ -152,37 +108,83 @@ def _slope_zero(
     return at
 
 
-def best_thresholds(y: NDArray[Any], probabilities: Floats) -> NDArray[np.float64]:
-    """Return for every label the threshold (labels,) of greatest F1 on these songs [3]_.
+def branch_weights(logits: Sequence[Floats], y: Truths, kind: LabelKind) -> list[float]:
+    """Return the factor of each branch's logits (n, classes) in their sum.
 
-    y (n, labels) bool; a song is given a label if its probability is at least the threshold.
-    Tried are the middles between neighbouring distinct probabilities, and half the
-    smallest; of equals the one nearest 0.5. A label that no song has gets 0.5. Take
-    songs that were not trained on; on those chosen from, the F1 is flattered.
+    Stacking [3]_ with one number a branch: each branch is brought to its own best
+    temperature, then branches are joined one by one, each time with the share that gives
+    the least negative log-likelihood. A share is one of twenty-one, because a few hundred
+    songs cannot tell finer ones apart.
+
+    Parameters
+    ----------
+    logits : sequence of (n, classes)
+        Pooled, of songs not trained on; one table a branch.
+    y
+        The truth as ``kind`` has it.
     """
-    truth, table = np.asarray(y), np.asarray(probabilities, dtype=np.float64)
-    if truth.shape != table.shape or table.ndim != 2 or table.size == 0:
-        raise ValueError("y and probabilities must be non-empty, both of shape (n, labels)")
-    columns = zip(truth.astype(np.bool_).T, table.T, strict=True)
-    return np.array([_best_threshold(has, chance) for has, chance in columns])
+    if len(logits) == 1:
+        return [1.0]
+    scales = [1 / fit_temperature(table, y, kind).temperature for table in logits]
+    joined, weights = scales[0] * logits[0], [scales[0]]
+    for scale, table in zip(scales[1:], logits[1:], strict=True):
+        sums = [(1 - share) * joined + share * scale * table for share in _SHARES]
+        best = int(np.argmin([fit_temperature(total, y, kind).nll_after for total in sums]))
+        share, joined = float(_SHARES[best]), sums[best]
+        weights = [(1 - share) * weight for weight in weights] + [share * scale]
+    return weights
 
 
-def _best_threshold(has: NDArray[np.bool_], chance: Floats) -> float:
-    if not has.any():
-        return 0.5
-    distinct, place = np.unique(chance, return_inverse=True)
-    given = np.bincount(place)[::-1].cumsum()[::-1]
-    both = np.bincount(place, has)[::-1].cumsum()[::-1]
-    f1 = 2 * both / (given + has.sum())
-    below = np.concatenate([[0.0], distinct[:-1]])
-    middle = (below + distinct) / 2
-    middle = np.where(middle > below, middle, distinct)  # neighbours have no number between
-    best = middle[f1 >= f1.max() - 1e-12]
-    return float(best[np.abs(best - 0.5).argmin()])
+@dataclass(frozen=True)
+class Calibration:
+    """How a model's song logits become probabilities and decisions.
+
+    Attributes
+    ----------
+    temperature : float
+        Logits are divided by it.
+    thresholds : tuple of float
+        As `LabelKind.decisions` takes them; none for one label a song.
+    precision : tuple of (confidence, share answered, share right, its lower limit)
+        The curve of `abstention`, at most 200 to 400 points of it; see `confidence_for`.
+    """
+
+    temperature: float = 1.0
+    thresholds: tuple[float, ...] = ()
+    precision: tuple[tuple[float, float, float, float], ...] = ()
+
+
+def calibrate(probabilities: Floats, y: Truths, kind: LabelKind) -> Calibration:
+    """Return the calibration that fits uncalibrated probabilities to the truth.
+
+    Parameters
+    ----------
+    probabilities : (n, classes)
+        At temperature 1, of songs not trained on (out of fold).
+    y
+        The truth as ``kind`` has it.
+    """
+    logits = kind.logits(probabilities)
+    fitted = fit_temperature(logits, y, kind)
+    # A bound below 1 only says that these few songs were never wrong: that proves nothing.
+    never_wrong = fitted.at_bound and fitted.temperature < 1
+    temperature = 1.0 if never_wrong else fitted.temperature
+    calibrated = kind.probabilities(logits, temperature)
+    points: list[tuple[float, float, float, float]] = []
+    if kind.abstains:
+        curve = abstention(y, calibrated)["curve"]
+        points = list(zip(*curve.values(), strict=True))
+    step = max(1, len(points) // _POINTS)
+    thresholds = kind.best_thresholds(y, calibrated)
+    return Calibration(temperature, thresholds, tuple(points[::step]))
 
 
 def wilson_low(right: Floats, songs: Floats, level: float = 0.95) -> NDArray[np.float64]:
-    """Return the lower limit of Wilson's interval [2]_ for ``right`` of ``songs``."""
+    """Return the lower limit of Wilson's interval [2]_ for ``right`` of ``songs``, 0 to 1.
+
+    >>> wilson_low(np.array([9.0, 90.0]), np.array([10.0, 100.0])).round(3)
+    array([0.596, 0.826])
+    """
     z = NormalDist().inv_cdf((1 + level) / 2)
     share = right / songs
     spread = z * np.sqrt(share * (1 - share) / songs + z**2 / (4 * songs**2))
@@ -195,7 +197,7 @@ def abstention(
 ) -> dict[str, Any]:
     """Return from which confidence on answers reach a wanted precision on these songs.
 
-    Confidence is a song's largest probability, an answered song has at least the threshold.
+    Confidence is a song's largest probability; a song is answered from the threshold on.
 
     Returns
     -------
@@ -208,41 +210,43 @@ def abstention(
     The best of many thresholds is chosen on the songs it is judged on, so ``point`` is
     flattered; prefer ``sure``. With groups (n,) songs count for less by how much groups
     widen the error of the accuracy (never for more).
+
+    Examples
+    --------
+    >>> confidence = np.linspace(0.5, 0.99, 50)
+    >>> y = (confidence < 0.7).astype(int)  # below 0.7 every label is wrong
+    >>> found = abstention(y, np.stack([confidence, 1 - confidence], axis=1), precision=0.8)
+    >>> round(found["point"]["threshold"], 2), round(found["sure"]["threshold"], 2)
+    (0.63, 0.69)
     """
     labels, table, _ = classification.checked(y, probabilities, None)
     right = (table.argmax(axis=1) == labels).astype(np.float64)
-    widening = _widening(right, group_index(groups, len(right)))
+    alone = standard_error(right, np.arange(len(right)))
+    clustered = standard_error(right, group_index(groups, len(right)))
+    # How many times larger groups make the variance of the accuracy.
+    widening = max(1.0, (clustered / alone) ** 2) if alone > 0 and clustered > 0 else 1.0
     distinct, place = np.unique(-table.max(axis=1), return_inverse=True)
     answered, hits = np.bincount(place).cumsum(), np.bincount(place, right).cumsum()
-    low = wilson_low(hits / widening, answered / widening)
     curve = {
         "threshold": -distinct,
         "coverage": answered / len(right),
         "accuracy": hits / answered,
-        "low": low,
+        "low": wilson_low(hits / widening, answered / widening),
+    }
+    reached = {
+        "point": np.flatnonzero(curve["accuracy"] >= precision - 1e-12),
+        "sure": np.flatnonzero(curve["low"] >= precision),
     }
     return {
         "precision": precision,
-        "point": _furthest(curve, curve["accuracy"] >= precision - 1e-12),
-        "sure": _furthest(curve, low >= precision),
+        **{
+            name: {key: float(values[places[-1]]) for key, values in curve.items()}
+            if len(places)
+            else None
+            for name, places in reached.items()
+        },
         "curve": {name: values.tolist() for name, values in curve.items()},
     }
-
-
-def _widening(right: Floats, group: Ints) -> float:
-    """Return how many times larger groups make the variance of the accuracy, at least 1."""
-    alone = standard_error(right, np.arange(len(right)))
-    clustered = standard_error(right, group)
-    return max(1.0, (clustered / alone) ** 2) if alone > 0 and clustered > 0 else 1.0
-
-
-def _furthest(
-    curve: dict[str, NDArray[np.float64]], reached: NDArray[np.bool_]
-) -> dict[str, float] | None:
-    places = np.flatnonzero(reached)
-    if len(places) == 0:
-        return None
-    return {name: float(values[places[-1]]) for name, values in curve.items()}
 
 
 def confidence_for(
@@ -252,6 +256,10 @@ def confidence_for(
 
     ``curve`` is a model's (confidence, share answered, share right, its lower limit), from
     the fewest answered on; the lower limit must reach the precision. None if nowhere.
+
+    >>> curve = [(0.9, 0.2, 1.0, 0.95), (0.7, 0.6, 0.95, 0.9), (0.5, 1.0, 0.8, 0.75)]
+    >>> confidence_for(curve, 0.9)
+    (0.7, 0.6)
     """
     reached = [(point[0], point[1]) for point in curve if point[3] >= precision]
     return reached[-1] if reached else None

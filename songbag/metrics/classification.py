@@ -28,6 +28,7 @@ References
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -40,7 +41,7 @@ Scores: TypeAlias = np.float64 | NDArray[np.float64]
 BLOCK_BYTES = 2**26  # most bytes of one block of (resamples, n) weights or (draws, n) draws
 
 
-def _labels(y: Ints, classes: int) -> NDArray[np.int64]:
+def checked_labels(y: Ints, classes: int) -> NDArray[np.int64]:
     """Return y as int64, or refuse it: (n,) integers in 0 .. classes - 1, n at least 1."""
     labels = np.asarray(y)
     if labels.ndim != 1 or labels.size == 0 or labels.dtype.kind not in "iu":
@@ -77,7 +78,7 @@ def checked(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
     """Return the three arguments that every metric shares, checked and converted."""
     table = _table(probabilities)
-    labels = _labels(y, table.shape[1])
+    labels = checked_labels(y, table.shape[1])
     if len(labels) != len(table):
         raise ValueError(f"{len(labels)} labels, but probabilities of {len(table)} songs")
     return labels, table, checked_weights(weights, len(table))
@@ -98,6 +99,11 @@ def mean_defined(values: Scores) -> Scores:
 def mean_song(values: Floats, rows: Floats) -> Scores:
     """Return the weighted mean over songs of values (n,)."""
     return ratio(rows @ values, rows.sum(axis=-1))
+
+
+def weighted_mean(values: Floats, weights: Floats | None) -> Scores:
+    """Return the mean over songs of values (n,), under weights as every metric takes them."""
+    return mean_song(values, checked_weights(weights, len(values)))
 
 
 def _tallies(labels: Ints, table: Floats, rows: Floats) -> tuple[Scores, Scores, Scores]:
@@ -302,3 +308,14 @@ def reliability(
         "accuracy": ratio(bin_sums(index, rows, bins, right.astype(np.float64)), count),
         "count": count,
     }
+
+
+METRICS: dict[str, Callable[[Ints, Floats, Floats | None], Scores]] = {
+    "accuracy": accuracy,
+    "balanced_accuracy": balanced_accuracy,
+    "macro_f1": macro_f1,
+    "roc_auc": roc_auc,
+    "nll": negative_log_likelihood,
+    "brier": brier,
+    "ece": expected_calibration_error,
+}

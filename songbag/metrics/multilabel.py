@@ -8,89 +8,132 @@ probabilities : (n, labels), each from 0 to 1; rows need not sum to anything. Th
 weights : as in `songbag.metrics.classification`, and so are the shapes of what is returned.
 
 A label that no song has, or every song, cannot be ranked: its average precision and AUC are
-NaN, and averages over labels leave NaN out. Broken arguments raise ValueError.
+NaN, and averages over labels leave NaN out. Arguments that break these rules raise
+ValueError.
 
 References
 ----------
 .. [1] Davis, Goadrich (2006), The relationship between precision-recall and ROC curves, ICML.
 .. [2] Tsoumakas, Katakis, Vlahavas (2010), Mining multi-label data.
+.. [3] Lipton, Elkan, Naryanaswamy (2014), Optimal thresholding of classifiers to maximize F1.
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from songbag.metrics import classification
-from songbag.metrics.bootstrap import Measure, cluster_intervals, group_index, judged, records
-from songbag.metrics.classification import Floats, Ints, Scores, mean_defined, mean_song, ratio
+from songbag.metrics.classification import Floats, Scores, mean_defined, mean_song, ratio
 
 Truth: TypeAlias = NDArray[Any]  # of bool, or of 0 and 1
 Bools: TypeAlias = NDArray[np.bool_]
+
+
+def checked_truth(y: Truth) -> Bools:
+    """Return y as bool (n, labels), or raise ValueError."""
+    truth = np.asarray(y)
+    if truth.ndim != 2 or truth.size == 0:
+        raise ValueError("y must be non-empty, of shape (n, labels)")
+    if truth.dtype.kind not in "biu" or truth.min() < 0 or truth.max() > 1:
+        raise ValueError("y must be bool, or 0 and 1")
+    return truth.astype(np.bool_)
 
 
 def checked(
     y: Truth, probabilities: Floats | Bools, weights: Floats | None
 ) -> tuple[Bools, NDArray[np.float64], NDArray[np.float64]]:
     """Return the three arguments that every metric shares, checked and converted."""
-    truth, table = np.asarray(y), np.asarray(probabilities, dtype=np.float64)
-    if table.ndim != 2 or table.size == 0 or truth.shape != table.shape:
-        raise ValueError("y and probabilities must be non-empty, both of shape (n, labels)")
+    truth, table = checked_truth(y), np.asarray(probabilities, dtype=np.float64)
+    if truth.shape != table.shape:
+        raise ValueError(f"y has the shape {truth.shape}, probabilities have {table.shape}")
     if not (table.min() >= 0 and table.max() <= 1):
         raise ValueError("probabilities must lie in 0 .. 1")
-    if truth.dtype.kind not in "biu" or truth.min() < 0 or truth.max() > 1:
-        raise ValueError("y must be bool, or 0 and 1")
-    return truth.astype(np.bool_), table, classification.checked_weights(weights, len(table))
+    return truth, table, classification.checked_weights(weights, len(table))
 
 
-def decide(probabilities: Floats, thresholds: Floats | None = None) -> Bools:
-    """Return which labels (n, labels) a song is given: probability >= threshold (labels,).
+def decide(probabilities: Floats, thresholds: Sequence[float] | Floats = ()) -> Bools:
+    """Return which labels songs are given: probability >= threshold, both (..., labels).
 
-    Thresholds are 0.5 unless given.
+    Parameters
+    ----------
+    probabilities : (..., labels)
+    thresholds : (labels,)
+        0.5 for every label if there are none.
+
+    Examples
+    --------
+    >>> decide(np.array([0.6, 0.3]))
+    array([ True, False])
+    >>> decide(np.array([0.6, 0.3]), [0.7, 0.2])
+    array([False,  True])
     """
-    table = np.asarray(probabilities, dtype=np.float64)
-    limits = np.full(table.shape[1], 0.5) if thresholds is None else np.asarray(thresholds)
-    if limits.shape != table.shape[1:]:
-        raise ValueError("thresholds must have shape (labels,)")
+    table, limits = np.asarray(probabilities, dtype=np.float64), np.asarray(thresholds)
+    if limits.size == 0:
+        limits = np.full(table.shape[-1], 0.5)
+    if limits.shape != table.shape[-1:]:
+        raise ValueError(f"thresholds must be {table.shape[-1]}, one a label")
     return np.asarray(table >= limits)
 
 
-def _decided(
+def best_thresholds(y: Truth, probabilities: Floats) -> NDArray[np.float64]:
+    """Return for every label the threshold (labels,) of greatest F1 on these songs [3]_.
+
+    Tried are the middles between neighbouring distinct probabilities, and half the smallest;
+    of equals the one nearest 0.5. A label that no song has gets 0.5. Take songs that were not
+    trained on; on those the thresholds were chosen from, the F1 is flattered.
+
+    >>> y = np.array([[0], [0], [1], [1]])
+    >>> best_thresholds(y, np.array([[0.1], [0.3], [0.6], [0.9]]))
+    array([0.45])
+    """
+    truth, table, _ = checked(y, probabilities, None)
+    thresholds = np.full(table.shape[1], 0.5)
+    for label in np.flatnonzero(truth.any(axis=0)):
+        has, (distinct, place) = truth[:, label], np.unique(table[:, label], return_inverse=True)
+        reached = np.bincount(place)[::-1].cumsum()[::-1]  # songs at or above each probability
+        both = np.bincount(place, has)[::-1].cumsum()[::-1]
+        f1 = 2 * both / (reached + has.sum())
+        below = np.concatenate([[0.0], distinct[:-1]])
+        middle = (below + distinct) / 2
+        middle = np.where(middle > below, middle, distinct)  # neighbours have no number between
+        best = middle[f1 >= f1.max() - 1e-12]
+        thresholds[label] = best[np.abs(best - 0.5).argmin()]
+    return thresholds
+
+
+def _checked_decisions(
     y: Truth, decisions: Bools, weights: Floats | None
 ) -> tuple[Bools, Bools, NDArray[np.float64]]:
     if np.asarray(decisions).dtype != np.bool_:
         raise ValueError("decisions must be bool: decide(probabilities, thresholds)")
-    truth, said, rows = checked(y, decisions, weights)
-    return truth, said > 0, rows
+    truth, table, rows = checked(y, decisions, weights)
+    return truth, table > 0, rows
 
 
-def _tallies(truth: Bools, said: Bools, rows: Floats) -> tuple[Scores, Scores, Scores]:
+def _tallies(truth: Bools, decisions: Bools, rows: Floats) -> tuple[Scores, Scores, Scores]:
     """Return per label the weight of songs that have it, are given it, and both."""
-    return (
-        rows @ truth.astype(float),
-        rows @ said.astype(float),
-        rows @ (truth & said).astype(float),
-    )
+    both = truth & decisions
+    return rows @ truth.astype(float), rows @ decisions.astype(float), rows @ both.astype(float)
 
 
-def _label_precision(positive: Bools, scores: Floats, rows: Floats) -> Scores:
+def label_precision(positive: Bools, scores: Floats, rows: Floats) -> Scores:
     """Return the average precision of scores (n,) for positive (n,) songs.
 
-    The precision among songs that score as high as a positive one or higher, averaged over
-    the positive ones: scikit-learn's sum over thresholds, tied songs together.
+    The precision among songs that score as high as a positive song or higher, averaged over
+    the positive songs: scikit-learn's sum over thresholds, tied songs together.
     """
     falling = -scores
     order = np.argsort(falling, kind="stable")
     drawn = np.take(rows, order, axis=-1)
     last = np.searchsorted(falling[order], falling[positive], "right") - 1
     hits = np.cumsum(drawn * positive[order], axis=-1)[..., last]
-    heard = np.cumsum(drawn, axis=-1)[..., last]
-    gained = rows[..., positive]
-    found = (gained * hits / np.where(heard > 0, heard, 1.0)).sum(axis=-1)
-    known = np.where(rows[..., ~positive].sum(axis=-1) > 0, gained.sum(axis=-1), 0.0)
-    return ratio(found, known)
+    ranked = np.cumsum(drawn, axis=-1)[..., last]
+    weight = rows[..., positive]
+    precision = (weight * hits / np.where(ranked > 0, ranked, 1.0)).sum(axis=-1)
+    total = np.where(rows[..., ~positive].sum(axis=-1) > 0, weight.sum(axis=-1), 0.0)
+    return ratio(precision, total)
 
 
 def _per_column(
@@ -101,14 +144,25 @@ def _per_column(
 
 
 def average_precision(y: Truth, probabilities: Floats, weights: Floats | None = None) -> Scores:
-    """Return the average precision of every label, 0 to 1, the last axis [1]_."""
-    return _per_column(_label_precision, *checked(y, probabilities, weights))
+    """Return the average precision of every label, 0 to 1, the last axis [1]_.
+
+    >>> y = np.array([[1, 0], [0, 1], [1, 0]])
+    >>> average_precision(y, np.array([[0.9, 0.5], [0.2, 0.4], [0.1, 0.3]])).round(3)
+    array([0.833, 0.5  ])
+    """
+    return _per_column(label_precision, *checked(y, probabilities, weights))
 
 
 def mean_average_precision(
     y: Truth, probabilities: Floats, weights: Floats | None = None
 ) -> Scores:
-    """Return the mean of `average_precision` over labels (mAP), 0 to 1."""
+    """Return the mean of `average_precision` over labels (mAP), 0 to 1.
+
+    >>> y = np.array([[1, 0], [0, 1], [1, 0]])
+    >>> p = np.array([[0.9, 0.5], [0.2, 0.4], [0.1, 0.3]])
+    >>> round(float(mean_average_precision(y, p)), 3)
+    0.667
+    """
     return mean_defined(average_precision(y, probabilities, weights))
 
 
@@ -118,14 +172,22 @@ def roc_auc(y: Truth, probabilities: Floats, weights: Floats | None = None) -> S
 
 
 def log_loss(y: Truth, probabilities: Floats, weights: Floats | None = None) -> Scores:
-    """Return the mean over label decisions of -ln p(what is true), p held in 1e-15 .. 1."""
+    """Return the mean over label decisions of -ln p(truth), p held in 1e-15 .. 1: in nats.
+
+    >>> round(float(log_loss([[1, 0]], np.array([[0.5, 0.5]]))), 3)
+    0.693
+    """
     truth, table, rows = checked(y, probabilities, weights)
     likelihood = np.where(truth, table, 1 - table)
     return mean_song(-np.log(np.clip(likelihood, 1e-15, 1.0)).mean(axis=1), rows)
 
 
 def brier(y: Truth, probabilities: Floats, weights: Floats | None = None) -> Scores:
-    """Return the mean squared error over label decisions, 0 to 1."""
+    """Return the mean squared error over label decisions, 0 to 1.
+
+    >>> round(float(brier([[1, 0]], np.array([[0.8, 0.4]]))), 3)
+    0.1
+    """
     truth, table, rows = checked(y, probabilities, weights)
     return mean_song(((table - truth) ** 2).mean(axis=1), rows)
 
@@ -137,6 +199,10 @@ def expected_calibration_error(
 
     All label decisions go into bins of equal mass by their probability of yes, as in
     `classification.expected_calibration_error`.
+
+    >>> y, p = np.array([[0, 1], [1, 0]]), np.array([[0.1, 0.9], [0.2, 0.6]])
+    >>> round(float(expected_calibration_error(y, p, bins=2)), 2)
+    0.3
     """
     truth, table, rows = checked(y, probabilities, weights)
     gap, chance = (truth - table).ravel(), table.ravel()
@@ -146,32 +212,42 @@ def expected_calibration_error(
         row = np.repeat(np.atleast_2d(rows)[start : start + step], table.shape[1], axis=1)
         gaps = classification.bin_sums(classification.bin_index(chance, row, bins), row, bins, gap)
         errors.append(ratio(np.abs(gaps).sum(axis=-1), row.sum(axis=-1)))
-    found: Scores = np.concatenate(errors).reshape(rows.shape[:-1])[()]
-    return found
+    every_row: Scores = np.concatenate(errors).reshape(rows.shape[:-1])[()]
+    return every_row
 
 
 def micro_f1(y: Truth, decisions: Bools, weights: Floats | None = None) -> Scores:
-    """Return the F1 of all label decisions together, 0 to 1 [2]_; NaN without any yes."""
-    support, given, both = _tallies(*_decided(y, decisions, weights))
+    """Return the F1 of all label decisions together, 0 to 1 [2]_; NaN without any yes.
+
+    >>> y, p = np.array([[1, 1, 0], [0, 1, 0]]), np.array([[0.9, 0.2, 0.7], [0.1, 0.8, 0.3]])
+    >>> round(float(micro_f1(y, decide(p))), 3)
+    0.667
+    """
+    support, given, both = _tallies(*_checked_decisions(y, decisions, weights))
     return ratio(2 * both.sum(axis=-1), (support + given).sum(axis=-1))
 
 
 def macro_f1(y: Truth, decisions: Bools, weights: Floats | None = None) -> Scores:
-    """Return the mean F1 over labels that a song of the resample has or is given, 0 to 1."""
-    support, given, both = _tallies(*_decided(y, decisions, weights))
+    """Return the mean F1 over labels that songs of the resample have or are given, 0 to 1."""
+    support, given, both = _tallies(*_checked_decisions(y, decisions, weights))
     return mean_defined(ratio(2 * both, support + given))
 
 
 def subset_accuracy(y: Truth, decisions: Bools, weights: Floats | None = None) -> Scores:
-    """Return the share of songs with every label decision right, 0 to 1."""
-    truth, said, rows = _decided(y, decisions, weights)
-    return mean_song((truth == said).all(axis=1).astype(np.float64), rows)
+    """Return the share of songs with every label decision right, 0 to 1.
+
+    >>> y, p = np.array([[1, 1, 0], [0, 1, 0]]), np.array([[0.9, 0.2, 0.7], [0.1, 0.8, 0.3]])
+    >>> subset_accuracy(y, decide(p)), round(float(hamming_accuracy(y, decide(p))), 3)
+    (np.float64(0.5), 0.667)
+    """
+    truth, given, rows = _checked_decisions(y, decisions, weights)
+    return mean_song((truth == given).all(axis=1).astype(np.float64), rows)
 
 
 def hamming_accuracy(y: Truth, decisions: Bools, weights: Floats | None = None) -> Scores:
     """Return the share of label decisions that are right, 0 to 1."""
-    truth, said, rows = _decided(y, decisions, weights)
-    return mean_song((truth == said).mean(axis=1), rows)
+    truth, given, rows = _checked_decisions(y, decisions, weights)
+    return mean_song((truth == given).mean(axis=1), rows)
 
 
 METRICS: dict[str, Callable[[Truth, Floats, Floats | None], Scores]] = {
@@ -189,30 +265,21 @@ DECISION_METRICS: dict[str, Callable[[Truth, Bools, Floats | None], Scores]] = {
 }
 
 
-def bound(y: Truth, probabilities: Floats, decisions: Bools | None = None) -> dict[str, Measure]:
-    """Return every metric of these songs, wanting only weights."""
-    decisions = decide(probabilities) if decisions is None else decisions
-    measures: dict[str, Measure] = {}
-    measures |= {name: partial(metric, y, probabilities) for name, metric in METRICS.items()}
-    measures |= {name: partial(f, y, decisions) for name, f in DECISION_METRICS.items()}
-    return measures
-
-
 def per_label(y: Truth, probabilities: Floats, decisions: Bools | None = None) -> dict[str, Scores]:
     """Return support, precision, recall, f1, ap and auc, each (labels,).
 
-    NaN: precision of a label no song is given, recall of one no song has, F1 of one
-    neither given nor had, AP and AUC of one that none or all have.
+    NaN: precision of a label no song is given, recall of a label no song has, F1 of a label
+    neither given nor had, AP and AUC of a label that none or all have.
     """
     truth, table, rows = checked(y, probabilities, None)
-    said = decide(table) if decisions is None else decisions
-    support, given, both = _tallies(truth, said, rows)
+    decisions = decide(table) if decisions is None else decisions
+    support, given, both = _tallies(truth, decisions, rows)
     return {
         "support": support,
         "precision": ratio(both, given),
         "recall": ratio(both, support),
         "f1": ratio(2 * both, support + given),
-        "ap": _per_column(_label_precision, truth, table, rows),
+        "ap": _per_column(label_precision, truth, table, rows),
         "auc": _per_column(classification.label_auc, truth, table, rows),
     }
 
@@ -220,8 +287,8 @@ def per_label(y: Truth, probabilities: Floats, decisions: Bools | None = None) -
 def reliability(y: Truth, probabilities: Floats, bins: int = 10) -> dict[str, Scores]:
     """Return confidence, accuracy and count of label decisions per bin, each (bins,).
 
-    Named as in `classification.reliability`, so that one drawing serves both: here ``confidence``
-    is the mean probability of yes, and ``accuracy`` the share of yes.
+    The names are those of `classification.reliability`, so that the same drawing serves both:
+    here ``confidence`` is the mean probability of yes, and ``accuracy`` the share of yes.
     """
     truth, table, _ = checked(y, probabilities, None)
     chance, rows = table.ravel(), np.ones(table.size)
@@ -236,42 +303,9 @@ def base_rate_precision(y: Truth) -> float:
     """Return the mAP of giving every song the same probabilities: the mean share of yes.
 
     Over the labels that some songs have and some do not; NaN if there are none.
+
+    >>> base_rate_precision(np.array([[1, 1], [0, 1], [0, 1], [0, 1]]))
+    0.25
     """
     share = np.asarray(y, dtype=np.float64).mean(axis=0)
     return float(mean_defined(np.where((share > 0) & (share < 1), share, np.nan)))
-
-
-def evaluate(
-    y: Truth,
-    probabilities: Floats,
-    labels: Sequence[str],
-    decisions: Bools | None = None,
-    groups: Ints | None = None,
-    seed: int = 0,
-    resamples: int = 2000,
-) -> dict[str, object]:
-    """Return every metric as one dictionary that JSON can hold, as `intervals.evaluate` does.
-
-    ``decisions`` (n, labels) say which labels each song was given, by thresholds that need
-    not be the same for all songs; at 0.5 unless given.
-    ``ece_calibrated_q90`` draws the labels of a song independently; where labels go
-    together a calibrated model's error spreads more.
-    """
-    if len(labels) != probabilities.shape[1]:
-        raise ValueError("labels must name every column of probabilities")
-    rng, measures = np.random.default_rng(seed), bound(y, probabilities, decisions)
-    group = group_index(groups, len(y))
-    intervals = cluster_intervals(measures, group, rng, resamples)
-    chance, base = np.ravel(probabilities).astype(np.float64), base_rate_precision(y)
-    rows = zip(labels, records(per_label(y, probabilities, decisions)), strict=True)
-    return {
-        "multilabel": True,
-        "songs": len(y),
-        "groups": None if groups is None else int(group.max()) + 1,
-        "metrics": judged(measures, intervals),
-        "baselines": {"map": None if np.isnan(base) else base},
-        "ece_calibrated_q90": classification.calibrated_quantile(chance, np.ones(chance.size), rng),
-        "labels": list(labels),
-        "per_label": [{"label": label, **row} for label, row in rows],
-        "reliability": records(reliability(y, probabilities)),
-    }

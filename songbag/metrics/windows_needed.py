@@ -1,4 +1,4 @@
-"""How many windows it takes: accuracy against the number of windows heard of a song."""
+"""Accuracy against the number of windows that are taken of a song."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,16 +8,23 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from songbag.metrics.bootstrap import Measure, cluster_intervals, group_index, judged
-from songbag.metrics.classification import Floats, Ints, Scores, checked_weights, mean_song
+from songbag.metrics.bootstrap import group_index, with_intervals
+from songbag.metrics.classification import Floats, Ints, weighted_mean
 
 Pool: TypeAlias = Callable[[Floats], Floats]  # (windows, classes) to (classes,)
 Places: TypeAlias = NDArray[np.int64]
 
+# windows of the song, windows to take, shuffled windows (draws, windows) to places (draws, count)
+VARIANTS: dict[str, Callable[[int, int, Places], Places]] = {
+    "random": lambda windows, count, order: order[:, :count],
+    "first": lambda windows, count, order: np.arange(count)[None],
+    "middle": lambda windows, count, order: (windows - count) // 2 + np.arange(count)[None],
+}
+
 
 @dataclass(frozen=True)
-class Hearing:
-    """What is tried.
+class WindowPlan:
+    """Which windows are tried.
 
     Attributes
     ----------
@@ -28,7 +35,7 @@ class Hearing:
     draws : int
         How often windows are drawn at random.
     window_seconds, hop_seconds : float or None
-        With both, rows say how many seconds of a song were heard.
+        With both, rows say how many seconds of a song the windows cover.
     """
 
     counts: tuple[int, ...] = (1, 2, 3, 5, 8, 13, 21, 34, 55)
@@ -37,25 +44,18 @@ class Hearing:
     window_seconds: float | None = None
     hop_seconds: float | None = None
 
+    def covered_seconds(self, places: Places) -> float:
+        """Return the mean seconds that windows at these places (draws, count) cover, or NaN.
 
-def _random(windows: int, count: int, order: Places) -> Places:
-    return order[:, :count]
-
-
-def _first(windows: int, count: int, order: Places) -> Places:
-    return np.arange(count)[None]
-
-
-def _middle(windows: int, count: int, order: Places) -> Places:
-    return (windows - count) // 2 + np.arange(count)[None]
-
-
-# windows of the song, windows to hear, shuffled windows (draws, windows) to places (draws, count)
-VARIANTS: dict[str, Callable[[int, int, Places], Places]] = {
-    "random": _random,
-    "first": _first,
-    "middle": _middle,
-}
+        >>> plan = WindowPlan(window_seconds=5.0, hop_seconds=2.5)
+        >>> plan.covered_seconds(np.array([[0, 1, 2]]))
+        10.0
+        """
+        if self.window_seconds is None or self.hop_seconds is None:
+            return float("nan")
+        gaps = np.diff(np.sort(places, axis=1), axis=1) * self.hop_seconds
+        covered = self.window_seconds + np.minimum(gaps, self.window_seconds).sum(axis=1)
+        return float(covered.mean())
 
 
 def accuracy_by_windows(
@@ -64,84 +64,80 @@ def accuracy_by_windows(
     groups: Ints | None,
     pool: Pool,
     rng: np.random.Generator,
-    hearing: Hearing | None = None,
+    plan: WindowPlan | None = None,
 ) -> list[dict[str, Any]]:
     """Return the accuracy of every variant at every count of windows, one row each.
 
     Parameters
     ----------
     outputs : sequence of (windows, classes)
-        What the windows of every song say, in their order and in the space that ``pool`` takes.
+        Outputs for the windows of every song, in their order and in the space that ``pool``
+        takes.
     y : (n,) integers
+    groups : (n,) integers, optional
     pool : callable
-        (windows, classes) to (classes,); the answer is its argmax, the first on ties. The
-        order of the windows must not matter to it.
+        (windows, classes) to (classes,); the predicted label is its argmax, the first on ties.
+        The order of the windows must not matter to it.
+    plan : WindowPlan, optional
 
     Returns
     -------
     list of dict
-        variant, windows (the count), shorter (songs with fewer windows, heard whole), accuracy
+        variant, windows (the count), shorter (songs with fewer windows, taken whole), accuracy
         (value, low, high: 95 %, by groups, the same resamples in every row) and seconds
-        (heard of a song, on average, overlaps once; None if unknown).
+        (covered of a song, on average, overlaps once; None if unknown).
 
-    A song's accuracy at random windows is the mean over the draws; windows of a draw
-    are without replacement, and a smaller count hears the beginning of a larger one's draw.
+    A song's accuracy at random windows is the mean over the draws; windows of a draw are
+    without replacement, and a smaller count takes the beginning of a larger one's draw.
+
+    Examples
+    --------
+    >>> song = np.array([[0.9, 0.1], [0.2, 0.8], [0.2, 0.8]])  # of label 1, with an odd intro
+    >>> rows = accuracy_by_windows(
+    ...     [song, song], np.array([1, 1]), None, lambda windows: windows.mean(axis=0),
+    ...     np.random.default_rng(0), WindowPlan(counts=(1, 3), variants=("first", "middle")),
+    ... )
+    >>> [(row["variant"], row["windows"], row["accuracy"]["value"]) for row in rows]
+    [('first', 1, 0.0), ('first', 3, 1.0), ('middle', 1, 1.0), ('middle', 3, 1.0)]
     """
-    hearing = hearing or Hearing()
-    labels, lengths = _checked(outputs, y, hearing)
+    plan = plan or WindowPlan()
+    labels, lengths = _checked(outputs, y, plan)
     group = group_index(groups, len(labels))
-    counts = sorted({min(count, int(lengths.max())) for count in hearing.counts})
-    keys = [(variant, count) for variant in hearing.variants for count in counts]
+    counts = sorted({min(count, int(lengths.max())) for count in plan.counts})
+    keys = [(variant, count) for variant in plan.variants for count in counts]
     right, seconds = np.empty((len(keys), len(labels))), np.empty((len(keys), len(labels)))
     for song, (logits, label) in enumerate(zip(outputs, labels, strict=True)):
-        order = rng.random((hearing.draws, len(logits))).argsort(axis=1)
+        order = rng.random((plan.draws, len(logits))).argsort(axis=1)
         for row, (variant, count) in enumerate(keys):
             places = VARIANTS[variant](len(logits), min(count, len(logits)), order)
             places = places[:1] if count >= len(logits) else places
             right[row, song] = np.mean([pool(logits[at]).argmax() == label for at in places])
-            seconds[row, song] = _seconds(places, hearing)
-    measures = {f"accuracy {row}": _mean(right[row]) for row in range(len(keys))}
-    intervals = cluster_intervals(measures, group, rng, shares=tuple(measures))
+            seconds[row, song] = plan.covered_seconds(places)
+    measures = {f"accuracy {row}": partial(weighted_mean, right[row]) for row in range(len(keys))}
+    accuracies = with_intervals(measures, group, rng, shares=tuple(measures))
     return [
         {
             "variant": variant,
             "windows": count,
             "shorter": int((lengths < count).sum()),
-            "accuracy": found,
-            "seconds": None if np.isnan(heard) else float(heard),
+            "accuracy": accuracy,
+            "seconds": None if np.isnan(covered) else float(covered),
         }
-        for (variant, count), found, heard in zip(
-            keys, judged(measures, intervals).values(), seconds.mean(axis=1), strict=True
+        for (variant, count), accuracy, covered in zip(
+            keys, accuracies.values(), seconds.mean(axis=1), strict=True
         )
     ]
 
 
-def _checked(outputs: Sequence[Floats], y: Ints, hearing: Hearing) -> tuple[Places, Places]:
-    """Return labels (n,) and numbers of windows (n,), or refuse what was given."""
+def _checked(outputs: Sequence[Floats], y: Ints, plan: WindowPlan) -> tuple[Places, Places]:
+    """Return labels (n,) and numbers of windows (n,), or raise ValueError."""
     labels = np.asarray(y)
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) != len(outputs):
         raise ValueError("y must be integers, one for every song of outputs")
     if len(labels) == 0 or any(np.ndim(song) != 2 or len(song) == 0 for song in outputs):
         raise ValueError("outputs must be (windows, classes) for every song, none empty")
-    if not hearing.counts or min(hearing.counts) < 1 or hearing.draws < 1:
+    if not plan.counts or min(plan.counts) < 1 or plan.draws < 1:
         raise ValueError("counts and draws must be at least 1")
-    if unknown := set(hearing.variants) - set(VARIANTS):
+    if unknown := set(plan.variants) - set(VARIANTS):
         raise ValueError(f"unknown variants {sorted(unknown)}, there are {', '.join(VARIANTS)}")
     return labels.astype(np.int64), np.array([len(song) for song in outputs])
-
-
-def _seconds(places: Places, hearing: Hearing) -> float:
-    """Return the mean seconds that windows at these places (draws, count) cover."""
-    if hearing.window_seconds is None or hearing.hop_seconds is None:
-        return float("nan")
-    gaps = np.diff(np.sort(places, axis=1), axis=1) * hearing.hop_seconds
-    covered = hearing.window_seconds + np.minimum(gaps, hearing.window_seconds).sum(axis=1)
-    return float(covered.mean())
-
-
-def _mean(right: Floats) -> Measure:
-    return partial(_mean_right, right)
-
-
-def _mean_right(right: Floats, weights: Floats | None) -> Scores:
-    return mean_song(right, checked_weights(weights, len(right)))

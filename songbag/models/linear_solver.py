@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from songbag.data import batches
 from songbag.data.bag import Bag
 from songbag.metrics.calibration import fit_temperature
+from songbag.metrics.label_kinds import kind_of
 from songbag.models import bare
 from songbag.models.losses import cross_entropy, song_weights
 from songbag.models.networks import SongNetwork
@@ -151,7 +152,7 @@ def solve_folds(
         for k, (matrix, bias, _) in enumerate(solved):
             held = torch.from_numpy(fold_of == k)
             logits[fold_of == k] = both_classes(x[held] @ matrix.T + bias).numpy()
-        likelihood = fit_temperature(logits, y, pooling.multilabel).nll_after
+        likelihood = fit_temperature(logits, y, kind_of(pooling.multilabel)).nll_after
         if likelihood < best:
             best, kept, kept_logits, kept_penalty = likelihood, solved, logits, penalty
     _mean_solution(head, x, kept)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from songbag.errors import SongTableError
 from songbag.inference.tables import probability_columns
 from songbag.metrics import classification, paired
-from songbag.metrics.bootstrap import cluster_intervals, group_index, plain
+from songbag.metrics.bootstrap import cluster_intervals, group_index, number_or_none
 from songbag.report import write_report
 from songbag.storage.csv_files import Row, read_csv, write_csv
 from songbag.storage.files import write_json
@@ -145,7 +145,9 @@ def _system_rows(read: Mapping[str, Sequence[_Run]], group: NDArray[np.int64]) -
         row: Row = {"system": system}
         row |= {name: float(_mean_over_seeds(name, runs, None)) for name in _MEASURES}
         for name in ("accuracy", "nll"):
-            row[f"{name}_low"], row[f"{name}_high"] = map(plain, limits[f"{system} {name}"])
+            row[f"{name}_low"], row[f"{name}_high"] = map(
+                number_or_none, limits[f"{system} {name}"]
+            )
         each = [float(run.right.mean()) for run in runs]
         row |= {"least_seed": min(each), "most_seed": max(each)}
         row["window_accuracy"] = float(np.mean([run.window_accuracy for run in runs]))

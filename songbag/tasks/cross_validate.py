@@ -17,13 +17,15 @@ from songbag.errors import ModelFileError, TrainingError
 from songbag.inference.model_file import PARTS, ModelFile, read_model, write_model
 from songbag.inference.predict import answer_bags
 from songbag.inference.tables import failure_row, with_own
+from songbag.metrics.calibration import Calibration, calibrate
+from songbag.metrics.label_kinds import kind_of
 from songbag.report import write_report
 from songbag.settings import Limits, Own, Recipe
 from songbag.storage.csv_files import Row, read_csv, write_csv
 from songbag.tasks.evaluate import Evaluation, figures, judged_row, row_columns, summary
 from songbag.tasks.train import VALIDATION_SHARE, hear_labelled, split_method
 from songbag.training.adapt import adapted
-from songbag.training.calibrate import Calibration, calibrate, calibrated
+from songbag.training.calibrate import calibrated
 from songbag.training.checkpoint import forget_states, songs_hash
 from songbag.training.fit import Learning, require_trainable, save
 from songbag.training.members import chooses_epoch, folds_by_label, learn
@@ -140,7 +142,8 @@ def _calibrate_folds(
         held = heard.part((fold_of == fold).tolist())
         answers = answer_bags(held, model_path(folder, fold))
         shares[fold_of == fold] = [a.prediction.probabilities for a in answers if a.prediction]
-    found = [calibrate(shares[fold_of != k], y[fold_of != k]) for k in range(count)]
+    kind = kind_of(learning.multilabel)
+    found = [calibrate(shares[fold_of != k], y[fold_of != k], kind) for k in range(count)]
     for fold, one in enumerate(found):
         _set(model_path(folder, fold), one)
     return {"temperatures": [one.temperature for one in found]}

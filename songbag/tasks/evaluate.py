@@ -19,9 +19,8 @@ from songbag.inference.model_file import Card, are_heard, read_model
 from songbag.inference.predict import Answer
 from songbag.inference.predictor import Prediction
 from songbag.metrics import baselines
-from songbag.metrics.bootstrap import evaluate as evaluate_arrays
-from songbag.metrics.multilabel import evaluate as evaluate_label_sets
-from songbag.metrics.windows_needed import Hearing, accuracy_by_windows
+from songbag.metrics.label_kinds import kind_of
+from songbag.metrics.windows_needed import WindowPlan, accuracy_by_windows
 from songbag.report.recordings import write_recordings
 from songbag.storage.csv_files import Row, write_csv
 from songbag.storage.files import write_json
@@ -173,14 +172,16 @@ def figures(rows: Sequence[Row], labels: Sequence[str], multilabel: bool = False
     columns = tables.probability_columns(labels)
     probabilities = np.array([[float(row[name]) for name in columns] for row in answered])
     groups = known_groups(answered)
-    if multilabel:
-        truth, said = (_marks(answered, name, labels) for name in ("label", "predicted"))
-        found = evaluate_label_sets(truth, probabilities, labels, said, groups)
-    else:
-        index = {label: number for number, label in enumerate(labels)}
-        y = np.array([index[row["label"]] for row in answered])
-        probabilities /= probabilities.sum(axis=1, keepdims=True)  # six decimals: not quite one
-        found = evaluate_arrays(y, probabilities, labels, groups)
+    kind = kind_of(multilabel)
+
+    def names(cell: str | None) -> tuple[str, ...]:
+        return split_labels(cell or "") if multilabel else (cell or "",)
+
+    y, predicted = (
+        kind.truths([names(row[column]) for row in answered], labels)
+        for column in ("label", "predicted")
+    )
+    found = kind.evaluate(y, kind.normalized(probabilities), labels, predicted > 0, groups)
     windows = sum(int(row["windows"]) for row in answered)
     right = sum(float(row["windows_right"]) for row in answered)
     told: Any = found.get("baselines", {})
@@ -199,11 +200,6 @@ def known_groups(rows: Sequence[Row]) -> NDArray[np.int64] | None:
     known = [row.get("group") or None for row in rows]
     names = [group or row["id"] for group, row in zip(known, rows, strict=True)]
     return np.unique(names, return_inverse=True)[1] if any(known) else None
-
-
-def _marks(rows: Sequence[Row], column: str, labels: Sequence[str]) -> NDArray[np.bool_]:
-    """Return which labels (n, labels) the sets in a column hold."""
-    return np.array([np.isin(labels, split_labels(row[column] or "")) for row in rows])
 
 
 def _share(rows: Sequence[Row], column: str) -> float | None:
@@ -244,14 +240,14 @@ def heard_rows(evaluation: Evaluation) -> list[Row]:
     ]
 
 
-def _hearing(spans: Sequence[tuple[float, float]]) -> Hearing:
+def _hearing(spans: Sequence[tuple[float, float]]) -> WindowPlan:
     """Return how long windows are and how far apart, as the windows of songs themselves say."""
     steps = np.diff([start for start, _ in spans])
     steps = steps[steps > 0]
     if len(steps) == 0:  # windows of a table have no times; songs of one window no distance
-        return Hearing()
+        return WindowPlan()
     length = float(np.median([end - start for start, end in spans]))
-    return Hearing(window_seconds=length, hop_seconds=float(np.median(steps)))
+    return WindowPlan(window_seconds=length, hop_seconds=float(np.median(steps)))
 
 
 def summary(found: dict[str, Any]) -> str:

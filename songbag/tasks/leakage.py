@@ -26,7 +26,7 @@ from songbag.data.dataset import SongBags
 from songbag.data.song_table import require_labels
 from songbag.errors import TrainingError
 from songbag.inference.predict import answer_bags
-from songbag.metrics.bootstrap import evaluate
+from songbag.metrics.label_kinds import SINGLE_LABEL
 from songbag.report import write_report
 from songbag.settings import Recipe
 from songbag.storage.csv_files import Row, write_csv
@@ -181,7 +181,7 @@ def _judge_by_window(
             said = answer.prediction.window_probabilities.argmax(axis=1)
             right += int(np.sum(said == y[song]))
     groups = np.unique([song.group for song in songs.songs], return_inverse=True)[1]
-    found = evaluate(y, shares / asked[:, None], learning.labels, groups)
+    found = SINGLE_LABEL.evaluate(y, shares / asked[:, None], learning.labels, groups=groups)
     return found | {"window_accuracy": right / sum(map(len, fold_of))}
 
 

@@ -22,9 +22,10 @@ from songbag.data.splits import folds
 from songbag.encoders.onnx_file import embedded
 from songbag.errors import TrainingError
 from songbag.inference.model_file import Card
-from songbag.metrics.calibration import probabilities
+from songbag.metrics.calibration import Calibration, branch_weights, calibrate
+from songbag.metrics.label_kinds import kind_of
 from songbag.settings import Recipe
-from songbag.training.calibrate import Calibration, branch_weights, calibrate, calibrated
+from songbag.training.calibrate import calibrated
 from songbag.training.checkpoint import forget_states, kept_state, songs_hash, state_path
 from songbag.training.fit import Labels, Learning, card_of, fit_bags, on_grid, window_shape
 
@@ -148,7 +149,7 @@ def _by_folds(
         one = replace(learning, recipe=recipe)
         branches.append(_branch(bags, fold_of, one, model_path, training.network))
     y, multilabel = learning.truths(bags), learning.multilabel
-    weights = branch_weights([branch.logits for branch in branches], y, multilabel)
+    weights = branch_weights([branch.logits for branch in branches], y, kind_of(multilabel))
     logits = np.sum([w * b.logits for w, b in zip(weights, branches, strict=True)], axis=0)
     name, classes = learning.recipe.training.pooling, len(learning.labels)
     pooling = song_pooling(name, learning.own, classes, multilabel)
@@ -162,7 +163,8 @@ def _by_folds(
 def _calibration(
     logits: NDArray[np.float64], bags: Sequence[Bag], learning: Learning
 ) -> Calibration:
-    return calibrate(probabilities(logits, 1.0, learning.multilabel), learning.truths(bags))
+    kind = kind_of(learning.multilabel)
+    return calibrate(kind.probabilities(logits), learning.truths(bags), kind)
 
 
 def _branch(

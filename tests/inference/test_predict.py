@@ -23,7 +23,7 @@ from songbag.errors import ModelFileError
 from songbag.inference import predict
 from songbag.inference.model_file import ModelFile, read_model, sealed, write_model
 from songbag.inference.predictor import Predictor
-from songbag.metrics.calibration import probabilities
+from songbag.metrics.label_kinds import SINGLE_LABEL
 from songbag.models.build import build
 from songbag.models.pooling import POOLINGS, SongPooling
 from songbag.models.scoring import song_logits
@@ -124,9 +124,13 @@ def test_temperature_acts_on_songs_only(model):
 
 def test_softmax_with_temperature():
     logits = np.array([[1e4, 0.0], [0.0, np.log(3.0)]], np.float32)
-    np.testing.assert_allclose(probabilities(logits, 1.0), [[1, 0], [0.25, 0.75]], atol=1e-6)
     np.testing.assert_allclose(
-        probabilities(logits[1:], 2.0), [[1 / (1 + 3**0.5), 3**0.5 / (1 + 3**0.5)]], atol=1e-6
+        SINGLE_LABEL.probabilities(logits), [[1, 0], [0.25, 0.75]], atol=1e-6
+    )
+    np.testing.assert_allclose(
+        SINGLE_LABEL.probabilities(logits[1:], 2.0),
+        [[1 / (1 + 3**0.5), 3**0.5 / (1 + 3**0.5)]],
+        atol=1e-6,
     )
 
 

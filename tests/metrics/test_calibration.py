@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
-from hypothesis.extra.numpy import arrays
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, softmax
-from sklearn.metrics import f1_score, log_loss
+from sklearn.metrics import log_loss
 from statsmodels.stats.proportion import proportion_confint
 
 from songbag.metrics import calibration as c
+from songbag.metrics.label_kinds import SINGLE_LABEL, kind_of
 
 quick = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 
@@ -27,26 +27,17 @@ def drawn_songs(n, classes, temperature, seed, multilabel=False):
 
 
 def loss(logits, y, temperature, multilabel):
-    p = c.probabilities(logits, temperature, multilabel)
+    p = kind_of(multilabel).probabilities(logits, temperature)
     if multilabel:
         return log_loss(y.ravel(), p.ravel(), labels=[0, 1])
     return log_loss(y, p, labels=range(p.shape[1]))
 
 
 @pytest.mark.parametrize("multilabel", [False, True])
-def test_probabilities_match_scipy(multilabel):
-    logits = np.random.default_rng(0).normal(0, 5, (40, 4))
-    expected = expit(logits / 1.7) if multilabel else softmax(logits / 1.7, axis=1)
-    np.testing.assert_allclose(c.probabilities(logits, 1.7, multilabel), expected, rtol=1e-12)
-    huge = c.probabilities(np.array([1e4, -1e4]), 1.0, multilabel)
-    np.testing.assert_array_equal(huge, [1, 0])
-
-
-@pytest.mark.parametrize("multilabel", [False, True])
 @pytest.mark.parametrize("temperature", [0.2, 0.9, 3.0, 11.0])
 def test_temperature_matches_scipy(multilabel, temperature):
     logits, y = drawn_songs(150, 4, temperature, 1, multilabel)
-    found = c.fit_temperature(logits, y, multilabel)
+    found = c.fit_temperature(logits, y, kind_of(multilabel))
     best = minimize_scalar(
         lambda t: loss(logits, y, np.exp(t), multilabel),
         bounds=(np.log(0.05), np.log(20)), method="bounded", options={"xatol": 1e-10},
@@ -60,7 +51,9 @@ def test_temperature_matches_scipy(multilabel, temperature):
 @pytest.mark.parametrize("multilabel", [False, True])
 def test_temperature_finds_the_true_one(multilabel):
     logits, y = drawn_songs(20_000, 3, 2.5, 0, multilabel)
-    assert c.fit_temperature(logits, y, multilabel).temperature == pytest.approx(2.5, rel=0.03)
+    assert c.fit_temperature(logits, y, kind_of(multilabel)).temperature == pytest.approx(
+        2.5, rel=0.03
+    )
 
 
 @quick
@@ -69,25 +62,25 @@ def test_temperature_never_harms_and_stays_within_bounds(seed, multilabel, scale
     rng = np.random.default_rng(seed)
     logits = rng.normal(0, scale, (12, 3)).astype(np.float32)
     y = rng.random((12, 3)) < 0.4 if multilabel else rng.integers(3, size=12)
-    found = c.fit_temperature(logits, y, multilabel)
+    found = c.fit_temperature(logits, y, kind_of(multilabel))
     assert 0.05 <= found.temperature <= 20.0000001
     assert found.nll_after <= found.nll_before
     order = rng.permutation(12)
-    again = c.fit_temperature(logits[order], y[order], multilabel)
+    again = c.fit_temperature(logits[order], y[order], kind_of(multilabel))
     assert again.temperature == pytest.approx(found.temperature, rel=1e-6)
     for nearby in (0.98, 1.02):
         near = np.clip(found.temperature * nearby, 0.05, 20)
-        table, truth = c._logits_and_truth(logits, y, multilabel)
-        assert c._likelihood(table, truth, 1 / near, multilabel) >= found.nll_after * (1 - 1e-9)
+        kind, table = kind_of(multilabel), logits.astype(np.float64)
+        assert kind.loss(table, kind.targets(y, 3), 1 / near) >= found.nll_after * (1 - 1e-9)
 
 
 def test_temperature_says_when_it_is_at_a_bound():
     y = np.array([0, 1, 2, 1])
-    sure = c.fit_temperature(np.eye(3)[y], y)
+    sure = c.fit_temperature(np.eye(3)[y], y, SINGLE_LABEL)
     assert sure.at_bound and sure.temperature == pytest.approx(0.05)
-    wrong = c.fit_temperature(np.eye(3)[(y + 1) % 3], y)
+    wrong = c.fit_temperature(np.eye(3)[(y + 1) % 3], y, SINGLE_LABEL)
     assert wrong.at_bound and wrong.temperature == pytest.approx(20)
-    flat = c.fit_temperature(np.zeros((4, 3)), y)
+    flat = c.fit_temperature(np.zeros((4, 3)), y, SINGLE_LABEL)
     assert flat.temperature == 1 and flat.nll_before == flat.nll_after
     assert not flat.at_bound
 
@@ -106,36 +99,7 @@ def test_temperature_says_when_it_is_at_a_bound():
 )
 def test_temperature_refuses(logits, y, multilabel):
     with pytest.raises(ValueError):
-        c.fit_temperature(np.array(logits), np.array(y), multilabel)
-
-
-# ------------------------------------------------------------------ thresholds
-
-
-@quick
-@given(st.data(), st.integers(1, 15))
-def test_no_threshold_has_a_better_f1(data, n):
-    y = data.draw(arrays(np.bool_, (n, 2)))
-    p = data.draw(arrays(np.int64, (n, 2), elements=st.integers(0, 6))) / 6
-    found = c.best_thresholds(y, p)
-    for has, chance, threshold in zip(y.T, p.T, found, strict=True):
-        if not has.any():
-            assert threshold == 0.5
-            continue
-        said = chance >= np.linspace(0, 1, 61)[:, None]
-        tried = 2 * (said & has).sum(axis=1) / (said.sum(axis=1) + has.sum())
-        found_f1 = f1_score(has, chance >= threshold, zero_division=0)
-        assert found_f1 == pytest.approx(tried.max())
-        assert 0 <= threshold <= 1
-
-
-def test_thresholds_by_hand():
-    p = np.array([[0.1], [0.3], [0.6], [0.9]])
-    assert c.best_thresholds(np.array([[0], [0], [1], [1]]), p) == pytest.approx([0.45])
-    assert c.best_thresholds(np.ones((4, 1)), p) == pytest.approx([0.05])
-    above = np.nextafter(0.3, 1)
-    close = np.array([[0.3], [above]])
-    assert c.best_thresholds(np.array([[0], [1]]), close) == [above]
+        c.fit_temperature(np.array(logits), np.array(y), kind_of(multilabel))
 
 
 # ------------------------------------------------------------------ abstention

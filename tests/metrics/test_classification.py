@@ -1,7 +1,5 @@
-"""Metrics, intervals and baselines against scikit-learn, hand-made cases and brute force."""
+"""Metrics of one label a song against scikit-learn and cases computed by hand."""
 
-import json
-import tracemalloc
 import warnings
 
 import numpy as np
@@ -9,9 +7,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn import metrics as reference
-from sklearn.naive_bayes import GaussianNB
 
-from songbag.metrics import baselines, bootstrap as iv, classification as m
+from songbag.metrics import classification as m
 
 TIGHT = {"rtol": 1e-12, "atol": 1e-12}
 CLASSES = st.sampled_from([2, 3, 5])
@@ -42,7 +39,7 @@ def draw_labels(p, rng):
 
 def everything(y, p, weights=None):
     """Every weighted result of the module by name."""
-    results = {name: metric(y, p, weights) for name, metric in iv.METRICS.items()}
+    results = {name: metric(y, p, weights) for name, metric in m.METRICS.items()}
     results["confusion"] = m.confusion_matrix(y, p, weights)
     results |= m.per_label(y, p, weights)
     results |= {f"bin {name}": v for name, v in m.reliability(y, p, weights).items()}
@@ -77,7 +74,7 @@ def test_scalars_match_sklearn(data, weighted):
     squares = [sum((p[i, k] - (y[i] == k)) ** 2 for k in range(classes)) for i in range(len(y))]
     expected["brier"] = np.average(squares, weights=w)
     for name, value in expected.items():
-        np.testing.assert_allclose(iv.METRICS[name](y, p, w), value, **TIGHT, err_msg=name)
+        np.testing.assert_allclose(m.METRICS[name](y, p, w), value, **TIGHT, err_msg=name)
 
 
 @quick
@@ -163,7 +160,7 @@ def test_a_matrix_of_weights_equals_its_rows(data, seed):
     at_once = everything(y, p, rows)
     for i, row in enumerate(rows):
         assert_same({name: values[i] for name, values in at_once.items()}, everything(y, p, row))
-    assert all(np.shape(metric(y, p)) == () for metric in iv.METRICS.values())
+    assert all(np.shape(metric(y, p)) == () for metric in m.METRICS.values())
 
 
 @quick
@@ -254,116 +251,12 @@ def test_calibrated_quantile_flags_an_overconfident_model():
     assert m.expected_calibration_error(y, sharp) > bound
 
 
-# ------------------------------------------------------------------ bootstrap
-
-
-def brute_force(y, p, groups, seed, resamples, level):
-    """Songs copied group by group, one resample after the other."""
-    rng = np.random.default_rng(seed)
-    names = np.unique(groups)
-    values = {name: [] for name in iv.METRICS}
-    for drawn in rng.integers(len(names), size=(resamples, len(names))):
-        chosen = np.concatenate([np.flatnonzero(groups == names[g]) for g in drawn])
-        for name, metric in iv.METRICS.items():
-            values[name].append(metric(y[chosen], p[chosen]))
-    tails = [(1 - level) / 2, 1 - (1 - level) / 2]
-    return {name: np.nanquantile(v, tails) for name, v in values.items()}
-
-
-@pytest.mark.parametrize("classes", [2, 4])
-@pytest.mark.parametrize("grouped", [False, True])
-def test_bootstrap_equals_brute_force(classes, grouped):
-    y, p = calibrated_songs(23, classes, seed=8, concentration=0.5)
-    p = np.round(p, 1)
-    p = p / p.sum(axis=1, keepdims=True)
-    groups = np.random.default_rng(1).choice([-4, 2, 3, 11, 12, 90], 23) if grouped else None
-    fast = iv.bootstrap_intervals(y, p, groups, np.random.default_rng(3), 150, 0.9)
-    slow = brute_force(y, p, groups if grouped else np.arange(23), 3, 150, 0.9)
-    for name in iv.METRICS:
-        np.testing.assert_allclose(fast[name], slow[name], **TIGHT, err_msg=name)
-        assert fast[name][0] < fast[name][1]
-
-
-def test_interval_contains_the_value():
-    y, p = calibrated_songs(200, 4, seed=2)
-    intervals = iv.bootstrap_intervals(y, p, None, np.random.default_rng(0), 500)
-    assert intervals.keys() == iv.METRICS.keys()
-    for name in iv.METRICS.keys() - {"ece"}:  # the calibration error is biased upwards
-        low, high = intervals[name]
-        assert low < iv.METRICS[name](y, p) < high
-
-
-def test_interval_of_the_accuracy_has_the_right_width():
-    y, p = calibrated_songs(1000, 4, seed=2)
-    low, high = iv.bootstrap_intervals(y, p, None, np.random.default_rng(0))["accuracy"]
-    value = m.accuracy(y, p)
-    assert high - low == pytest.approx(2 * 1.96 * np.sqrt(value * (1 - value) / 1000), rel=0.06)
-
-
-def test_correlated_groups_widen_the_interval():
-    y, p = calibrated_songs(40, 3, seed=4)
-    y, p, artists = np.repeat(y, 9), np.repeat(p, 9, axis=0), np.repeat(np.arange(40), 9)
-    alone = iv.bootstrap_intervals(y, p, None, np.random.default_rng(0), 1000)
-    together = iv.bootstrap_intervals(y, p, artists, np.random.default_rng(0), 1000)
-    for name in iv.METRICS.keys() - {"ece"}:
-        widths = [float(np.diff(intervals[name])[0]) for intervals in (alone, together)]
-        assert widths[1] / widths[0] == pytest.approx(3, rel=0.25), name
-
-
-def test_undefined_resamples_are_left_out():
-    p = two_class([0.9, 0.2, 0.4])
-    low, high = iv.bootstrap_intervals(np.array([0, 0, 1]), p, None, np.random.default_rng(0))[
-        "roc_auc"
-    ]
-    assert 0 <= low <= high <= 1
-    never = iv.bootstrap_intervals(np.zeros(3, dtype=int), p, None, np.random.default_rng(0))
-    assert np.isnan(never["roc_auc"]).all() and not np.isnan(never["balanced_accuracy"]).any()
-
-
-def test_one_group_has_no_interval():
-    y, p = calibrated_songs(20, 3, seed=0)
-    intervals = iv.bootstrap_intervals(y, p, np.full(20, 7), np.random.default_rng(0))
-    assert all(np.isnan(interval).all() for interval in intervals.values())
-
-
-def test_blocks_change_neither_intervals_nor_quantile(monkeypatch):
-    y, p = calibrated_songs(50, 4, seed=6)
-    artists = np.arange(50) // 3
-
-    def run():
-        rng = np.random.default_rng(9)
-        intervals = iv.bootstrap_intervals(y, p, artists, rng, 101)
-        return [*intervals.values(), m.calibrated_ece_quantile(p, rng, draws=101)]
-
-    whole = run()
-    monkeypatch.setattr(m, "BLOCK_BYTES", 8 * 50 * 7)
-    for one, other in zip(whole, run(), strict=True):
-        np.testing.assert_allclose(one, other, **TIGHT)
-
-
-def test_memory_is_bounded(monkeypatch):
-    y, p = calibrated_songs(5000, 3, seed=0)
-    monkeypatch.setattr(m, "BLOCK_BYTES", 2**20)  # all 500 rows at once would be 20 MB
-    tracemalloc.start()
-    m.calibrated_ece_quantile(p, np.random.default_rng(0), draws=500)
-    iv.bootstrap_intervals(y, p, None, np.random.default_rng(0), 500)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 10 * 2**20
-
-
-def test_speed():
-    y, p = calibrated_songs(290, 4, seed=0)
-    iv.bootstrap_intervals(y, p, np.arange(290) // 2, np.random.default_rng(0), 2000)
-    m.calibrated_ece_quantile(p, np.random.default_rng(0))
-
-
 # ------------------------------------------------------------------ refused arguments
 
 GOOD_Y, GOOD_P = np.array([0, 1, 2]), np.eye(3)
 
 
-@pytest.mark.parametrize("call", [*iv.METRICS.values(), m.confusion_matrix, m.per_label])
+@pytest.mark.parametrize("call", [*m.METRICS.values(), m.confusion_matrix, m.per_label])
 @pytest.mark.parametrize(
     "y", [[0, 1, -1], [0, 1, 3], [0.0, 1.0, 2.0], [0, 1], [[0, 1, 2]], [], [True, False, True]]
 )
@@ -395,104 +288,15 @@ def test_bad_probabilities_are_refused(p):
     "weights", [[1, 1], [1, 1, -1], [0, 0, 0], [1, np.nan, 1], [1, np.inf, 1], [[[1, 1, 1]]]]
 )
 def test_bad_weights_are_refused(weights):
-    for metric in iv.METRICS.values():
+    for metric in m.METRICS.values():
         with pytest.raises(ValueError):
             metric(GOOD_Y, GOOD_P, np.array(weights, dtype=float))
 
 
 def test_other_bad_arguments_are_refused():
     rng = np.random.default_rng(0)
-    for groups, resamples, level in [([0, 1], 10, 0.9), (None, 0, 0.9), (None, 10, 1.0)]:
-        groups = None if groups is None else np.array(groups)
-        with pytest.raises(ValueError):
-            iv.bootstrap_intervals(GOOD_Y, GOOD_P, groups, rng, resamples, level)
     for call in (m.expected_calibration_error, m.reliability):
         with pytest.raises(ValueError):
             call(GOOD_Y, GOOD_P, bins=0)
     with pytest.raises(ValueError):
         m.calibrated_ece_quantile(GOOD_P, rng, np.ones((2, 3)))
-    with pytest.raises(ValueError):
-        iv.evaluate(GOOD_Y, GOOD_P, ["a", "b"])
-
-
-# ------------------------------------------------------------------ evaluate
-
-
-def test_evaluate_agrees_with_the_functions():
-    y, p = calibrated_songs(60, 3, seed=1)
-    artists = np.arange(60) // 4
-    result = iv.evaluate(y, p, ["rock", "jazz", "folk"], artists, seed=5)
-    assert result == json.loads(json.dumps(result, allow_nan=False))
-    assert result == iv.evaluate(y, p, ["rock", "jazz", "folk"], artists, seed=5)
-    assert (result["songs"], result["groups"]) == (60, 15)
-    assert result["labels"] == ["rock", "jazz", "folk"]
-    rng = np.random.default_rng(5)
-    intervals = iv.bootstrap_intervals(y, p, artists, rng)
-    assert result["ece_calibrated_q90"] == m.calibrated_ece_quantile(p, rng)
-    for name, metric in iv.METRICS.items():
-        low, high = intervals[name]
-        assert result["metrics"][name] == {"value": metric(y, p), "low": low, "high": high}
-    assert result["confusion"] == m.confusion_matrix(y, p).tolist()
-    assert [row["label"] for row in result["per_label"]] == result["labels"]
-    for name, values in m.per_label(y, p).items():
-        assert [row[name] for row in result["per_label"]] == values.tolist()
-    for name, values in m.reliability(y, p).items():
-        assert [row[name] for row in result["reliability"]] == values.tolist()
-
-
-def test_evaluate_says_none_where_nothing_is_defined():
-    result = iv.evaluate(np.array([0]), np.array([[0.8, 0.2]]), ["a", "b"])
-    json.dumps(result, allow_nan=False)
-    assert result["groups"] is None
-    assert result["metrics"]["accuracy"] == {"value": 1.0, "low": None, "high": None}
-    assert result["metrics"]["roc_auc"] == {"value": None, "low": None, "high": None}
-    absent = {"precision": None, "recall": None, "f1": None, "support": 0, "auc": None}
-    assert result["per_label"][1] == {"label": "b", **absent}
-    assert sum(row["count"] == 0 and row["accuracy"] is None for row in result["reliability"]) == 9
-
-
-# ------------------------------------------------------------------ baselines
-
-
-def test_majority_label():
-    assert baselines.majority_label(np.array([2, 1, 2]), 4) == 2
-    assert baselines.majority_label(np.array([3, 1, 3, 1]), 4) == 1
-    with pytest.raises(ValueError):
-        baselines.majority_label(np.array([4]), 4)
-
-
-def test_level_baseline_is_gaussian_naive_bayes():
-    rng = np.random.default_rng(0)
-    y = rng.integers(0, 4, 300)
-    level = rng.normal(-20 + 3 * y, 1 + y)
-    parameters = json.loads(json.dumps(baselines.fit_level(level, y, 4)))
-    model = GaussianNB(var_smoothing=0).fit(level[:, None], y)
-    new = np.linspace(-60, 20, 50)
-    expected = model.predict_proba(new[:, None])
-    np.testing.assert_allclose(baselines.level_probabilities(parameters, new), expected, atol=1e-9)
-    np.testing.assert_allclose(parameters["prior"], np.bincount(y) / 300)
-
-
-def test_level_baseline_floor_and_absent_label():
-    parameters = baselines.fit_level(np.array([-10.0, -10.0, -20.0]), np.array([0, 0, 2]), 3)
-    assert parameters["deviation"][0] == parameters["deviation"][2] == 0.5
-    assert parameters["mean"][0] == -10 and parameters["prior"] == pytest.approx([2 / 3, 0, 1 / 3])
-    p = baselines.level_probabilities(parameters, np.array([-10.0, -20.0, -15.0, 300.0]))
-    assert p.argmax(axis=1).tolist() == [0, 2, 0, 0] and (p[:, 1] == 0).all()
-    np.testing.assert_allclose(p[2], [2 / 3, 0, 1 / 3])
-    m.accuracy(np.array([0, 2, 0, 0]), p)
-    for level in ([-10.0, -np.inf, 0.0], [1.0, 2.0]):
-        with pytest.raises(ValueError):
-            baselines.fit_level(np.array(level), np.array([0, 0, 2]), 3)
-
-
-def test_all_right_is_no_certainty():
-    y = np.array([0, 1] * 6)
-    sure = np.eye(2)[y] * 0.98 + 0.01
-    found = iv.bootstrap_intervals(y, sure, None, np.random.default_rng(0), 200)
-    low, high = found["accuracy"]
-    assert high == 1
-    assert low == pytest.approx(0.025 ** (1 / 12))  # Clopper-Pearson for 12 of 12
-    assert np.isnan(found["macro_f1"]).all()
-    wrong = iv.bootstrap_intervals(1 - y, sure, None, np.random.default_rng(0), 200)
-    assert wrong["accuracy"] == (0, pytest.approx(1 - low))

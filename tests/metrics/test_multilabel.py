@@ -1,6 +1,5 @@
 """Metrics of several labels a song against scikit-learn, hand-made cases and brute force."""
 
-import json
 import warnings
 
 import numpy as np
@@ -8,8 +7,10 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn import metrics as reference
+from sklearn.metrics import f1_score
 
-from songbag.metrics import bootstrap as iv, classification as m, multilabel as ls
+from songbag.metrics import classification as m, multilabel as ls
+from songbag.metrics.label_kinds import MULTILABEL
 
 TIGHT = {"rtol": 1e-11, "atol": 1e-12}
 quick = settings(max_examples=60, deadline=None, derandomize=True, database=None)
@@ -34,7 +35,8 @@ def calibrated_songs(n, labels, seed):
 
 def everything(y, p, thresholds, weights=None):
     found = {
-        name: measure(weights) for name, measure in ls.bound(y, p, ls.decide(p, thresholds)).items()
+        name: measure(weights)
+        for name, measure in MULTILABEL.measures(y, p, ls.decide(p, thresholds)).items()
     }
     found["ap"] = ls.average_precision(y, p, weights)
     return found
@@ -145,7 +147,7 @@ def test_a_matrix_of_weights_equals_its_rows_and_order_never_matters(data, seed)
         one = everything(y, p, thresholds, row)
         assert_same({name: values[i] for name, values in at_once.items()}, one)
     assert_same(everything(y, p, thresholds), everything(y[order], p[order], thresholds))
-    scalars = ls.bound(y, p, p >= thresholds).values()
+    scalars = MULTILABEL.measures(y, p, p >= thresholds).values()
     assert all(np.shape(measure(None)) == () for measure in scalars)
 
 
@@ -180,63 +182,36 @@ def test_blocks_do_not_change_the_error(monkeypatch):
     np.testing.assert_allclose(ls.expected_calibration_error(y, p, rows), whole)
 
 
-# ------------------------------------------------------------------ the whole
+# ------------------------------------------------------------------ thresholds
 
 
-def test_evaluate_has_the_shape_of_the_other():
-    y, p = calibrated_songs(60, 3, 1)
-    artists, labels = np.arange(60) // 2, ["calm", "sad", "loud"]
-    found = ls.evaluate(y, p, labels, p >= np.array([0.3, 0.5, 0.7]), artists, resamples=200)
-    json.dumps(found, allow_nan=False)
-    single = iv.evaluate(
-        y[:, 0].astype(int), np.stack([1 - p[:, 0], p[:, 0]], 1), ["a", "b"], artists, 0, 50
-    )
-    assert single.keys() - found.keys() == {"confusion"}
-    assert found.keys() - single.keys() == {"multilabel", "baselines"}
-    assert (found["songs"], found["groups"], found["labels"]) == (60, 30, labels)
-    for name, measure in ls.bound(y, p, p >= np.array([0.3, 0.5, 0.7])).items():
-        value = found["metrics"][name]
-        assert value["value"] == pytest.approx(float(measure(None)))
-        assert value["low"] < value["high"]
-    assert found["baselines"]["map"] == pytest.approx(y.mean())
-    assert found["reliability"][0].keys() == single["reliability"][0].keys()
-    assert sum(row["count"] for row in found["reliability"]) == 180
+@quick
+@given(st.data(), st.integers(1, 15))
+def test_no_threshold_has_a_better_f1(data, n):
+    y = data.draw(arrays(np.bool_, (n, 2)))
+    p = data.draw(arrays(np.int64, (n, 2), elements=st.integers(0, 6))) / 6
+    found = ls.best_thresholds(y, p)
+    for has, chance, threshold in zip(y.T, p.T, found, strict=True):
+        if not has.any():
+            assert threshold == 0.5
+            continue
+        said = chance >= np.linspace(0, 1, 61)[:, None]
+        tried = 2 * (said & has).sum(axis=1) / (said.sum(axis=1) + has.sum())
+        found_f1 = f1_score(has, chance >= threshold, zero_division=0)
+        assert found_f1 == pytest.approx(tried.max())
+        assert 0 <= threshold <= 1
 
 
-def test_one_label_is_the_two_class_case():
-    y, p = calibrated_songs(80, 1, 3)
-    two = np.hstack([1 - p, p])
-    ours = ls.bound(y, p)
-    single = iv.bound(y[:, 0].astype(int), two)
-    assert ours["roc_auc"](None) == pytest.approx(float(single["roc_auc"](None)))
-    assert ours["nll"](None) == pytest.approx(float(single["nll"](None)))
-    assert 2 * ours["brier"](None) == pytest.approx(float(single["brier"](None)))
+def test_thresholds_by_hand():
+    p = np.array([[0.1], [0.3], [0.6], [0.9]])
+    assert ls.best_thresholds(np.array([[0], [0], [1], [1]]), p) == pytest.approx([0.45])
+    assert ls.best_thresholds(np.ones((4, 1), dtype=int), p) == pytest.approx([0.05])
+    above = np.nextafter(0.3, 1)
+    close = np.array([[0.3], [above]])
+    assert ls.best_thresholds(np.array([[0], [1]]), close) == [above]
 
 
-def test_saying_the_base_rate_has_its_map():
-    y, _ = calibrated_songs(50, 4, 0)
-    y[:, 2] = False
-    same = np.broadcast_to(y.mean(axis=0), y.shape)
-    assert ls.mean_average_precision(y, same) == pytest.approx(ls.base_rate_precision(y))
-    assert np.isnan(ls.base_rate_precision(np.ones((4, 2), dtype=bool)))
-    found = ls.evaluate(np.ones((4, 2), dtype=bool), np.full((4, 2), 0.9), ["a", "b"])
-    json.dumps(found, allow_nan=False)
-    assert found["baselines"]["map"] is None
-    assert found["metrics"]["subset_accuracy"]["low"] == pytest.approx(0.025 ** (1 / 4))
-
-
-def test_intervals_of_map_cover():
-    """The mAP over very many songs is the truth that intervals of 80 songs must hold."""
-    truth = float(ls.mean_average_precision(*calibrated_songs(200_000, 2, 0)))
-    inside = []
-    for seed in range(100):
-        y, p = calibrated_songs(80, 2, seed + 1)
-        measure = {"map": ls.bound(y, p)["map"]}
-        low, high = iv.cluster_intervals(measure, np.arange(80), np.random.default_rng(0), 200)[
-            "map"
-        ]
-        inside.append(low <= truth <= high)
-    assert np.mean(inside) >= 0.87
+# ------------------------------------------------------------------ refused arguments
 
 
 @pytest.mark.parametrize(
@@ -261,5 +236,3 @@ def test_decisions_must_be_bool():
         ls.micro_f1(np.array([[True]]), np.array([[0.7]]))
     with pytest.raises(ValueError, match="thresholds"):
         ls.decide(np.array([[0.7]]), np.array([0.1, 0.2]))
-    with pytest.raises(ValueError, match="name every column"):
-        ls.evaluate(np.array([[True]]), np.array([[0.7]]), ["a", "b"])

@@ -16,11 +16,6 @@ quick = settings(max_examples=60, deadline=None, derandomize=True, database=None
 yes_no = arrays(np.bool_, 40)
 
 
-def dirichlet(n, classes, seed):
-    rng = np.random.default_rng(seed)
-    return rng.integers(classes, size=n), rng.dirichlet(np.ones(classes), n)
-
-
 def systems(n, groups, rng, gain=0.0, runs=None):
     """Two systems right on about .7 of the songs, alike within artists, a better by ``gain``."""
     artist = np.arange(n) % groups
@@ -86,36 +81,30 @@ def test_holm_of_nothing_and_of_what_is_no_p():
 # ------------------------------------------------------------------ bootstrap
 
 
-def test_paired_bootstrap_equals_brute_force():
-    y, a = dirichlet(30, 3, 0)
-    b = dirichlet(30, 3, 1)[1]
-    artists = np.random.default_rng(2).integers(8, size=30)
-    fast = d.paired_bootstrap(y, a, b, artists, np.random.default_rng(3), 120, 0.9)
-    rng, names, values = np.random.default_rng(3), np.unique(artists), {n: [] for n in iv.METRICS}
-    for drawn in rng.integers(len(names), size=(120, len(names))):
-        at = np.concatenate([np.flatnonzero(artists == names[g]) for g in drawn])
-        for name, metric in iv.METRICS.items():
-            values[name].append(metric(y[at], a[at]) - metric(y[at], b[at]))
-    for name, metric in iv.METRICS.items():
-        drawn = np.array(values[name])
-        low, high = np.quantile(drawn, [0.05, 0.95])
-        tail = min((drawn <= 0).sum(), (drawn >= 0).sum()) + 1
-        expected = [metric(y, a) - metric(y, b), low, high, max(min(1, 2 * tail / 121), 2**-7)]
-        np.testing.assert_allclose(list(fast[name].values()), expected, rtol=1e-9, err_msg=name)
+def test_bootstrap_equals_brute_force():
+    rng = np.random.default_rng(2)
+    a, b, artist = systems(30, 8, rng)
+    fast = d.accuracy_difference(a, b, artist, np.random.default_rng(3), 120, 0.9)
+    rng, values = np.random.default_rng(3), []
+    for drawn in rng.integers(8, size=(120, 8)):
+        at = np.concatenate([np.flatnonzero(artist == group) for group in drawn])
+        values.append(a[at].mean() - b[at].mean())
+    values = np.array(values)
+    low, high = np.quantile(values, [0.05, 0.95])
+    tail = min((values <= 1e-12).sum(), (values >= -1e-12).sum()) + 1
+    expected = [a.mean() - b.mean(), low, high, max(min(1, 2 * tail / 121), 2**-7)]
+    assert [fast[name] for name in ("value", "low", "high", "p")] == pytest.approx(expected)
 
 
 @quick
 @given(st.integers(0, 10_000))
 def test_differences_are_antisymmetric(seed):
-    y, a = dirichlet(25, 3, seed)
-    b, artists = dirichlet(25, 3, seed + 1)[1], np.arange(25) // 3
-    one = d.paired_bootstrap(y, a, b, artists, np.random.default_rng(0), 60)
-    other = d.paired_bootstrap(y, b, a, artists, np.random.default_rng(0), 60)
-    for name in iv.METRICS:
-        mine, theirs = one[name], other[name]
-        np.testing.assert_allclose(mine["value"], -theirs["value"], atol=1e-12)
-        np.testing.assert_allclose([mine["low"], mine["high"]], [-theirs["high"], -theirs["low"]])
-        assert mine["p"] == theirs["p"]
+    a, b, artist = systems(25, 9, np.random.default_rng(seed))
+    mine = d.accuracy_difference(a, b, artist, np.random.default_rng(0), 60)
+    theirs = d.accuracy_difference(b, a, artist, np.random.default_rng(0), 60)
+    assert mine["value"] == pytest.approx(-theirs["value"])
+    assert (mine["low"], mine["high"]) == pytest.approx((-theirs["high"], -theirs["low"]))
+    assert mine["p"] == theirs["p"]
 
 
 @quick
@@ -163,11 +152,9 @@ def test_equal_answers_are_no_certainty():
     far = 1 - 0.025 ** (1 / 50)
     assert found["value"] == 0 and found["p"] == 1
     assert (found["low"], found["high"]) == (pytest.approx(-far), pytest.approx(far))
-    y, p = dirichlet(20, 3, 0)
-    same = d.paired_bootstrap(y, p, p, None, np.random.default_rng(0), 50)
-    assert same["nll"]["low"] is None and same["balanced_accuracy"]["low"] is None
-    assert same["accuracy"]["low"] == pytest.approx(-(1 - 0.025 ** (1 / 20)))
-    json.dumps(same, allow_nan=False)
+    ahead = d.accuracy_difference(right | True, right & False, None, np.random.default_rng(0))
+    assert ahead["value"] == 1 and ahead["low"] is None and ahead["high"] is None
+    json.dumps([found, ahead], allow_nan=False)
 
 
 def test_few_groups_cannot_give_a_small_p():
@@ -255,7 +242,7 @@ def test_standard_error_is_the_textbooks_and_the_bootstraps():
     alone = iv.standard_error(gain, np.arange(200))
     assert alone == pytest.approx(gain.std(ddof=1) / np.sqrt(200))
     measure = {"x": lambda rows: rows @ gain / rows.sum(axis=1)}
-    spread = iv.resampled(measure, artist, rng, 4000)["x"].std()
+    spread = iv.resample_measures(measure, artist, rng, 4000)["x"].std()
     assert iv.standard_error(gain, artist) == pytest.approx(spread, rel=0.06)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from songbag.metrics import bootstrap as iv, windows_needed as wh
-from songbag.metrics.calibration import probabilities
+from songbag.metrics.label_kinds import SINGLE_LABEL
 
 
 def mean(logits):
@@ -15,7 +15,7 @@ def mean(logits):
 
 
 def mean_probability(logits):
-    return probabilities(logits, 1.0).mean(axis=0)
+    return SINGLE_LABEL.probabilities(logits).mean(axis=0)
 
 
 def heard_songs(n, rng, windows=23, classes=4, noise=3.0):
@@ -30,7 +30,7 @@ def rows_of(rows, variant):
 def test_random_windows_match_all_subsets():
     rng = np.random.default_rng(0)
     outputs, y = heard_songs(12, rng, windows=6)
-    plan = wh.Hearing(counts=(1, 2, 3, 6), variants=("random",), draws=600)
+    plan = wh.WindowPlan(counts=(1, 2, 3, 6), variants=("random",), draws=600)
     for pool in (mean, mean_probability):
         for row in wh.accuracy_by_windows(outputs, y, None, pool, rng, plan):
             right = [
@@ -47,7 +47,7 @@ def test_random_windows_match_all_subsets():
 
 def test_first_and_middle_by_hand():
     ramp = np.array([[5.0, 0], [0, 1], [0, 1], [0, 1], [9, 0]])
-    plan = wh.Hearing(counts=(1, 3, 4, 5), window_seconds=5.0, hop_seconds=2.5)
+    plan = wh.WindowPlan(counts=(1, 3, 4, 5), window_seconds=5.0, hop_seconds=2.5)
     found = wh.accuracy_by_windows(
         [ramp] * 3, np.ones(3, int), None, mean, np.random.default_rng(0), plan
     )
@@ -65,7 +65,7 @@ def test_short_songs_are_heard_whole():
     rng = np.random.default_rng(1)
     outputs, y = heard_songs(9, rng)
     outputs = [song[: 3 + 4 * (i % 3)] for i, song in enumerate(outputs)]  # 3, 7 and 11 windows
-    found = wh.accuracy_by_windows(outputs, y, None, mean, rng, wh.Hearing(counts=(2, 5, 8, 34)))
+    found = wh.accuracy_by_windows(outputs, y, None, mean, rng, wh.WindowPlan(counts=(2, 5, 8, 34)))
     for variant in wh.VARIANTS:
         rows = rows_of(found, variant)
         assert [row["windows"] for row in rows] == [2, 5, 8, 11]
@@ -94,13 +94,13 @@ def test_more_windows_hear_better_and_intervals_are_of_groups():
 def test_the_interval_of_all_windows_is_that_of_the_accuracy():
     rng = np.random.default_rng(3)
     outputs, y = heard_songs(60, rng)
-    artist, plan = np.arange(60) // 3, wh.Hearing(counts=(23,), variants=("first",))
+    artist, plan = np.arange(60) // 3, wh.WindowPlan(counts=(23,), variants=("first",))
     found = wh.accuracy_by_windows(outputs, y, artist, mean, np.random.default_rng(0), plan)[0]
     generator = np.random.default_rng(0)
     for song in outputs:
         generator.random((plan.draws, len(song)))
-    p = np.stack([probabilities(song.mean(axis=0), 1.0) for song in outputs])
-    low, high = iv.bootstrap_intervals(y, p, artist, generator)["accuracy"]
+    p = np.stack([SINGLE_LABEL.probabilities(song.mean(axis=0)) for song in outputs])
+    low, high = iv.cluster_intervals(SINGLE_LABEL.measures(y, p), artist, generator)["accuracy"]
     assert (found["accuracy"]["low"], found["accuracy"]["high"]) == pytest.approx((low, high))
 
 
@@ -129,4 +129,4 @@ def test_broken_arguments_are_refused():
     ]
     for outputs, y, plan in cases:
         with pytest.raises(ValueError):
-            wh.accuracy_by_windows(outputs, np.array(y), None, mean, rng, wh.Hearing(**plan))
+            wh.accuracy_by_windows(outputs, np.array(y), None, mean, rng, wh.WindowPlan(**plan))

@@ -14,7 +14,8 @@ from songbag.data.song_table import Song
 from songbag.errors import SettingsError, TrainingError
 from songbag.inference.model_file import read_model
 from songbag.inference.predictor import Predictor
-from songbag.metrics.calibration import fit_temperature
+from songbag.metrics.calibration import branch_weights, fit_temperature
+from songbag.metrics.label_kinds import SINGLE_LABEL
 from songbag.models import build, linear_solver
 from songbag.models.ensemble import Ensemble
 from songbag.models.pooling import POOLINGS, SongPooling
@@ -24,7 +25,6 @@ from songbag.settings import Own, Recipe, Training
 from songbag.tasks import cross_validate
 from songbag.training import checkpoint, fit, members
 from songbag.training.adapt import adapted
-from songbag.training.calibrate import branch_weights
 from songbag.training.fit import Learning
 from songbag.training.to_onnx import export_network
 
@@ -184,14 +184,15 @@ def test_branches_are_weighed_by_what_they_know():
     y = rng.integers(3, size=300)
     one, two = (np.eye(3)[y] * 1.5 + rng.normal(0, 1, (300, 3)) for _ in range(2))
     noise = rng.normal(0, 3, (300, 3))
-    alone = [fit_temperature(table, y).nll_after for table in (one, two)]
-    weights = branch_weights([one, two], y)
+    alone = [fit_temperature(table, y, SINGLE_LABEL).nll_after for table in (one, two)]
+    weights = branch_weights([one, two], y, SINGLE_LABEL)
     both = weights[0] * one + weights[1] * two
-    assert fit_temperature(both, y).nll_after < min(alone) - 0.05
+    assert fit_temperature(both, y, SINGLE_LABEL).nll_after < min(alone) - 0.05
     assert 0.5 < weights[0] / weights[1] < 2
-    assert branch_weights([one, noise], y)[1] < 0.05 * branch_weights([one, noise], y)[0]
-    assert branch_weights([one], y) == [1.0]
-    scaled = branch_weights([one, 5 * two], y)  # whatever unit a branch speaks in
+    weight, of_noise = branch_weights([one, noise], y, SINGLE_LABEL)
+    assert of_noise < 0.05 * weight
+    assert branch_weights([one], y, SINGLE_LABEL) == [1.0]
+    scaled = branch_weights([one, 5 * two], y, SINGLE_LABEL)  # whatever unit a branch speaks in
     np.testing.assert_allclose(scaled[0] * one + scaled[1] * 5 * two, both, atol=0.02)
 
 
