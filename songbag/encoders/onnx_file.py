@@ -11,8 +11,8 @@ from songbag.audio.windows import filled, lengths, window_frames
 from songbag.console import Console
 from songbag.data.bag import Bag
 from songbag.errors import ModelFileError, SettingsError, TrainingError
-from songbag.onnx_runtime.session import session
-from songbag.onnx_runtime.untrusted import refuse_part
+from songbag.onnx_runtime.session import open_session
+from songbag.onnx_runtime.untrusted import check_part
 from songbag.settings import Recipe
 
 _AT_ONCE = 16  # windows
@@ -34,7 +34,7 @@ def read_encoder(path: str | Path, recipe: Recipe) -> bytes:
         )
     try:
         data = Path(path).read_bytes()
-        refuse_part(Path(path).name, data)
+        check_part(Path(path).name, data)
         Encoder(data, recipe)(
             np.zeros((2, 1 + lengths(recipe.sound, recipe.windows)[0]), np.float32)
         )
@@ -57,7 +57,7 @@ class Encoder:
     """
 
     def __init__(self, data: bytes, recipe: Recipe) -> None:
-        self._session = session(data)
+        self._session = open_session(data)
         self.samples = lengths(recipe.sound, recipe.windows)[0]
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         if len(inputs) != 1 or len(outputs) != 1:

@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 
 from songbag.errors import ExportError
-from songbag.onnx_runtime.graph_builder import Nodes, whole
+from songbag.onnx_runtime.graph_builder import GraphBuilder, int64
 
 
 def encoded_network(
@@ -32,11 +32,11 @@ def encoded_network(
     head = onnx.load_model_from_string(network)
     opset = head.opset_import[0].version
     body = _brought_to(onnx.load_model_from_string(encoder), opset)
-    nodes = Nodes(opset)
-    places = nodes.add("Add", nodes.add("Unsqueeze", "starts", whole(1)), np.arange(window_frames))
+    nodes = GraphBuilder(opset)
+    places = nodes.add("Add", nodes.add("Unsqueeze", "starts", int64(1)), np.arange(window_frames))
     cut = nodes.add("Gather", "frames", places, axis=0)
-    flat = nodes.add("Reshape", cut, whole(0, window_frames * width))
-    heard = nodes.add("Slice", flat, whole(0), whole(samples), whole(1))
+    flat = nodes.add("Reshape", cut, int64(0, window_frames * width))
+    heard = nodes.add("Slice", flat, int64(0), int64(samples), int64(1))
     (given,), (made,) = body.graph.input, body.graph.output
     vectors = nodes.include(body, "encoder", {given.name: heard})[made.name]
     outputs = nodes.include(head, "network", {"windows": vectors})["outputs"]

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from songbag.data.splits import Certificate
 from songbag.errors import ModelFileError
-from songbag.onnx_runtime.untrusted import refuse_part
+from songbag.onnx_runtime.untrusted import check_part
 from songbag.settings import Recipe, Record
 from songbag.storage.files import atomic_write
 
@@ -196,7 +196,7 @@ def read_model(
                 "or changed; copy it again."
             )
         try:
-            refuse_part(name, data)
+            check_part(name, data)
         except ModelFileError as error:
             raise ModelFileError(f"{path}: {error} It cannot be used.") from None
     return ModelFile(card, read)

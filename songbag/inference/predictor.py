@@ -14,7 +14,7 @@ from songbag.audio import windows
 from songbag.errors import ModelFileError
 from songbag.inference.model_file import ModelFile
 from songbag.metrics.label_kinds import kind_of
-from songbag.onnx_runtime.session import run, session
+from songbag.onnx_runtime.session import open_session, run
 
 Array = NDArray[np.float32]
 Seconds = NDArray[np.float64]
@@ -75,8 +75,8 @@ class Predictor:
 
     def __init__(self, model: ModelFile) -> None:
         self.card = model.card
-        self._network = session(model.parts["network.onnx"])
-        self._pooling = session(model.parts["pooling.onnx"])
+        self._network = open_session(model.parts["network.onnx"])
+        self._pooling = open_session(model.parts["pooling.onnx"])
         sound, cut = self.card.recipe.sound, self.card.recipe.windows
         self._length = self.card.window_shape[0]
         self._bands = self.card.window_shape[-1]

@@ -10,7 +10,7 @@ import onnx
 from songbag.errors import ExportError
 from songbag.inference import sound_graph
 from songbag.inference.model_file import Card, ModelFile
-from songbag.onnx_runtime.graph_builder import Axes, Nodes, real, whole
+from songbag.onnx_runtime.graph_builder import Axes, GraphBuilder, float32, int64
 
 FORMAT = 1  # of the inputs, outputs and metadata of the graph
 
@@ -25,7 +25,7 @@ def song_graph(model: ModelFile) -> onnx.ModelProto:
     card = model.card
     sound, cut = card.recipe.sound, card.recipe.windows
     network, pooling = _part(model, "network"), _part(model, "pooling")
-    nodes = Nodes(_opset(network, pooling))
+    nodes = GraphBuilder(_opset(network, pooling))
     starts = sound_graph.add_starts(nodes, "waveform", sound, cut)
     frames = sound_graph.add_frames(nodes, "waveform", sound)
     frames = sound_graph.add_filled(nodes, frames, starts, card.window_shape[0])
@@ -33,7 +33,7 @@ def song_graph(model: ModelFile) -> onnx.ModelProto:
     pooled = nodes.include(pooling, "pooling", {"outputs": seen})
     classes = len(card.labels)
     # The network may give the pooling scores too: logits come first.
-    logits = nodes.add("Slice", seen, whole(0), whole(classes), whole(1))
+    logits = nodes.add("Slice", seen, int64(0), int64(classes), int64(1))
     outputs: dict[str, tuple[str, Axes]] = {
         "probabilities": (_probabilities(nodes, pooled["song"], card, song=True), (classes,)),
         "window_probabilities": (
@@ -66,9 +66,9 @@ def _opset(*parts: onnx.ModelProto) -> int:
     return int(version)
 
 
-def _probabilities(nodes: Nodes, logits: str, card: Card, song: bool) -> str:
+def _probabilities(nodes: GraphBuilder, logits: str, card: Card, song: bool) -> str:
     """Add what `songbag.metrics.calibration.probabilities` says; windows are not calibrated."""
-    scaled = nodes.add("Div", logits, real(card.temperature)) if song else logits
+    scaled = nodes.add("Div", logits, float32(card.temperature)) if song else logits
     return (
         nodes.add("Sigmoid", scaled) if card.multilabel else nodes.add("Softmax", scaled, axis=-1)
     )

@@ -8,38 +8,38 @@ import numpy as np
 from onnx import TensorProto
 
 from songbag.audio import features, windows
-from songbag.onnx_runtime.graph_builder import Nodes, real, whole
+from songbag.onnx_runtime.graph_builder import GraphBuilder, float32, int64
 from songbag.settings import Sound, Windows
 
 
-def add_frames(nodes: Nodes, waveform: str, sound: Sound) -> str:
+def add_frames(nodes: GraphBuilder, waveform: str, sound: Sound) -> str:
     """Add frames (frames, sound.bands) of a waveform (samples,)."""
     if sound.feature == "waveform":
         return _frames_of_samples(nodes, waveform, sound.hop_length)
     frames = _log_mel(nodes, waveform, sound)
     if sound.top_db is not None:
         loudest = nodes.add("ReduceMax", frames, keepdims=0)
-        frames = nodes.add("Max", frames, nodes.add("Sub", loudest, real(sound.top_db)))
+        frames = nodes.add("Max", frames, nodes.add("Sub", loudest, float32(sound.top_db)))
     if sound.feature == "mfcc":
         matrix = features.cepstrum_matrix(sound.mel_bands, sound.coefficients)
         frames = nodes.add("MatMul", frames, matrix)
     return _with_deltas(nodes, frames) if sound.deltas else frames
 
 
-def add_starts(nodes: Nodes, waveform: str, sound: Sound, cut: Windows) -> str:
+def add_starts(nodes: GraphBuilder, waveform: str, sound: Sound, cut: Windows) -> str:
     """Add the first frame of every window, (windows,): the window law."""
     window, hop = windows.lengths(sound, cut)
-    beyond = nodes.add("Sub", _samples(nodes, waveform), whole(window))
-    hops = nodes.add("Div", nodes.add("Max", beyond, whole(0)), whole(hop))
-    count = nodes.add("Squeeze", nodes.add("Add", hops, whole(1)))
+    beyond = nodes.add("Sub", _samples(nodes, waveform), int64(window))
+    hops = nodes.add("Div", nodes.add("Max", beyond, int64(0)), int64(hop))
+    count = nodes.add("Squeeze", nodes.add("Add", hops, int64(1)))
     k = nodes.add("Range", np.array(0), count, np.array(1))
-    grid = whole(sound.hop_length * cut.stride)
+    grid = int64(sound.hop_length * cut.stride)
     return nodes.add(
-        "Mul", nodes.add("Div", nodes.add("Mul", k, whole(hop)), grid), whole(cut.stride)
+        "Mul", nodes.add("Div", nodes.add("Mul", k, int64(hop)), grid), int64(cut.stride)
     )
 
 
-def add_filled(nodes: Nodes, frames: str, starts: str, length: int) -> str:
+def add_filled(nodes: GraphBuilder, frames: str, starts: str, length: int) -> str:
     """Add the frames up to the last window's end, taken modulo their number.
 
     A song of at least one window has them all; a shorter one is repeated.
@@ -50,31 +50,31 @@ def add_filled(nodes: Nodes, frames: str, starts: str, length: int) -> str:
     return nodes.add("Gather", frames, nodes.add("Mod", places, count), axis=0)
 
 
-def add_start_seconds(nodes: Nodes, starts: str, sound: Sound) -> str:
+def add_start_seconds(nodes: GraphBuilder, starts: str, sound: Sound) -> str:
     """Add where each window begins, seconds (windows,)."""
-    seconds = real(sound.hop_length / sound.sample_rate)
+    seconds = float32(sound.hop_length / sound.sample_rate)
     return nodes.add("Mul", nodes.add("Cast", starts, to=TensorProto.FLOAT), seconds)
 
 
-def _frames_of_samples(nodes: Nodes, waveform: str, width: int) -> str:
+def _frames_of_samples(nodes: GraphBuilder, waveform: str, width: int) -> str:
     samples = _samples(nodes, waveform)
-    beyond = nodes.add("Sub", whole(width), nodes.add("Mod", samples, whole(width)))
-    padded = nodes.add("Pad", waveform, nodes.add("Concat", whole(0), beyond, axis=0))
-    return nodes.add("Reshape", padded, whole(-1, width))
+    beyond = nodes.add("Sub", int64(width), nodes.add("Mod", samples, int64(width)))
+    padded = nodes.add("Pad", waveform, nodes.add("Concat", int64(0), beyond, axis=0))
+    return nodes.add("Reshape", padded, int64(-1, width))
 
 
-def _samples(nodes: Nodes, waveform: str) -> str:
+def _samples(nodes: GraphBuilder, waveform: str) -> str:
     return nodes.add("Shape", waveform)
 
 
-def _log_mel(nodes: Nodes, waveform: str, sound: Sound) -> str:
+def _log_mel(nodes: GraphBuilder, waveform: str, sound: Sound) -> str:
     power = _power(nodes, waveform, sound)
     mel = nodes.add("MatMul", power, features.mel_matrix(sound))
-    heard = nodes.add("Max", mel, real(features.FLOOR))
-    return nodes.add("Mul", nodes.add("Log", heard), real(10 / np.log(10)))
+    heard = nodes.add("Max", mel, float32(features.FLOOR))
+    return nodes.add("Mul", nodes.add("Log", heard), float32(10 / np.log(10)))
 
 
-def _power(nodes: Nodes, waveform: str, sound: Sound) -> str:
+def _power(nodes: GraphBuilder, waveform: str, sound: Sound) -> str:
     """Add the power spectrum, (frames, frame_length // 2 + 1)."""
     signal = _padded(nodes, waveform, sound)
     hann = features.hann(sound.frame_length)
@@ -82,14 +82,14 @@ def _power(nodes: Nodes, waveform: str, sound: Sound) -> str:
     exact = sound.frame_length & (sound.frame_length - 1) != 0
     if exact:
         signal, hann = nodes.add("Cast", signal, to=TensorProto.DOUBLE), hann.astype(np.float64)
-    signal = nodes.add("Unsqueeze", signal, whole(0, 2))
+    signal = nodes.add("Unsqueeze", signal, int64(0, 2))
     spectrum = nodes.add("STFT", signal, np.array(sound.hop_length), hann, onesided=1)
-    power = nodes.add("ReduceSumSquare", spectrum, whole(-1), keepdims=0)
-    power = nodes.add("Squeeze", power, whole(0))
+    power = nodes.add("ReduceSumSquare", spectrum, int64(-1), keepdims=0)
+    power = nodes.add("Squeeze", power, int64(0))
     return nodes.add("Cast", power, to=TensorProto.FLOAT) if exact else power
 
 
-def _padded(nodes: Nodes, waveform: str, sound: Sound) -> str:
+def _padded(nodes: GraphBuilder, waveform: str, sound: Sound) -> str:
     """Add the waveform between zeros, half a hop longer than its last frame needs.
 
     onnxruntime counts an STFT's frames in float32. With half a hop to spare the count is
@@ -98,18 +98,18 @@ def _padded(nodes: Nodes, waveform: str, sound: Sound) -> str:
     hop, length = sound.hop_length, sound.frame_length
     edge = length // 2
     samples = _samples(nodes, waveform)
-    last = nodes.add("Div", nodes.add("Sub", samples, whole(length - 2 * edge)), whole(hop))
-    wanted = nodes.add("Add", nodes.add("Mul", last, whole(hop)), whole(length + hop // 2 - edge))
+    last = nodes.add("Div", nodes.add("Sub", samples, int64(length - 2 * edge)), int64(hop))
+    wanted = nodes.add("Add", nodes.add("Mul", last, int64(hop)), int64(length + hop // 2 - edge))
     after = nodes.add("Sub", wanted, samples)
-    pads = nodes.add("Concat", whole(edge), after, axis=0)
+    pads = nodes.add("Concat", int64(edge), after, axis=0)
     return nodes.add("Pad", waveform, pads)
 
 
-def _with_deltas(nodes: Nodes, frames: str) -> str:
+def _with_deltas(nodes: GraphBuilder, frames: str) -> str:
     """Append regression slopes over neighbouring frames, the ends repeated."""
     reach = features.DELTA
     steps = np.arange(-reach, reach + 1, dtype=np.float32)
     slope = (steps / np.float32(np.sum(steps**2))).reshape(1, 1, -1, 1)
-    near = nodes.add("Pad", frames, whole(reach, 0, reach, 0), mode="edge")
-    slopes = nodes.add("Conv", nodes.add("Unsqueeze", near, whole(0, 1)), slope)
-    return nodes.add("Concat", frames, nodes.add("Squeeze", slopes, whole(0, 1)), axis=1)
+    near = nodes.add("Pad", frames, int64(reach, 0, reach, 0), mode="edge")
+    slopes = nodes.add("Conv", nodes.add("Unsqueeze", near, int64(0, 1)), slope)
+    return nodes.add("Concat", frames, nodes.add("Squeeze", slopes, int64(0, 1)), axis=1)

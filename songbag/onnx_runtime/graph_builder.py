@@ -1,4 +1,4 @@
-"""Writing an ONNX graph: every operation added returns the name of its output."""
+"""Build ONNX graphs: each method that adds an operation returns the name of its output."""
 
 from collections.abc import Mapping
 from typing import Any, TypeAlias
@@ -14,13 +14,21 @@ Value: TypeAlias = str | NDArray[Any]  # a name in the graph, or a constant
 Axes: TypeAlias = tuple[str | int, ...]  # a name where the length varies
 
 
-class Nodes:
-    """A graph that grows.
+class GraphBuilder:
+    """An ONNX graph that operations are added to.
 
     Parameters
     ----------
     opset : int
-        Version of the operations, that of the graphs to be included.
+        Version of the operations; included graphs must have the same.
+
+    Examples
+    --------
+    >>> builder = GraphBuilder(opset=20)
+    >>> twice = builder.add("Mul", "x", float32(2.0))
+    >>> model = builder.model({"x": ("n",)}, {"y": (twice, ("n",))})
+    >>> [node.op_type for node in model.graph.node]
+    ['Mul', 'Identity']
     """
 
     def __init__(self, opset: int) -> None:
@@ -30,7 +38,7 @@ class Nodes:
 
     def add(self, operation: str, *inputs: Value, **attributes: Any) -> str:
         """Add one operation and return the name of its output."""
-        names = [one if isinstance(one, str) else self._constant(one) for one in inputs]
+        names = [value if isinstance(value, str) else self._constant(value) for value in inputs]
         output = f"{operation.lower()}_{len(self._graph.node)}"
         self._graph.node.append(
             helper.make_node(operation, names, [output], name=output, **attributes)
@@ -40,13 +48,23 @@ class Nodes:
     def include(
         self, model: onnx.ModelProto, name: str, inputs: Mapping[str, str]
     ) -> dict[str, str]:
-        """Add a whole graph that takes values of this one; return its outputs by their names.
+        """Add all nodes of another graph.
 
-        Whatever is inside stays as it is; its names get ``name`` before them.
+        Parameters
+        ----------
+        name : str
+            Prefix of the included names.
+        inputs : mapping of name to name
+            Value of this graph for each input of the included graph.
+
+        Returns
+        -------
+        dict
+            Name in this graph for each output of the included graph.
         """
-        wanted = {one.name for one in model.graph.input}
-        if wanted != set(inputs):
-            raise ValueError(f"the graph {name} takes {sorted(wanted)}, not {sorted(inputs)}.")
+        needed = {value.name for value in model.graph.input}
+        if needed != set(inputs):
+            raise ValueError(f"the graph {name} takes {sorted(needed)}, not {sorted(inputs)}.")
         other = compose.add_prefix(model, f"{name}/").graph
         for node in other.node:
             del node.metadata_props[:]  # traces of the program that wrote it
@@ -55,27 +73,28 @@ class Nodes:
             self._rename(ours, f"{name}/{theirs}")
         self._graph.node.extend(other.node)
         self._graph.initializer.extend(other.initializer)
-        return {one.name: f"{name}/{one.name}" for one in model.graph.output}
+        return {value.name: f"{name}/{value.name}" for value in model.graph.output}
 
     def model(
         self,
         inputs: Mapping[str, Axes],
         outputs: Mapping[str, tuple[str, Axes]],
-        whole_inputs: tuple[str, ...] = (),
+        integer_inputs: tuple[str, ...] = (),
     ) -> onnx.ModelProto:
-        """Return the finished model, checked.
+        """Return the finished model, checked by ``onnx.checker``.
 
         Parameters
         ----------
         inputs : mapping of name to axes
-            Of real numbers, but for ``whole_inputs``.
+            Of type float32, except ``integer_inputs``, which are int64.
         outputs : mapping of name to (value in the graph, axes)
+            Of type float32.
         """
         for name, axes in inputs.items():
-            self._graph.input.append(_described(name, axes, name in whole_inputs))
+            self._graph.input.append(_value_info(name, axes, name in integer_inputs))
         for name, (value, axes) in outputs.items():
             self._rename(value, name)
-            self._graph.output.append(_described(name, axes))
+            self._graph.output.append(_value_info(name, axes))
         opset = helper.make_opsetid("", self.opset)
         model = helper.make_model(self._graph, opset_imports=[opset], ir_version=IR_VERSION)
         onnx.checker.check_model(model, full_check=True)
@@ -85,6 +104,7 @@ class Nodes:
         self._graph.node.append(helper.make_node("Identity", [value], [name], name=name))
 
     def _constant(self, values: NDArray[Any]) -> str:
+        """Return the name of a constant; equal constants are stored once."""
         key = (values.dtype.str, values.shape, values.tobytes())
         if key not in self._constants:
             name = f"constant_{len(self._constants)}"
@@ -94,16 +114,16 @@ class Nodes:
         return self._constants[key]
 
 
-def whole(*numbers: int) -> NDArray[np.int64]:
+def int64(*numbers: int) -> NDArray[np.int64]:
     """Return a constant of shape (numbers,)."""
     return np.array(numbers, dtype=np.int64)
 
 
-def real(number: float) -> NDArray[np.float32]:
+def float32(number: float) -> NDArray[np.float32]:
     """Return a constant of shape ()."""
     return np.array(number, dtype=np.float32)
 
 
-def _described(name: str, axes: Axes, integers: bool = False) -> onnx.ValueInfoProto:
+def _value_info(name: str, axes: Axes, integers: bool = False) -> onnx.ValueInfoProto:
     kind = onnx.TensorProto.INT64 if integers else onnx.TensorProto.FLOAT
     return helper.make_tensor_value_info(name, kind, list(axes))

@@ -1,4 +1,4 @@
-"""Runs a model's graphs with ONNX Runtime: on one thread, within bounded memory."""
+"""Run ONNX graphs on one thread and within bounded memory."""
 
 from functools import lru_cache
 from typing import Any
@@ -9,48 +9,54 @@ from numpy.typing import NDArray
 
 from songbag.errors import ModelFileError
 
-_GRAPH_BYTES = 1 << 30
+_GRAPH_BYTES = 1 << 30  # memory for all graphs of this process
+
+
+def open_session(graph: bytes) -> onnxruntime.InferenceSession:
+    """Return a session for a graph, with one thread so that sums have a fixed order.
+
+    Raises
+    ------
+    ModelFileError
+        The graph is not valid.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # errors are raised; they need no second message
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    _limit_memory()
+    try:
+        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions have no common base class
+        raise ModelFileError(f"a graph of the model cannot be run: {_first_line(error)}") from None
 
 
 def run(
     session: onnxruntime.InferenceSession, inputs: dict[str, Any], *shapes: tuple[int, ...]
 ) -> list[NDArray[np.float32]]:
-    """Return all outputs of a graph, whose first ones must have these shapes.
+    """Return all outputs of a graph, the first of which must have the given shapes.
 
     Raises
     ------
     ModelFileError
-        It cannot be run, or computes other shapes.
+        The graph fails, or its outputs have other shapes.
     """
     try:
-        found: list[NDArray[np.float32]] = session.run(None, inputs)
-    except Exception as error:  # onnxruntime raises its own untyped family
+        outputs: list[NDArray[np.float32]] = session.run(None, inputs)
+    except Exception as error:  # onnxruntime's exceptions have no common base class
         raise ModelFileError(f"the model cannot be run: {_first_line(error)}") from None
-    if [one.shape for one in found[: len(shapes)]] != list(shapes):
+    if [output.shape for output in outputs[: len(shapes)]] != list(shapes):
         raise ModelFileError(
-            f"the model computes shapes {[one.shape for one in found]} where its labels "
+            f"the model computes shapes {[output.shape for output in outputs]} where its labels "
             f"need {list(shapes)}."
         )
-    return found
-
-
-def session(graph: bytes) -> onnxruntime.InferenceSession:
-    """Return what runs a graph: on one thread, so that every sum has one order."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # what goes wrong is raised, and said once
-    options.add_session_config_entry("session.use_env_allocators", "1")
-    _cap_memory()
-    try:
-        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime raises its own untyped family
-        raise ModelFileError(f"a graph of the model cannot be run: {_first_line(error)}") from None
+    return outputs
 
 
 @lru_cache(maxsize=1)
-def _cap_memory() -> None:
-    """Let graphs have so much memory and no more: a few bytes can ask for all there is."""
+def _limit_memory() -> None:
+    """Limit the memory of all sessions: a graph of a few bytes can ask for any amount."""
     info = onnxruntime.OrtMemoryInfo(
         "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
     )

@@ -18,7 +18,7 @@ from songbag.console import Console
 from songbag.errors import ExportError
 from songbag.inference.model_file import ModelFile, read_model
 from songbag.inference.predictor import Prediction, Predictor
-from songbag.onnx_runtime.session import session
+from songbag.onnx_runtime.session import open_session
 from songbag.storage.files import write_bytes
 
 TOLERANCE = 1e-4  # of probabilities, seconds; of contributions relative to max(1, largest)
@@ -81,7 +81,7 @@ def _graph(model: ModelFile) -> bytes:
 
 def _check(data: bytes, predictor: Predictor) -> float:
     """Return the largest difference over all sounds, or refuse."""
-    graph = session(data)
+    graph = open_session(data)
     names = [one.name for one in graph.get_outputs()]
     largest = 0.0
     for what, waveform in checked_sounds(predictor.card.recipe.sound.sample_rate):

@@ -24,8 +24,8 @@ from songbag.errors import ExportError
 from songbag.inference import song_graph, sound_graph
 from songbag.inference.model_file import read_model
 from songbag.inference.predictor import Predictor
-from songbag.onnx_runtime.graph_builder import Nodes
-from songbag.onnx_runtime.session import session
+from songbag.onnx_runtime.graph_builder import GraphBuilder
+from songbag.onnx_runtime.session import open_session
 from songbag.recipes import load_recipe
 from songbag.settings import Limits, Sound
 from songbag.tasks.export import checked_sounds
@@ -124,12 +124,12 @@ def test_lengths_at_every_edge_of_the_window_law(model_path, graph_path):
 def test_frames_of_any_length_are_the_library_s(frame_length):
     hop = frame_length // 3
     sound = Sound(frame_length=frame_length, hop_length=hop, mel_bands=8, top_db=60.0, deltas=True)
-    nodes = Nodes(20)
+    nodes = GraphBuilder(20)
     frames = sound_graph.add_frames(nodes, "waveform", sound)
     graph = nodes.model({"waveform": ("samples",)}, {"frames": (frames, ("frames", sound.bands))})
     noise = np.random.default_rng(0).standard_normal(20_000).astype(np.float32)
     for samples in (1, hop - 1, hop, hop + 1, 20_000):
-        found = session(graph.SerializeToString()).run(None, {"waveform": noise[:samples]})[0]
+        found = open_session(graph.SerializeToString()).run(None, {"waveform": noise[:samples]})[0]
         expected = features.frames(noise[:samples], sound)
         assert found.shape == expected.shape
         np.testing.assert_allclose(found, expected, atol=1e-3, rtol=0)
@@ -138,11 +138,11 @@ def test_frames_of_any_length_are_the_library_s(frame_length):
 def test_the_count_of_frames_does_not_round():
     # onnxruntime counts them in float32: here (samples - 1024) / 64 rounds to one too many.
     sound = Sound(hop_length=64, frame_length=64, mel_bands=1)
-    nodes = Nodes(20)
+    nodes = GraphBuilder(20)
     frames = sound_graph.add_frames(nodes, "waveform", sound)
     graph = nodes.model({"waveform": ("samples",)}, {"frames": (frames, ("frames", 1))})
     silence = np.zeros(64 * 300_000 - 1, np.float32)
-    found = session(graph.SerializeToString()).run(None, {"waveform": silence})[0]
+    found = open_session(graph.SerializeToString()).run(None, {"waveform": silence})[0]
     assert len(found) == 300_000
 
 
