@@ -1,4 +1,4 @@
-"""What a figure must beat: the most frequent label, and the recording's level alone.
+"""Baselines that need no network: the most frequent label, and the recording's level alone.
 
 References
 ----------
@@ -12,14 +12,18 @@ from songbag.metrics.classification import Floats, Ints
 
 
 def majority_label(y: Ints, classes: int) -> int:
-    """Return the most frequent label of y (n,), the lowest on ties."""
+    """Return the most frequent label of y (n,), the lowest on ties.
+
+    >>> majority_label(np.array([2, 1, 2]), classes=3)
+    2
+    """
     if len(y) == 0 or max(y) >= classes:
-        raise ValueError(f"labels must lie in 0 .. {classes - 1}, and there must be some")
+        raise ValueError(f"labels must lie in 0 .. {classes - 1}, and y must not be empty")
     return int(np.bincount(y, minlength=classes).argmax())
 
 
 def _levels(level_db: Floats) -> NDArray[np.float64]:
-    """Return the levels as float64 (n,), or refuse them."""
+    """Return the levels as float64 (n,), or raise ValueError."""
     levels = np.asarray(level_db, dtype=np.float64)
     if levels.ndim != 1 or not np.isfinite(levels).all():
         raise ValueError("levels must be a 1-D array of finite decibels")
@@ -27,11 +31,18 @@ def _levels(level_db: Floats) -> NDArray[np.float64]:
 
 
 def fit_level(level_db: Floats, y: Ints, classes: int) -> dict[str, list[float]]:
-    """Return mean, deviation and prior per label of the level in dB (n,) of every song.
+    """Return mean, deviation and prior of every label, of the levels in dB (n,) of its songs.
 
-    One-dimensional Gaussian naive Bayes [1]_, to tell how much of a result the level alone
+    One-dimensional Gaussian naive Bayes [1]_, to see how much of a result the level alone
     explains. Deviations are of the population, floored at 0.5 dB. A label without songs has
     prior 0 and the mean and deviation of all songs.
+
+    >>> loud_rock = fit_level(np.array([-20.0, -18.0, -9.0]), np.array([0, 0, 1]), classes=2)
+    >>> loud_rock["mean"], loud_rock["deviation"]
+    ([-19.0, -9.0], [1.0, 0.5])
+    >>> level_probabilities(loud_rock, np.array([-19.0, -10.0])).round(2)
+    array([[1., 0.],
+           [0., 1.]])
     """
     levels, labels = _levels(level_db), np.asarray(y)
     if levels.shape != labels.shape:
@@ -48,7 +59,7 @@ def fit_level(level_db: Floats, y: Ints, classes: int) -> dict[str, list[float]]
 def level_probabilities(
     parameters: dict[str, list[float]], level_db: Floats
 ) -> NDArray[np.float64]:
-    """Return the probabilities (n, classes) of songs of that level (n,), by `fit_level`."""
+    """Return the probabilities (n, classes) of songs of these levels (n,), by `fit_level`."""
     mean, deviation, prior = (np.asarray(parameters[k]) for k in ("mean", "deviation", "prior"))
     distance = (_levels(level_db)[:, None] - mean) / deviation
     scores = np.log(np.where(prior > 0, prior, 1.0) / deviation) - distance**2 / 2

@@ -1,4 +1,4 @@
-"""Metrics of song classification, on arrays.
+"""Metrics of songs that have one label each, on arrays.
 
 Every metric takes the same first three arguments:
 
@@ -6,13 +6,22 @@ y : (n,) integers in 0 .. classes - 1, the true label of every song.
 probabilities : (n, classes), finite, non-negative, rows summing to 1 within 1e-3. The
     predicted label of a song is the argmax of its row, the first one on ties.
 weights : (n,) or (resamples, n), finite, non-negative, positive in sum; None is all ones.
-    A weight of 2 equals the song given twice, 0 equals the song left out, so one row is
-    one bootstrap resample.
+    A weight of 2 equals the song given twice, 0 equals the song left out, so a row is a
+    bootstrap resample.
 
 A metric has the shape of ``weights`` without its last axis: one number for (n,), and
 (resamples,) for (resamples, n). What is undefined (the recall of an absent label) is NaN;
 averages over labels leave undefined entries out.
 Arguments that break these rules raise ValueError.
+
+Examples
+--------
+>>> y = np.array([0, 1, 1])
+>>> p = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
+>>> round(float(accuracy(y, p)), 3)
+0.667
+>>> accuracy(y, p, np.array([[1, 1, 1], [2, 1, 0]])).round(3)  # two resamples
+array([0.667, 1.   ])
 
 References
 ----------
@@ -42,7 +51,7 @@ BLOCK_BYTES = 2**26  # most bytes of one block of (resamples, n) weights or (dra
 
 
 def checked_labels(y: Ints, classes: int) -> NDArray[np.int64]:
-    """Return y as int64, or refuse it: (n,) integers in 0 .. classes - 1, n at least 1."""
+    """Return y as int64 (n,), or raise ValueError if it is not in 0 .. classes - 1."""
     labels = np.asarray(y)
     if labels.ndim != 1 or labels.size == 0 or labels.dtype.kind not in "iu":
         raise ValueError("y must be a non-empty 1-D array of integers")
@@ -52,7 +61,7 @@ def checked_labels(y: Ints, classes: int) -> NDArray[np.int64]:
 
 
 def _table(probabilities: Floats) -> NDArray[np.float64]:
-    """Return probabilities as float64 (n, classes), or refuse them."""
+    """Return probabilities as float64 (n, classes), or raise ValueError."""
     table = np.asarray(probabilities, dtype=np.float64)
     if table.ndim != 2 or table.shape[0] == 0 or table.shape[1] < 2:
         raise ValueError("probabilities must have shape (n, classes), two classes or more")
@@ -62,7 +71,7 @@ def _table(probabilities: Floats) -> NDArray[np.float64]:
 
 
 def checked_weights(weights: Floats | None, songs: int) -> NDArray[np.float64]:
-    """Return weights as float64 (n,) or (resamples, n), or refuse them."""
+    """Return weights as float64 (n,) or (resamples, n), or raise ValueError."""
     rows = np.ones(songs) if weights is None else np.asarray(weights, dtype=np.float64)
     if rows.ndim not in (1, 2) or rows.shape[-1] != songs:
         raise ValueError(f"weights must have shape ({songs},) or (resamples, {songs})")
@@ -85,13 +94,21 @@ def checked(
 
 
 def ratio(top: Scores, bottom: Scores) -> Scores:
-    """Return top / bottom, NaN where bottom is 0."""
+    """Return top / bottom, NaN where bottom is 0.
+
+    >>> ratio(np.array([1.0, 1.0]), np.array([4.0, 0.0]))
+    array([0.25,  nan])
+    """
     share: Scores = top / np.where(bottom > 0, bottom, np.nan)
     return share
 
 
 def mean_defined(values: Scores) -> Scores:
-    """Return the mean over the last axis without the NaN entries, NaN if all are NaN."""
+    """Return the mean over the last axis without the NaN entries, NaN if all are NaN.
+
+    >>> mean_defined(np.array([[1.0, np.nan, 2.0], [np.nan, np.nan, np.nan]]))
+    array([1.5, nan])
+    """
     defined = ~np.isnan(values)
     return ratio(np.where(defined, values, 0.0).sum(axis=-1), defined.sum(axis=-1))
 
@@ -130,13 +147,13 @@ def _weight_below(scores: Floats, rows: Floats, at: Floats) -> NDArray[np.float6
 
 def label_auc(positive: NDArray[np.bool_], scores: Floats, rows: Floats) -> Scores:
     """Return the AUC of scores (n,) for positive (n,) songs against the others."""
-    for_them, against = rows[..., positive], rows[..., ~positive]
-    below = _weight_below(scores[~positive], against, scores[positive])
-    return ratio((for_them * below).sum(axis=-1), for_them.sum(axis=-1) * against.sum(axis=-1))
+    weight, others = rows[..., positive], rows[..., ~positive]
+    below = _weight_below(scores[~positive], others, scores[positive])
+    return ratio((weight * below).sum(axis=-1), weight.sum(axis=-1) * others.sum(axis=-1))
 
 
 def bin_index(confidence: Floats, rows: Floats, bins: int) -> NDArray[np.int64]:
-    """Return the equal-mass bin of every confidence (n,): as ``rows``, 0 .. bins - 1."""
+    """Return the equal-mass bin of every confidence (n,), 0 .. bins - 1, shaped as ``rows``."""
     if bins < 1:
         raise ValueError("bins must be at least 1")
     middle = _weight_below(confidence, rows, confidence)
@@ -153,7 +170,7 @@ def bin_sums(index: Ints, rows: Floats, bins: int, values: Floats) -> Scores:
 
 
 def accuracy(y: Ints, probabilities: Floats, weights: Floats | None = None) -> Scores:
-    """Return the share of songs whose predicted label is the true one, 0 to 1."""
+    """Return the share of songs whose predicted label is the true label, 0 to 1."""
     labels, table, rows = checked(y, probabilities, weights)
     return mean_song((table.argmax(axis=1) == labels).astype(np.float64), rows)
 
@@ -161,7 +178,9 @@ def accuracy(y: Ints, probabilities: Floats, weights: Floats | None = None) -> S
 def balanced_accuracy(y: Ints, probabilities: Floats, weights: Floats | None = None) -> Scores:
     """Return the mean recall over the labels that songs of the resample have, 0 to 1 [1]_.
 
-    With more than two labels as scikit-learn has it.
+    >>> y, p = np.array([0, 0, 0, 1]), np.array([[0.9, 0.1]] * 4)  # label 0 for all songs
+    >>> balanced_accuracy(y, p), accuracy(y, p)
+    (np.float64(0.5), np.float64(0.75))
     """
     support, _, both = _tallies(*checked(y, probabilities, weights))
     return mean_defined(ratio(both, support))
@@ -170,7 +189,11 @@ def balanced_accuracy(y: Ints, probabilities: Floats, weights: Floats | None = N
 def macro_f1(y: Ints, probabilities: Floats, weights: Floats | None = None) -> Scores:
     """Return the mean F1 over labels, 0 to 1 [2]_ (eq. 2, averaged F1).
 
-    A label that no song of the resample has or is given is left out, as scikit-learn does.
+    A label that no song of the resample has or is given is left out, as in scikit-learn.
+
+    >>> y, p = np.array([0, 0, 1]), np.array([[0.9, 0.1, 0.0], [0.4, 0.6, 0.0], [0.2, 0.8, 0.0]])
+    >>> round(float(macro_f1(y, p)), 3)
+    0.667
     """
     support, predicted, both = _tallies(*checked(y, probabilities, weights))
     return mean_defined(ratio(2 * both, support + predicted))
@@ -181,6 +204,10 @@ def roc_auc(y: Ints, probabilities: Floats, weights: Floats | None = None) -> Sc
 
     Two classes: that of label 1. More: the mean of one-versus-rest areas over the labels
     that some songs (of the resample) have and some do not. Tied songs count one half.
+
+    >>> y, chance = np.array([0, 1, 0, 1]), np.array([0.1, 0.4, 0.5, 0.8])
+    >>> roc_auc(y, np.stack([1 - chance, chance], axis=1))
+    np.float64(0.75)
     """
     labels, table, rows = checked(y, probabilities, weights)
     asked = range(table.shape[1]) if table.shape[1] > 2 else (1,)
@@ -191,14 +218,23 @@ def roc_auc(y: Ints, probabilities: Floats, weights: Floats | None = None) -> Sc
 def negative_log_likelihood(
     y: Ints, probabilities: Floats, weights: Floats | None = None
 ) -> Scores:
-    """Return the mean of -ln p(true label), p held in 1e-15 .. 1: 0 to 34.54 nats."""
+    """Return the mean of -ln p(true label), p held in 1e-15 .. 1: 0 to 34.54 nats.
+
+    >>> p = np.array([[0.5, 0.5], [0.75, 0.25]])
+    >>> round(float(negative_log_likelihood(np.array([0, 1]), p)), 3)
+    1.04
+    """
     labels, table, rows = checked(y, probabilities, weights)
     likelihood = table[np.arange(len(labels)), labels]
     return mean_song(-np.log(np.clip(likelihood, 1e-15, 1.0)), rows)
 
 
 def brier(y: Ints, probabilities: Floats, weights: Floats | None = None) -> Scores:
-    """Return the squared error summed over labels, averaged over songs, 0 to 2 [4]_."""
+    """Return the squared error summed over labels, averaged over songs, 0 to 2 [4]_.
+
+    >>> round(float(brier(np.array([0]), np.array([[0.8, 0.2]]))), 3)
+    0.08
+    """
     labels, table, rows = checked(y, probabilities, weights)
     error = table - np.eye(table.shape[1])[labels]
     return mean_song((error**2).sum(axis=1), rows)
@@ -213,6 +249,10 @@ def expected_calibration_error(
     go by the mid-rank of their confidence in the weighted songs, so that tied songs share a
     bin and the order of the songs never matters. Noise adds to this error: judge it against
     `calibrated_ece_quantile`.
+
+    >>> p = np.array([[0.9, 0.1], [0.6, 0.4], [0.8, 0.2], [0.7, 0.3]])
+    >>> round(float(expected_calibration_error(np.array([0, 0, 0, 1]), p, bins=2)), 3)
+    0.15
     """
     labels, table, rows = checked(y, probabilities, weights)
     gap = (table.argmax(axis=1) == labels) - table.max(axis=1)
@@ -231,8 +271,13 @@ def calibrated_ece_quantile(
     """Return the quantile of the ECE that a perfectly calibrated model would show, 0 to 1.
 
     True labels are drawn ``draws`` times from these probabilities. Only whether the drawn
-    label is the predicted one matters, an event whose probability is the confidence, so
+    label is the predicted label matters, an event whose probability is the confidence, so
     that event is drawn (`calibrated_quantile`). Weights have shape (n,).
+
+    >>> p = np.random.default_rng(0).dirichlet(np.ones(4), 300)
+    >>> limit = calibrated_ece_quantile(p, np.random.default_rng(1))
+    >>> 0.08 < limit < 0.11  # noise alone reaches this with 300 songs
+    True
     """
     table = _table(probabilities)
     row = checked_weights(weights, len(table))
@@ -267,6 +312,10 @@ def confusion_matrix(y: Ints, probabilities: Floats, weights: Floats | None = No
     """Return the weight of songs by true (row) and predicted (column) label.
 
     Shape ``(classes, classes)``, or ``(resamples, classes, classes)``.
+
+    >>> confusion_matrix(np.array([0, 1, 1]), np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]]))
+    array([[1., 0.],
+           [1., 1.]])
     """
     labels, table, rows = checked(y, probabilities, weights)
     unit = np.eye(table.shape[1])
@@ -277,8 +326,12 @@ def confusion_matrix(y: Ints, probabilities: Floats, weights: Floats | None = No
 def per_label(y: Ints, probabilities: Floats, weights: Floats | None = None) -> dict[str, Scores]:
     """Return precision, recall, f1, support and auc, each with labels as the last axis.
 
-    NaN: precision of a label no song is given, recall of one no song has, F1 of one
-    neither given nor had, AUC (against the other labels) of one that none or all have.
+    NaN: precision of a label no song is given, recall of a label no song has, F1 of a label
+    neither given nor had, AUC (against the other labels) of a label that none or all have.
+
+    >>> y, p = np.array([0, 1, 1]), np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
+    >>> per_label(y, p)["recall"]
+    array([1. , 0.5])
     """
     labels, table, rows = checked(y, probabilities, weights)
     support, predicted, both = _tallies(labels, table, rows)
