@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import soxr
 
-from songbag.audio.encode import write_waveform
+from songbag.audio.audio_file import AudioReport
 from songbag.audio.fingerprint import SOUND, STEP_SECONDS, compare, fingerprint
 from songbag.audio.synthesis import GENRES, synthesise
-from songbag.audio.waveform import read_blocks, read_waveform
+from songbag.audio.waveform import read_blocks, write_waveform
 from songbag.data.song_table import read_songs
 from songbag.quality.copies import candidates, same_recordings
 
@@ -45,8 +45,6 @@ def copy(waveform, kind, rng, folder):
 
 
 def codes_of(path):
-    from songbag.audio.waveform import AudioReport
-
     return fingerprint(read_blocks(path, SOUND.sample_rate, AudioReport()))
 
 
@@ -108,7 +106,8 @@ def main():
     prints = measure("generated", generated, rng, 300)
     if EMOTIFY.exists() and "--generated" not in sys.argv:
         songs = read_songs(EMOTIFY).songs
-        prints = measure("Emotify", [read_waveform(song.path, RATE)[0] for song in songs], rng, 500)
+        waves = [np.concatenate(list(read_blocks(s.path, RATE, AudioReport()))) for s in songs]
+        prints = measure("Emotify", waves, rng, 500)
     for songs in (1_000, 10_000, 100_000):
         cost(prints, rng, songs)
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from songbag.audio.encode import write_waveform
 from songbag.audio.synthesis import synthesise
+from songbag.audio.waveform import write_waveform
 from songbag.console import Console
 from songbag.tasks.demo import write_songs
 

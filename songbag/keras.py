@@ -23,7 +23,7 @@ import pandas as pd
 from keras import ops
 from numpy.typing import NDArray
 
-from songbag.audio.windows import filled
+from songbag.audio.windows import repeat_frames
 from songbag.data.bag import Bag
 
 Array = NDArray[np.float32]
@@ -227,7 +227,7 @@ def _cut(bag: Bag, window_frames: Any) -> tuple[Array, NDArray[np.int64]]:
     """Return all windows a bag could give, uncopied, and which of them are its own."""
     if bag.starts is None:
         return bag.features, np.arange(bag.window_count)
-    frames = filled(bag.features, window_frames)
+    frames = repeat_frames(bag.features, window_frames)
     views = np.lib.stride_tricks.sliding_window_view(frames, window_frames, axis=0)
     return np.moveaxis(views, -1, 1), bag.starts
 
@@ -293,7 +293,7 @@ def _window_logits(model: SongModel, songs: SongDataset) -> Array:
     while block := list(islice(every, BLOCK)):
         # Filled up to a power of two with its own windows: JAX compiles for nine sizes only.
         size = 1 << (len(block) - 1).bit_length()
-        x = filled(np.stack(block).astype(np.float32), size)
+        x = repeat_frames(np.stack(block).astype(np.float32), size)
         outputs.append(model.window_model.predict(x, batch_size=size, verbose=0)[: len(block)])
     logits = model.window_logits(ops.convert_to_tensor(np.concatenate(outputs)))
     return np.asarray(ops.convert_to_numpy(logits))

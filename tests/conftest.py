@@ -126,7 +126,7 @@ def nine(songs, tmp_path):
     """Five good songs, an empty file, a JPEG named .mp3, half an mp3 and a 0.1 s wav."""
     import numpy as np
 
-    from songbag.audio.encode import write_waveform
+    from songbag.audio.waveform import write_waveform
 
     folder = tmp_path / "nine"
     folder.mkdir()

@@ -36,7 +36,7 @@ FLOORS = [
 ]
 OWNERS = {
     "torch": ["training", "models", "keras.py"],
-    "av": ["audio/decode.py", "audio/encode.py"],
+    "av": ["audio/decode.py", "audio/waveform.py"],
     "soxr": ["audio/waveform.py"],
     "onnx": ["onnx_runtime", "inference", "training"],
     "onnxruntime": ["onnx_runtime", "training/to_onnx.py"],

@@ -51,7 +51,7 @@ def whole_jobs(tables, rounds):
 def steady(tables, rounds):
     """Return rows of one song without the start, in this process (ours: its decoder too)."""
     from songbag.audio.extract import extract
-    from songbag.audio.sandbox import keep_decoder, release_decoder
+    from songbag.audio.sandbox import reuse_decoder, stop_decoder
     from songbag.audio.source import Source
     from songbag.recipes import load_recipe
     from songbag.settings import Limits
@@ -59,7 +59,7 @@ def steady(tables, rounds):
     sound = load_recipe("founding").sound
     for kind in ("mp3", "wav"):
         path = founding.read_table(tables[kind])[0][0]
-        keep_decoder()
+        reuse_decoder()
 
         def ours(path=path):
             with tempfile.TemporaryDirectory() as cache:
@@ -71,7 +71,7 @@ def steady(tables, rounds):
             {"ours": ours, "theirs": lambda path=path: founding.song_features(path)},
             rounds, warm=2,
         )  # fmt: skip
-        release_decoder()
+        stop_decoder()
         yield ratio_row(f"extraction-{kind}-steady", f"one {kind} of 60 s, without the start",
                         found["ours"], found["theirs"], None, "ms")  # fmt: skip
 
@@ -151,7 +151,7 @@ def patches(clock):
     calls = {
         "decoding": [(decode, "_unpacked"), (decode, "_container")],
         "channels to mono": [(decode, "channels_of"), (waveform, "downmix")],
-        "front-end": [(features, "_spectra"), (features, "_cepstra"), (waveform, "_energy"),
+        "front-end": [(features, "_spectra"), (features, "_cepstra"), (np, "square"),
                       (np, "concatenate"), (np, "maximum")],
     }  # fmt: skip
     found = [(decode, "_packets", clock.steps("decoding", decode._packets)),
@@ -166,7 +166,7 @@ def profile(tables, kind):
     """Return the seconds of every part of all songs, one worker and its decoder."""
     from songbag.audio import sandbox
     from songbag.audio.extract import extract_all
-    from songbag.audio.source import Source, heard_frames
+    from songbag.audio.source import Source, decode_frames
     from songbag.recipes import load_recipe
     from songbag.settings import Limits
 
@@ -178,13 +178,13 @@ def profile(tables, kind):
         try:
             for place, name, new in patched:
                 setattr(place, name, new)
-            yield from heard_frames(*arguments)
+            yield from decode_frames(*arguments)
         finally:
             for place, name, old in before:
                 setattr(place, name, old)
         log.write_text(json.dumps([clock.spent, clock.calls]))
 
-    sandbox.heard_frames = heard
+    sandbox.decode_frames = heard
     try:
         with tempfile.TemporaryDirectory() as cache:
             sources = [Source(path=path) for path in founding.read_table(tables[kind])[0]]
@@ -192,7 +192,7 @@ def profile(tables, kind):
             list(extract_all(sources, load_recipe("founding").sound, Path(cache), Limits(), 1))
             total = time.perf_counter() - began
     finally:
-        sandbox.heard_frames = heard_frames
+        sandbox.decode_frames = decode_frames
     parts, calls = json.loads(log.read_text())
     return {**parts, REST: total - sum(parts.values()) - cost(calls)}
 

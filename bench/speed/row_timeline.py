@@ -14,8 +14,9 @@ def our_times(rounds):
     """Return the seconds of a coarse and a fine timeline, from frames and from the file."""
     import torch
 
+    from songbag.audio.audio_file import AudioReport
     from songbag.audio.features import frames
-    from songbag.audio.waveform import read_waveform
+    from songbag.audio.waveform import read_blocks
     from songbag.console import Console
     from songbag.data.song_table import read_songs
     from songbag.inference.model_file import ModelFile, read_model
@@ -33,7 +34,8 @@ def our_times(rounds):
         train_songs(few, path, recipe, Path(name) / "cache", Console(quiet=True))
         model = read_model(str(path))
     song = few.songs[0]
-    waveform = read_waveform(song.path, recipe.sound.sample_rate)[0]
+    rate = recipe.sound.sample_rate
+    waveform = np.concatenate(list(read_blocks(song.path, rate, AudioReport())))
     heard = frames(waveform, recipe.sound)
     works = {}
     for hop in (2.5, 0.5):

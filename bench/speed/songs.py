@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import soxr
 
-from songbag.audio.encode import write_waveform
 from songbag.audio.synthesis import GENRES, synthesise
+from songbag.audio.waveform import write_waveform
 from songbag.parallel.pool import in_order, worker_count
 
 FOLDER = Path(__file__).parent.parent.parent / "build" / "bench"

@@ -14,6 +14,12 @@ from typing import BinaryIO, NamedTuple
 from songbag.errors import AudioError
 from songbag.settings import Limits
 
+# What a folder is searched for. A table may name any file: the content decides.
+EXTENSIONS = frozenset(
+    {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".mp4", ".aac", ".webm"}
+    | {".aif", ".aiff", ".wma", ".mka"}
+)
+
 _BINARY = getattr(os, "O_BINARY", 0)  # Windows
 _WAITING = getattr(os, "O_NONBLOCK", 0)
 _RATES = (1000, 1_000_000)  # Hz: below, nothing can be heard; above, nothing records

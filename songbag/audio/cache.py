@@ -218,7 +218,7 @@ class Index:
             return receipt if os.path.exists(os.path.join(self.folder, receipt.key)) else None
         return receipt
 
-    def remember(self, found: Iterable[tuple[Source, Receipt]]) -> None:
+    def store(self, found: Iterable[tuple[Source, Receipt]]) -> None:
         """Store receipts, each with the stamp the file had before it was read."""
         rows = [
             (absolute(source.path), source.part(), self._sound, add_checksum(receipt))

@@ -12,10 +12,11 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import av
 import numpy as np
+from numpy.typing import NDArray
 
 from songbag.audio.audio_file import (
     AudioReport,
@@ -29,16 +30,18 @@ from songbag.audio.audio_file import (
     samples_span,
     suspicious_from,
 )
-from songbag.audio.downmix import Channels, channels_of, sample_type
 from songbag.errors import AudioError
 from songbag.settings import Limits
 
+Channels = Sequence[NDArray[np.generic]] | NDArray[np.generic]  # of one type, (n,) each
 _Kind = tuple[int, str, int]  # rate (Hz), format and channels of decoded frames
 Blocks = Iterator[tuple[int, Channels]]  # rate (Hz) and samples
 Packets: TypeAlias = Iterator["av.Packet[av.AudioStream]"]
 
 _CONTAINERS = "mp3,flac,ogg,wav,w64,aiff,mov,mp4,m4a,3gp,3g2,mj2,aac,matroska,webm,asf"
 _DAMAGE = (av.error.FFmpegError, ValueError, EOFError)
+# FFmpeg's names of sample types, without the p of planar ones.
+_TYPES = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}
 _BLOCK = 1 << 16  # samples of a channel given out at once: what they need fits a cache
 _LOOK = 32  # packets between two looks at the time
 _PLAIN = {"pcm_u8", "pcm_s16le", "pcm_s32le", "pcm_f32le", "pcm_f64le"}  # as arrays have them
@@ -209,3 +212,18 @@ def _length(container: av.container.InputContainer, stream: av.AudioStream) -> f
     if stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
     return container.duration / av.time_base if container.duration is not None else None
+
+
+def sample_type(name: str) -> np.dtype[Any]:
+    """Return the type of samples in FFmpeg's format of that name, planar or not."""
+    return np.dtype(_TYPES[name.removesuffix("p")])
+
+
+def channels_of(frame: Any) -> Channels:
+    """Return the samples of a decoded `av.AudioFrame`, in its memory."""
+    dtype, channels = sample_type(frame.format.name), frame.layout.nb_channels
+    if frame.format.is_planar:
+        planes = zip(range(channels), frame.planes, strict=False)  # it may name more
+        return [np.frombuffer(plane, dtype, frame.samples) for _, plane in planes]
+    every = np.frombuffer(frame.planes[0], dtype, frame.samples * channels)
+    return every.reshape(-1, channels).T

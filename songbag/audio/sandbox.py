@@ -6,7 +6,7 @@ never pickled objects. When it dies, or nothing comes for too long, the song fai
 a reason and the caller goes on.
 
 A process decodes one file. Collections are decoded by one that takes file after file
-(`keep_decoder`), because making a process costs as much as decoding a minute of sound; it is
+(`reuse_decoder`), because making a process costs as much as decoding a minute of sound; it is
 replaced after the first file that had anything wrong with it, and what dies in a process
 that decoded others before is tried again in a new one: no file pays for another.
 
@@ -47,7 +47,7 @@ from songbag.audio.sandbox_child import (
     plain,
     send,
 )
-from songbag.audio.source import Source, heard_frames
+from songbag.audio.source import Source, decode_frames
 from songbag.errors import AudioError
 from songbag.settings import Limits, Sound
 
@@ -73,10 +73,10 @@ class _Decoder:
     willing: bool = False
 
 
-def isolated_frames(
+def decode_in_sandbox(
     source: Source, sound: Sound, report: AudioReport, limits: Limits
 ) -> Iterator[Frames]:
-    """Yield what `heard_frames` yields, from another process.
+    """Yield what `decode_frames` yields, from another process.
 
     Raises
     ------
@@ -85,17 +85,17 @@ def isolated_frames(
         ``worker_died`` when it died, ``too_much_memory``; ``broken`` where the mistake is
         not the file's.
     """
-    for data in isolated(Request(source=source, sound=sound, limits=limits), report):
+    for data in run_in_sandbox(Request(source=source, sound=sound, limits=limits), report):
         yield np.frombuffer(data, dtype=np.float32).reshape(-1, sound.bands)
 
 
-def isolated(request: Request, report: AudioReport) -> Iterator[bytes]:
+def run_in_sandbox(request: Request, report: AudioReport) -> Iterator[bytes]:
     """Yield the bytes of what ``request.heard`` yields, from another process.
 
     Raises
     ------
     AudioError
-        As `isolated_frames`.
+        As `decode_in_sandbox`.
     """
     if sys.platform == "win32":
         heard = _named(request.heard)
@@ -203,16 +203,16 @@ class _Kept:
 _kept = _Kept()
 
 
-def keep_decoder() -> None:
-    """From now on let one process decode file after file, until `release_decoder`."""
+def reuse_decoder() -> None:
+    """From now on let one process decode file after file, until `stop_decoder`."""
     global _kept
     if _kept.owner != os.getpid():  # also in a copy of the process that has one
         _kept = _Kept(os.getpid())
     _kept.on = sys.platform == "linux"
 
 
-def release_decoder() -> None:
-    """End the process that `keep_decoder` kept."""
+def stop_decoder() -> None:
+    """End the process that `reuse_decoder` kept."""
     _kept.on = False
     if _kept.decoder is not None and _kept.owner == os.getpid():
         decoder, _kept.decoder = _kept.decoder, None
@@ -284,7 +284,7 @@ def _fork(
 
 def _named(name: str) -> Heard:
     if not name:
-        return heard_frames
+        return decode_frames
     module, _, function = name.partition(":")
     found: Heard = getattr(importlib.import_module(module), function)
     return found

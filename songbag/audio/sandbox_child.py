@@ -125,7 +125,7 @@ def decode(
     Parameters
     ----------
     named : callable
-        Finds what a request calls ``heard``, as `songbag.audio.source.heard_frames`.
+        Finds what a request calls ``heard``, as `songbag.audio.source.decode_frames`.
     writing : int
         Pipe that takes what there is to say.
     taking : int or None

@@ -19,7 +19,7 @@ from songbag.errors import SettingsError
 from songbag.settings import Sound, Windows
 
 
-def lengths(sound: Sound, windows: Windows) -> tuple[int, int]:
+def window_and_hop(sound: Sound, windows: Windows) -> tuple[int, int]:
     """Return (window, hop) in samples, refusing a hop that rounds to nothing."""
     window = int(windows.seconds * sound.sample_rate)
     hop = int(windows.hop_seconds * sound.sample_rate)
@@ -33,18 +33,18 @@ def lengths(sound: Sound, windows: Windows) -> tuple[int, int]:
 
 def window_frames(sound: Sound, windows: Windows) -> int:
     """Frames in one window."""
-    return 1 + lengths(sound, windows)[0] // sound.hop_length
+    return 1 + window_and_hop(sound, windows)[0] // sound.hop_length
 
 
 def window_count(samples: int, sound: Sound, windows: Windows) -> int:
     """Windows in a song of ``samples`` samples: at least one."""
-    window, hop = lengths(sound, windows)
+    window, hop = window_and_hop(sound, windows)
     return 1 + max(0, samples - window) // hop
 
 
 def window_starts(samples: int, sound: Sound, windows: Windows) -> NDArray[np.int64]:
     """First frame of every window, shape (windows,)."""
-    _, hop = lengths(sound, windows)
+    _, hop = window_and_hop(sound, windows)
     k = np.arange(window_count(samples, sound, windows), dtype=np.int64)
     grid = sound.hop_length * windows.stride
     return windows.stride * (k * hop // grid)
@@ -55,7 +55,7 @@ def start_seconds(starts: NDArray[np.int64], sound: Sound) -> NDArray[np.float64
     return starts.astype(np.float64) * (sound.hop_length / sound.sample_rate)
 
 
-def filled(frames: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+def repeat_frames(frames: NDArray[np.float32], count: int) -> NDArray[np.float32]:
     """Repeat frames (frames, bands) from their beginning until there are ``count``."""
     if len(frames) >= count:
         return frames

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from songbag.audio.windows import filled
+from songbag.audio.windows import repeat_frames
 from songbag.data.bag import Bag
 
 Array = NDArray[np.float32]
@@ -48,7 +48,7 @@ def cut_windows(bag: Bag, chosen: Indices, window_frames: int) -> Array:
     """
     if bag.starts is None:
         return np.asarray(bag.features[chosen])
-    frames = filled(bag.features, window_frames)
+    frames = repeat_frames(bag.features, window_frames)
     views = np.lib.stride_tricks.sliding_window_view(frames, window_frames, axis=0)
     return np.ascontiguousarray(views[chosen].transpose(0, 2, 1))
 
@@ -74,7 +74,7 @@ def _all_windows(bags: Sequence[Bag], songs: Indices, window_frames: int, share:
     # By the window law starts depend on the number of windows alone, so these songs have
     # the same, and cutting behind the last window makes their frames equally many.
     end = int(starts[-1]) + window_frames
-    frames = np.stack([filled(bags[s].features, window_frames)[:end] for s in songs])
+    frames = np.stack([repeat_frames(bags[s].features, window_frames)[:end] for s in songs])
     return Shared(songs, frames, starts)
 
 

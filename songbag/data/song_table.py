@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from songbag.audio.audio_file import EXTENSIONS
 from songbag.audio.source import Source
-from songbag.audio.waveform import EXTENSIONS
 from songbag.data.labels import join_labels, split_labels, strata
 from songbag.data.table_files import as_text, count_formulas, frame_rows, is_text, table_rows
 from songbag.errors import SettingsError, SongTableError, suggestion

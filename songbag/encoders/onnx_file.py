@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from songbag.audio.windows import filled, lengths, window_frames
+from songbag.audio.windows import repeat_frames, window_and_hop, window_frames
 from songbag.console import Console
 from songbag.data.bag import Bag
 from songbag.errors import ModelFileError, SettingsError, TrainingError
@@ -36,7 +36,7 @@ def read_encoder(path: str | Path, recipe: Recipe) -> bytes:
         data = Path(path).read_bytes()
         check_part(Path(path).name, data)
         Encoder(data, recipe)(
-            np.zeros((2, 1 + lengths(recipe.sound, recipe.windows)[0]), np.float32)
+            np.zeros((2, 1 + window_and_hop(recipe.sound, recipe.windows)[0]), np.float32)
         )
     except OSError as error:
         raise SettingsError(f"{path}: the encoder cannot be read: {error.strerror}.") from None
@@ -58,7 +58,7 @@ class Encoder:
 
     def __init__(self, data: bytes, recipe: Recipe) -> None:
         self._session = open_session(data)
-        self.samples = lengths(recipe.sound, recipe.windows)[0]
+        self.samples = window_and_hop(recipe.sound, recipe.windows)[0]
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         if len(inputs) != 1 or len(outputs) != 1:
             raise TrainingError(
@@ -94,7 +94,7 @@ def embedded(bags: Sequence[Bag], encoder: bytes, recipe: Recipe, console: Conso
     found = []
     for bag in console.track(bags, len(bags), "Embedding"):
         assert bag.starts is not None
-        frames = filled(bag.features, length)
+        frames = repeat_frames(bag.features, length)
         vectors = [
             run(np.stack([frames[start : start + length].ravel() for start in some]))
             for some in np.split(bag.starts, range(_AT_ONCE, len(bag.starts), _AT_ONCE))

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 
-from songbag.audio import waveform
+from songbag.audio.audio_file import AudioReport
 from songbag.audio.cache import DamagedFramesError, Index, Receipt, file_stamp, read_frames
-from songbag.audio.extract import at_hand
 from songbag.audio.features import Frames
-from songbag.audio.sandbox import isolated_frames, keep_decoder, release_decoder
-from songbag.audio.source import Source
+from songbag.audio.sandbox import decode_in_sandbox, reuse_decoder, stop_decoder
+from songbag.audio.source import Source, local_source
 from songbag.data.bag import Bag
 from songbag.data.packed import Packed
 from songbag.data.song_table import Song, SongTable
@@ -118,7 +117,7 @@ def _released(answers: Iterator[Answer]) -> Iterator[Answer]:
     try:
         yield from answers
     finally:
-        release_decoder()
+        stop_decoder()
 
 
 def _staged(
@@ -129,7 +128,7 @@ def _staged(
     One after the other takes a third longer, as each finds the processor's caches full of
     something else; threads that do all of it wait for each other at every call.
     """
-    keep_decoder()
+    reuse_decoder()
     with closing(Threads(count)) as threads:
         # Several threads that read files here take longer than one; from elsewhere they do not.
         readers = Threads(1) if isinstance(cache, Path) else threads
@@ -212,7 +211,7 @@ def _bag_answer(predictor: Predictor, bag: Bag) -> Answer:
 
 
 def _answer(model: _Model, cache: AnyPath, limits: Limits, task: _Task) -> Answer:
-    keep_decoder()  # in a worker of a pool it ends with the worker
+    reuse_decoder()  # in a worker of a pool it ends with the worker
     predictor = _predictor(model)
     return _answered(predictor, task, _heard(predictor, limits, task, _read(cache, task)))
 
@@ -226,9 +225,9 @@ def _heard(
             frames, known = kept
             said = predictor.window_outputs([frames], lambda: known.samples)
             return _Heard(said, known.samples, known.warnings, known.level_db)
-        report = waveform.AudioReport()
-        with at_hand(task.source, limits) as source:
-            blocks = isolated_frames(source, predictor.card.recipe.sound, report, limits)
+        report = AudioReport()
+        with local_source(task.source, limits) as source:
+            blocks = decode_in_sandbox(source, predictor.card.recipe.sound, report, limits)
             said = predictor.window_outputs(blocks, lambda: report.samples)
         return _Heard(said, report.samples, report.warnings(), report.level_db)
     except AudioError as error:

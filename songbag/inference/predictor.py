@@ -143,7 +143,7 @@ class Predictor:
 
     def _window_outputs(self, frames: Array, starts: NDArray[np.int64]) -> Array:
         near = starts - starts[0]
-        frames = windows.filled(frames[: near[-1] + self._length], self._length)
+        frames = windows.repeat_frames(frames[: near[-1] + self._length], self._length)
         return self._outputs(len(near), frames=frames, starts=near)
 
     def predict_outputs(self, outputs: Array, begin: Seconds, end: Seconds) -> Prediction:

@@ -28,7 +28,7 @@ def add_frames(nodes: GraphBuilder, waveform: str, sound: Sound) -> str:
 
 def add_starts(nodes: GraphBuilder, waveform: str, sound: Sound, cut: Windows) -> str:
     """Add the first frame of every window, (windows,): the window law."""
-    window, hop = windows.lengths(sound, cut)
+    window, hop = windows.window_and_hop(sound, cut)
     beyond = nodes.add("Sub", _samples(nodes, waveform), int64(window))
     hops = nodes.add("Div", nodes.add("Max", beyond, int64(0)), int64(hop))
     count = nodes.add("Squeeze", nodes.add("Add", hops, int64(1)))

@@ -18,13 +18,13 @@ import msgspec
 import numpy as np
 
 from songbag.audio import fingerprint, waveform
-from songbag.audio.audio_file import open_file
+from songbag.audio.audio_file import AudioReport, open_file
 from songbag.audio.cache import DamagedFramesError, Receipt, file_stamp, frames_key
-from songbag.audio.extract import at_hand, extract_all
+from songbag.audio.extract import extract_all
 from songbag.audio.fingerprint import Codes
-from songbag.audio.sandbox import isolated
+from songbag.audio.sandbox import run_in_sandbox
 from songbag.audio.sandbox_child import Request
-from songbag.audio.source import Source, heard_span
+from songbag.audio.source import Source, excerpt_span, local_source
 from songbag.errors import AudioError
 from songbag.parallel.pool import Workers
 from songbag.settings import Limits, Record, Sound
@@ -127,7 +127,7 @@ def measure(source: Source, sound: Sound, folder: AnyPath, limits: Limits) -> Re
     """
     size, mtime_ns = file_stamp(source.path)
     try:
-        with at_hand(source, limits) as here:
+        with local_source(source, limits) as here:
             key, facts = _measured(here, sound, folder, limits)
     except AudioError as error:
         return Receipt(
@@ -154,18 +154,18 @@ def _measured(source: Source, sound: Sound, folder: AnyPath, limits: Limits) -> 
 def _heard(source: Source, limits: Limits) -> tuple[Facts, Codes]:
     """Return the facts of a file that is read in a process apart, within its limits."""
     request = Request(source=source, sound=SOUND, limits=limits, heard=_HEARD)
-    data = b"".join(isolated(request, waveform.AudioReport()))
+    data = b"".join(run_in_sandbox(request, AudioReport()))
     facts, codes = msgspec.msgpack.decode(data, type=tuple[Facts, bytes])
     return facts, np.frombuffer(codes, dtype=np.uint32)
 
 
 def heard_facts(
-    source: Source, sound: Sound, report: waveform.AudioReport, limits: Limits
+    source: Source, sound: Sound, report: AudioReport, limits: Limits
 ) -> Iterator[bytes]:
     """Yield the facts of a file and its fingerprint, as bytes."""
     report.clipped = 0  # count them
     meter = _Meter()
-    span = heard_span(source, limits)
+    span = excerpt_span(source, limits)
     rate = sound.sample_rate
     blocks = waveform.read_blocks(source.path, rate, report, span, limits, meter.watch)
     codes = fingerprint.fingerprint(blocks)
@@ -191,7 +191,7 @@ def heard_facts(
     yield msgspec.msgpack.encode((facts, codes.astype(np.uint32, copy=False).tobytes()))
 
 
-def _truncated(report: waveform.AudioReport, ending: str) -> str:
+def _truncated(report: AudioReport, ending: str) -> str:
     said = [text for text in report.warnings() if text.startswith("truncated: ")]
     if said:
         return said[0].removeprefix("truncated: ")

@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
-from songbag.audio.waveform import EXTENSIONS
+from songbag.audio.audio_file import EXTENSIONS
 from songbag.data.song_table import Song, split_names
 from songbag.quality.findings import Finding
 from songbag.quality.shortcuts import giveaway

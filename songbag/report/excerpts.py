@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from songbag.audio import waveform
-from songbag.audio.encode import write_waveform
-from songbag.audio.source import Source, heard_span
+from songbag.audio.audio_file import AudioReport
+from songbag.audio.source import Source, excerpt_span
+from songbag.audio.waveform import write_waveform
 from songbag.errors import AudioError
 from songbag.settings import Limits
 
@@ -48,12 +49,12 @@ def data_address(piece: bytes) -> str:
 
 def _pieces(source: Source, spans: Sequence[Span]) -> list[waveform.Samples]:
     """Decode a song once, up to the last span's end, and keep only what is wanted."""
-    begin, end = heard_span(source, Limits())
+    begin, end = excerpt_span(source, Limits())
     last = begin + max(stop for _, stop in spans)
     span = (begin, last if end is None else min(last, end))
     kept: list[list[waveform.Samples]] = [[] for _ in spans]
     behind = 0
-    for block in waveform.read_blocks(source.path, _RATE, waveform.AudioReport(), span):
+    for block in waveform.read_blocks(source.path, _RATE, AudioReport(), span):
         for pieces, (start, stop) in zip(kept, spans, strict=True):
             first, final = (max(0, round(at * _RATE) - behind) for at in (start, stop))
             pieces.append(block[first:final])

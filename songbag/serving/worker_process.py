@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from songbag.audio import waveform
-from songbag.audio.source import heard_span
+from songbag.audio.audio_file import AudioReport
+from songbag.audio.source import excerpt_span
 from songbag.data.song_table import Song
 from songbag.errors import AudioError
 from songbag.inference import tables
@@ -111,7 +112,7 @@ def _predict(task: PredictTask, predictor: Predictor, model_hash: str) -> dict[s
         body["recording"] = None
         try:
             source = song.source(predictor.card.recipe.excerpt)
-            begin = heard_span(source, task.limits)[0]
+            begin = excerpt_span(source, task.limits)[0]
             peaks, seconds = read_peaks(task.path, task.limits)
             rounded = [round(float(peak), 3) for peak in peaks]
             body["recording"] = {"seconds": seconds, "heard_from": begin, "peaks": rounded}
@@ -157,7 +158,7 @@ def read_peaks(path: str | Path, limits: Limits) -> tuple[NDArray[np.float32], f
     AudioError
         As in `songbag.audio.waveform.read_blocks`.
     """
-    report = waveform.AudioReport()
+    report = AudioReport()
     fine, rest = [], np.zeros(0, dtype=np.float32)
     for block in waveform.read_blocks(path, _PEAK_RATE, report, limits=limits):
         values = np.abs(np.concatenate([rest, block]))

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from songbag.audio.encode import write_waveform
 from songbag.audio.synthesis import GENRES, synthesise
+from songbag.audio.waveform import write_waveform
 from songbag.console import Console
 from songbag.data.song_table import read_songs
 from songbag.parallel.pool import in_order

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from songbag.audio.windows import filled, start_seconds, window_frames
+from songbag.audio.windows import repeat_frames, start_seconds, window_frames
 from songbag.console import Console
 from songbag.data.bag import Bag
 from songbag.data.packed import PackedBags
@@ -113,7 +113,7 @@ def _rows(bag: Bag, recipe: Recipe, content: str) -> Iterator[Any]:
         length = window_frames(recipe.sound, recipe.windows)
         assert bag.starts is not None
         places = bag.starts[:, None] + np.arange(length)
-        values = filled(bag.features, length)[places].reshape(len(bag.starts), -1)
+        values = repeat_frames(bag.features, length)[places].reshape(len(bag.starts), -1)
     assert bag.starts is not None
     count = len(values)
     for text in (bag.id, bag.label, bag.group):

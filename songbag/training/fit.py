@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from songbag.audio.windows import lengths, window_frames
+from songbag.audio.windows import window_and_hop, window_frames
 from songbag.console import Advance, Console
 from songbag.data.bag import Bag
 from songbag.data.dataset import bare, cut_on_grid
@@ -308,7 +308,7 @@ def save(fit: "Fit", card: Card, path: Path, encoder: bytes = b"") -> None:
     if encoder:
         from songbag.inference.encoder_graph import encoded_network
 
-        samples = lengths(card.recipe.sound, card.recipe.windows)[0]
+        samples = window_and_hop(card.recipe.sound, card.recipe.windows)[0]
         frames, width = card.window_shape
         network = encoded_network(encoder, network, frames, width, samples)
     # Copies, because a Keras model lists its weights under two names; in plain order.

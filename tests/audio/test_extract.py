@@ -16,9 +16,9 @@ import pytest
 
 from songbag.audio import cache
 from songbag.audio.cache import DamagedFramesError, Index, Source, frames_key, read_frames
-from songbag.audio.encode import write_waveform
 from songbag.audio.extract import extract, extract_all
-from songbag.audio.source import heard_span
+from songbag.audio.source import excerpt_span
+from songbag.audio.waveform import write_waveform
 from songbag.settings import Excerpt, Limits, Sound
 
 SOUND = Sound(mel_bands=20)
@@ -128,7 +128,7 @@ def test_excerpts_and_parts_have_their_own_frames(noises, tmp_path):
     found = list(extract_all(parts, SOUND, tmp_path / "c"))
     assert len({one.key for one in found}) == 4
     assert [one.samples for one in found] == [66150, 22050, 22050, 22050]
-    assert heard_span(parts[3], Limits()) == (1.0, 2.0)
+    assert excerpt_span(parts[3], Limits()) == (1.0, 2.0)
 
 
 def test_every_setting_of_the_sound_changes_the_key():

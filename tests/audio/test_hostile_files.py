@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from songbag.audio.encode import write_waveform
-from songbag.audio.sandbox import isolated_frames
+from songbag.audio.audio_file import AudioReport
+from songbag.audio.sandbox import decode_in_sandbox
 from songbag.audio.source import Source
-from songbag.audio.waveform import AudioReport, read_waveform
+from songbag.audio.waveform import write_waveform
 from songbag.data.song_table import Song
 from songbag.errors import AudioError
 from songbag.inference.predict import answer_all
 from songbag.settings import Limits, Sound
+from tests.helpers.audio import read_waveform
 from tests.helpers.hostile import make_corpus
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="pipes, sockets, devices")
@@ -199,7 +200,7 @@ def test_a_collection_of_bad_files_gets_a_row_each(
 def test_a_path_is_only_ever_the_name_of_a_file(path, corpus, canary):
     path = path.format(url=canary[0], file=corpus["flac-named.mp3"])
     with pytest.raises(AudioError) as caught:
-        list(isolated_frames(Source(path=path), Sound(), AudioReport(), Limits()))
+        list(decode_in_sandbox(Source(path=path), Sound(), AudioReport(), Limits()))
     assert caught.value.reason == "missing"
     assert canary[1] == []
 
@@ -260,7 +261,7 @@ def test_mutated_files_are_heard_or_refused(small, tmp_path, often, figure):
         path = tmp_path / f"x{ending}"
         path.write_bytes(mutated(bytearray(small[ending]), data))
         try:
-            blocks = isolated_frames(Source(path=str(path)), Sound(), AudioReport(), LIMITS)
+            blocks = decode_in_sandbox(Source(path=str(path)), Sound(), AudioReport(), LIMITS)
             assert all(np.isfinite(block).all() for block in blocks)
             outcomes["heard"] += 1
         except AudioError as error:

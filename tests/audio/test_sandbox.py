@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from songbag.audio import sandbox
-from songbag.audio.encode import write_waveform
+from songbag.audio.audio_file import AudioReport
 from songbag.audio.extract import extract_all
-from songbag.audio.sandbox import isolated_frames
-from songbag.audio.source import Source, heard_frames
-from songbag.audio.waveform import AudioReport
+from songbag.audio.sandbox import decode_in_sandbox
+from songbag.audio.source import Source, decode_frames
+from songbag.audio.waveform import write_waveform
 from songbag.errors import AudioError
 from songbag.settings import Limits, Sound
 
@@ -48,7 +48,7 @@ def children():
 
 def frames_of(source, limits=Limits()):
     report = AudioReport()
-    found = np.concatenate(list(isolated_frames(source, SOUND, report, limits)))
+    found = np.concatenate(list(decode_in_sandbox(source, SOUND, report, limits)))
     return found, report
 
 
@@ -76,7 +76,7 @@ def runs(request):
 
 def test_frames_and_report_are_those_of_this_process(source, runs):
     truth = AudioReport()
-    expected = np.concatenate(list(heard_frames(source, SOUND, truth, Limits())))
+    expected = np.concatenate(list(decode_frames(source, SOUND, truth, Limits())))
     found, report = runs(lambda: frames_of(source))
     assert (found == expected).all()
     assert report == truth
@@ -162,7 +162,7 @@ def open_many(*_):
     ],
 )
 def test_a_broken_decoder_is_a_reason(source, monkeypatch, fault, limits, reason):
-    monkeypatch.setattr(sandbox, "heard_frames", fault)
+    monkeypatch.setattr(sandbox, "decode_frames", fault)
     began = time.monotonic()
     assert refusal(source, limits).reason == reason
     assert time.monotonic() - began < 150  # 3 where no other job runs
@@ -173,7 +173,7 @@ def test_a_broken_decoder_is_a_reason(source, monkeypatch, fault, limits, reason
     ("fault", "message"), [(write, "File too large"), (open_many, "Too many open files")]
 )
 def test_a_decoder_can_neither_fill_the_disk_nor_open_much(source, monkeypatch, fault, message):
-    monkeypatch.setattr(sandbox, "heard_frames", fault)
+    monkeypatch.setattr(sandbox, "decode_frames", fault)
     error = refusal(source, Limits(spool_bytes=1 << 20))
     assert error.reason == "broken"
     assert message in str(error)
@@ -185,7 +185,7 @@ def test_a_stopped_decoder_costs_one_song_and_the_run_goes_on(source, monkeypatc
     for name in "ab":
         write_waveform(tmp_path / f"{name}.wav", np.zeros(22050, np.float32), 22050)
         sources.append(Source(path=str(tmp_path / f"{name}.wav")))
-    original = heard_frames
+    original = decode_frames
 
     def stopping(source, *rest):
         for block in original(source, *rest):
@@ -193,21 +193,21 @@ def test_a_stopped_decoder_costs_one_song_and_the_run_goes_on(source, monkeypatc
             if source.path.endswith("a.wav"):
                 os.kill(os.getpid(), signal.SIGSTOP)
 
-    monkeypatch.setattr(sandbox, "heard_frames", stopping)
+    monkeypatch.setattr(sandbox, "decode_frames", stopping)
     found = list(extract_all(sources, SOUND, tmp_path / "cache", SHORT, workers=1))
     assert [one.reason for one in found] == ["", "too_slow", ""]
 
 
 def test_time_that_the_caller_takes_is_not_counted(source):
     limits = msgspec.structs.replace(SHORT, wall_seconds=0.5)
-    blocks = isolated_frames(source, SOUND, AudioReport(), limits)
+    blocks = decode_in_sandbox(source, SOUND, AudioReport(), limits)
     first = next(blocks)
     time.sleep(1)
     assert len(first) + sum(map(len, blocks)) == 1 + 22050 * 20 // SOUND.hop_length
 
 
 def test_an_abandoned_song_leaves_no_process(source, runs):
-    blocks = isolated_frames(source, SOUND, AudioReport(), Limits())
+    blocks = decode_in_sandbox(source, SOUND, AudioReport(), Limits())
     runs(lambda: (next(blocks), blocks.close()))
     deadline = time.monotonic() + 5
     while children():
@@ -217,10 +217,10 @@ def test_an_abandoned_song_leaves_no_process(source, runs):
 
 def test_a_decoder_ends_soon_after_its_caller(source, tmp_path):
     code = (
-        "import sys, time; from songbag.audio.sandbox import isolated_frames\n"
+        "import sys, time; from songbag.audio.sandbox import decode_in_sandbox\n"
         "from songbag.settings import *; from songbag.audio.source import Source\n"
-        "from songbag.audio.waveform import AudioReport\n"
-        "blocks = isolated_frames(Source(path=sys.argv[1]), Sound(hop_length=16), AudioReport(), Limits())\n"
+        "from songbag.audio.audio_file import AudioReport\n"
+        "blocks = decode_in_sandbox(Source(path=sys.argv[1]), Sound(hop_length=16), AudioReport(), Limits())\n"
         "next(blocks); print('going', flush=True); time.sleep(60)"
     )
     caller = subprocess.Popen([sys.executable, "-c", code, source.path], stdout=subprocess.PIPE)

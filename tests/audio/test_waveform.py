@@ -8,10 +8,11 @@ import pytest
 import soundfile
 
 from songbag.audio import decode
-from songbag.audio.encode import write_waveform
-from songbag.audio.waveform import AudioReport, read_blocks, read_waveform
+from songbag.audio.audio_file import AudioReport
+from songbag.audio.waveform import read_blocks, write_waveform
 from songbag.errors import AudioError
 from songbag.settings import Limits
+from tests.helpers.audio import read_waveform
 
 RATE = 44100
 

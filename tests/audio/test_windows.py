@@ -46,7 +46,7 @@ def test_every_window_fits_and_never_drifts(samples, seconds, hop_seconds, hop_l
 @given(st.integers(1, 50), st.integers(1, 200))
 def test_short_songs_repeat_modulo_their_frames(have, wanted):
     frames = np.arange(have, dtype=np.float32)[:, None]
-    filled = windows.filled(frames, wanted)
+    filled = windows.repeat_frames(frames, wanted)
     assert len(filled) == max(have, wanted)
     assert (filled[:, 0] == np.arange(len(filled)) % have).all()
 

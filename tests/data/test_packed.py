@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from songbag.audio.cache import default_folder
-from songbag.audio.encode import write_waveform
+from songbag.audio.waveform import write_waveform
 from songbag.cli import main
 from songbag.console import Console
 from songbag.data.dataset import hear

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings, strategies as st
 
-from songbag.audio.encode import write_waveform
+from songbag.audio.waveform import write_waveform
 from songbag.cli import main
 from songbag.console import visible
 from songbag.data.song_table import read_songs

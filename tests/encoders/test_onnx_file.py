@@ -11,9 +11,10 @@ import torch
 from click.testing import CliRunner
 from torch import nn
 
+from songbag.audio.audio_file import AudioReport
 from songbag.audio.features import frame_blocks
-from songbag.audio.waveform import AudioReport, read_blocks
-from songbag.audio.windows import lengths
+from songbag.audio.waveform import read_blocks
+from songbag.audio.windows import window_and_hop
 from songbag.cli import main
 from songbag.console import Console
 from songbag.inference.model_file import PARTS, read_model
@@ -77,7 +78,7 @@ def test_one_file_holds_the_encoder_and_says_what_both_say(model, songs, encoder
     rows = found.stdout.splitlines()
     sound, cut = kept.card.recipe.sound, kept.card.recipe.windows
     samples = np.concatenate(list(read_blocks(song, RATE, AudioReport())))
-    window, hop = lengths(sound, cut)
+    window, hop = window_and_hop(sound, cut)
     assert len(rows) == 1 + 1 + (len(samples) - window) // hop
     vectors = onnxruntime.InferenceSession(encoder).run(
         None,

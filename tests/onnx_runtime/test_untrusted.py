@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import load, save
 
 from songbag.audio import features
-from songbag.audio.encode import write_waveform
+from songbag.audio.waveform import write_waveform
 from songbag.data.song_table import Song
 from songbag.errors import ModelFileError
 from songbag.inference.model_file import read_model, sealed, write_model

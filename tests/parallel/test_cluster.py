@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from songbag.audio.encode import write_waveform
 from songbag.audio.synthesis import GENRES, synthesise
+from songbag.audio.waveform import write_waveform
 from songbag.cli import main
 from songbag.errors import ClusterError
 from songbag.parallel.cluster import connect_cluster

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import soxr
 
-from songbag.audio.encode import write_waveform
 from songbag.audio.fingerprint import SAME_RATE, STEP_SECONDS, Match, compare, fingerprint
 from songbag.audio.synthesis import GENRES, synthesise
+from songbag.audio.waveform import write_waveform
 from songbag.data.labels import split_labels
 from songbag.data.song_table import Song
 from songbag.quality import copies, file_facts

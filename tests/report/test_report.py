@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from songbag.audio.source import Source
-from songbag.audio.waveform import read_waveform
 from songbag.cli.comparison_text import leakage_text, verdict_text
 from songbag.errors import SongTableError
 from songbag.report import mistakes, write_report
@@ -23,6 +22,7 @@ from songbag.report.recordings import read_recordings, write_recordings
 from songbag.settings import Excerpt
 from songbag.storage.csv_files import write_csv
 from songbag.storage.files import write_json
+from tests.helpers.audio import read_waveform
 from tests.helpers.report_pages import (
     Page,
     all_wrong,

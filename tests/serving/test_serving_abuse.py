@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import requests
 
-from songbag.audio.encode import write_waveform
+from songbag.audio.waveform import write_waveform
 from tests.helpers.serving_process import Server, alive, resident
 
 BOUNDARY = "a-boundary"

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
-from songbag.audio.encode import write_waveform
 from songbag.audio.synthesis import synthesise
+from songbag.audio.waveform import write_waveform
 from tests.helpers.browser import browser, drop, heard, opened, picture
 from tests.helpers.serving_process import Server
 

@@ -16,9 +16,9 @@ from click.testing import CliRunner
 
 from songbag.audio import cache
 from songbag.audio.cache import DamagedFramesError, Index, read_frames
-from songbag.audio.encode import write_waveform
 from songbag.audio.extract import extract, extract_all
 from songbag.audio.source import Source
+from songbag.audio.waveform import write_waveform
 from songbag.cli import main
 from songbag.settings import Limits, Sound
 from songbag.storage.files import append_line, open_journal, read_journal, write_bytes

@@ -7,8 +7,8 @@ import pandas
 import pytest
 from fsspec.implementations.dirfs import DirFileSystem
 
-from songbag.audio.extract import at_hand, extract
-from songbag.audio.source import Source
+from songbag.audio.extract import extract
+from songbag.audio.source import Source, local_source
 from songbag.data.song_table import read_songs
 from songbag.errors import AudioError, SettingsError, SongTableError
 from songbag.settings import Limits, Sound
@@ -158,7 +158,7 @@ def test_messages_name_the_url_and_no_copy_stays(stored):
     copies = []
 
     def refuse():
-        with at_hand(Source(path=stored), Limits()) as here:
+        with local_source(Source(path=stored), Limits()) as here:
             copies.append(here.path)
             raise AudioError("bad", f"{here.path}: bad")
 

@@ -15,15 +15,15 @@ import pytest
 import soxr
 
 import songbag
-from songbag.audio.encode import write_waveform
 from songbag.audio.synthesis import GENRES, synthesise
-from songbag.audio.waveform import read_waveform
+from songbag.audio.waveform import write_waveform
 from songbag.cli import main
 from songbag.data.song_table import read_songs
 from songbag.errors import SettingsError, SongTableError
 from songbag.quality import file_facts
 from songbag.quality.findings import COLUMNS, KINDS
 from songbag.settings import Limits
+from tests.helpers.audio import read_waveform
 
 RATE = 22050
 

@@ -9,8 +9,8 @@ import pytest
 import soxr
 
 import songbag
-from songbag.audio.encode import write_waveform
-from songbag.audio.waveform import read_waveform
+from songbag.audio.waveform import write_waveform
+from tests.helpers.audio import read_waveform
 
 pytestmark = [pytest.mark.full, pytest.mark.torture]
 

@@ -15,8 +15,9 @@ from click.testing import CliRunner
 
 import songbag
 from songbag.audio import features
+from songbag.audio.audio_file import AudioReport
 from songbag.audio.cache import default_folder
-from songbag.audio.waveform import AudioReport, read_blocks
+from songbag.audio.waveform import read_blocks
 from songbag.cli import main
 from songbag.console import Console
 from songbag.data.song_table import read_songs

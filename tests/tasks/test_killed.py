@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from songbag.audio.cache import DamagedFramesError, Index, read_frames
-from songbag.audio.encode import write_waveform
 from songbag.audio.extract import extract_all
 from songbag.audio.source import Source
 from songbag.audio.synthesis import GENRES, synthesise
+from songbag.audio.waveform import write_waveform
 from songbag.settings import Sound
 from tests.helpers import killed_work, killing
 

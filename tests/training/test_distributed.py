@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings, strategies as st
 from safetensors.numpy import load_file
 
-from songbag.audio.encode import write_waveform
+from songbag.audio.waveform import write_waveform
 from songbag.cli import main
 from songbag.console import Console
 from songbag.data.batches import streamed

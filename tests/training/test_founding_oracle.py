@@ -39,7 +39,7 @@ from torch.nn import functional as F
 os.environ["KERAS_BACKEND"] = "torch"
 import keras
 
-from songbag.audio.encode import write_waveform
+from songbag.audio.waveform import write_waveform
 from songbag.models.networks import Founding, SongNetwork
 from songbag.models.pooling import POOLINGS
 from songbag.settings import Training

@@ -18,7 +18,7 @@ import av
 import numpy as np
 import soundfile
 
-from songbag.audio.encode import write_waveform
+from songbag.audio.waveform import write_waveform
 
 RATE = 44100
 SECONDS = 6

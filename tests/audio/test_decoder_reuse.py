@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from songbag.audio import sandbox, sandbox_child
-from songbag.audio.encode import write_waveform
-from songbag.audio.sandbox import isolated_frames, keep_decoder, release_decoder
-from songbag.audio.source import Source, heard_frames
-from songbag.audio.waveform import AudioReport
+from songbag.audio.audio_file import AudioReport
+from songbag.audio.sandbox import decode_in_sandbox, reuse_decoder, stop_decoder
+from songbag.audio.source import Source, decode_frames
+from songbag.audio.waveform import write_waveform
 from songbag.errors import AudioError
 from songbag.settings import Limits, Sound
 from tests.audio.test_sandbox import SOUND, children
@@ -37,15 +37,15 @@ def sources(tmp_path):
 
 @pytest.fixture(autouse=True)
 def _kept(alone):
-    keep_decoder()
+    reuse_decoder()
     yield
-    release_decoder()
+    stop_decoder()
     assert children() == []
 
 
 def frames_of(source, limits=Limits(), sound=SOUND):
     report = AudioReport()
-    return np.concatenate(list(isolated_frames(source, sound, report, limits))), report
+    return np.concatenate(list(decode_in_sandbox(source, sound, report, limits))), report
 
 
 def decoder_pid():
@@ -57,7 +57,7 @@ def faulty(fault, name):
     """What is heard, but for one file with which the process misbehaves."""
 
     def heard(source, *rest):
-        for number, block in enumerate(heard_frames(source, *rest)):
+        for number, block in enumerate(decode_frames(source, *rest)):
             if number == 1 and source.path.endswith(name):
                 fault()
             yield block
@@ -74,7 +74,7 @@ def test_one_process_decodes_file_after_file_with_the_same_frames(sources):
     pids = []
     for source in [*sources, *sources]:
         truth = AudioReport()
-        expected = np.concatenate(list(heard_frames(source, SOUND, truth, Limits())))
+        expected = np.concatenate(list(decode_frames(source, SOUND, truth, Limits())))
         found, report = frames_of(source)
         assert (found == expected).all()
         assert report == truth
@@ -92,14 +92,14 @@ def test_a_process_that_dies_is_replaced_and_no_song_is_lost(sources, monkeypatc
     """Also in the middle of a song that did nothing: it is heard again from its start."""
     expected = [frames_of(source)[0] for source in sources]
     monkeypatch.setattr(sandbox_child, "_SENT", 1)  # every block is sent at once
-    release_decoder()
-    keep_decoder()
+    stop_decoder()
+    reuse_decoder()
     assert (frames_of(sources[0])[0] == expected[0]).all()
     pid = decoder_pid()
     if not at_work:
         os.kill(pid, 9)
         time.sleep(0.05)
-    blocks = isolated_frames(sources[1], SOUND, AudioReport(), Limits())
+    blocks = decode_in_sandbox(sources[1], SOUND, AudioReport(), Limits())
     found = [next(blocks)]
     if at_work:
         os.kill(pid, 9)
@@ -109,7 +109,7 @@ def test_a_process_that_dies_is_replaced_and_no_song_is_lost(sources, monkeypatc
 
 
 def test_a_file_that_kills_its_process_is_the_only_one_that_fails(sources, monkeypatch):
-    monkeypatch.setattr(sandbox, "heard_frames", faulty(crash, "b.mp3"))
+    monkeypatch.setattr(sandbox, "decode_frames", faulty(crash, "b.mp3"))
     frames_of(sources[0])
     first = decoder_pid()
     with pytest.raises(AudioError) as caught:
@@ -141,7 +141,7 @@ def test_a_file_with_anything_wrong_is_the_last_of_its_process(sources, tmp_path
 def test_what_a_file_leaves_behind_ends_its_process(sources, monkeypatch):
     kept = []
     leak = faulty(lambda: kept.append(np.ones(100 << 20, np.uint8)), "a.wav")
-    monkeypatch.setattr(sandbox, "heard_frames", leak)
+    monkeypatch.setattr(sandbox, "decode_frames", leak)
     frames_of(sources[1])
     assert decoder_pid()
     frames_of(sources[0])
@@ -150,7 +150,7 @@ def test_what_a_file_leaves_behind_ends_its_process(sources, monkeypatch):
 
 def test_two_songs_at_once_have_a_process_each(sources):
     expected = [frames_of(source)[0] for source in sources[:2]]
-    first = isolated_frames(sources[0], SOUND, AudioReport(), Limits())
+    first = decode_in_sandbox(sources[0], SOUND, AudioReport(), Limits())
     begun = [next(first)]
     assert (frames_of(sources[1])[0] == expected[1]).all()
     assert (np.concatenate([*begun, *first]) == expected[0]).all()
@@ -158,7 +158,7 @@ def test_two_songs_at_once_have_a_process_each(sources):
 
 def test_an_abandoned_song_ends_the_process(sources):
     frames_of(sources[0])
-    blocks = isolated_frames(sources[1], SOUND, AudioReport(), Limits())
+    blocks = decode_in_sandbox(sources[1], SOUND, AudioReport(), Limits())
     next(blocks)
     blocks.close()
     assert decoder_pid() is None
