@@ -140,6 +140,8 @@ def on(page):
 @pytest.mark.full
 def test_with_the_keyboard_alone(chrome, server, mp3):
     with opened(chrome, server.address) as page:
+        # Playwright takes file choosers over only after it is asked to, and does not wait for it.
+        page.on("filechooser", lambda _: None)
         expect(page.locator("#knows")).to_contain_text("waltz")
         for _ in range(3):  # the way past everything, what the model is, the button
             page.keyboard.press("Tab")
