@@ -1,12 +1,11 @@
-"""One self-contained page about a folder that a job left, made from its files alone.
+"""One self-contained HTML page about a folder that a command wrote, from its files alone.
 
-`run` shows how good a model is, `mistakes` and `excerpts` the songs it got wrong and how they
-sound, `studies` a comparison and a measured leakage; `drawings` turns numbers into places,
-`pages` fills the templates. Nothing on a page comes from the network, and every number on it
-stands in a CSV or JSON file beside it.
+``views`` collects what each kind of page shows, ``mistakes`` chooses the songs to listen to,
+``recordings`` finds and cuts their sound, ``drawings`` turns numbers into positions, and
+``pages`` fills the templates. A page loads nothing from the network, and every number on it
+is in a CSV or JSON file beside it.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +13,8 @@ import msgspec
 
 from songbag.errors import SongTableError
 from songbag.report.pages import render
-from songbag.report.run import view_run
-from songbag.report.studies import view_comparison, view_leakage
+from songbag.report.views import VIEWS
 from songbag.storage.files import write_bytes
-
-View = Callable[[Path, dict[str, Any], Path], dict[str, Any]]
-
-# The file that tells what a folder is, the template, and what fills it.
-KINDS: dict[str, tuple[str, View]] = {
-    "metrics.json": ("run.html", view_run),
-    "comparison.json": ("comparison.html", view_comparison),
-    "leakage.json": ("leakage.html", view_leakage),
-}
 
 
 def write_report(folder: Path, path: Path | None = None) -> Path:
@@ -46,23 +35,20 @@ def write_report(folder: Path, path: Path | None = None) -> Path:
     Raises
     ------
     SongTableError
-        The folder holds none of these, or a file in it cannot be read.
+        The folder has none of these files, or one cannot be read.
     """
-    target = path or folder / "report.html"
-    for name, (template, view) in KINDS.items():
-        if (folder / name).exists():
-            values = view(folder, _read(folder / name), target.parent)
-            write_bytes(target, render(template, values | {"name": folder.resolve().name}).encode())
-            return target
-    raise SongTableError(
-        f"{folder}: no {', '.join(KINDS)} in it. A report needs a folder written by train, "
-        "crossval, evaluate, compare or leakage."
-    )
-
-
-def _read(path: Path) -> dict[str, Any]:
+    page = path or folder / "report.html"
+    file = next((folder / name for name in VIEWS if (folder / name).exists()), None)
+    if file is None:
+        raise SongTableError(
+            f"{folder}: no {', '.join(VIEWS)} in it. A report needs a folder written by train, "
+            "crossval, evaluate, compare or leakage."
+        )
     try:
-        found: dict[str, Any] = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+        results = msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
     except msgspec.MsgspecError as error:
-        raise SongTableError(f"{path}: not the file that a job wrote ({error}).") from None
-    return found
+        raise SongTableError(f"{file}: not the file that Songbag wrote ({error}).") from None
+    template, view = VIEWS[file.name]
+    values = view(folder, results, page.parent) | {"name": folder.resolve().name}
+    write_bytes(page, render(template, values).encode())
+    return page

@@ -1,130 +1,167 @@
-"""Numbers to places: axes, lines, intervals and bars, in percent of a drawing's width and height.
+"""Positions of axes, lines, intervals and bars, in percent of a drawing's width and height.
 
-Templates draw with these places alone. Text stands outside of what is stretched, so a drawing
-is as readable on a phone as on a wall.
+Templates draw with these positions only. Text stands outside of what is stretched, so a
+drawing is as readable on a phone as on a wall.
 """
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 Row = Mapping[str, Any]
-_VARIANTS = {
+
+_CHOICES = {  # how windows were chosen in heard.csv
     "random": "random windows",
     "first": "from the start",
     "middle": "from the middle",
 }
-_BARS = 240  # most bars of a timeline: those of a long recording are means of neighbours
+_MAX_BARS = 240  # of a timeline; in a longer recording a bar is the mean of neighbours
 
 
 @dataclass(frozen=True)
 class Axis:
-    """A range of values laid out from 0 to 100 percent."""
+    """A range of values laid out from 0 to 100 percent.
+
+    Examples
+    --------
+    >>> axis = Axis(0.0, 20.0)
+    >>> axis.at(5), axis.at(30)
+    (25.0, 100.0)
+    >>> axis.ticks()
+    [0.0, 5.0, 10.0, 15.0, 20.0]
+    """
 
     low: float
     high: float
 
     def at(self, value: float) -> float:
-        """Return the place of a value, kept inside."""
+        """Return the position of a value, at most 0 to 100."""
         share = (value - self.low) / (self.high - self.low)
         return round(100 * min(1.0, max(0.0, share)), 3)
 
     def ticks(self, most: int = 6) -> list[float]:
-        """Return round values on the axis, ``most`` of them at the most."""
+        """Return at most ``most`` round values on the axis."""
         step = 10.0 ** math.floor(math.log10(self.high - self.low))
         steps = (size * step for size in (0.1, 0.2, 0.5, 1, 2, 5))
         width = next(s for s in steps if self.high / s - self.low / s < most)
         first = math.ceil(self.low / width - 1e-9)
         last = math.floor(self.high / width + 1e-9)
-        return [place * width + 0.0 for place in range(first, last + 1)]
+        return [number * width + 0.0 for number in range(first, last + 1)]
 
 
 SHARES = Axis(0.0, 1.0)
 
 
-def axis_around(values: Iterable[float | None], *kept: float) -> Axis:
-    """Return an axis that holds all values, and those to be kept in view, with some room."""
-    known = [value for value in values if value is not None] + list(kept)
+def axis_around(values: Iterable[float | None], *included: float) -> Axis:
+    """Return an axis with a margin around all values that are known."""
+    known = [value for value in values if value is not None] + list(included)
     low, high = min(known, default=0.0), max(known, default=1.0)
-    room = 0.06 * (high - low) or 0.05
-    return Axis(low - room, high + room)
+    margin = 0.06 * (high - low) or 0.05
+    return Axis(low - margin, high + margin)
 
 
 def symmetric_axis(values: Iterable[float | None]) -> Axis:
-    """Return an axis with 0 in its middle."""
+    """Return an axis around all values that are known, with 0 in its middle.
+
+    Examples
+    --------
+    >>> symmetric_axis([0.5, None, -1.0])
+    Axis(low=-1.06, high=1.06)
+    """
     far = max((abs(value) for value in values if value is not None), default=0.0) * 1.06 or 0.05
     return Axis(-far, far)
 
 
-def polyline(x: Sequence[float], y: Sequence[float], across: Axis, up: Axis) -> str:
-    """Return the points of a line in a 100 x 100 drawing, its y growing downwards."""
+def tick_texts(axis: Axis, text: Callable[[float], str], most: int = 6) -> list[dict[str, Any]]:
+    """Return positions and texts of an axis' ticks."""
+    return [{"at": axis.at(tick), "text": text(tick)} for tick in axis.ticks(most)]
+
+
+def percent_tick(share: float) -> str:
+    """Return the text of a tick of shares, in whole percent."""
+    return f"{100 * share:.0f} %"
+
+
+def polyline(x: Iterable[float], y: Iterable[float], across: Axis, up: Axis) -> str:
+    """Return the points of a line in a 100 x 100 SVG drawing, in which y grows downwards.
+
+    Examples
+    --------
+    >>> polyline([0, 5], [0.2, 1.0], Axis(0, 10), SHARES)
+    '0,80 50,0'
+    """
     return " ".join(f"{across.at(a):g},{100 - up.at(b):g}" for a, b in zip(x, y, strict=True))
 
 
-def learning_curves(rows: Sequence[Row]) -> dict[str, Any] | None:
-    """Return loss and validation loss by epoch: every fold thin, their mean thick.
+def interval_positions(row: Row, axis: Axis, names: Sequence[str]) -> dict[str, Any]:
+    """Return the positions of a value, its low and its high end, named by their columns."""
+    at, low, high = (None if row[name] is None else axis.at(row[name]) for name in names)
+    return {"at": at, "low": low, "high": high}
 
-    The mean is over the folds that were still learning in that epoch.
+
+def learning_curves(rows: Sequence[Row]) -> dict[str, Any] | None:
+    """Return the drawing of loss and validation loss by epoch, of every fold and their mean.
+
+    The mean is over the folds that were still training in that epoch.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        Of history.csv: epoch, loss, validation_loss and, after a cross-validation, fold.
+
+    Returns
+    -------
+    dict or None
+        None without a finite loss.
     """
-    found: dict[str, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
+    losses: dict[str, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
     for row in rows:
         for name in ("loss", "validation_loss"):
             value = float(row.get(name) or math.nan)
             if math.isfinite(value):
-                found[name][str(row.get("fold", ""))][int(float(row["epoch"]))] = value
-    if not found:
+                losses[name][str(row.get("fold", ""))][int(float(row["epoch"]))] = value
+    if not losses:
         return None
-    values = [v for folds in found.values() for epochs in folds.values() for v in epochs.values()]
-    last = max(e for folds in found.values() for epochs in folds.values() for e in epochs)
+    means: dict[str, dict[int, float]] = {}
+    for name, folds in losses.items():
+        by_epoch: dict[int, list[float]] = defaultdict(list)
+        for curve in folds.values():
+            for epoch, value in curve.items():
+                by_epoch[epoch].append(value)
+        means[name] = {
+            epoch: sum(by_epoch[epoch]) / len(by_epoch[epoch]) for epoch in sorted(by_epoch)
+        }
+    curves = [
+        (name, fold, curve) for name, folds in losses.items() for fold, curve in folds.items()
+    ]
+    values = [value for _, _, curve in curves for value in curve.values()]
+    last = max(epoch for _, _, curve in curves for epoch in curve)
     across, up = Axis(1.0, max(2.0, last)), Axis(min(0.0, *values), max(values) * 1.04 or 1.0)
-    means = {name: _mean(folds.values()) for name, folds in found.items()}
+    epoch_ticks = tick_texts(across, lambda epoch: f"{epoch:g}")
     return {
         "folds": [
-            {"name": name, "fold": fold} | _curve(epochs, across, up)
-            for name, folds in found.items()
-            for fold, epochs in folds.items()
+            {"name": name, "fold": fold, "points": polyline(curve, curve.values(), across, up)}
+            for name, fold, curve in curves
         ],
-        "means": [{"name": name} | _curve(epochs, across, up) for name, epochs in means.items()],
-        "ends": {name: epochs[max(epochs)] for name, epochs in means.items()},
-        "count": max(len(folds) for folds in found.values()),
+        "means": [
+            {"name": name, "points": polyline(curve, curve.values(), across, up)}
+            for name, curve in means.items()
+        ],
+        "ends": {name: curve[max(curve)] for name, curve in means.items()},
+        "count": max(len(folds) for folds in losses.values()),
         "epochs": last,
-        "x_ticks": [
-            tick for tick in tick_texts(across, lambda t: f"{t:g}") if "." not in tick["text"]
-        ],
-        "y_ticks": tick_texts(up, lambda t: f"{t:g}", 5),
+        "x_ticks": [tick for tick in epoch_ticks if "." not in tick["text"]],
+        "y_ticks": tick_texts(up, lambda loss: f"{loss:g}", 5),
     }
 
 
-def _mean(folds: Iterable[Mapping[int, float]]) -> dict[int, float]:
-    by_epoch: dict[int, list[float]] = defaultdict(list)
-    for epochs in folds:
-        for epoch, value in epochs.items():
-            by_epoch[epoch].append(value)
-    return {epoch: sum(by_epoch[epoch]) / len(by_epoch[epoch]) for epoch in sorted(by_epoch)}
-
-
-def _curve(epochs: Mapping[int, float], across: Axis, up: Axis) -> dict[str, str]:
-    return {"points": polyline(list(epochs), list(epochs.values()), across, up)}
-
-
-def interval_row(row: Row, axis: Axis, names: Sequence[str]) -> dict[str, Any]:
-    """Return the places of value, low and high (by their column names) on an axis."""
-    value, low, high = (None if row[name] is None else axis.at(row[name]) for name in names)
-    return {"at": value, "low": low, "high": high}
-
-
-def tick_texts(axis: Axis, text: Any, most: int = 6) -> list[dict[str, Any]]:
-    """Return places and texts of an axis' ticks."""
-    return [{"at": axis.at(t), "text": text(t)} for t in axis.ticks(most)]
-
-
 def reliability_drawing(bins: Sequence[Row]) -> dict[str, Any]:
-    """Return a dot a bin (confidence against share right) and a bar for its count."""
-    known = [row for row in bins if row["count"]]
-    most = max((row["count"] for row in known), default=1)
+    """Return a dot per bin (share right against confidence) and a bar for its count."""
+    filled = [row for row in bins if row["count"]]
+    most = max((row["count"] for row in filled), default=1)
     dots = [
         {
             "x": SHARES.at(row["confidence"]),
@@ -132,58 +169,70 @@ def reliability_drawing(bins: Sequence[Row]) -> dict[str, Any]:
             "bar": round(18 * row["count"] / most, 2),
             "size": round(5 + 8 * math.sqrt(row["count"] / most), 1),
         }
-        for row in known
+        for row in filled
     ]
-    return {"dots": dots, "bins": known, "most": most, "songs": sum(row["count"] for row in known)}
+    return {"dots": dots, "bins": filled, "most": most}
 
 
-def heard_drawing(rows: Sequence[Row]) -> dict[str, Any] | None:
-    """Return accuracy by seconds heard (by windows where seconds are unknown), with its band."""
+def windows_needed_drawing(rows: Sequence[Row]) -> dict[str, Any] | None:
+    """Return the drawing of accuracy by how much of each song is used, with its interval.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        Of heard.csv. Drawn over seconds, or over windows where seconds are unknown.
+
+    Returns
+    -------
+    dict or None
+        None without an accuracy.
+    """
     rows = [row for row in rows if row.get("accuracy")]
     if not rows:
         return None
     unit = "seconds" if all(row.get("seconds") for row in rows) else "windows"
     across = Axis(0.0, max(float(row[unit]) for row in rows) * 1.02)
-    known = [float(row[n]) for row in rows for n in ("accuracy", "low", "high") if row.get(n)]
-    up = axis_around(known)
+    up = axis_around(
+        float(row[name]) for row in rows for name in ("accuracy", "low", "high") if row.get(name)
+    )
     lines = []
-    for variant in dict.fromkeys(row.get("variant", "") for row in rows):
-        mine = sorted(
-            (r for r in rows if r.get("variant", "") == variant), key=lambda r: float(r[unit])
-        )
-        x = [float(row[unit]) for row in mine]
-        line = polyline(x, [float(row["accuracy"]) for row in mine], across, up)
-        lines.append(
-            {
-                "name": _VARIANTS.get(variant, variant),
-                "points": line,
-                "dots": line.split(),
-                "band": _band(mine, x, across, up),
-            }
-        )
+    for choice in dict.fromkeys(row.get("variant", "") for row in rows):
+        line_rows = [row for row in rows if row.get("variant", "") == choice]
+        line_rows.sort(key=lambda row: float(row[unit]))
+        x = [float(row[unit]) for row in line_rows]
+        line = polyline(x, [float(row["accuracy"]) for row in line_rows], across, up)
+        band = ""
+        if all(row.get("low") and row.get("high") for row in line_rows):
+            low = polyline(x, [float(row["low"]) for row in line_rows], across, up)
+            high = polyline(x, [float(row["high"]) for row in line_rows], across, up)
+            band = f"{low} {' '.join(reversed(high.split()))}"
+        name = _CHOICES.get(choice, choice)
+        lines.append({"name": name, "points": line, "dots": line.split(), "band": band})
     return {
         "unit": unit,
         "lines": lines,
         "rows": rows,
-        "x_ticks": tick_texts(across, lambda t: f"{t:g}"),
-        "y_ticks": tick_texts(up, lambda t: f"{100 * t:.0f} %", 5),
+        "x_ticks": tick_texts(across, lambda amount: f"{amount:g}"),
+        "y_ticks": tick_texts(up, percent_tick, 5),
     }
 
 
-def _band(rows: Sequence[Row], x: Sequence[float], across: Axis, up: Axis) -> str:
-    if not all(row.get("low") and row.get("high") for row in rows):
-        return ""
-    ends = [(x, "low"), (x, "high")]
-    low, high = (polyline(xs, [float(r[name]) for r in rows], across, up) for xs, name in ends)
-    return f"{low} {' '.join(reversed(high.split()))}"
-
-
 def timeline(values: Sequence[float]) -> list[dict[str, Any]]:
-    """Return a signed bar a window (neighbours joined beyond 240), 0 in the middle."""
-    count = min(_BARS, len(values))
-    cuts = [k * len(values) // count for k in range(count + 1)]
-    joined = [sum(values[a:b]) / (b - a) for a, b in pairwise(cuts)]
-    most = max(map(abs, joined), default=0.0) or 1.0
+    """Return a bar per window, up for positive and down for negative values.
+
+    Above 240 windows, neighbours share a bar with their mean.
+
+    Examples
+    --------
+    >>> for bar in timeline([1.0, -0.5]):
+    ...     print(bar["side"], bar["y"], bar["height"])
+    for 2.0 48.0
+    against 50.0 24.0
+    """
+    count = min(_MAX_BARS, len(values))
+    edges = [k * len(values) // count for k in range(count + 1)]
+    means = [sum(values[a:b]) / (b - a) for a, b in pairwise(edges)]
+    most = max(map(abs, means), default=0.0) or 1.0
     gap = 0.12 if count <= 80 else 0.0
     return [
         {
@@ -193,5 +242,5 @@ def timeline(values: Sequence[float]) -> list[dict[str, Any]]:
             "height": round(48 * abs(value) / most, 2),
             "side": "for" if value >= 0 else "against",
         }
-        for k, value in enumerate(joined)
+        for k, value in enumerate(means)
     ]

@@ -1,4 +1,4 @@
-"""Values to a page: templates that escape everything, and how numbers are written."""
+"""Fill the HTML templates, and write numbers as readers see them."""
 
 import base64
 import hashlib
@@ -11,11 +11,8 @@ if TYPE_CHECKING:
     from jinja2 import Environment
     from markupsafe import Markup
 
-FOLDER = "templates"
-SCRIPT = "page.js"
-
-# A figure's name in metrics.json to what a reader calls it, and what it means.
-MEASURES = {
+# A metric's key in metrics.json to its name on the page, and what it means.
+METRICS = {
     "accuracy": ("song accuracy", "share of songs labelled right"),
     "balanced_accuracy": ("balanced accuracy", "mean of the labels' recalls"),
     "macro_f1": ("macro F1", "mean of the labels' F1"),
@@ -23,13 +20,14 @@ MEASURES = {
     "roc_auc": ("ROC AUC", "how well songs are ranked; chance is 0.5"),
     "map": ("mean average precision", "how well each label's songs are ranked first"),
     "mean_average_precision": ("mean average precision", "how well each label's songs are ranked"),
-    "nll": ("log loss", "surprise at the truth in nats; less is better"),
+    "nll": ("log loss", "mean −log probability of the true label, in nats; less is better"),
     "brier": ("Brier score", "squared error of the probabilities; less is better"),
     "ece": ("calibration error", "how far confidence is from the share right; less is better"),
     "subset_accuracy": ("subset accuracy", "share of songs with every label right"),
     "hamming_accuracy": ("label accuracy", "share of all yes and no that are right"),
 }
 _UNITS = (("s", 1, 90.0), ("min", 60, 5400.0), ("h", 3600, math.inf))
+# A baseline's key in metrics.json to its name on the page.
 BASELINES = {
     "majority": "always the most frequent label",
     "level": "loudness alone",
@@ -38,84 +36,123 @@ BASELINES = {
 
 
 def render(template: str, values: dict[str, Any]) -> str:
-    """Return a page of ``templates`` filled with values, every text among them escaped.
+    """Return a page of ``templates`` filled with values; every text in them is escaped.
 
-    The page carries a policy under which no script but its own can run, whatever a song is
-    called, and nothing can be fetched.
+    The page has a content policy that allows no script but its own, whatever a song is
+    called, and no request.
     """
-    pages = _pages()
-    assert pages.loader is not None
-    script = pages.loader.get_source(pages, SCRIPT)[0].strip()
-    mark = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return pages.get_template(template).render(values, script=script, script_hash=mark)
+    environment = _environment()
+    assert environment.loader is not None
+    script = environment.loader.get_source(environment, "page.js")[0].strip()
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    page = environment.get_template(template)
+    return page.render(values, script=script, script_hash=digest)
 
 
 @cache
-def _pages() -> "Environment":
-    """Return the templates, compiled once: that takes longer than filling them."""
+def _environment() -> "Environment":
+    """Return the templates, which take longer to compile than to fill."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    pages = Environment(
+    environment = Environment(
         autoescape=True,
         undefined=StrictUndefined,
-        loader=PackageLoader("songbag.report", FOLDER),
+        loader=PackageLoader("songbag.report"),
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (percent, share, number, short, points, clock, time, measure, breakable)
-    pages.filters |= {one.__name__: one for one in filters}
-    return pages
+    filters = (percent, share, number, short, points, clock, time, metric, breakable)
+    environment.filters |= {function.__name__: function for function in filters}
+    return environment
 
 
 def percent(value: float | None) -> str:
-    """Return a share as 81.2 %, with spaces that do not break."""
+    """Return a share in percent, with a space that does not break; a dash where unknown.
+
+    Examples
+    --------
+    >>> percent(0.8125).replace("\u00a0", " "), percent(None)
+    ('81.2 %', '–')
+    """
     return "–" if value is None else f"{100 * value:.1f}\u00a0%"
 
 
 def share(value: float) -> str:
-    """Return a share in percent where the sign is understood."""
+    """Return a share in percent without the sign."""
     return f"{100 * value:.1f}"
 
 
-def breakable(name: str) -> "Markup":
-    """Return a name, escaped, that may be broken behind its hyphens and underscores."""
-    from markupsafe import Markup, escape
-
-    return Markup(re.sub("(?<=[-_])", "<wbr>", str(escape(name))))
-
-
 def points(value: float | None) -> str:
-    """Return a difference of shares in points, with its sign."""
+    """Return a difference of shares in percentage points, with its sign.
+
+    Examples
+    --------
+    >>> points(0.123), points(-0.05), points(0.0001)
+    ('+12.3', '−5.0', '0.0')
+    """
     if value is None:
         return "–"
     return f"{100 * value:+.1f}".replace("-", "−") if round(value, 3) else "0.0"
 
 
-def number(value: float | None, digits: int = 3) -> str:
-    """Return a number, a dash where it is unknown."""
-    return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
+def number(value: float | None) -> str:
+    """Return a number with three decimals, a dash where it is unknown."""
+    return "–" if value is None else f"{value:.3f}".replace("-", "−")
 
 
 def short(cell: str) -> str:
-    """Return a cell of a table; a number has three decimals at the most."""
+    """Return a cell of a CSV file, a number with at most three decimals.
+
+    Examples
+    --------
+    >>> short("0.123456"), short("12"), short("middle")
+    ('0.123', '12', 'middle')
+    """
     return f"{float(cell):.3f}" if re.fullmatch(r"-?\d+\.\d{4,}", cell) else cell
 
 
 def clock(seconds: float) -> str:
-    """Return a place in a song as 1:07.5."""
+    """Return a time in a song.
+
+    Examples
+    --------
+    >>> clock(67.5), clock(59.96)
+    ('1:07.5', '1:00')
+    """
     minutes, rest = divmod(round(seconds, 1), 60)
     text = f"{rest:04.1f}"
     return f"{int(minutes)}:{text[:-2] if text.endswith('.0') else text}"
 
 
 def time(seconds: float | None) -> str:
-    """Return how long something took: 12 s, 3.4 min, 1.2 h."""
+    """Return how long something took, in seconds, minutes or hours.
+
+    Examples
+    --------
+    >>> [time(seconds).replace("\u00a0", " ") for seconds in (12.3, 204, 4320, 7200)]
+    ['12 s', '3.4 min', '72 min', '2.0 h']
+    """
     if seconds is None:
         return "–"
-    unit, size = next(one for one in _UNITS if seconds < one[2])[:2]
+    unit, size = next((unit, size) for unit, size, below in _UNITS if seconds < below)
     return f"{seconds / size:.{int(seconds < 10 * size)}f}\u00a0{unit}"
 
 
-def measure(name: str) -> tuple[str, str]:
-    """Return what a figure is called and what it means."""
-    return MEASURES.get(name, (name.replace("_", " "), ""))
+def metric(name: str) -> tuple[str, str]:
+    """Return a metric's name on the page and what it means.
+
+    Examples
+    --------
+    >>> metric("brier")
+    ('Brier score', 'squared error of the probabilities; less is better')
+    >>> metric("my_own")
+    ('my own', '')
+    """
+    return METRICS.get(name, (name.replace("_", " "), ""))
+
+
+def breakable(name: str) -> "Markup":
+    """Return a name, escaped, that may break after its hyphens and underscores."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub("(?<=[-_])", "<wbr>", str(escape(name))))

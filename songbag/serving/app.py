@@ -31,7 +31,7 @@ from songbag.serving.schemas import describe_api, model_description
 from songbag.serving.security import OneTimeKeys, SecurityMiddleware, too_large
 from songbag.serving.uploads import receive_upload, upload_folder
 from songbag.serving.worker_process import AnswerParts, PredictTask, WithoutTask, failed_song
-from songbag.serving.workers import WorkerPool
+from songbag.serving.workers import PredictionPool
 
 _STATIC = Path(str(resources.files("songbag.serving") / "static"))
 # Reasons of the errors that Starlette raises itself.
@@ -47,7 +47,7 @@ class _Server:
     model: ModelFile
     options: ServerOptions
     keys: OneTimeKeys
-    pool: WorkerPool
+    pool: PredictionPool
     folder: Path
     description: bytes
     started: float
@@ -95,7 +95,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        pool, description = WorkerPool(model, options), model_description(name, model, options)
+        pool, description = PredictionPool(model, options), model_description(name, model, options)
         with upload_folder() as folder:
             app.state.server = _Server(
                 name, model, options, keys, pool, folder, description, time.monotonic()

@@ -14,7 +14,7 @@ from songbag.serving.replies import HTTPError, Reply
 from songbag.serving.worker_process import Task, load_model, run_task
 
 
-class WorkerPool:
+class PredictionPool:
     """Processes that hold the model, and a limit on the requests that wait for them.
 
     Attributes

@@ -82,8 +82,8 @@ def test_every_mistake_shown_is_one_and_the_surest_come_first(mute):
     hold_the_rules(page)
     rows = sorted(rows_of(mute / "predictions.csv"), key=lambda row: -float(row["confidence"]))
     shown = re.findall(r"<h3>(.*?)</h3>", page.text)
-    assert shown == [row["id"] for row in rows][: mistakes.MOST]
-    for row in rows[: mistakes.MOST]:
+    assert shown == [row["id"] for row in rows][: mistakes.MAX_SONGS]
+    for row in rows[: mistakes.MAX_SONGS]:
         assert f"is {row['label']} , was called {row['predicted']}" in page.said
 
 
@@ -91,7 +91,7 @@ def test_windows_for_and_against_are_what_they_contribute(wrong):
     rows = {row["id"]: row for row in rows_of(wrong / "predictions.csv")}
     windows = rows_of(wrong / "windows.csv")
     figures = json.loads((wrong / "metrics.json").read_text())
-    shown = mistakes.shown_songs(wrong, list(rows.values()), figures, wrong)
+    shown = mistakes.surest_mistakes(wrong, list(rows.values()), figures, wrong)
     for song in shown["songs"]:
         row = rows[song["id"]]
         said, other = row["predicted"], row["label"]
@@ -113,7 +113,7 @@ def test_embedded_pieces_are_the_songs_at_that_place(wrong):
     page = Page(write_report(wrong))
     rows = rows_of(wrong / "predictions.csv")
     figures = json.loads((wrong / "metrics.json").read_text())
-    shown = mistakes.shown_songs(wrong, rows, figures, wrong)
+    shown = mistakes.surest_mistakes(wrong, rows, figures, wrong)
     pieces = [(song["id"], one) for song in shown["songs"] for one in song["strongest"]]
     heard = sounds(page)
     assert len(heard) == len(pieces) > 4
@@ -129,8 +129,8 @@ def test_embedded_pieces_are_the_songs_at_that_place(wrong):
 
 def test_sound_has_a_limit_and_the_rest_are_links(wrong, monkeypatch):
     whole = write_report(wrong)
-    assert whole.stat().st_size < mistakes.EMBEDDED_BYTES + 200_000
-    monkeypatch.setattr(mistakes, "EMBEDDED_BYTES", 120_000)
+    assert whole.stat().st_size < mistakes.MAX_SOUND_BYTES + 200_000
+    monkeypatch.setattr(mistakes, "MAX_SOUND_BYTES", 120_000)
     page = Page(write_report(wrong))
     hold_the_rules(page)
     embedded = [one["src"] for one in page.all("audio")]
