@@ -42,12 +42,12 @@ examples/browser/node_modules: examples/browser/package.json
 	npm install --silent --prefix examples/browser
 	touch $@
 
-torture: .venv/dev  ## promises of docs/reliability.md in full size, figures printed
+torture: .venv/dev  ## promises of docs/explanation/reliability.md in full size, figures printed
 	@command -v ffmpeg >/dev/null || (apt-get update -qq && apt-get install -y -qq ffmpeg) || \
 	  { echo "torture compares with the ffmpeg program: install it (apt-get install ffmpeg)"; exit 1; }
 	nice .venv/bin/python -m pytest --torture
 
-bench: .venv-bench/bench  ## every speed row beside the founding program: docs/benchmarks.md, 25 minutes
+bench: .venv-bench/bench  ## every speed row beside the founding program, into docs/figures.md, 25 minutes
 	.venv-bench/bin/python bench/speed/run.py --record
 
 bench-quick: .venv-bench/bench  ## the same with fewer rounds, nothing recorded

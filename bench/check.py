@@ -1,7 +1,7 @@
 """How far copies and different songs are apart for `songbag check`, and what the index costs.
 
-Prints the tables of docs/check.md: on generated songs (where the limits were chosen) and,
-where it is there, on Emotify (where they were only looked at).
+Prints the tables on checking of docs/figures.md: on generated songs (where the limits were
+chosen) and, where it is there, on Emotify (where they were only evaluated).
 """
 
 import resource

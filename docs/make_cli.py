@@ -1,4 +1,4 @@
-"""Write docs/cli.md from what ``--help`` says, so the page is never behind the program."""
+"""Write docs/reference/cli.md from what ``--help`` says, so that the page follows the program."""
 
 from pathlib import Path
 
@@ -8,8 +8,8 @@ from songbag.cli import main
 
 
 def page() -> str:
-    """Return the text of docs/cli.md."""
-    parts = ["# The command line\n\nGenerated from `--help` by `python docs/make_cli.py`.\n"]
+    """Return the text of docs/reference/cli.md."""
+    parts = ["# Command line\n\nGenerated from `--help` by `python docs/make_cli.py`.\n"]
     for name in ["", *main.commands]:
         arguments = [name, "--help"] if name else ["--help"]
         text = CliRunner().invoke(main, arguments, prog_name="songbag", terminal_width=80).output
@@ -18,4 +18,4 @@ def page() -> str:
 
 
 if __name__ == "__main__":
-    Path(__file__).with_name("cli.md").write_text(page())
+    (Path(__file__).parent / "reference" / "cli.md").write_text(page())

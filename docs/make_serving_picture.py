@@ -5,8 +5,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.browser import browser, drop, expect, heard, opened
-from tests.serving_process import Server
+from tests.helpers.browser import browser, drop, expect, heard, opened
+from tests.helpers.serving_process import Server
 
 
 def main(demo: Path) -> None:

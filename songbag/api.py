@@ -114,7 +114,7 @@ class Model:
         """Write the model as one ONNX graph, from samples to answer, for everywhere.
 
         Its input ``waveform`` is mono float32 at ``card.recipe.sound.sample_rate`` Hz,
-        shape (samples,); its outputs are described in ``docs/export.md``.
+        shape (samples,); its outputs are described in ``docs/howto/export.md``.
 
         Raises
         ------

@@ -16,7 +16,7 @@ FOUNDING = [sys.executable, str(HERE / "founding.py")]
 
 @dataclass
 class Row:
-    """One line of docs/benchmarks.md.
+    """One line of the tables on speed in docs/figures.md.
 
     ``ratio`` is theirs over ours unless ``bar`` says something else; ``met`` whether the bar
     is met; ``key`` names the ratio in ratios.json, and ``higher`` whether more is better.

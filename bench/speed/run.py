@@ -1,10 +1,11 @@
-"""All speed rows: ours and theirs from one run, into docs/benchmarks.md.
+"""All speed rows: ours and theirs from one run, into docs/figures.md.
 
 python bench/speed/run.py [--quick] [--record] [row ...]
 
 Each row_*.py is a program that prints one part of the table; the page holds the latest of
-each. ``--record`` appends the ratios to bench/ratios.json; what got slower than the last
-record by more than a fifth is printed either way.
+each, between two comments, and all other text of it stays. ``--record`` appends the ratios to
+bench/ratios.json; what got slower than the last record by more than a fifth is printed either
+way.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +22,8 @@ from songs import FOLDER
 
 HERE = Path(__file__).parent
 RATIOS = HERE.parent / "ratios.json"
-PAGE = HERE.parent.parent / "docs" / "benchmarks.md"
+PAGE = HERE.parent.parent / "docs" / "figures.md"
+BEGIN, END = "<!-- make bench writes from here -->", "<!-- to here -->"
 ROWS = ("cold", "timeline", "long", "training", "extraction", "whole_job", "collection")
 PACKAGES = ("keras", "tensorflow_cpu", "torch", "jax", "librosa", "numpy", "av", "onnxruntime")
 SLOWER = 0.2
@@ -48,18 +51,29 @@ def cells(row):
     return [row["work"], row["ours"], row["theirs"], f"{row['ratio']:g}", row["bar"], verdict]
 
 
-def page(found):
-    """Return docs/benchmarks.md."""
+def page(found, text):
+    """Return the text of docs/figures.md with the tables of a run between its two comments."""
+    before, _, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end:
+        raise SystemExit(f"{PAGE}: the comments that enclose the tables of make bench are missing")
     heads = ["work", "ours", "theirs", "ratio", "bar", ""]
+    versions = ", ".join(f"{name.removesuffix('_cpu')} {version(name)}" for name in PACKAGES)
+    measured_on = f"Measured {time.strftime('%Y-%m-%d')} on {machine()}. {versions}."
     lines = [f"| {' | '.join(cells(row))} |" for part in found for row in part["rows"]]
-    profiles = [f"- {text}" for part in found for text in part["profiles"]]
+    profiles = [wrapped(f"- {text}", "  ") for part in found for text in part["profiles"]]
     return "\n".join([
-        (HERE / "page.md").read_text().strip(), "",
-        f"Measured {time.strftime('%Y-%m-%d')} on {machine()}. "
-        + ", ".join(f"{name.removesuffix('_cpu')} {version(name)}" for name in PACKAGES) + ".",
-        "", f"| {' | '.join(heads)} |", "|" + "---|" * len(heads), *lines, "",
-        "## Where the time goes", "", *profiles, "",
+        f"{before}{BEGIN}", "", wrapped(measured_on), "",
+        f"| {' | '.join(heads)} |", "|" + "---|" * len(heads), *lines, "",
+        "### Where the time goes", "", *profiles, "", f"{END}{after}",
     ])  # fmt: skip
+
+
+def wrapped(text, indent=""):
+    """Return a paragraph in lines of a page's width, no line beginning with a percent sign."""
+    text = text.replace(" %", "\N{NO-BREAK SPACE}%")
+    lines = textwrap.fill(text, 118, subsequent_indent=indent, break_on_hyphens=False)
+    return lines.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def machine():
@@ -104,8 +118,10 @@ def main():
         records.append({"date": time.strftime("%Y-%m-%d"), "machine": machine(), "ratios": ratios})
         RATIOS.write_text(json.dumps(records, indent=1) + "\n")
     latest = [FOLDER / f"row_{name}.json" for name in ROWS]
-    if all(one.exists() for one in latest):
-        PAGE.write_text(page([json.loads(one.read_text()) for one in latest]), encoding="utf-8")
+    if all(path.exists() for path in latest):
+        newest = [json.loads(path.read_text()) for path in latest]
+        PAGE.write_text(page(newest, PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+        print(f"{PAGE.name} has the new tables; its first ten lines are written by hand")
     missed = [row["key"] for row in rows if row["met"] is False]
     print(f"{len(missed)} bars missed: {', '.join(missed) or 'none'}")
 

@@ -148,7 +148,7 @@ def training_options(command: Command) -> Command:
     options = (
         click.option("--recipe", help=text),
         click.option("--network", help="cnn, cnn1d, founding, linear, mlp or statistics."),
-        click.option("--pooling", help="How windows become a song, e.g. vote (docs/poolings.md)."),
+        click.option("--pooling", help="How windows become a song, e.g. vote, mean_logit."),
         click.option("--loss", type=click.Choice(["song", "window"]), help="What is minimised."),
         click.option("--epochs", type=int, help="Passes over the training songs."),
         click.option("--excerpt", type=float, help="Hear only so many seconds of each song."),

@@ -46,7 +46,7 @@ def test_every_command_has_help_that_fits_a_terminal():
 
 
 def test_the_cli_page_is_what_help_says():
-    page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "cli.md").read_text()
     from docs.make_cli import page as made
 
     assert page == made(), "run: python docs/make_cli.py"

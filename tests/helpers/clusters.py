@@ -17,7 +17,7 @@ def free_port():
         return listening.getsockname()[1]
 
 
-# As docs/scale.md advises: what `local:2` sets, as variables of the environment.
+# As docs/howto/large-collections.md advises: what `local:2` sets, as variables of the environment.
 _DASK_ENVIRONMENT = {
     "DASK_" + name.upper().replace(".", "__").replace("-", "_"): str(value)
     for name, value in DASK_SETTINGS.items()

@@ -294,7 +294,9 @@ def test_the_snippet_of_the_page_runs(model_path, graph_path, tmp_path):
     shutil.copy(graph_path, tmp_path)
     noise = 0.1 * np.random.default_rng(0).standard_normal(22050 * 12)
     soundfile.write(tmp_path / "song.wav", noise, 22050, subtype="PCM_16")
-    (snippet,) = re.findall(r"```python\n(.*?)```", (DOCS / "export.md").read_text(), re.DOTALL)
+    (snippet,) = re.findall(
+        r"```python\n(.*?)```", (DOCS / "howto" / "export.md").read_text(), re.DOTALL
+    )
     done = subprocess.run(
         [sys.executable, "-I", "-c", snippet], cwd=tmp_path, capture_output=True, text=True
     )
