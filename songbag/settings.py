@@ -7,31 +7,15 @@ learning needs. A `Recipe` is one of each, written as TOML in ``songbag/recipes`
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import msgspec
 from msgspec import Meta
 
 from songbag.errors import SettingsError, suggestion
-
-# The names live here so that the command line and model files know them without torch;
-# a test compares them with the tables in songbag.models.
-POOLINGS = (
-    *("attention", "autopool", "conjunctive", "gated_attention", "hard_vote", "linear_softmax"),
-    *(
-        "log_mean_exp",
-        "max",
-        "mean_logit",
-        "mean_probability",
-        "noisy_or",
-        "power",
-        "top_k",
-        "vote",
-    ),
-)
-LOSSES = ("song", "window")
-NETWORKS = ("cnn", "cnn1d", "founding", "linear", "mlp", "statistics")
+from songbag.parts import NetworkPart, PoolingPart, networks, poolings
 
 R = TypeVar("R", bound=msgspec.Struct)
 
@@ -141,7 +125,8 @@ class Training(Record, frozen=True):
     Attributes
     ----------
     network, pooling : str
-        A name of `NETWORKS` and of `POOLINGS`; "own" for objects passed in Python.
+        Names of `songbag.parts`, or "own" for objects passed in Python. They are checked by
+        `read` and before a training: a model file may name parts that are not installed.
     loss : {"song", "window", "own"}
         Cross-entropy of the pooled song, or of every window against its song's label.
     epochs, songs_per_batch : int
@@ -181,8 +166,8 @@ class Training(Record, frozen=True):
         Decay of the exponential moving average of the weights per step (0: none).
     """
 
-    network: Literal[*NETWORKS, "own"] = "cnn"  # type: ignore[valid-type]
-    pooling: Literal[*POOLINGS, "own"] = "mean_logit"  # type: ignore[valid-type]
+    network: str = "cnn"
+    pooling: str = "mean_logit"
     loss: Literal["song", "window", "own"] = "song"
     epochs: Count = 30
     songs_per_batch: Count = 8
@@ -206,6 +191,44 @@ class Training(Record, frozen=True):
     precision: Literal["float32", "mixed"] = "float32"
     folds: Annotated[int, Meta(ge=0)] = 0
     average: Share = 0.0
+
+    @property
+    def network_part(self) -> NetworkPart:
+        """What the network is; of one passed in Python nothing is known.
+
+        Raises
+        ------
+        SettingsError
+            It is not installed.
+        """
+        return NetworkPart(name="own") if self.network == "own" else networks()[self.network]
+
+    @property
+    def pooling_part(self) -> PoolingPart:
+        """What the pooling is; of one passed in Python nothing is known.
+
+        Raises
+        ------
+        SettingsError
+            It is not installed.
+
+        Examples
+        --------
+        >>> Training(pooling="hard_vote").pooling_part.differentiable
+        False
+        """
+        return PoolingPart(name="own") if self.pooling == "own" else poolings()[self.pooling]
+
+    def require_known_parts(self) -> None:
+        """Raise SettingsError if the network or the pooling is not installed.
+
+        Examples
+        --------
+        >>> Training(network="cnn2").require_known_parts()
+        Traceback (most recent call last):
+        songbag.errors.SettingsError: there is no network 'cnn2'. Did you mean 'cnn'?
+        """
+        _ = self.network_part, self.pooling_part
 
 
 @dataclass(frozen=True)
@@ -340,27 +363,48 @@ def read(kind: type[R], values: dict[str, Any], where: str) -> R:
     Raises
     ------
     SettingsError
-        Unknown key (with a suggestion), wrong type, value out of range.
+        Unknown key or name (with a suggestion), wrong type, value out of range.
+
+    Examples
+    --------
+    >>> read(Windows, {"seconds": 3}, "mine.toml").hop_seconds
+    2.5
+    >>> read(Windows, {"second": 3}, "mine.toml")
+    Traceback (most recent call last):
+    songbag.errors.SettingsError: mine.toml: unknown setting 'second'. Did you mean 'seconds'?
     """
     try:
-        return msgspec.convert(values, kind)
+        record = msgspec.convert(values, kind)
+        for training in getattr(record, "trainings", [record]):
+            if isinstance(training, Training):
+                training.require_known_parts()
     except msgspec.ValidationError as error:
-        raise SettingsError(f"{where}: {_explain(kind, str(error))}") from None
+        raise SettingsError(f"{where}: {_explanation(kind, str(error))}") from None
+    except SettingsError as error:
+        raise SettingsError(f"{where}: {error}") from None
+    return record
 
 
-def _explain(kind: type, text: str) -> str:
-    wrong = re.search(r"Invalid enum value '(.+?)' - at `\$\.?(.*?)`$", text)
-    if wrong:
-        names = {"pooling": POOLINGS, "network": NETWORKS, "loss": LOSSES}
-        key = wrong[2].rpartition(".")[2]
-        more = suggestion(wrong[1], names[key]) if key in names else ""
-        return f"'{wrong[1]}' is no {key}.{more}"
-    found = re.search(r"unknown field `(.+?)`(?: - at `\$\.?(.*?)`)?$", text)
-    if not found:
-        return text.replace("`", "'").replace("$.", "")
-    record = kind
-    for step in filter(None, (found[2] or "").split(".")):
-        record = next(f.type for f in msgspec.structs.fields(record) if f.name == step)
-    known = [field.name for field in msgspec.structs.fields(record)]
-    place = f"{found[2]}." if found[2] else ""
-    return f"unknown setting '{place}{found[1]}'.{suggestion(found[1], known)}"
+def _explanation(kind: type, text: str) -> str:
+    """Return msgspec's message with the key in quotes and with what is known instead."""
+    enum = re.search(r"Invalid enum value '(.+?)' - at `\$\.?(.*?)`$", text)
+    if enum:
+        *tables, key = enum[2].split(".")
+        known = get_args(_field_types(kind, tables)[key])
+        return f"there is no {key} '{enum[1]}'.{suggestion(enum[1], known)}"
+    unknown = re.search(r"unknown field `(.+?)`(?: - at `\$\.?(.*?)`)?$", text)
+    if unknown:
+        tables = [table for table in (unknown[2] or "").split(".") if table]
+        key = ".".join([*tables, unknown[1]])
+        return f"unknown setting '{key}'.{suggestion(unknown[1], _field_types(kind, tables))}"
+    return text.replace("`", "'").replace("$.", "")
+
+
+def _field_types(kind: Any, tables: Sequence[str]) -> dict[str, Any]:
+    """Return the fields of a record, or of a table in it, with their types."""
+    fields = {field.name: field.type for field in msgspec.structs.fields(kind)}
+    if not tables:
+        return fields
+    name, is_list, _ = tables[0].partition("[")  # "branches[0]" is an entry of a tuple
+    inner = get_args(fields[name])[0] if is_list else fields[name]
+    return _field_types(inner, tables[1:])

@@ -1,6 +1,6 @@
 """Options that several commands share, and what they become."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from songbag.errors import SettingsError
+from songbag.parts import networks, poolings
 from songbag.storage.remote import AnyPath, parse_path
 
 if TYPE_CHECKING:
@@ -62,6 +63,19 @@ def spread_options(command: Command) -> Command:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+class PartOption(click.Option):
+    """An option whose help ends in the names of the known parts, looked up when it is shown."""
+
+    def __init__(self, *arguments: Any, names: Callable[[], Iterable[str]], **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self.names, self.text = names, self.help
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Return how the option is written, and its help."""
+        self.help = f"{self.text} {', '.join(self.names())}."
+        return super().get_help_record(ctx)
 
 
 @contextmanager
@@ -147,8 +161,8 @@ def training_options(command: Command) -> Command:
     text = f"Name or .toml file.  [default: {default}; tables: windows]"
     options = (
         click.option("--recipe", help=text),
-        click.option("--network", help="cnn, cnn1d, founding, linear, mlp or statistics."),
-        click.option("--pooling", help="How windows become a song, e.g. vote, mean_logit."),
+        click.option("--network", cls=PartOption, names=networks, help="Looks at a window:"),
+        click.option("--pooling", cls=PartOption, names=poolings, help="Joins windows:"),
         click.option("--loss", type=click.Choice(["song", "window"]), help="What is minimised."),
         click.option("--epochs", type=int, help="Passes over the training songs."),
         click.option("--excerpt", type=float, help="Hear only so many seconds of each song."),

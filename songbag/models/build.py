@@ -14,13 +14,11 @@ from songbag.data.bag import Bag
 from songbag.errors import TrainingError
 from songbag.models.ensemble import Ensemble
 from songbag.models.linear_solver import linear_head, song_features, standardise
-from songbag.models.networks import NETWORKS, SongNetwork
-from songbag.models.pooling import POOLINGS, SongPooling
+from songbag.models.networks import SongNetwork
+from songbag.models.pooling import SongPooling
 from songbag.models.scorers import with_scorer
+from songbag.parts import PoolingPart, networks, poolings
 from songbag.settings import Own, Training
-
-MATRICES = ("cnn", "cnn1d", "founding", "statistics")  # networks whose windows are matrices
-RAW = ("founding", "linear", "statistics")  # the last two scale their features instead
 
 
 class Standardised(nn.Module):
@@ -62,8 +60,8 @@ def build(
         bands, frames = window_shape
         inner = build(name, (frames, bands), pooling, dropout, scale)
         return SongNetwork(_Turned(_Whole(inner.network)), window_shape)
-    network = NETWORKS[name](window_shape, pooling.outputs, dropout)
-    network = with_scorer(network, pooling.pooling.scorer, pooling.heads, pooling.classes)
+    network = _named(name, window_shape, pooling.outputs, dropout)
+    network = with_scorer(network, pooling.part.scorer, pooling.heads, pooling.classes)
     if scale is not None:
         network = _scaled(network, Standardised(*scale))
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -81,9 +79,9 @@ def network_for(
     if own.network is not None:
         return build_own(own.network, window_shape, pooling)
     # Matrices of a table are (bands, frames); frames cut from audio (frames, bands).
-    turned = bags[0].starts is None and training.network in MATRICES
-    scale = None
-    if training.network not in RAW:
+    part, scale = training.network_part, None
+    turned = bags[0].starts is None and part.takes == "matrix"
+    if part.scaled:
         mean, deviation = scale_of(bags, axis=1 if turned else -1)
         scale = torch.from_numpy(mean), torch.from_numpy(deviation)
     network = build(training.network, window_shape, pooling, training.dropout, scale, turned)
@@ -95,9 +93,8 @@ def network_for(
 
 def song_pooling(name: str, own: Own, classes: int, multilabel: bool) -> SongPooling:
     """Return the named pooling, or the user's, for a task."""
-    if own.pooling is not None:
-        return SongPooling.own(own.pooling, classes, multilabel)
-    return SongPooling(POOLINGS[name], classes, multilabel)
+    part = poolings()[name] if own.pooling is None else PoolingPart(name="own", target=own.pooling)
+    return SongPooling(part, classes, multilabel)
 
 
 def build_own(own: Any, window_shape: Sequence[int], pooling: SongPooling) -> SongNetwork:
@@ -124,7 +121,7 @@ def build_own(own: Any, window_shape: Sequence[int], pooling: SongPooling) -> So
             f"the network turns 2 windows of shape {tuple(window_shape)} into "
             f"{tuple(found.shape)}; needed is (2, {outputs}), one row a window."
         )
-    network = with_scorer(network, pooling.pooling.scorer, pooling.heads, pooling.classes)
+    network = with_scorer(network, pooling.part.scorer, pooling.heads, pooling.classes)
     return SongNetwork(network, window_shape)
 
 
@@ -185,8 +182,15 @@ def _scaled(network: nn.Module, scale: Standardised) -> nn.Module:
 
 def time_stride(name: str, window_shape: Sequence[int]) -> int | None:
     """Return the frames between positions of a named network's trunk, None if not shared."""
-    stride: int | None = getattr(NETWORKS[name](window_shape, 1, 0.0), "time_stride", None)
+    stride: int | None = getattr(_named(name, window_shape, 1, 0.0), "time_stride", None)
     return stride
+
+
+def _named(name: str, window_shape: Sequence[int], outputs: int, dropout: float) -> nn.Module:
+    part = networks()[name]
+    options = {"dropout": dropout} if part.accepts("dropout") else {}
+    network: nn.Module = part.load()(window_shape, outputs, **options)
+    return network
 
 
 def layer_table(network: nn.Module) -> list[dict[str, Any]]:

@@ -14,13 +14,12 @@ A network is an ``nn.Module`` with two parts and a number:
 `SongNetwork` runs either way.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from songbag.models.scorers import both_classes
-from songbag.models.song_statistics import Linear, Statistics
 
 
 class SongNetwork(nn.Module):
@@ -257,16 +256,3 @@ class Mlp(nn.Module):
         """Return outputs (windows, outputs) of windows (windows, ...)."""
         outputs: Tensor = self.layers(windows)
         return outputs
-
-
-Builder = Callable[[Sequence[int], int, float], nn.Module]
-
-# name -> (window_shape, outputs, dropout) -> network
-NETWORKS: dict[str, Builder] = {
-    "founding": lambda shape, outputs, dropout: Founding(shape, outputs),
-    "cnn": lambda shape, outputs, dropout: Cnn(shape, outputs, dropout),
-    "cnn1d": lambda shape, outputs, dropout: Cnn1d(shape, outputs, dropout),
-    "linear": lambda shape, outputs, dropout: Linear(shape, outputs, dropout),
-    "mlp": lambda shape, outputs, dropout: Mlp(shape, outputs, dropout),
-    "statistics": lambda shape, outputs, dropout: Statistics(shape, outputs, dropout),
-}

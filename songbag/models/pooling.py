@@ -21,70 +21,33 @@ classes; it is divided by its sum. References are at the end of the file.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from songbag.models.vote import vote, vote_left_out
+from songbag.parts import PoolingPart
+
+Operator = Callable[..., Tensor]
 
 TOP_SHARE = 0.25  # of the windows that top_k looks at, at least one
 
 
-class Operator(Protocol):
-    """Takes logits (songs, windows, classes), scores (songs, windows, k) and the task."""
+class SongPooling:
+    """A pooling for a task: takes a network's outputs (songs, windows, classes + k).
 
-    def __call__(
-        self, logits: Tensor, scores: Tensor = ..., multilabel: bool = ..., /
-    ) -> Tensor: ...
-
-
-@dataclass(frozen=True)
-class Pooling:
-    """An operator and what may be said about it.
-
-    Attributes
+    Parameters
     ----------
-    pool : Operator
-        To song logits (songs, classes).
-    space : {"logit", "probability"} or None
-        Where the song's score is a weighted sum of the windows' values. None: nowhere,
-        and a window's contribution is what leaving it out takes away.
-    weights : Operator or None
-        To weights (songs, windows, classes), summing to one over the windows. None where
-        the space is None.
-    left_out : Operator or None
-        To song logits without each window (songs, windows, classes), where there is a
-        quicker way than pooling the others again.
-    scorer : {"", "attention", "gated"} or float
-        What makes the scores: nothing, a small network, or a learned number that starts
-        at this value.
-    differentiable : bool
-        Whether a loss on the song can be trained through it.
+    part : PoolingPart
+        `songbag.parts.poolings` has them by name.
+    classes : int
+    multilabel : bool
     """
 
-    pool: Operator
-    space: Literal["logit", "probability"] | None
-    weights: Operator | None = None
-    left_out: Operator | None = None
-    scorer: str | float = ""
-    differentiable: bool = True
-
-
-@dataclass(frozen=True)
-class SongPooling:
-    """A pooling for a task: takes a network's outputs (songs, windows, classes + k)."""
-
-    pooling: Pooling
-    classes: int
-    multilabel: bool = False
-
-    @classmethod
-    def own(cls, pool: Callable[[Tensor], Tensor], classes: int, multilabel: bool) -> "SongPooling":
-        """Wrap a user's function of the windows' logits."""
-        return cls(Pooling(lambda logits, *_: pool(logits), None), classes, multilabel)
+    def __init__(self, part: PoolingPart, classes: int, multilabel: bool = False) -> None:
+        self.part, self.classes, self.multilabel = part, classes, multilabel
+        self.pool, self.weights, self.left_out = map(part.load, ("target", "weights", "left_out"))
+        self.wants_scores = part.accepts("scores", "multilabel")
 
     @property
     def outputs(self) -> int:
@@ -94,7 +57,7 @@ class SongPooling:
     @property
     def heads(self) -> int:
         """Scores a window that the pooling wants from its scorer."""
-        if self.pooling.scorer == "":
+        if self.part.scorer == "":
             return 0
         return self.classes if self.multilabel else 1
 
@@ -104,11 +67,11 @@ class SongPooling:
 
     def song(self, outputs: Tensor) -> Tensor:
         """Return song logits (songs, classes)."""
-        return self._apply(self.pooling.pool, outputs)
+        return self._apply(self.pool, outputs)
 
     def score(self, song: Tensor) -> Tensor:
         """Return song logits in the pooling's own space, (songs, classes)."""
-        return song if self.pooling.space == "logit" else probability(song, self.multilabel)
+        return song if self.part.space == "logit" else probability(song, self.multilabel)
 
     def contributions(self, outputs: Tensor, score: Tensor) -> Tensor | None:
         """Return what each window adds to the score, (songs, windows, classes).
@@ -116,22 +79,25 @@ class SongPooling:
         They sum to the score over the windows where there is a space. Elsewhere, what the
         score loses without the window; None where that is found by pooling again.
         """
-        pooling, logits = self.pooling, self.logits(outputs)
-        if pooling.left_out is not None:
-            without = self.score(self._apply(pooling.left_out, outputs))
+        logits = self.logits(outputs)
+        if self.left_out is not None:
+            without = self.score(self._apply(self.left_out, outputs))
             wide = score.unsqueeze(1).expand_as(without)
             count = torch.ones_like(logits).sum(dim=1, keepdim=True)
             return torch.where(count > 1, wide - without, wide)  # nothing left: all of it
-        if pooling.weights is None:
+        if self.weights is None:
             return None
-        weights = self._apply(pooling.weights, outputs)
-        if pooling.space == "logit":
+        weights = self._apply(self.weights, outputs)
+        if self.part.space == "logit":
             return weights * centred(logits, self.multilabel)
         shares = weights * probability(logits, self.multilabel)
         return shares if self.multilabel else shares / shares.sum(dim=(1, 2), keepdim=True)
 
     def _apply(self, operator: Operator, outputs: Tensor) -> Tensor:
-        return operator(self.logits(outputs), outputs[..., self.classes :], self.multilabel)
+        logits = self.logits(outputs)
+        if not self.wants_scores:
+            return operator(logits)
+        return operator(logits, scores=outputs[..., self.classes :], multilabel=self.multilabel)
 
 
 NONE = torch.zeros(0)  # the scores of a pooling that learns nothing
@@ -277,6 +243,11 @@ def _log_linear(logits: Tensor, scores: Tensor = NONE, multilabel: bool = False)
     return F.log_softmax(log_probability(logits, multilabel), dim=1)
 
 
+def linear_weights(logits: Tensor, scores: Tensor = NONE, multilabel: bool = False) -> Tensor:
+    """The windows' probabilities, divided by their sum."""
+    return _log_linear(logits, scores, multilabel).exp()
+
+
 def linear_softmax(logits: Tensor, scores: Tensor = NONE, multilabel: bool = False) -> Tensor:
     """Windows weighted by their own probability, sum_t p_t^2 / sum_t p_t ([3]_ table 1).
 
@@ -290,6 +261,11 @@ def _log_power(logits: Tensor, scores: Tensor = NONE, multilabel: bool = False) 
     return F.log_softmax(F.softplus(scores) * log_probability(logits, multilabel), dim=1)
 
 
+def power_weights(logits: Tensor, scores: Tensor = NONE, multilabel: bool = False) -> Tensor:
+    """Powers of the windows' probabilities, divided by their sum."""
+    return _log_power(logits, scores, multilabel).exp()
+
+
 def power(logits: Tensor, scores: Tensor = NONE, multilabel: bool = False) -> Tensor:
     """Windows weighted by a learned power of their probability ([4]_ eq. 5).
 
@@ -301,6 +277,11 @@ def power(logits: Tensor, scores: Tensor = NONE, multilabel: bool = False) -> Te
 
 def _log_auto(logits: Tensor, scores: Tensor = NONE, multilabel: bool = False) -> Tensor:
     return F.log_softmax(scores * probability(logits, multilabel), dim=1)
+
+
+def autopool_weights(logits: Tensor, scores: Tensor = NONE, multilabel: bool = False) -> Tensor:
+    """Softmax over the windows of a multiple of their probabilities."""
+    return _log_auto(logits, scores, multilabel).exp()
 
 
 def autopool(logits: Tensor, scores: Tensor = NONE, multilabel: bool = False) -> Tensor:
@@ -344,30 +325,6 @@ def conjunctive(logits: Tensor, scores: Tensor = NONE, multilabel: bool = False)
     """
     return (gate_weights(logits, scores, multilabel) * centred(logits, multilabel)).sum(dim=1)
 
-
-def _exp(log_weights: Operator) -> Operator:
-    def weights(logits: Tensor, scores: Tensor = NONE, multilabel: bool = False) -> Tensor:
-        return log_weights(logits, scores, multilabel).exp()
-
-    return weights
-
-
-POOLINGS: dict[str, Pooling] = {
-    "mean_logit": Pooling(mean_logit, "logit", uniform),
-    "mean_probability": Pooling(mean_probability, "probability", uniform),
-    "vote": Pooling(vote, None, left_out=vote_left_out),
-    "hard_vote": Pooling(hard_vote, None, differentiable=False),
-    "max": Pooling(max_logit, "logit", max_weights),
-    "top_k": Pooling(top_k, "logit", top_weights),
-    "log_mean_exp": Pooling(log_mean_exp, None, scorer=0.5413),  # r = 1
-    "linear_softmax": Pooling(linear_softmax, "probability", _exp(_log_linear)),
-    "power": Pooling(power, "probability", _exp(_log_power), scorer=0.5413),  # n = 1
-    "autopool": Pooling(autopool, "probability", _exp(_log_auto), scorer=0.0),
-    "attention": Pooling(attention, "logit", attention_weights, scorer="attention"),
-    "gated_attention": Pooling(attention, "logit", attention_weights, scorer="gated"),
-    "conjunctive": Pooling(conjunctive, "logit", gate_weights, scorer="attention"),
-    "noisy_or": Pooling(noisy_or, None),
-}
 
 # References
 # ----------

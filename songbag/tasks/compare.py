@@ -15,8 +15,8 @@ import msgspec
 
 from songbag.console import Console
 from songbag.data.dataset import SongBags
-from songbag.errors import SettingsError, suggestion
-from songbag.settings import LOSSES, POOLINGS, Recipe, Training
+from songbag.errors import SettingsError
+from songbag.settings import Recipe, Training, read
 from songbag.storage.files import write_json
 from songbag.tasks.conclusions import Verdict, conclude
 from songbag.tasks.cross_validate import crossvalidate_bags
@@ -42,18 +42,16 @@ def systems_of(
     SettingsError
         An unknown name, or fewer than two systems are left.
     """
-    for kind, names, known in (("pooling", poolings, POOLINGS), ("loss", losses, LOSSES)):
-        for name in names:
-            if name not in known:
-                raise SettingsError(f"there is no {kind} '{name}'.{suggestion(name, known)}")
     found: list[System] = []
     for recipe in recipes:
         for pooling in poolings or [recipe.training.pooling]:
             for loss in losses or [recipe.training.loss]:
-                if pooling == "hard_vote" and loss == "song":
-                    console.say("left out: hard_vote with the loss on the song (no gradient)")
+                changes = {"pooling": pooling, "loss": loss}
+                values = msgspec.to_builtins(recipe.training) | changes
+                training = read(Training, values, f"recipe {recipe.name}")
+                if loss == "song" and not training.pooling_part.differentiable:
+                    console.say(f"left out: {pooling} with the loss on the song (no gradient)")
                     continue
-                training = msgspec.structs.replace(recipe.training, pooling=pooling, loss=loss)
                 named = msgspec.structs.replace(recipe, training=training)
                 found.append(System(f"{recipe.name}-{pooling}-{loss}", named))
     if len(found) < 2:

@@ -22,7 +22,7 @@ from songbag.data.song_table import SongTable
 from songbag.errors import TrainingError
 from songbag.inference.model_file import FORMAT, Card, heard_songs, sealed, write_model
 from songbag.metrics import baselines
-from songbag.settings import Own, Recipe
+from songbag.settings import Own, Recipe, Training
 from songbag.training.checkpoint import songs_hash
 
 if TYPE_CHECKING:
@@ -37,36 +37,39 @@ def require_trainable(recipe: Recipe) -> None:
 
     Raises
     ------
+    SettingsError
+        A network or pooling is not installed.
     TrainingError
         Packages are missing, or a loss on the song goes through a pooling without a
         gradient.
     """
-    _require_solvable(recipe)
+    for training in recipe.trainings:
+        training.require_known_parts()
+        _require_solvable(training)
     missing = [name for name in ("torch", "sklearn", "onnx", "onnxscript") if not find_spec(name)]
     if missing:
         raise TrainingError(
             f"training needs packages that are not installed ({', '.join(missing)}). "
             "Install them with: pip install 'songbag[train]'"
         )
-    if recipe.training.loss != "window" and recipe.training.pooling == "hard_vote":
+    training = recipe.training
+    if training.loss != "window" and not training.pooling_part.differentiable:
         raise TrainingError(
-            "pooling 'hard_vote' counts votes and has no gradient, so a loss on the song cannot "
-            "be trained through it. Use --loss window with it, or --pooling mean_probability."
+            f"pooling '{training.pooling}' has no gradient, so a loss on the song cannot be "
+            "trained through it. Use --loss window with it, or --pooling mean_probability."
         )
 
 
-def _require_solvable(recipe: Recipe) -> None:
+def _require_solvable(training: Training) -> None:
     """Refuse to solve exactly what is not linear in the songs' mean features."""
-    for training in recipe.trainings:
-        linear = training.network in ("linear", "statistics")
-        plain = training.pooling == "mean_logit" and training.loss == "song"
-        if training.optimizer == "lbfgs" and not (linear and plain):
-            raise TrainingError(
-                "optimizer 'lbfgs' solves the networks 'linear' and 'statistics' with the loss "
-                "on the song through mean_logit; this recipe has network "
-                f"'{training.network}', loss '{training.loss}', pooling '{training.pooling}'. "
-                "Take --recipe cnn, or --set training.optimizer=adamw."
-            )
+    linear = training.network_part.linear and training.pooling_part.linear
+    if training.optimizer == "lbfgs" and not (linear and training.loss == "song"):
+        raise TrainingError(
+            "optimizer 'lbfgs' solves linear networks ('linear', 'statistics') with the loss on "
+            f"the song through mean_logit; this recipe has network '{training.network}', loss "
+            f"'{training.loss}', pooling '{training.pooling}'. Take --recipe cnn, or --set "
+            "training.optimizer=adamw."
+        )
 
 
 @dataclass(frozen=True)
@@ -175,7 +178,7 @@ def card_of(fit: "Fit", bags: Sequence[Bag], learning: Learning) -> Card:
         recipe=learning.recipe,
         window_shape=window_shape(bags, learning),
         source="table" if bags[0].starts is None else "audio",
-        space=fit.pooling.pooling.space,
+        space=fit.pooling.part.space,
         multilabel=learning.multilabel,
         thresholds=(0.5,) * classes if learning.multilabel else (),
         seed=learning.seed,
@@ -251,17 +254,15 @@ def window_shape(bags: Sequence[Bag], learning: Learning) -> tuple[int, ...]:
     TrainingError
         A network of the recipe takes matrices, and these are none.
     """
-    from songbag.models.build import MATRICES
-
     recipe = learning.recipe
     if bags[0].starts is not None:
         return window_frames(recipe.sound, recipe.windows), recipe.sound.bands
     shape = bags[0].features.shape[1:]
-    for name in (training.network for training in recipe.trainings):
-        if name in MATRICES and len(shape) != 2:
+    for training in recipe.trainings:
+        if training.network_part.takes == "matrix" and len(shape) != 2:
             raise TrainingError(
-                f"network '{name}' takes windows that are matrices (bands, frames); these have "
-                f"the shape {shape}. Use --network mlp, or give --shape."
+                f"network '{training.network}' takes windows that are matrices (bands, frames); "
+                f"these have the shape {shape}. Use --network mlp, or give --shape."
             )
     return shape
 

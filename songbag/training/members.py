@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from songbag.models.networks import SongNetwork
     from songbag.training.trainer import Fit
 
-_VOTE_FOLDS = 3  # a vote takes windows as independent: uncalibrated it is certain of all
+_CALIBRATION_FOLDS = 3  # of a single network whose pooling is overconfident
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,8 @@ def learn(
     if learning.own.encoder:
         bags = embedded(audio, learning.own.encoder, learning.recipe, learning.console)
     training = learning.recipe.training
-    count = training.folds or (_VOTE_FOLDS if training.pooling == "vote" else 0)
+    overconfident = training.pooling_part.overconfident
+    count = training.folds or (_CALIBRATION_FOLDS if overconfident else 0)
     fold_of = inner_folds(heard, count, learning)
     calibration = Calibration()
     if training.folds and fold_of is not None:

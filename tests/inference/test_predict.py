@@ -25,11 +25,12 @@ from songbag.inference.model_file import ModelFile, read_model, sealed, write_mo
 from songbag.inference.predictor import Predictor
 from songbag.metrics.label_kinds import SINGLE_LABEL
 from songbag.models.build import build
-from songbag.models.pooling import POOLINGS, SongPooling
+from songbag.models.pooling import SongPooling
 from songbag.models.scoring import song_logits
+from songbag.parts import poolings
 from songbag.tasks import train
 
-MEAN = SongPooling(POOLINGS["mean_probability"], 3)
+MEAN = SongPooling(poolings()["mean_probability"], 3)
 ALL_PARTS = ("weights.safetensors", "network.onnx", "pooling.onnx")
 
 
@@ -97,7 +98,7 @@ def test_the_same_bits_however_the_frames_arrive(predictor, cuts, seconds):
 def test_a_pooling_without_a_space_leaves_windows_out(model):
     from songbag.training.to_onnx import export_pooling
 
-    parts = {**model.parts, "pooling.onnx": export_pooling(SongPooling(POOLINGS["hard_vote"], 3))}
+    parts = {**model.parts, "pooling.onnx": export_pooling(SongPooling(poolings()["hard_vote"], 3))}
     card = msgspec.structs.replace(model.card, space=None)
     predictor = Predictor(sealed(card, parts))
     frames, samples = frames_of(card, 20.0)

@@ -8,11 +8,13 @@ import torch
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 
-from songbag import settings as choices
 from songbag.models.build import build
-from songbag.models.pooling import POOLINGS, SongPooling, centred, probability
+from songbag.models.pooling import SongPooling, centred, probability
 from songbag.models.vote import vote, vote_left_out
+from songbag.parts import poolings
 from songbag.training import to_onnx
+
+POOLINGS = {name: poolings()[name] for name in poolings()}
 
 # What an operator promises, by hand:
 #   twice: a song heard twice gives the same answer
@@ -40,18 +42,19 @@ ANSWERS_WITH_ITS_OWN_LOGITS = sorted(set(POOLINGS) - {"hard_vote"})  # one windo
 
 
 def test_every_pooling_has_its_promises_written_down():
-    assert set(PROMISES) == set(POOLINGS) == set(choices.POOLINGS)
+    assert set(PROMISES) == set(POOLINGS)
 
 
 @each_pooling
 def test_the_table_says_what_was_promised(name):
-    _, space, learns = PROMISES[name]
+    twice, space, learns = PROMISES[name]
     assert POOLINGS[name].space == space
+    assert POOLINGS[name].bag_size_bias is not twice
     assert (
         SongPooling(POOLINGS[name], 3).heads,
         SongPooling(POOLINGS[name], 3, True).heads,
     ) == learns
-    text = POOLINGS[name].pool.__doc__
+    text = POOLINGS[name].load().__doc__
     assert text and len(text) > 100  # formula and behaviour are told
 
 
@@ -97,7 +100,7 @@ def test_pooling_laws(name, values, multilabel, seed):
     contributions = pooling.contributions(outputs, score)
     if PROMISES[name][1]:
         torch.testing.assert_close(contributions.sum(dim=1), score, atol=1e-5, rtol=0)
-        weights = POOLINGS[name].weights(
+        weights = pooling.weights(
             torch.from_numpy(values), outputs[..., values.shape[2] :], multilabel
         )
         torch.testing.assert_close(weights.sum(dim=1), torch.ones_like(song))
@@ -176,10 +179,10 @@ def test_poolings_by_hand():
     z = p.log()
 
     def share(name, *scores):
-        return POOLINGS[name].pool(z, *scores).softmax(-1)
+        return POOLINGS[name].load()(z, *scores).softmax(-1)
 
     torch.testing.assert_close(share("mean_probability"), torch.tensor([[1.7, 1.3]]) / 3)
-    torch.testing.assert_close(POOLINGS["mean_logit"].pool(z), centred(z).mean(dim=1))
+    torch.testing.assert_close(POOLINGS["mean_logit"].load()(z), centred(z).mean(dim=1))
     votes = torch.tensor([[2 + 1.7 / 3, 1 + 1.3 / 3]]) / 4
     torch.testing.assert_close(share("hard_vote"), votes)
     # two of three, or all three: .9 .2 .4 + .9 .8 .6 + .1 .2 .6 + .9 .2 .6
@@ -189,27 +192,27 @@ def test_poolings_by_hand():
     torch.testing.assert_close(share("linear_softmax")[0], linear / linear.sum())
     torch.testing.assert_close(share("noisy_or")[0], (n := torch.tensor([0.968, 0.892])) / n.sum())
     half = centred(z)[0, :, 0]
-    assert POOLINGS["max"].pool(z)[0, 0] == half.max()
+    assert POOLINGS["max"].load()(z)[0, 0] == half.max()
     zero = torch.zeros(1, 3, 1)
     torch.testing.assert_close(share("autopool", zero), share("mean_probability"))
     one = torch.full((1, 3, 1), math.log(math.e - 1))  # softplus gives 1
     torch.testing.assert_close(share("power", one), share("linear_softmax"))
     smooth = (half.exp().mean()).log()
-    torch.testing.assert_close(POOLINGS["log_mean_exp"].pool(z, one)[0, 0], smooth)
+    torch.testing.assert_close(POOLINGS["log_mean_exp"].load()(z, one)[0, 0], smooth)
 
 
 def test_top_k_counts_a_window_in_part():
     z = torch.tensor([5.0, 4.0, 3.0, 2.0, 1.0, 0.0])[None, :, None].expand(1, 6, 2) * torch.tensor(
         [1, -1]
     )
-    weights = POOLINGS["top_k"].weights(z)[0, :, 0]  # k = 6 / 4 = 1.5
+    weights = POOLINGS["top_k"].load("weights")(z)[0, :, 0]  # k = 6 / 4 = 1.5
     torch.testing.assert_close(weights, torch.tensor([1, 0.5, 0, 0, 0, 0]) / 1.5)
 
 
 def test_ties_of_a_hard_vote_go_to_the_mean_probability():
     p = torch.tensor([[[0.9, 0.1], [0.4, 0.6]]])
-    assert POOLINGS["hard_vote"].pool(p.log()).argmax() == 0
-    assert POOLINGS["hard_vote"].pool(p.flip(-1).log()).argmax() == 1
+    assert POOLINGS["hard_vote"].load()(p.log()).argmax() == 0
+    assert POOLINGS["hard_vote"].load()(p.flip(-1).log()).argmax() == 1
 
 
 # --- the exact vote ---------------------------------------------------------------------
@@ -290,4 +293,4 @@ def test_leaving_a_window_out_of_a_long_vote_is_what_voting_without_it_gives():
 def test_a_half_precision_or_single_network_gets_its_own_kind_back():
     z = torch.randn(2, 5, 3)
     assert vote(z).dtype == torch.float32
-    assert POOLINGS["vote"].pool(z).shape == (2, 3)
+    assert POOLINGS["vote"].load()(z).shape == (2, 3)

@@ -150,12 +150,13 @@ def test_without_windows_the_rest_is_pooled_again(server, audio, labels):
 @pytest.mark.parametrize("pooling", ["hard_vote", "mean_logit", "mean_probability"])
 def test_without_is_right_for_every_pooling(model_path, pooling):
     from songbag.inference.predict import Answer
-    from songbag.models.pooling import POOLINGS, SongPooling
+    from songbag.models.pooling import SongPooling
+    from songbag.parts import poolings
     from songbag.serving.answer_cache import answer_without, encode_answer
     from songbag.training.to_onnx import export_pooling
 
     model = read_model(model_path)
-    parts = model.parts | {"pooling.onnx": export_pooling(SongPooling(POOLINGS[pooling], 3))}
+    parts = model.parts | {"pooling.onnx": export_pooling(SongPooling(poolings()[pooling], 3))}
     predictor = Predictor(ModelFile(model.card, parts))
     said = 3 * np.random.default_rng(0).standard_normal((11, 3)).astype(np.float32)
     found = predictor.predict_outputs(said, np.arange(11.0), np.arange(11.0) + 5)

@@ -11,8 +11,9 @@ from songbag.audio import features
 from songbag.audio.synthesis import GENRES, synthesise
 from songbag.audio.windows import window_starts
 from songbag.data.bag import Bag
-from songbag.models.pooling import POOLINGS, SongPooling
+from songbag.models.pooling import SongPooling
 from songbag.models.scoring import song_logits
+from songbag.parts import poolings
 from songbag.recipes import load_recipe
 from songbag.settings import Sound, Windows
 from songbag.tasks.demo import SECONDS
@@ -69,7 +70,7 @@ def judged(bags, labels, truth, epochs):
     """Song and window accuracy of the founding recipe, out of fold."""
     song_right, window_right = [], []
     recipe = load_recipe("founding", {"training.epochs": epochs, "training.keep": "last"})
-    pooling = SongPooling(POOLINGS[recipe.training.pooling], 3)
+    pooling = SongPooling(poolings()[recipe.training.pooling], 3)
     for number, (train, test) in enumerate(FOLDS.split(truth, truth)):
         part = [bags[i] for i in train]
         nobody = ([], labels[:0])

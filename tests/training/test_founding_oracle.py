@@ -41,7 +41,7 @@ import keras
 
 from songbag.audio.waveform import write_waveform
 from songbag.models.networks import Founding, SongNetwork
-from songbag.models.pooling import POOLINGS
+from songbag.parts import poolings
 from songbag.settings import Training
 from songbag.training.optimizers import optimizer
 
@@ -137,7 +137,7 @@ class Case:
 
     def song_logits(self, network, pooling="mean_probability"):
         logits = network(self.windows.flatten(0, 1))
-        return POOLINGS[pooling].pool(logits.unflatten(0, (SONGS, WINDOWS)))
+        return poolings()[pooling].load()(logits.unflatten(0, (SONGS, WINDOWS)))
 
     def disagreement(self, network, pooling="mean_probability"):
         with torch.no_grad():
@@ -171,7 +171,7 @@ def test_song_probabilities_agree(case):
 def test_the_shared_trunk_agrees_too(case):
     with torch.no_grad():
         logits = case.ours.song(case.songs, case.starts)
-        found = POOLINGS["mean_probability"].pool(logits).softmax(-1)
+        found = poolings()["mean_probability"].load()(logits).softmax(-1)
     assert (found - case.keras_probabilities()).abs().max() <= 1e-5
 
 
@@ -272,7 +272,7 @@ class Raw:
             total = 0.0
             for songs in torch.randperm(len(y), generator=order).split(BATCH):
                 logits = network(windows[songs].flatten(0, 1)).unflatten(0, (len(songs), 2))
-                song = POOLINGS["mean_probability"].pool(logits)
+                song = poolings()["mean_probability"].load()(logits)
                 loss = F.cross_entropy(song, y[songs])
                 optimizer.zero_grad()
                 loss.backward()

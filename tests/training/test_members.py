@@ -18,8 +18,9 @@ from songbag.metrics.calibration import branch_weights, fit_temperature
 from songbag.metrics.label_kinds import SINGLE_LABEL
 from songbag.models import build, linear_solver
 from songbag.models.ensemble import Ensemble
-from songbag.models.pooling import POOLINGS, SongPooling
+from songbag.models.pooling import SongPooling
 from songbag.models.song_statistics import WindowStatistics
+from songbag.parts import poolings
 from songbag.recipes import load_recipe
 from songbag.settings import Own, Recipe, Training
 from songbag.tasks import cross_validate
@@ -52,7 +53,7 @@ def made_songs(count, labels="abc", seconds=12.0, seed=0, artists=None):
 
 
 def mean(classes, multilabel=False):
-    return SongPooling(POOLINGS["mean_logit"], classes, multilabel)
+    return SongPooling(poolings()["mean_logit"], classes, multilabel)
 
 
 def test_statistics_are_what_numpy_computes():
@@ -285,7 +286,7 @@ def test_short_recordings_get_short_windows_and_many_songs_fewer_epochs(capsys):
 
 def test_what_is_not_linear_is_not_solved():
     for changes in ({"training.pooling": "vote"}, {"training.loss": "window"}):
-        with pytest.raises(TrainingError, match="'lbfgs' solves the networks"):
+        with pytest.raises(TrainingError, match="'lbfgs' solves linear networks"):
             fit.require_trainable(load_recipe("fast", changes))
     with pytest.raises(SettingsError, match="nothing could weigh them"):
         Recipe("mine", branches=(LBFGS,))

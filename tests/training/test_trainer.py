@@ -10,22 +10,22 @@ import pytest
 import torch
 from torch import nn
 
-from songbag import settings as choices
 from songbag.audio.windows import window_starts
 from songbag.data import batches
 from songbag.data.bag import Bag
 from songbag.errors import ExportError, TrainingError
 from songbag.models import build, losses, networks, scoring
 from songbag.models.ensemble import Ensemble
-from songbag.models.pooling import POOLINGS, SongPooling
+from songbag.models.pooling import SongPooling
 from songbag.models.scorers import both_classes
+from songbag.parts import poolings
 from songbag.settings import Sound, Training, Windows
 from songbag.training import augmentation, onnx_templates, optimizers, to_onnx, trainer
 
 
 def mean(classes):
     """The mean of logits for a number of classes."""
-    return SongPooling(POOLINGS["mean_logit"], classes)
+    return SongPooling(poolings()["mean_logit"], classes)
 
 
 SHAPES = {
@@ -36,11 +36,6 @@ SHAPES = {
     "mlp": (40, 13),
     "statistics": (108, 64),
 }
-
-
-def test_names_in_settings_are_the_tables_in_learning():
-    assert set(choices.POOLINGS) == set(POOLINGS)
-    assert set(choices.NETWORKS) == set(networks.NETWORKS)
 
 
 def test_the_founding_network_is_the_founding_network():
@@ -172,7 +167,7 @@ def test_a_graph_is_made_once_for_networks_of_one_plan(name, monkeypatch, own_ca
     torch.manual_seed(0)
     bands = SHAPES["cnn"][1]
     scale = (torch.zeros(bands), torch.ones(bands)) if name == "scaled" else None
-    pooling = SongPooling(POOLINGS["attention"], 3) if name == "attention" else mean(3)
+    pooling = SongPooling(poolings()["attention"], 3) if name == "attention" else mean(3)
 
     def made(kind):
         return build.build(kind, SHAPES[kind], pooling, 0.3, scale).eval()

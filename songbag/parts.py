@@ -1,0 +1,285 @@
+"""Parts that are chosen by name: poolings, networks and features.
+
+A part is described by one object with plain attributes, so that the command line, the checks
+before a training and prediction can ask what it is without importing numpy or torch. The code
+behind it is named by ``target``, "module:object", and imported when the part is used.
+
+Other packages add parts by entry points; nothing in Songbag changes for it::
+
+    [project.entry-points."songbag.poolings"]
+    midrange = "my_package.poolings:midrange"
+
+    [project.entry-points."songbag.networks"]
+    tiny = "my_package.networks:Tiny"
+
+    [project.entry-points."songbag.features"]
+    loudness = "my_package.features:LOUDNESS"
+
+An entry point names a description (`PoolingPart`, `NetworkPart`, `FeaturePart`), or the function
+or class itself. In the second case the description is taken from its docstring's first line and
+from those of its attributes that are called as the fields of the description; what is not
+stated has the field's default. The function of a pooling without more is therefore a pooling
+whose ``space`` is None. The module that an entry point names is imported when the part is asked
+for by its name.
+
+Examples
+--------
+>>> poolings()["vote"].space is None
+True
+>>> [name for name in networks() if networks()[name].linear]
+['linear', 'statistics']
+>>> poolings()["votes"]
+Traceback (most recent call last):
+songbag.errors.SettingsError: there is no pooling 'votes'. Did you mean 'vote'?
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+from songbag.registry import Part, Registry, Target
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolingPart(Part):
+    """How the windows' logits of a song become the song's logits.
+
+    The target takes logits (songs, windows, classes) and returns song logits (songs, classes),
+    in operations of torch that ONNX has too. If it has the parameters ``scores`` and
+    ``multilabel``, it is also given the scores (songs, windows, k) that its scorer makes, and
+    whether the task is multilabel.
+
+    Attributes
+    ----------
+    space : {"logit", "probability"} or None
+        Where the song's score is a weighted sum of the windows' values. None: nowhere, and a
+        window's contribution is what leaving it out takes away.
+    weights : str or callable
+        For a space: to weights (songs, windows, classes) that sum to one over the windows,
+        with the parameters of the target.
+    left_out : str or callable
+        Without a space: to song logits without each window, (songs, windows, classes), where
+        there is a quicker way than pooling the others again.
+    scorer : {"", "attention", "gated"} or float
+        What makes the scores: nothing, a small network on a window's embedding, or a learned
+        number that starts at this value.
+    differentiable : bool
+        Whether a loss on the song can be trained through it.
+    linear : bool
+        Whether the song's logits are linear in the windows': then a linear network can be
+        solved exactly.
+    bag_size_bias : bool
+        Whether the answer changes when every window comes twice.
+    overconfident : bool
+        Whether its probabilities mean nothing before calibration: a single network is then
+        calibrated on songs held out in turn.
+    """
+
+    space: Literal["logit", "probability"] | None = None
+    weights: Target = ""
+    left_out: Target = ""
+    scorer: str | float = ""
+    differentiable: bool = True
+    linear: bool = False
+    bag_size_bias: bool = False
+    overconfident: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkPart(Part):
+    """What turns one window into logits.
+
+    The target is called with the shape of a window and the number of outputs and, if it has the
+    parameter, with ``dropout``. It returns an ``nn.Module`` from windows (windows, ...) to
+    outputs (windows, outputs); `songbag.models.networks` says how overlapping windows can share
+    a trunk.
+
+    Attributes
+    ----------
+    takes : {"matrix", "any"}
+        Whether windows must be matrices, or may be vectors too.
+    scaled : bool
+        Whether it is given values with zero mean and unit deviation over the training songs.
+    linear : bool
+        Whether it is one linear layer on fixed features, a
+        `songbag.models.song_statistics.LinearHead`, which can be solved exactly.
+    """
+
+    takes: Literal["matrix", "any"] = "any"
+    scaled: bool = True
+    linear: bool = False
+
+
+@cache
+def poolings() -> Registry[PoolingPart]:
+    """Return all poolings by name.
+
+    Examples
+    --------
+    >>> poolings()["attention"].scorer
+    'attention'
+    """
+    return Registry(PoolingPart, "pooling", _POOLINGS)
+
+
+@cache
+def networks() -> Registry[NetworkPart]:
+    """Return all networks by name.
+
+    Examples
+    --------
+    >>> [name for name in networks() if networks()[name].takes == "matrix"]
+    ['cnn', 'cnn1d', 'founding', 'statistics']
+    """
+    return Registry(NetworkPart, "network", _NETWORKS)
+
+
+# --- Songbag's own ---
+
+_POOLINGS = (
+    PoolingPart(
+        name="mean_logit",
+        summary="the mean of the windows' logits: sure windows count more",
+        target="songbag.models.pooling:mean_logit",
+        space="logit",
+        weights="songbag.models.pooling:uniform",
+        linear=True,
+    ),
+    PoolingPart(
+        name="mean_probability",
+        summary="the mean of the windows' probabilities: outliers do little harm",
+        target="songbag.models.pooling:mean_probability",
+        space="probability",
+        weights="songbag.models.pooling:uniform",
+    ),
+    PoolingPart(
+        name="vote",
+        summary="the chance of winning a majority vote of the windows",
+        target="songbag.models.vote:vote",
+        left_out="songbag.models.vote:vote_left_out",
+        bag_size_bias=True,
+        overconfident=True,  # it takes windows as independent
+    ),
+    PoolingPart(
+        name="hard_vote",
+        summary="the share of the windows' votes, for networks with a loss on the window",
+        target="songbag.models.pooling:hard_vote",
+        differentiable=False,
+        bag_size_bias=True,
+    ),
+    PoolingPart(
+        name="max",
+        summary="the strongest window, class by class",
+        target="songbag.models.pooling:max_logit",
+        space="logit",
+        weights="songbag.models.pooling:max_weights",
+    ),
+    PoolingPart(
+        name="top_k",
+        summary="the mean of the strongest quarter of the windows, class by class",
+        target="songbag.models.pooling:top_k",
+        space="logit",
+        weights="songbag.models.pooling:top_weights",
+    ),
+    PoolingPart(
+        name="log_mean_exp",
+        summary="a smooth maximum whose sharpness is learned",
+        target="songbag.models.pooling:log_mean_exp",
+        scorer=0.5413,  # softplus gives 1
+    ),
+    PoolingPart(
+        name="linear_softmax",
+        summary="windows weighted by their own probability",
+        target="songbag.models.pooling:linear_softmax",
+        space="probability",
+        weights="songbag.models.pooling:linear_weights",
+    ),
+    PoolingPart(
+        name="power",
+        summary="windows weighted by a learned power of their probability",
+        target="songbag.models.pooling:power",
+        space="probability",
+        weights="songbag.models.pooling:power_weights",
+        scorer=0.5413,  # softplus gives 1
+    ),
+    PoolingPart(
+        name="autopool",
+        summary="windows weighted by a learned softmax of their probability",
+        target="songbag.models.pooling:autopool",
+        space="probability",
+        weights="songbag.models.pooling:autopool_weights",
+        scorer=0.0,
+    ),
+    PoolingPart(
+        name="attention",
+        summary="logits weighted by a small network on the window's embedding",
+        target="songbag.models.pooling:attention",
+        space="logit",
+        weights="songbag.models.pooling:attention_weights",
+        scorer="attention",
+    ),
+    PoolingPart(
+        name="gated_attention",
+        summary="as attention, with a gate in the small network",
+        target="songbag.models.pooling:attention",
+        space="logit",
+        weights="songbag.models.pooling:attention_weights",
+        scorer="gated",
+    ),
+    PoolingPart(
+        name="conjunctive",
+        summary="logits weighted by gates that do not compete with each other",
+        target="songbag.models.pooling:conjunctive",
+        space="logit",
+        weights="songbag.models.pooling:gate_weights",
+        scorer="attention",
+    ),
+    PoolingPart(
+        name="noisy_or",
+        summary="the chance that at least one window is of the class",
+        target="songbag.models.pooling:noisy_or",
+        bag_size_bias=True,
+    ),
+)
+
+_NETWORKS = (
+    NetworkPart(
+        name="cnn",
+        summary="four blocks of 3 x 3 convolution on log-mel windows",
+        target="songbag.models.networks:Cnn",
+        takes="matrix",
+    ),
+    NetworkPart(
+        name="cnn1d",
+        summary="three blocks of convolution over time, the bands being channels",
+        target="songbag.models.networks:Cnn1d",
+        takes="matrix",
+    ),
+    NetworkPart(
+        name="founding",
+        summary="the network of the founding question's answer, on raw MFCC",
+        target="songbag.models.networks:Founding",
+        takes="matrix",
+        scaled=False,
+    ),
+    NetworkPart(
+        name="linear",
+        summary="one linear layer on a window's values, such as an embedding",
+        target="songbag.models.song_statistics:Linear",
+        scaled=False,  # it scales its features
+        linear=True,
+    ),
+    NetworkPart(
+        name="mlp",
+        summary="two hidden layers on a window's values",
+        target="songbag.models.networks:Mlp",
+    ),
+    NetworkPart(
+        name="statistics",
+        summary="one linear layer on statistics of a log-mel window",
+        target="songbag.models.song_statistics:Statistics",
+        takes="matrix",
+        scaled=False,  # it scales its features
+        linear=True,
+    ),
+)

@@ -1,0 +1,261 @@
+"""The registry of parts, and parts that other packages add."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import pandas
+import pytest
+import torch
+
+from songbag.errors import SettingsError
+from songbag.models import build
+from songbag.models.pooling import SongPooling
+from songbag.parts import NetworkPart, PoolingPart, networks, poolings
+from songbag.registry import Registry
+from songbag.settings import Training
+
+
+@pytest.mark.parametrize("registry", [poolings(), networks()], ids=lambda each: each.what)
+def test_what_is_named_can_be_loaded_from_the_room_that_owns_it(registry):
+    assert list(registry) == sorted(registry)
+    for name in registry:
+        part = registry[name]
+        assert part.summary and part.summary[-1] != "." and not part.package
+        for attribute in ("target", "weights", "left_out"):
+            if target := getattr(part, attribute, ""):
+                assert target.startswith("songbag.models.")
+                assert callable(part.load(attribute))
+
+
+def test_a_network_takes_what_it_says():
+    pooling = SongPooling(poolings()["mean_logit"], 3)
+    for name in networks():
+        part = networks()[name]
+        for shape in [(108, 64)] if part.takes == "matrix" else [(40, 13), (7,)]:
+            network = build.build(name, shape, pooling, 0.1, None)
+            assert network(torch.zeros(2, *shape)).shape == (2, 3)
+            head = any(type(layer).__name__ == "LinearHead" for layer in network.modules())
+            assert head == part.linear
+
+
+def test_unknown_names_are_refused_with_what_is_known():
+    with pytest.raises(SettingsError, match=r"no pooling 'mean_logits'. Did you mean 'mean_logit'"):
+        poolings()["mean_logits"]
+    with pytest.raises(SettingsError, match="Known: cnn, cnn1d, founding"):
+        Training(network="xyz").require_known_parts()
+    assert "xyz" not in networks() and "cnn" in networks()
+
+
+# --- parts of other packages ---
+
+
+def installed(folder, package, files, entry_points):
+    """Put a package where Python finds it, as an installer would."""
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(text))
+    metadata = folder / f"{package}-1.0.dist-info"
+    metadata.mkdir(parents=True)
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(textwrap.dedent(entry_points))
+    return folder
+
+
+def registry(kind, what, folder, monkeypatch):
+    """A registry that reads the entry points of a folder too."""
+    monkeypatch.syspath_prepend(folder)
+    return Registry(kind, what, [PoolingPart(name="max")] if kind is PoolingPart else [])
+
+
+def test_a_function_is_described_by_its_docstring_and_attributes(tmp_path, monkeypatch):
+    text = '''
+        def rough(logits):
+            """The sign of the mean.
+
+            And more.
+            """
+            return logits.mean(dim=1).sign()
+
+        rough.differentiable = False
+        plain = lambda logits: logits.mean(dim=1)
+    '''
+    entries = "[songbag.poolings]\nrough = rough_code:rough\nplain = rough_code:plain\n"
+    installed(tmp_path, "rough", {"rough_code.py": text}, entries)
+    known = registry(PoolingPart, "pooling", tmp_path, monkeypatch)
+    assert {"max", "plain", "rough"} <= set(known)
+    assert "rough_code" not in sys.modules  # names are known without importing what they name
+    part = known["rough"]
+    assert (part.name, part.summary, part.package) == ("rough", "The sign of the mean.", "rough")
+    assert (part.space, part.differentiable, known["plain"].differentiable) == (None, False, True)
+    outputs = torch.tensor([[[3.0, -1.0], [-1.0, 0.0]]])
+    pooling = SongPooling(part, 2)
+    assert pooling.song(outputs).tolist() == [[1.0, -1.0]]
+    assert pooling.contributions(outputs, pooling.score(pooling.song(outputs))) is None
+
+
+def test_a_description_may_name_its_code_and_ask_for_scores_and_dropout(tmp_path, monkeypatch):
+    text = """
+        from songbag.parts import NetworkPart, PoolingPart
+        SHARP = PoolingPart(target="sharp_code:sharp", space="logit", weights="sharp_code:soft",
+                            scorer=1.0)
+        NET = NetworkPart(target="sharp_code:net", scaled=False)
+
+        def soft(logits, scores, multilabel):
+            return (scores * logits).softmax(dim=1)
+
+        def sharp(logits, scores, multilabel):
+            assert not multilabel
+            return (soft(logits, scores, multilabel) * logits).sum(dim=1)
+
+        def net(window_shape, outputs, dropout):
+            from torch import nn
+            return nn.Sequential(nn.Flatten(), nn.Dropout(dropout), nn.Linear(12, outputs))
+    """
+    entries = "[songbag.poolings]\nsharp = sharp_code:SHARP\n[songbag.networks]\nnet=sharp_code:NET"
+    installed(tmp_path, "sharp", {"sharp_code.py": text}, entries)
+    part = registry(PoolingPart, "pooling", tmp_path, monkeypatch)["sharp"]
+    assert (part.name, part.package, part.space) == ("sharp", "sharp", "logit")
+    pooling = SongPooling(part, 3)
+    assert pooling.heads == 1
+    assert pooling.song(torch.randn(2, 5, 4)).shape == (2, 3)
+    network = registry(NetworkPart, "network", tmp_path, monkeypatch)["net"]
+    monkeypatch.setattr(build, "networks", lambda: {"net": network})
+    made = build.build("net", (3, 4), SongPooling(poolings()["mean_logit"], 3), 0.25, None)
+    assert [layer.p for layer in made.modules() if isinstance(layer, torch.nn.Dropout)] == [0.25]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("import nothing_of_this_name", "package broken adds the pooling 'odd'.*nothing_of_this"),
+        ("raise RuntimeError('no licence')", "package broken .*RuntimeError: no licence"),
+        ("other = 1", "package broken adds the pooling 'odd'.*odd"),
+        ("odd = 3", "which is a int. It must be a PoolingPart, a function or a class"),
+    ],
+)
+def test_a_broken_package_is_named(tmp_path, monkeypatch, text, message):
+    module = f"broken_{abs(hash(text))}"
+    entries = f"[songbag.poolings]\nodd = {module}:odd\n"
+    installed(tmp_path, "broken", {f"{module}.py": text}, entries)
+    known = registry(PoolingPart, "pooling", tmp_path, monkeypatch)
+    assert known["max"].name == "max"  # what is not broken is not disturbed
+    assert "odd" in known
+    with pytest.raises(SettingsError, match=message):
+        known["odd"]
+
+
+def test_a_target_that_is_missing_is_said_when_it_is_used(tmp_path, monkeypatch):
+    text = "from songbag.parts import PoolingPart\nlate = PoolingPart(target='late_code:gone')"
+    installed(
+        tmp_path, "late", {"late_code.py": text}, "[songbag.poolings]\nlate = late_code:late\n"
+    )
+    part = registry(PoolingPart, "pooling", tmp_path, monkeypatch)["late"]
+    with pytest.raises(
+        SettingsError, match="'late' of the package late cannot be used: its target"
+    ):
+        SongPooling(part, 2)
+
+
+def test_a_name_of_two_packages_is_refused_and_songbags_own_names_stay(tmp_path, monkeypatch):
+    for package in ("first", "second"):
+        entries = f"[songbag.poolings]\nodd = {package}:odd\nmax = {package}:odd\n"
+        installed(tmp_path, package, {f"{package}.py": "odd = print"}, entries)
+    known = registry(PoolingPart, "pooling", tmp_path, monkeypatch)
+    assert known["max"].package == ""
+    with pytest.raises(SettingsError, match="by several packages: first, second"):
+        known["odd"]
+
+
+TOY = {
+    "toy/pooling.py": '''
+        def midrange(logits):
+            """The middle between the largest and the smallest logit."""
+            return (logits.amax(dim=1) + logits.amin(dim=1)) / 2
+    ''',
+    "toy/network.py": '''
+        from torch import nn
+
+        class Tiny(nn.Module):
+            """A hidden layer on the mean spectrum of a window."""
+
+            def __init__(self, window_shape, outputs, dropout=0.0):
+                super().__init__()
+                self.layers = nn.Sequential(
+                    nn.Linear(window_shape[1], 8), nn.Tanh(), nn.Dropout(dropout),
+                    nn.Linear(8, outputs),
+                )
+
+            def forward(self, windows):
+                return self.layers(windows.mean(dim=1))
+    ''',
+}
+ENTRIES = """
+    [songbag.poolings]
+    midrange = toy.pooling:midrange
+    [songbag.networks]
+    tiny = toy.network:Tiny
+"""
+
+
+def songbag(*arguments, packages="", code=0):
+    """Run a command as a user would, with packages installed in a folder."""
+    paths = os.pathsep.join(filter(None, [str(packages), os.environ.get("PYTHONPATH", "")]))
+    command = [sys.executable, "-m", "songbag", *map(str, arguments)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths}
+    )
+    assert done.returncode == code, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    return installed(tmp_path_factory.mktemp("toy"), "toy-parts", TOY, ENTRIES)
+
+
+@pytest.fixture(scope="module")
+def toy_model(toy, songs, tmp_path_factory):
+    """A model of parts that the toy package adds."""
+    path = tmp_path_factory.mktemp("toys") / "toy.songbag"
+    parts = ["--network", "tiny", "--pooling", "midrange"]
+    songbag("train", songs, "-o", path, *parts, "--epochs", 2, "--quiet", packages=toy)
+    return path
+
+
+def test_help_lists_the_parts_of_other_packages(toy):
+    text = " ".join(songbag("train", "--help", packages=toy).stdout.split())
+    assert "mean_probability, midrange, noisy_or" in text
+    assert "statistics, tiny." in text
+    assert "midrange" not in songbag("train", "--help").stdout
+
+
+def test_a_model_of_added_parts_predicts_and_exports_with_and_without_them(
+    toy, toy_model, songs, tmp_path
+):
+    said = []
+    for number, packages in enumerate([toy, ""]):
+        csv = tmp_path / f"{number}.csv"
+        songbag("predict", toy_model, songs, "--csv", csv, "--quiet", packages=packages)
+        said.append(csv.read_bytes())
+        graph = tmp_path / f"{number}.onnx"
+        songbag("export", toy_model, graph, packages=packages)
+        assert graph.stat().st_size > 1000
+        assert "midrange" in songbag("info", toy_model, packages=packages).stdout
+    assert said[0] == said[1]
+
+
+def test_added_parts_are_compared(toy, songs, tmp_path):
+    out = tmp_path / "comparison"
+    options = ["--network", "tiny", "--poolings", "midrange,mean", "--epochs", 1, "--quiet"]
+    options += ["--folds", 2, "--seeds", 1]
+    songbag("compare", songs, "-o", out, *options, packages=toy)
+    systems = set(pandas.read_csv(out / "systems.csv")["system"])
+    assert systems == {"cnn-midrange-song", "cnn-mean_probability-song"}
+
+
+def test_parts_that_are_not_installed_cannot_be_trained(songs, tmp_path):
+    done = songbag("train", songs, "-o", tmp_path / "m", "--pooling", "midrange", code=2)
+    assert "there is no pooling 'midrange'" in done.stderr
