@@ -18,7 +18,7 @@ from songbag.audio.fingerprint import SOUND, STEP_SECONDS, compare, fingerprint
 from songbag.audio.synthesis import GENRES, synthesise
 from songbag.audio.waveform import read_blocks, write_waveform
 from songbag.data.song_table import read_songs
-from songbag.quality.copies import candidates, same_recordings
+from songbag.quality.copies import candidates, matching_pairs
 
 EMOTIFY = Path(__file__).resolve().parents[2] / "shared" / "data" / "emotify" / "songs.csv"
 RATE = 22050
@@ -68,9 +68,9 @@ def measure(name, waveforms, rng, different):
             match = compare(prints[place], other, round(shift / STEP_SECONDS))
             rates.append(match.bit_error_rate)
             pairs = [
-                (a, b)
-                for a, b, m in same_recordings(len(prints) + 1, [*prints, other].__getitem__)
-                if m.whole
+                (pair.first, pair.second)
+                for pair in matching_pairs(len(prints) + 1, [*prints, other].__getitem__)
+                if pair.match.whole
             ]
             found += (int(place), len(prints)) in pairs
         print(f"| {kind} | {np.median(rates):.3f} | {max(rates):.3f} | {found} of {len(places)} |")

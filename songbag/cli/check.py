@@ -58,7 +58,7 @@ def check(ctx: click.Context, /, songs: "AnyPath", **options: Any) -> None:
     from songbag.audio.cache import default_folder
     from songbag.console import Console
     from songbag.data.song_table import grouped_by, read_songs
-    from songbag.quality.findings import COLUMNS, counted
+    from songbag.quality.findings import COLUMNS, severity_counts
     from songbag.recipes import load_recipe
     from songbag.settings import Limits
     from songbag.storage.csv_files import write_csv
@@ -86,7 +86,9 @@ def check(ctx: click.Context, /, songs: "AnyPath", **options: Any) -> None:
         for line in write_cleaned(table, survey, options["cleaned"]):
             console.say(line)
     count = len(table.songs)
-    console.say(f"{count} song{'' if count == 1 else 's'} checked: {counted(survey.findings)}")
+    console.say(
+        f"{count} song{'' if count == 1 else 's'} checked: {severity_counts(survey.findings)}"
+    )
     ctx.exit(1 if survey.findings else 0)
 
 

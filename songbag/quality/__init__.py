@@ -1,4 +1,4 @@
-"""What is wrong with a collection: damaged files, copies, doubtful labels, shortcuts.
+"""What is wrong with a collection: damaged files, copies, label noise, shortcuts.
 
 Imports data, audio and metrics; nothing here trains or predicts.
 """

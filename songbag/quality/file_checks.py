@@ -1,4 +1,4 @@
-"""What is wrong with a song's own file."""
+"""What is wrong with a song's own file, and what sets it apart from the other files."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -13,22 +13,28 @@ _LOSSLESS = ("pcm", "flac", "alac", "wavpack", "tta", "ape")
 _DEPTHS = {"u8": "8 bit", "s16": "16 bit", "s32": "24 or 32 bit", "flt": "float", "dbl": "float"}
 
 
-def recording_findings(
+def file_findings(
     songs: Sequence[Song], facts: Sequence[Facts], window_seconds: float
 ) -> Iterator[Finding]:
     """Yield what is wrong with every song by itself, and what differs from the others."""
-    odd = _odd_facts(facts)
-    for song, fact, strange in zip(songs, facts, odd, strict=True):
+    for song, fact, differences in zip(songs, facts, rare_formats(facts), strict=True):
         label = song.label or ""
         if fact.status == "failed":
             message = fact.message.removeprefix(f"{song.path}: ").rstrip(".")
             yield Finding("unreadable", f"{fact.reason}: {message}", song.id, label=label)
             continue
-        for kind, found in [*_faults(fact, window_seconds), *strange]:
+        for kind, found in file_faults(fact, window_seconds):
             yield Finding(kind, found, song.id, label=label)
+        for difference in differences:
+            yield Finding("odd", difference, song.id, label=label)
 
 
-def _faults(fact: Facts, window_seconds: float) -> Iterator[tuple[str, str]]:
+def file_faults(fact: Facts, window_seconds: float) -> Iterator[tuple[str, str]]:
+    """Yield the kind of every fault of a file that could be read, and the fault in words.
+
+    >>> list(file_faults(Facts(seconds=2.0, level_db=-15.0), window_seconds=5.0))
+    [('short', '2.0 s, less than one window of 5 s')]
+    """
     if fact.silent:
         share = f"{100 * fact.silent_share:.0f} % of it lies below -70 dB"
         yield "silent", f"its level is {fact.level_db:.0f} dB of full scale, {share}"
@@ -45,12 +51,20 @@ def _faults(fact: Facts, window_seconds: float) -> Iterator[tuple[str, str]]:
 
 
 def lossless(fact: Facts) -> bool:
-    """Tell whether a file holds what was recorded, not an approximation."""
+    """Return whether a file holds the samples of the recording, not an approximation.
+
+    >>> lossless(Facts(codec="flac")), lossless(Facts(codec="mp3float"))
+    (True, False)
+    """
     return fact.codec.startswith(_LOSSLESS)
 
 
 def bit_depth(fact: Facts) -> str:
-    """Return the depth of a lossless file in words; a lossy one has none."""
+    """Return the depth of a lossless file in words, empty for a lossy one.
+
+    >>> bit_depth(Facts(codec="flac", sample_format="s16"))
+    '16 bit'
+    """
     return _DEPTHS.get(fact.sample_format.removesuffix("p"), "") if lossless(fact) else ""
 
 
@@ -62,18 +76,18 @@ FORMATS: dict[str, Callable[[Facts], str]] = {
 }
 
 
-def _odd_facts(facts: Sequence[Facts]) -> list[list[tuple[str, str]]]:
-    """Return for every song what few others have, where most have one and the same."""
-    found: list[list[tuple[str, str]]] = [[] for _ in facts]
-    for name, value in FORMATS.items():
-        values = [value(fact) if fact.status == "ok" else "" for fact in facts]
+def rare_formats(facts: Sequence[Facts]) -> list[list[str]]:
+    """Return for every song the values of `FORMATS` that few songs have, where most agree."""
+    rare: list[list[str]] = [[] for _ in facts]
+    for name, value_of in FORMATS.items():
+        values = [value_of(fact) if fact.status == "ok" else "" for fact in facts]
         count = Counter(filter(None, values))
         if not count:
             continue
         usual, most = count.most_common(1)[0]
         if most < _USUAL * count.total():
             continue
-        for place, one in enumerate(values):
-            if one and one != usual and count[one] <= max(1, _ODD * count.total()):
-                found[place].append(("odd", f"{name} {one}; {most} others have {usual}"))
-    return found
+        for differences, value in zip(rare, values, strict=True):
+            if value and value != usual and count[value] <= max(1, _ODD * count.total()):
+                differences.append(f"{name} {value}; {most} others have {usual}")
+    return rare

@@ -1,5 +1,6 @@
-"""A finding: what is wrong, how much it matters, with which songs, and what to do."""
+"""A finding: a fault of a song, a pair of songs or the collection, with advice."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 COLUMNS = ["kind", "severity", "id", "other_id", "label", "other_label", "found", "advice"]
 SEVERITIES = ("error", "warning", "note")
 
-# Kind: how much it matters unless the finding says otherwise, and what to do about it.
+# Kind: the usual severity, and the advice.
 KINDS: dict[str, tuple[str, str]] = {
     "unreadable": ("error", "Replace the file, or leave the song out."),
     "silent": ("error", "Replace the file, or leave the song out."),
@@ -30,7 +31,26 @@ KINDS: dict[str, tuple[str, str]] = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One row of findings.csv; findings about the collection have no id."""
+    """A row of findings.csv.
+
+    Attributes
+    ----------
+    kind : str
+        Of `KINDS`.
+    found : str
+        What is wrong, in words.
+    id, other_id : str
+        The song, and the other song of a pair; empty for the collection as a whole.
+    label, other_label : str
+    severity, advice : str
+        Those of the kind unless given.
+
+    Examples
+    --------
+    >>> print(Finding("short", "2.0 s, less than one window of 5 s", "intro.wav").line())
+    warning: short: intro.wav: 2.0 s, less than one window of 5 s. It is repeated to fill a
+    window. Leave it out if it is a mistake.
+    """
 
     kind: str
     found: str
@@ -52,23 +72,34 @@ class Finding:
 
     def line(self) -> str:
         """Return the finding as one line of text."""
-        who = " = ".join(name for name in (self.id, self.other_id) if name) or self.label
-        place = f"{who}: " if who else ""
+        subject = " = ".join(name for name in (self.id, self.other_id) if name) or self.label
+        place = f"{subject}: " if subject else ""
         return f"{self.severity}: {self.kind}: {place}{self.found}. {self.advice}"
 
 
-def ordered(findings: Iterable[Finding]) -> list[Finding]:
-    """Return findings by severity and kind, otherwise as they came."""
+def by_severity(findings: Iterable[Finding]) -> list[Finding]:
+    """Return findings sorted by severity and kind, otherwise in the same order.
+
+    >>> [f.kind for f in by_severity([Finding("odd", ""), Finding("copy", "")])]
+    ['copy', 'odd']
+    """
     kinds = list(KINDS)
-    return sorted(findings, key=lambda one: (SEVERITIES.index(one.severity), kinds.index(one.kind)))
+    return sorted(
+        findings,
+        key=lambda finding: (SEVERITIES.index(finding.severity), kinds.index(finding.kind)),
+    )
 
 
-def counted(findings: Iterable[Finding]) -> str:
-    """Return how many findings of each severity there are, in words."""
-    found = [one.severity for one in findings]
+def severity_counts(findings: Iterable[Finding]) -> str:
+    """Return how many findings of each severity there are, in words.
+
+    >>> severity_counts([Finding("odd", ""), Finding("copy", ""), Finding("short", "")])
+    '2 warnings, 1 note'
+    """
+    count = Counter(finding.severity for finding in findings)
     parts = [
-        f"{found.count(name)} {name}{'' if found.count(name) == 1 else 's'}"
+        f"{count[name]} {name}{'' if count[name] == 1 else 's'}"
         for name in SEVERITIES
-        if name in found
+        if count[name]
     ]
     return ", ".join(parts) or "nothing found"

@@ -1,27 +1,29 @@
-"""How well a single fact about the recording tells the label, when no sound is heard.
+"""Shortcuts: single facts about the recordings from which the label can be guessed.
 
 If loudness, length, rate or codec alone tells labels apart, a network may learn that
-instead of the music. Every fact is cross-validated by group and compared with what it
-reaches when the labels are dealt out anew, whole groups at a time [1]_.
+instead of the music. From every fact a simple classifier is cross-validated by group, and
+compared with what it reaches when the labels are permuted, whole groups at a time [1]_.
 
 References
 ----------
 .. [1] Ojala, Garriga (2010), Permutation tests for studying classifier performance, JMLR.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from songbag.data.song_table import Song, split_names
 from songbag.metrics.baselines import fit_level, level_probabilities
 from songbag.metrics.classification import Ints
+from songbag.quality.findings import Finding
 
 _FOLDS = 5
-_ENOUGH = 2000  # songs that are judged; of more, whole groups are drawn
-_DRAWS = 5  # of folds
-_SHUFFLES = 100
+_MOST_SONGS = 2000  # songs that are judged; of more, whole groups are drawn
+_REPEATS = 5  # of the cross-validation, with other folds
+_PERMUTATIONS = 100
 _BINS = 10  # of a number whose size is not bell-shaped
 _LIFT = 0.08  # above the most frequent label: less is no matter, however sure
 
@@ -29,143 +31,185 @@ Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Giveaway:
-    """What one fact alone reaches.
+class Shortcut:
+    """How well a single fact predicts the label.
 
     Attributes
     ----------
+    fact : str
     accuracy : float
-        Share of songs whose label it tells, cross-validated by group (mean of 5 draws).
+        Share of songs whose label it predicts, cross-validated by group (mean of 5 repeats).
     majority : float
         Share of the most frequent label.
-    shuffled : float
-        The best of 100 shuffles of the labels.
-    tells : str
-        Label it tells best, and ``recall`` the share of that label's songs it finds.
+    permuted : float
+        The best accuracy of 100 permutations of the labels.
+    label : str
+        The label it predicts best, and ``recall`` the share of that label's songs it finds.
+    recall : float
     """
 
     fact: str
     accuracy: float
     majority: float
-    shuffled: float
-    tells: str
+    permuted: float
+    label: str
     recall: float
 
     @property
-    def found(self) -> bool:
-        """Whether it is above every shuffle and well above the most frequent label."""
-        return self.accuracy > self.shuffled and self.accuracy >= self.majority + _LIFT
+    def significant(self) -> bool:
+        """Whether it is above every permutation and well above the most frequent label."""
+        return self.accuracy > self.permuted and self.accuracy >= self.majority + _LIFT
 
     @property
     def strong(self) -> bool:
         """Whether it is more than half of the way from the most frequent label to certainty."""
-        return self.found and self.accuracy - self.majority > (1 - self.majority) / 2
+        return self.significant and self.accuracy - self.majority > (1 - self.majority) / 2
 
 
-def giveaway(
+def shortcut_findings(
+    songs: Sequence[Song], facts: Mapping[str, Sequence[float | str]]
+) -> Iterator[Finding]:
+    """Yield the facts about recordings that predict the label without listening.
+
+    ``facts`` has for every fact a value a song; songs without a label are left out.
+    """
+    places = [place for place, song in enumerate(songs) if song.label]
+    labels = split_names([songs[place] for place in places])
+    groups = [songs[place].group for place in places]
+    for fact, values in facts.items():
+        shortcut = measure_shortcut(fact, [values[place] for place in places], labels, groups)
+        if shortcut is None or not shortcut.significant:
+            continue
+        found = (
+            f"{fact} alone tells the label of {100 * shortcut.accuracy:.0f} % of the songs; the "
+            f"most frequent label {100 * shortcut.majority:.0f} %, the best of 100 shuffles "
+            f"{100 * shortcut.permuted:.0f} %; of {shortcut.label} it finds "
+            f"{100 * shortcut.recall:.0f} %"
+        )
+        yield Finding("giveaway", found, severity="error" if shortcut.strong else "")
+
+
+def measure_shortcut(
     fact: str, values: Sequence[float | str], labels: Sequence[str], groups: Sequence[str]
-) -> Giveaway | None:
-    """Judge one fact (n,) by labels (n,) and groups (n,); None where it cannot be judged.
+) -> Shortcut | None:
+    """Return how well a fact (n,) predicts the labels (n,) of songs in groups (n,).
 
-    That is where it is the same for every song, or there are fewer than two labels or
+    None where the fact is the same for every song, or there are fewer than two labels or
     fewer groups than folds.
+
+    Examples
+    --------
+    >>> labels = ["rock", "jazz"] * 20
+    >>> rates = ["44100 Hz", "22050 Hz"] * 20
+    >>> artists = [str(number) for number in range(40)]
+    >>> shortcut = measure_shortcut("rate", rates, labels, artists)
+    >>> shortcut.accuracy, shortcut.majority, shortcut.strong
+    (1.0, 0.5, True)
     """
     rng = np.random.default_rng(0)
-    drawn = _drawn(np.unique(np.asarray(groups), return_inverse=True)[1], rng)
-    codes = np.unique(np.asarray(groups)[drawn], return_inverse=True)[1]
+    group = np.unique(np.asarray(groups), return_inverse=True)[1]
+    sizes = np.bincount(group)
+    order = rng.permutation(len(sizes))
+    drawn_groups = np.zeros(len(sizes), dtype=np.bool_)
+    drawn_groups[order] = np.cumsum(sizes[order]) - sizes[order] < _MOST_SONGS
+    drawn = drawn_groups[group]
+    group = np.unique(group[drawn], return_inverse=True)[1]
     names, y = np.unique(np.asarray(labels)[drawn], return_inverse=True)
     distinct, numbers = np.unique(np.asarray(values)[drawn], return_inverse=True)
-    if len(distinct) < 2 or len(names) < 2 or codes.max(initial=-1) + 1 < _FOLDS:
+    if len(distinct) < 2 or len(names) < 2 or group.max(initial=-1) + 1 < _FOLDS:
         return None
-    tell = TELLERS.get(fact, _counted)
-    x = (distinct[numbers] if fact in TELLERS else numbers).astype(np.float64)
-    answers = np.stack([_out_of_fold(tell, x, y, codes, rng) for _ in range(_DRAWS)])
-    right = answers == y
-    recalls = np.array([right[:, y == k].mean() for k in range(len(names))])
-    best = int(np.argmax(recalls - np.bincount(answers.ravel(), minlength=len(names)) / right.size))
-    shuffled = 0.0
-    for _ in range(_SHUFFLES):
-        other = y[_dealt(codes, rng)]
-        told = _out_of_fold(tell, x, other, codes, rng)
-        shuffled = max(shuffled, float(np.mean(told == other)))
+    classifier = CLASSIFIERS.get(fact, predict_by_value)
+    x = (distinct[numbers] if fact in CLASSIFIERS else numbers).astype(np.float64)
+    predicted = np.stack([_cross_validate(classifier, x, y, group, rng) for _ in range(_REPEATS)])
+    right = predicted == y
+    recalls = np.array([right[:, y == label].mean() for label in range(len(names))])
+    shares = np.bincount(predicted.ravel(), minlength=len(names)) / right.size
+    best = int(np.argmax(recalls - shares))
+    permuted = 0.0
+    for _ in range(_PERMUTATIONS):
+        other = y[_group_permutation(group, rng)]
+        by_chance = _cross_validate(classifier, x, other, group, rng) == other
+        permuted = max(permuted, float(np.mean(by_chance)))
     majority = float(np.bincount(y).max() / len(y))
     accuracy = float(right.mean())
-    return Giveaway(fact, accuracy, majority, shuffled, str(names[best]), float(recalls[best]))
+    return Shortcut(fact, accuracy, majority, permuted, str(names[best]), float(recalls[best]))
 
 
-def _drawn(codes: Ints, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Mark the songs (n,) of as many whole groups as make enough songs."""
-    sizes = np.bincount(codes)
-    order = rng.permutation(len(sizes))
-    kept = np.zeros(len(sizes), dtype=np.bool_)
-    kept[order] = np.cumsum(sizes[order]) - sizes[order] < _ENOUGH
-    return kept[codes]
-
-
-def _group_folds(codes: Ints, y: Ints, rng: np.random.Generator) -> Ints:
-    """Return a fold (n,) for every song: groups whole, labels about even.
-
-    The largest groups go first, each where its labels are rarest. Without even labels a
-    fold's own label is rare among the others, and every baseline looks worse than chance.
-    """
-    songs_of = np.zeros((int(codes.max()) + 1, int(y.max()) + 1))
-    np.add.at(songs_of, (codes, y), 1)
-    order = rng.permutation(len(songs_of))
-    order = order[np.argsort(-songs_of[order].sum(axis=1), kind="stable")]
-    fold_of, filled = np.zeros(len(songs_of), dtype=np.int64), np.zeros((_FOLDS, songs_of.shape[1]))
-    for group in order:
-        there = filled @ songs_of[group]
-        fold_of[group] = int(np.lexsort((filled.sum(axis=1), there))[0])
-        filled[fold_of[group]] += songs_of[group]
-    return fold_of[codes]
-
-
-def _dealt(codes: Ints, rng: np.random.Generator) -> Ints:
-    """Return a permutation (n,) that gives songs of one group labels of one group.
+def _group_permutation(group: Ints, rng: np.random.Generator) -> Ints:
+    """Return a permutation (n,) that gives songs of one group the labels of one group.
 
     Songs are laid out group by group in two orders, one under the other: labels stay in
     runs as long as the groups, as they are in truth.
     """
-    groups = int(codes.max()) + 1
-    one, other = (np.argsort(rng.permutation(groups)[codes], kind="stable") for _ in range(2))
-    dealt = np.empty_like(one)
-    dealt[one] = other
-    return dealt
+    groups = int(group.max()) + 1
+    upper, lower = (np.argsort(rng.permutation(groups)[group], kind="stable") for _ in range(2))
+    permutation = np.empty_like(upper)
+    permutation[upper] = lower
+    return permutation
 
 
-Teller = Callable[[Values, Ints, Values, int], Ints]
+Classifier = Callable[[Values, Ints, Values, int], Ints]
 
 
-def _out_of_fold(tell: Teller, x: Values, y: Ints, codes: Ints, rng: np.random.Generator) -> Ints:
-    fold, classes = _group_folds(codes, y, rng), int(y.max()) + 1
-    answers = np.empty(len(y), dtype=np.int64)
+def _cross_validate(
+    classifier: Classifier, x: Values, y: Ints, group: Ints, rng: np.random.Generator
+) -> Ints:
+    """Return the predicted label (n,) of every song, from the other folds."""
+    fold, classes = _group_folds(group, y, rng), int(y.max()) + 1
+    predicted = np.empty(len(y), dtype=np.int64)
     for number in range(_FOLDS):
-        held = fold == number
-        if held.any():
-            answers[held] = tell(x[~held], y[~held], x[held], classes)
-    return answers
+        held_out = fold == number
+        if held_out.any():
+            predicted[held_out] = classifier(x[~held_out], y[~held_out], x[held_out], classes)
+    return predicted
 
 
-def _bell_shaped(x: Values, y: Ints, asked: Values, classes: int) -> Ints:
-    """Answer by one Gaussian a label, as the report's "loudness alone" does."""
-    shares = level_probabilities(fit_level(x, y, classes), asked)
-    return np.asarray(shares.argmax(axis=1))
+def _group_folds(group: Ints, y: Ints, rng: np.random.Generator) -> Ints:
+    """Return a fold (n,) for every song: groups whole, labels about even.
+
+    The largest groups go first, each where its labels are rarest. Without even labels a
+    fold's own label is rare among the others, and every classifier looks worse than chance.
+    """
+    songs_of = np.zeros((int(group.max()) + 1, int(y.max()) + 1))
+    np.add.at(songs_of, (group, y), 1)
+    order = rng.permutation(len(songs_of))
+    order = order[np.argsort(-songs_of[order].sum(axis=1), kind="stable")]
+    fold_of, filled = np.zeros(len(songs_of), dtype=np.int64), np.zeros((_FOLDS, songs_of.shape[1]))
+    for number in order:
+        same_labels = filled @ songs_of[number]
+        fold_of[number] = int(np.lexsort((filled.sum(axis=1), same_labels))[0])
+        filled[fold_of[number]] += songs_of[number]
+    return fold_of[group]
 
 
-def _binned(x: Values, y: Ints, asked: Values, classes: int) -> Ints:
-    """Answer with the most frequent label among songs of about that size."""
+def predict_by_level(x: Values, y: Ints, new: Values, classes: int) -> Ints:
+    """Return the labels of new values by a Gaussian a label, as the level baseline does."""
+    return np.asarray(level_probabilities(fit_level(x, y, classes), new).argmax(axis=1))
+
+
+def predict_by_bin(x: Values, y: Ints, new: Values, classes: int) -> Ints:
+    """Return for new values the most frequent label among songs of about that size.
+
+    >>> x, y = np.array([30.0, 31.0, 60.0, 61.0]), np.array([0, 0, 1, 1])
+    >>> predict_by_bin(x, y, np.array([30.5, 62.0]), classes=2)
+    array([0, 1])
+    """
     edges = np.unique(np.quantile(x, np.arange(1, _BINS) / _BINS))
-    return _counted(np.searchsorted(edges, x), y, np.searchsorted(edges, asked), classes)
+    return predict_by_value(np.searchsorted(edges, x), y, np.searchsorted(edges, new), classes)
 
 
-def _counted(x: Values | Ints, y: Ints, asked: Values | Ints, classes: int) -> Ints:
-    """Answer with the most frequent label among songs of that value."""
-    here, there = np.asarray(x, dtype=np.int64), np.asarray(asked, dtype=np.int64)
-    table = np.zeros((int(max(here.max(), there.max())) + 1, classes))
-    np.add.at(table, (here, y), 1)
-    table += np.bincount(y, minlength=classes) / len(y)  # decides for values never met
-    return np.asarray(table[there].argmax(axis=1))
+def predict_by_value(x: Values | Ints, y: Ints, new: Values | Ints, classes: int) -> Ints:
+    """Return for new values the most frequent label among songs of the same value.
+
+    >>> predict_by_value(np.array([0, 0, 1]), np.array([0, 0, 1]), np.array([1, 0, 5]), classes=2)
+    array([1, 0, 0])
+    """
+    known, asked = np.asarray(x, dtype=np.int64), np.asarray(new, dtype=np.int64)
+    table = np.zeros((int(max(known.max(), asked.max())) + 1, classes))
+    np.add.at(table, (known, y), 1)
+    table += np.bincount(y, minlength=classes) / len(y)  # decides where no song had the value
+    return np.asarray(table[asked].argmax(axis=1))
 
 
-# Facts that are sizes; all others are counted value by value.
-TELLERS: dict[str, Teller] = {"loudness": _bell_shaped, "length": _binned}
+# Facts that are sizes; of all others every value counts by itself.
+CLASSIFIERS: dict[str, Classifier] = {"loudness": predict_by_level, "length": predict_by_bin}
