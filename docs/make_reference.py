@@ -19,6 +19,8 @@ SECTIONS = [
     ("songbag", (*songbag.__all__,), "`import songbag` gives these names."),
     ("songbag.settings", ("Recipe", "Sound", "Windows", "Excerpt", "Training", "Adapt", "Limits"),
      "The settings of a recipe; `--set training.epochs=10` on the command line changes one."),
+    ("songbag.parts", ("poolings", "networks", "PoolingPart", "NetworkPart"),
+     "What can be chosen by name, and how other packages add to it."),
     ("songbag.keras", ("SongModel", "SongDataset", "predict_songs"),
      "For people who stay in Keras; `pip install 'songbag[keras]'`."),
     ("songbag.errors", (), "All errors that Songbag raises on purpose."),

@@ -249,13 +249,35 @@ def options_exist(lines):
 
 
 @runs("docs/howto/own-parts.md")
-def test_the_page_on_own_parts_runs(own_songs):
+def test_the_page_on_own_parts_runs(own_songs, monkeypatch):
     page = blocks("docs/howto/own-parts.md")
+    python = [text for kind, text in page if kind == "python"]
     quiet = "import warnings\nwarnings.simplefilter('ignore')\n"  # of torch's exporter
-    run("python", quiet + "\n".join(text for kind, text in page if kind == "python"), own_songs)
+    run("python", quiet + "\n".join(python), own_songs)
+    install(own_songs / "packages", python[-1])
+    paths = os.environ.get("PYTHONPATH", "")
+    monkeypatch.setenv("PYTHONPATH", f"{own_songs / 'packages'}{os.pathsep}{paths}")
     for kind, text in page:
         if kind == "sh":
-            run(kind, text, own_songs)
+            run(kind, runnable(text), own_songs)
+
+
+def install(folder, code):
+    """Put the package of the page where Python finds it, as an installer would."""
+    text = (ROOT / "docs" / "howto" / "own-parts.md").read_text()
+    (project,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    described = tomllib.loads(project)["project"]
+    metadata = folder / f"{described['name']}-{described['version']}.dist-info"
+    metadata.mkdir(parents=True)
+    names = {"Metadata-Version": "2.1", "Name": described["name"], "Version": described["version"]}
+    (metadata / "METADATA").write_text("".join(f"{key}: {names[key]}\n" for key in names))
+    (metadata / "entry_points.txt").write_text(
+        "".join(
+            f"[{group}]\n" + "".join(f"{name} = {target}\n" for name, target in entries.items())
+            for group, entries in described["entry-points"].items()
+        )
+    )
+    (folder / "my_parts.py").write_text(code)
 
 
 @runs("docs/explanation/poolings.md")
@@ -331,6 +353,19 @@ def test_the_reference_is_what_docstrings_say():
 
     written = (ROOT / "docs" / "reference" / "python.md").read_text()
     assert written == page(), "run: python docs/make_reference.py"
+
+
+def test_the_page_on_poolings_says_what_the_registry_says():
+    from songbag.parts import poolings
+
+    text = (ROOT / "docs" / "explanation" / "poolings.md").read_text()
+    spaces = {"logits": "logit", "probabilities": "probability", "–": None}
+    rows = re.findall(r"^\| (`.*?) \| .*? \| (\S+) \|", text, re.MULTILINE)
+    listed = {
+        name: spaces[space] for names, space in rows for name in re.findall(r"`(\w+)`", names)
+    }
+    assert listed.pop("mean") == listed["mean_probability"]  # its short name
+    assert listed == {name: poolings()[name].space for name in poolings()}
 
 
 def test_every_test_that_the_page_on_reliability_names_exists():
