@@ -1,6 +1,7 @@
-"""A file around its decoding: whether it may be opened, how long it may be and says it is.
+"""Open audio files, refuse those that cannot be songs, and read what their headers state.
 
-Headers lie, so a length is a claim: it is compared with what was decoded, never trusted.
+Headers may state a wrong length. So a stated length is compared with what was decoded and
+never relied on.
 """
 
 import os
@@ -21,21 +22,20 @@ EXTENSIONS = frozenset(
 )
 
 _BINARY = getattr(os, "O_BINARY", 0)  # Windows
-_WAITING = getattr(os, "O_NONBLOCK", 0)
-_RATES = (1000, 1_000_000)  # Hz: below, nothing can be heard; above, nothing records
-_STREAMED = 0x7FFF0000  # wav sizes from here on are written by programs that do not know
-_TAIL = 1 << 16  # bytes behind a wav's samples that are looked through
-_OGG_TAIL = 1 << 17  # bytes that hold at least one whole page
+_NONBLOCK = getattr(os, "O_NONBLOCK", 0)
+_RATES = (1000, 1_000_000)  # Hz: outside of these no sound is recorded
+_OGG_CUT = "its last Ogg page is cut"
+_OGG_UNMARKED = "its Ogg stream has no end mark"
 
 
 @dataclass
 class AudioReport:
-    """What was found while a file was read; filled by `read_blocks`.
+    """What reading a file showed; filled by `songbag.audio.waveform.read_blocks`.
 
     Attributes
     ----------
     codec, native_rate (Hz), channels
-        As found in the stream.
+        Of the stream.
     claimed_seconds : float or None
         Length by the file's header; None when the header does not say.
     decoded_seconds : float
@@ -43,15 +43,22 @@ class AudioReport:
     packets, bad_packets, bad_samples : int
         Packets read, packets that did not decode, samples that were not finite or absurd.
     samples : int
-        Samples given out, at the requested rate.
+        Samples returned, at the requested rate.
     level_db : float
-        Root mean square level of what was given out, dB of full scale.
-    cut : bool
-        Whether an Ogg file lacks its end.
+        Root mean square level of the returned samples, dB of full scale.
+    missing_end : str
+        How the file shows that its end is missing (see `missing_end`), empty if it is whole.
+    stopped_early : bool
+        Whether decoding stopped at the end of the requested part.
     sample_format : str
         FFmpeg's name of the decoded samples: "s16", "s32", "fltp", ...
     clipped : int or None
         Samples at full scale over all channels; counted only where it was set to 0 before.
+
+    Examples
+    --------
+    >>> AudioReport(claimed_seconds=60.0, decoded_seconds=42.0, level_db=-20.0).warnings()
+    ['truncated: 42.0 s of the 60.0 s it claims']
     """
 
     codec: str = ""
@@ -64,26 +71,34 @@ class AudioReport:
     bad_samples: int = 0
     samples: int = 0
     level_db: float = -100.0
-    cut: bool = False
+    missing_end: str = ""
     stopped_early: bool = False
     sample_format: str = ""
     clipped: int | None = None
 
+    @property
+    def cut(self) -> bool:
+        """Whether an Ogg file lacks its end. FFmpeg does not notice that."""
+        return self.missing_end in (_OGG_CUT, _OGG_UNMARKED)
+
     def warnings(self) -> list[str]:
-        """Say in words what a listener should know about this file."""
-        found = []
+        """Return what is wrong with the file, one sentence each, "kind: details"."""
+        texts = []
         if self.bad_packets:
-            found.append(f"damaged: {self.bad_packets} of {self.packets} packets did not decode")
+            texts.append(f"damaged: {self.bad_packets} of {self.packets} packets did not decode")
         claim = self.claimed_seconds
         if claim and not self.stopped_early and self.decoded_seconds < 0.98 * claim - 0.1:
-            found.append(f"truncated: {self.decoded_seconds:.1f} s of the {claim:.1f} s it claims")
+            texts.append(f"truncated: {self.decoded_seconds:.1f} s of the {claim:.1f} s it claims")
         elif self.cut and not self.stopped_early:
-            found.append(f"truncated: it ends after {self.decoded_seconds:.1f} s without its end")
+            texts.append(f"truncated: it ends after {self.decoded_seconds:.1f} s without its end")
         if self.bad_samples:
-            found.append(f"damaged: {self.bad_samples} samples were not finite and became silence")
+            texts.append(f"damaged: {self.bad_samples} samples were not finite and became silence")
         if self.level_db < -80:
-            found.append("silent: its level is below -80 dB of full scale")
-        return found
+            texts.append("silent: its level is below -80 dB of full scale")
+        return texts
+
+
+# --- opening and refusing ---
 
 
 def open_file(path: str | Path, limits: Limits | None = None) -> BufferedReader:
@@ -95,52 +110,42 @@ def open_file(path: str | Path, limits: Limits | None = None) -> BufferedReader:
     ------
     AudioError
         ``missing``, ``unreadable``, ``empty``, or ``too_long`` by its size alone.
+
+    Examples
+    --------
+    >>> open_file("song.mp3")
+    Traceback (most recent call last):
+    songbag.errors.AudioError: song.mp3: there is no such file
     """
     try:
         _refuse_irregular(path, os.stat(path))
         # Between the look and the opening it may have become a pipe: do not wait.
-        file = os.fdopen(os.open(path, os.O_RDONLY | _WAITING | _BINARY), "rb")
+        file = os.fdopen(os.open(path, os.O_RDONLY | _NONBLOCK | _BINARY), "rb")
     except FileNotFoundError:
         raise AudioError("missing", f"{path}: there is no such file") from None
     except (OSError, ValueError) as error:
         raise AudioError("unreadable", f"{path}: cannot be opened: {error}") from None
     try:
-        found = os.fstat(file.fileno())
-        _refuse_irregular(path, found)
-        _refuse_size(path, found.st_size, limits or Limits())
+        status = os.fstat(file.fileno())
+        _refuse_irregular(path, status)
+        if status.st_size == 0:
+            raise AudioError("empty", f"{path}: the file is empty (0 bytes)")
+        if status.st_size > (limits or Limits()).file_bytes:
+            raise AudioError(
+                "too_long",
+                f"{path}: {status.st_size / 1e9:.1f} GB are more than the longest allowed "
+                "recording can have. Raise --max-hours if this is a real recording.",
+            )
     except AudioError:
         file.close()
         raise
     return file
 
 
-def _refuse_irregular(path: str | Path, found: os.stat_result) -> None:
-    if not stat.S_ISREG(found.st_mode):
-        kind = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe, a socket or a device"
+def _refuse_irregular(path: str | Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, a socket or a device"
         raise AudioError("unreadable", f"{path}: it is {kind}, not a file")
-
-
-def _refuse_size(path: str | Path, size: int, limits: Limits) -> None:
-    if size == 0:
-        raise AudioError("empty", f"{path}: the file is empty (0 bytes)")
-    if size > limits.file_bytes:
-        raise AudioError(
-            "too_long",
-            f"{path}: {size / 1e9:.1f} GB are more than the longest allowed recording can have. "
-            "Raise --max-hours if this is a real recording.",
-        )
-
-
-def suspicious_from(claim: float | None, width: int, limits: Limits) -> float:
-    """Return the decoded seconds at which to find out how long a file really is.
-
-    At once where it claims to be too long; when it turns out longer than it claims; or,
-    where it claims nothing, when it is longer than songs are.
-    """
-    if claim is None:
-        return 600.0
-    too_long = claim > limits.hours * 3600 or claim * width > limits.native_samples
-    return 0.0 if too_long else 1.1 * claim + 1
 
 
 def refuse_too_long(path: str | Path, seconds: float, samples: int, limits: Limits) -> None:
@@ -155,7 +160,7 @@ def refuse_too_long(path: str | Path, seconds: float, samples: int, limits: Limi
 
 
 def refuse_too_slow(path: str | Path, seconds: float, limits: Limits) -> None:
-    """Refuse what takes more computing than the limits allow."""
+    """Refuse a file that took more seconds of computing than the limits allow."""
     if seconds > limits.cpu_seconds:
         raise AudioError(
             "too_slow",
@@ -165,7 +170,15 @@ def refuse_too_slow(path: str | Path, seconds: float, limits: Limits) -> None:
 
 
 def refuse_rate(path: str | Path, rate: int) -> None:
-    """Refuse sample rates that nobody records sound at."""
+    """Refuse a sample rate at which no sound is recorded.
+
+    Examples
+    --------
+    >>> refuse_rate("song.wav", 44100)
+    >>> refuse_rate("song.wav", 8)
+    Traceback (most recent call last):
+    songbag.errors.AudioError: song.wav: 8 samples a second; sound has 1000 to 1000000. ...
+    """
     if not _RATES[0] <= rate <= _RATES[1]:
         raise AudioError(
             "bad_rate",
@@ -194,25 +207,40 @@ def refuse_nothing(path: str | Path, span: tuple[float, float | None], report: A
         )
 
 
+# --- what headers state ---
+
+_STREAMED = 0x7FFF0000  # sizes of a wav from here on are written by programs that stream
+_WAV_TAIL = 1 << 16  # bytes behind a wav's samples that are searched for more samples
+_OGG_TAIL = 2 * (27 + 255 + 255 * 255)  # bytes that hold at least one whole page
+_OGG_LAST_PAGE = 4  # flag of a page's header
+_STREAMED_SIZES = (0, 0x7FFFFFFF, 0xFFFFFFFF)  # of a whole file
+
+
 def claimed_seconds(
-    container: str, codec: str, found: float | None, file: BinaryIO
+    container: str, codec: str, seconds: float | None, file: BinaryIO
 ) -> float | None:
-    """Return the length that a file's header states; ``found`` is what FFmpeg takes it for."""
-    if codec.startswith("mp3") and not _has_length_header(file):
-        return None  # FFmpeg would guess it from the first frame's bit rate
-    # FFmpeg shortens a wav's statement to what is there, which hides that the rest is missing.
+    """Return the length that a file's header states, None where it does not.
+
+    Parameters
+    ----------
+    container, codec : str
+        FFmpeg's names.
+    seconds : float or None
+        Length that FFmpeg reports. It is not that of the header in two formats: for an mp3
+        without a length header FFmpeg guesses it from the first bit rate, and for a wav it
+        counts only the bytes that are there.
+    file : binary file
+    """
+    if codec.startswith("mp3"):
+        head = _bytes_at(file, 0, 10)
+        tag_size = 0
+        if head[:3] == b"ID3" and len(head) == 10:  # an ID3v2 tag: 4 bytes of 7 bits
+            tag_size = 10
+            tag_size += sum((byte & 127) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0)))
+        first_frame = _bytes_at(file, tag_size, 4096)
+        return seconds if any(name in first_frame for name in (b"Xing", b"Info", b"VBRI")) else None
     data = _wav_data(file) if container == "wav" else None
-    return data.size / data.byte_rate if data and data.byte_rate else found
-
-
-def _has_length_header(file: BinaryIO) -> bool:
-    """Tell whether an mp3 carries a Xing, Info or VBRI frame, behind any ID3v2 tag."""
-    head = _bytes_at(file, 0, 10)
-    tag = 0
-    if head[:3] == b"ID3" and len(head) == 10:
-        tag = 10 + sum((byte & 127) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0)))
-    first = _bytes_at(file, tag, 4096)
-    return any(mark in first for mark in (b"Xing", b"Info", b"VBRI"))
+    return data.size / data.byte_rate if data and data.byte_rate else seconds
 
 
 def is_wav(file: BinaryIO) -> bool:
@@ -221,13 +249,16 @@ def is_wav(file: BinaryIO) -> bool:
     return head[:4] == b"RIFF" and head[8:] == b"WAVE"
 
 
-def samples_span(file: BinaryIO) -> tuple[int, int] | None:
-    """Return where the samples of a RIFF wav begin and end, None if not in one stated piece."""
+def wav_samples_span(file: BinaryIO) -> tuple[int, int] | None:
+    """Return the bytes between which the samples of a RIFF wav lie.
+
+    None if they do not lie in one piece whose size the file states.
+    """
     if (data := _wav_data(file)) is None:
         return None
     end = data.begin + data.size
-    rest = _bytes_at(file, end, _TAIL + 1)
-    if len(rest) > _TAIL or b"data" in rest:
+    rest = _bytes_at(file, end, _WAV_TAIL + 1)
+    if len(rest) > _WAV_TAIL or b"data" in rest:
         return None
     return data.begin, min(end, os.fstat(file.fileno()).st_size)
 
@@ -235,7 +266,7 @@ def samples_span(file: BinaryIO) -> tuple[int, int] | None:
 class _WavData(NamedTuple):
     begin: int
     size: int
-    byte_rate: int  # a second, 0 where no format came before
+    byte_rate: int  # bytes a second, 0 where no format came before
 
 
 def _wav_data(file: BinaryIO) -> _WavData | None:
@@ -254,23 +285,47 @@ def _wav_data(file: BinaryIO) -> _WavData | None:
     return None
 
 
-def ogg_is_cut(file: BinaryIO) -> bool:
-    """Tell whether an Ogg file lacks its last page, or part of it."""
-    size = os.fstat(file.fileno()).st_size
-    if _bytes_at(file, 0, 4) != b"OggS":
-        return False
-    tail = _bytes_at(file, max(0, size - _OGG_TAIL), _OGG_TAIL)
-    last = tail.rfind(b"OggS")
-    page = tail[last:]
-    if last < 0 or len(page) < 27 or len(page) < 27 + page[26]:
-        return True
-    whole = 27 + page[26] + sum(page[27 : 27 + page[26]])
-    return not page[5] & 4 or len(page) < whole
+def missing_end(file: BinaryIO) -> str:
+    """Return how a file shows that its end is missing, empty if it is whole or does not say.
+
+    FFmpeg takes the length of an Ogg or WAVE file from its last bytes, so a file without its
+    end seems whole to it. But the last page of an Ogg stream carries a mark, and WAVE and AIFF
+    files begin with their size.
+
+    Examples
+    --------
+    >>> import io
+    >>> missing_end(io.BytesIO(b"RIFF" + (100).to_bytes(4, "little") + b"WAVE"))
+    'its header claims 108 bytes, it has 12'
+    """
+    before = file.tell()
+    size = file.seek(0, os.SEEK_END)
+    file.seek(before)
+    head = _bytes_at(file, 0, 12)
+    if head[:4] == b"OggS":
+        tail = _bytes_at(file, max(0, size - _OGG_TAIL), _OGG_TAIL)
+        begin = tail.rfind(b"OggS\0")
+        page = tail[begin:]
+        if begin < 0 or len(page) < 27 or len(page) < 27 + page[26]:
+            return _OGG_CUT
+        if len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]]):
+            return _OGG_CUT
+        return "" if page[5] & _OGG_LAST_PAGE else _OGG_UNMARKED
+    if head[:4] == b"RIFF" and head[8:] == b"WAVE":
+        stated = int.from_bytes(head[4:8], "little")
+    elif head[:4] == b"FORM" and head[8:11] == b"AIF":
+        stated = int.from_bytes(head[4:8], "big")
+    else:
+        return ""
+    # One byte less than stated: a padding byte is often left out.
+    if stated in _STREAMED_SIZES or stated + 8 <= size + 1:
+        return ""
+    return f"its header claims {stated + 8} bytes, it has {size}"
 
 
 def _bytes_at(file: BinaryIO, place: int, count: int) -> bytes:
     before = file.tell()
     file.seek(place)
-    found = file.read(count)
+    data = file.read(count)
     file.seek(before)
-    return found
+    return data

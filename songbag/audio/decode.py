@@ -1,9 +1,9 @@
-"""Files to their samples as they are: at a file's own rate, all channels, whatever is wrong.
+"""Decode audio files to samples at their own rate and with all channels, past damaged packets.
 
-Decoding goes packet by packet so that one damaged packet costs that packet and not the
-rest of the song (soundfile and librosa lose more than half of a healthy variable-rate
-mp3 without an index header). Nothing but the named file is ever opened: playlists, URLs
-and nested containers are refused by FFmpeg's own whitelists.
+Decoding goes packet by packet, so that a damaged packet costs that packet and not the rest of
+the song (soundfile and librosa lose more than half of a healthy variable-rate mp3 without an
+index header). Nothing but the named file is ever opened: playlists, URLs and nested containers
+are refused by FFmpeg's own whitelists.
 """
 
 import math
@@ -22,62 +22,97 @@ from songbag.audio.audio_file import (
     AudioReport,
     claimed_seconds,
     is_wav,
-    ogg_is_cut,
+    missing_end,
     open_file,
     refuse_rate,
     refuse_too_long,
     refuse_too_slow,
-    samples_span,
-    suspicious_from,
+    wav_samples_span,
 )
 from songbag.errors import AudioError
 from songbag.settings import Limits
 
-Channels = Sequence[NDArray[np.generic]] | NDArray[np.generic]  # of one type, (n,) each
-_Kind = tuple[int, str, int]  # rate (Hz), format and channels of decoded frames
+Channels = Sequence[NDArray[np.generic]] | NDArray[np.generic]  # of one type, (samples,) each
 Blocks = Iterator[tuple[int, Channels]]  # rate (Hz) and samples
 Packets: TypeAlias = Iterator["av.Packet[av.AudioStream]"]
+_Format = tuple[int, str, int]  # rate (Hz), sample format and channels of decoded frames
 
 _CONTAINERS = "mp3,flac,ogg,wav,w64,aiff,mov,mp4,m4a,3gp,3g2,mj2,aac,matroska,webm,asf"
+# FFmpeg would read half of a wav to find out whether it holds other sound in disguise. This
+# many bytes hold eight frames of DTS, of which it needs four.
+_WAV_OPTIONS = {"probesize": "32768", "max_size": "32768"}
 _DAMAGE = (av.error.FFmpegError, ValueError, EOFError)
 # FFmpeg's names of sample types, without the p of planar ones.
 _TYPES = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}
-_BLOCK = 1 << 16  # samples of a channel given out at once: what they need fits a cache
-_LOOK = 32  # packets between two looks at the time
-_PLAIN = {"pcm_u8", "pcm_s16le", "pcm_s32le", "pcm_f32le", "pcm_f64le"}  # as arrays have them
-# FFmpeg would read half of a plain wav to find out whether other sound is disguised in it. So
-# much holds eight frames of DTS, of which it needs four.
-_WAV = {"probesize": "32768", "max_size": "32768"}
+_BLOCK = 1 << 16  # samples of a channel in a block: what is computed from it fits a cache
+_PACKETS_BETWEEN_CHECKS = 32  # of the time
+_SECONDS_OF_SONGS = 600.0  # decoded from a file that states no length before it is checked
+_PLAIN_CODECS = {"pcm_u8", "pcm_s16le", "pcm_s32le", "pcm_f32le", "pcm_f64le"}
 
 
 def native_blocks(path: str | Path, report: AudioReport, limits: Limits) -> Blocks:
-    """Yield samples of a few channels at a time, past damaged packets, with their rate."""
-    with open_file(path, limits) as file, _container(path, file) as container:
-        stream = _stream(path, container)
-        about = stream.codec_context
-        report.codec = about.name
-        length = _length(container, stream)
-        report.claimed_seconds = claimed_seconds(container.format.name, about.name, length, file)
-        report.cut = ogg_is_cut(file)
-        plain = about.name in _PLAIN and 0 < about.channels <= 64  # what has more FFmpeg judges
-        if plain and (span := samples_span(file)):
-            kind = about.sample_rate, about.format.name, about.channels
-            yield from _plain(path, file, span, kind, report, limits)
+    """Yield (rate, samples of all channels) of a file, a block at a time.
+
+    The rate is in Hz and may change within a (concatenated) file. ``report`` is filled while
+    decoding.
+
+    Raises
+    ------
+    AudioError
+        The file cannot be opened, holds no audio, or is beyond the limits.
+    """
+    with open_file(path, limits) as file, _open_container(path, file) as container:
+        stream = _audio_stream(path, container)
+        codec = stream.codec_context
+        report.codec = codec.name
+        seconds: float | None = None
+        if stream.duration is not None and stream.time_base is not None:
+            seconds = float(stream.duration * stream.time_base)
+        elif container.duration is not None:
+            seconds = container.duration / av.time_base
+        report.claimed_seconds = claimed_seconds(container.format.name, codec.name, seconds, file)
+        report.missing_end = missing_end(file)
+        # More than 64 channels FFmpeg accepts or refuses itself.
+        plain = codec.name in _PLAIN_CODECS and 0 < codec.channels <= 64
+        if plain and (span := wav_samples_span(file)):
+            form = codec.sample_rate, codec.format.name, codec.channels
+            yield from _read_plain(path, file, span, form, report, limits)
         else:
-            yield from _decoded(path, container, stream, report, limits)
+            yield from _decode(path, container, stream, report, limits)
 
 
-def _plain(
+def sample_type(name: str) -> np.dtype[Any]:
+    """Return the numpy type of samples in FFmpeg's format of that name, planar or not.
+
+    Examples
+    --------
+    >>> sample_type("s16"), sample_type("fltp")
+    (dtype('int16'), dtype('float32'))
+    """
+    return np.dtype(_TYPES[name.removesuffix("p")])
+
+
+def channels_of(frame: Any) -> Channels:
+    """Return the samples of a decoded `av.AudioFrame`, in its memory."""
+    dtype, channels = sample_type(frame.format.name), frame.layout.nb_channels
+    if frame.format.is_planar:
+        planes = zip(range(channels), frame.planes, strict=False)  # there may be more planes
+        return [np.frombuffer(plane, dtype, frame.samples) for _, plane in planes]
+    samples = np.frombuffer(frame.planes[0], dtype, frame.samples * channels)
+    return samples.reshape(-1, channels).T
+
+
+def _read_plain(
     path: str | Path,
     file: BufferedReader,
     span: tuple[int, int],
-    kind: _Kind,
+    form: _Format,
     report: AudioReport,
     limits: Limits,
 ) -> Blocks:
     """Yield the samples of a wav as they lie there: FFmpeg's packets of them are twice the work."""
     began = time.process_time()
-    report.native_rate, report.sample_format, report.channels = rate, _, channels = kind
+    report.native_rate, report.sample_format, report.channels = rate, _, channels = form
     refuse_rate(path, rate)
     dtype = sample_type(report.sample_format).newbyteorder("<")
     width = dtype.itemsize * channels
@@ -86,32 +121,40 @@ def _plain(
     file.seek(span[0])
     while count < whole:
         block = np.empty((min(_BLOCK, whole - count), channels), dtype)
-        if not (found := file.readinto(block.data) // width):
-            return  # it was cut shorter meanwhile
-        count += found
+        if not (size := file.readinto(block.data) // width):
+            return  # the file was cut meanwhile
+        count += size
         report.packets += 1
         report.decoded_seconds = count / rate
         refuse_too_slow(path, time.process_time() - began, limits)
-        yield rate, block[:found].T
+        yield rate, block[:size].T
 
 
-def _decoded(
+def _decode(
     path: str | Path,
     container: av.container.InputContainer,
     stream: av.AudioStream,
     report: AudioReport,
     limits: Limits,
 ) -> Blocks:
-    """Yield what FFmpeg decodes, counted."""
-    suspicious = suspicious_from(report.claimed_seconds, _width(stream), limits)
+    """Yield what FFmpeg decodes, and refuse it when it grows beyond the limits."""
+    # The decoded seconds at which the packets are counted to find out how long the file is: at
+    # once where it states to be too long, else when it is longer than stated.
+    claim = report.claimed_seconds
+    suspicious = _SECONDS_OF_SONGS if claim is None else 1.1 * claim + 1
+    if claim is not None and (
+        claim > limits.hours * 3600 or claim * _width(stream) > limits.native_samples
+    ):
+        suspicious = 0.0
     counted = defaultdict[int, int](int)  # exact samples per rate: seconds would drift
     native_samples = 0
-    for kind, frame in _gathered(path, _packets(container, stream, report), report, limits):
-        rate, _, channels = kind
+    packets = _packets(container, stream, report)
+    for form, frame in _gather_frames(path, packets, report, limits):
+        rate, _, channels = form
         refuse_rate(path, rate)
-        report.native_rate, report.sample_format, report.channels = kind
+        report.native_rate, report.sample_format, report.channels = form
         if report.decoded_seconds >= suspicious:
-            _refuse_long_ahead(path, limits)
+            _refuse_by_packets(path, limits)
             suspicious = math.inf
         counted[rate] += frame.samples
         native_samples += frame.samples * channels
@@ -120,29 +163,29 @@ def _decoded(
         yield rate, channels_of(frame)
 
 
-def _gathered(
+def _gather_frames(
     path: str | Path, packets: Packets, report: AudioReport, limits: Limits
-) -> Iterator[tuple[_Kind, av.AudioFrame]]:
-    """Gather frames of one kind: an array for each would cost as much as decoding it."""
+) -> Iterator[tuple[_Format, av.AudioFrame]]:
+    """Decode packets and join frames of one format: an array for each would cost as much again."""
     began = time.process_time()
-    waiting, kind = av.AudioFifo(), (0, "", 0)
+    fifo, form = av.AudioFifo(), (0, "", 0)
     for packet in packets:
-        for frame in _unpacked(packet, report):
-            found = frame.sample_rate, frame.format.name, frame.layout.nb_channels
-            if found != kind:
-                if found[0] <= 0 or found[2] <= 0:
+        for frame in _unpack(packet, report):
+            new = frame.sample_rate, frame.format.name, frame.layout.nb_channels
+            if new != form:
+                if new[0] <= 0 or new[2] <= 0:
                     continue
-                if gathered := waiting.read():
-                    yield kind, gathered
-                waiting, kind = av.AudioFifo(), found
-            frame.pts = None  # else it would refuse gaps in time
-            waiting.write(frame)
-        if waiting.samples >= _BLOCK and (gathered := waiting.read()):
-            yield kind, gathered
-        if report.packets % _LOOK == 0:
+                if joined := fifo.read():
+                    yield form, joined
+                fifo, form = av.AudioFifo(), new
+            frame.pts = None  # else the fifo would refuse gaps in time
+            fifo.write(frame)
+        if fifo.samples >= _BLOCK and (joined := fifo.read()):
+            yield form, joined
+        if report.packets % _PACKETS_BETWEEN_CHECKS == 0:
             refuse_too_slow(path, time.process_time() - began, limits)
-    if gathered := waiting.read():
-        yield kind, gathered
+    if joined := fifo.read():
+        yield form, joined
 
 
 def _packets(
@@ -156,7 +199,7 @@ def _packets(
         report.bad_packets += 1
 
 
-def _unpacked(packet: "av.Packet[av.AudioStream]", report: AudioReport) -> Sequence[av.AudioFrame]:
+def _unpack(packet: "av.Packet[av.AudioStream]", report: AudioReport) -> Sequence[av.AudioFrame]:
     try:
         return packet.decode()
     except _DAMAGE:
@@ -169,36 +212,35 @@ def _width(stream: av.AudioStream) -> int:
     return stream.codec_context.sample_rate * stream.codec_context.channels
 
 
-def _refuse_long_ahead(path: str | Path, limits: Limits) -> None:
-    """Add up the lengths of a file's packets: a fraction of the work of hearing them."""
-    nobody = AudioReport()
-    with open_file(path, limits) as file, _container(path, file) as container:
-        stream = _stream(path, container)
+def _refuse_by_packets(path: str | Path, limits: Limits) -> None:
+    """Add up the lengths that a file's packets state: a fraction of the work of decoding them."""
+    unused = AudioReport()
+    with open_file(path, limits) as file, _open_container(path, file) as container:
+        stream = _audio_stream(path, container)
         width, seconds = _width(stream), 0.0
-        for packet in _packets(container, stream, nobody):
+        for packet in _packets(container, stream, unused):
             if packet.duration and packet.time_base:
                 seconds += float(packet.duration * packet.time_base)
             else:
-                seconds += sum(f.samples / max(1, f.sample_rate) for f in _unpacked(packet, nobody))
+                seconds += sum(f.samples / max(1, f.sample_rate) for f in _unpack(packet, unused))
             refuse_too_long(path, seconds, round(seconds * width), limits)
 
 
-def _container(path: str | Path, file: BinaryIO) -> av.container.InputContainer:
+def _open_container(path: str | Path, file: BinaryIO) -> av.container.InputContainer:
     options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "pipe"}
     if is_wav(file):
-        options |= _WAV
+        options |= _WAV_OPTIONS
     try:
         # An open file instead of a name, and "replace": a name could be a URL or a
         # playlist, and one Latin-1 byte in a tag must not cost the song.
-        container = av.open(file, mode="r", metadata_errors="replace", options=options)
-    except (av.error.FFmpegError, ValueError, EOFError, MemoryError) as error:
+        return av.open(file, mode="r", metadata_errors="replace", options=options)
+    except (*_DAMAGE, MemoryError) as error:
         text = str(getattr(error, "strerror", None) or str(error) or type(error).__name__)
         text = f"{path}: not an audio file that can be read ({text.splitlines()[0][:80]})"
         raise AudioError("not_audio", text) from None
-    return container
 
 
-def _stream(path: str | Path, container: av.container.InputContainer) -> av.AudioStream:
+def _audio_stream(path: str | Path, container: av.container.InputContainer) -> av.AudioStream:
     if not container.streams.audio:
         raise AudioError("no_audio_stream", f"{path}: the file holds no audio stream")
     stream = container.streams.audio[0]
@@ -206,24 +248,3 @@ def _stream(path: str | Path, container: av.container.InputContainer) -> av.Audi
         raise AudioError("not_audio", f"{path}: its sound is coded in an unknown way")
     stream.codec_context.thread_count = 1
     return stream
-
-
-def _length(container: av.container.InputContainer, stream: av.AudioStream) -> float | None:
-    if stream.duration is not None and stream.time_base is not None:
-        return float(stream.duration * stream.time_base)
-    return container.duration / av.time_base if container.duration is not None else None
-
-
-def sample_type(name: str) -> np.dtype[Any]:
-    """Return the type of samples in FFmpeg's format of that name, planar or not."""
-    return np.dtype(_TYPES[name.removesuffix("p")])
-
-
-def channels_of(frame: Any) -> Channels:
-    """Return the samples of a decoded `av.AudioFrame`, in its memory."""
-    dtype, channels = sample_type(frame.format.name), frame.layout.nb_channels
-    if frame.format.is_planar:
-        planes = zip(range(channels), frame.planes, strict=False)  # it may name more
-        return [np.frombuffer(plane, dtype, frame.samples) for _, plane in planes]
-    every = np.frombuffer(frame.planes[0], dtype, frame.samples * channels)
-    return every.reshape(-1, channels).T

@@ -11,7 +11,6 @@ what changed.
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -34,7 +33,7 @@ from songbag.storage.remote import AnyPath, local_file
 _CODE = 1  # raised when a fact or the fingerprint changes
 # Names the cache of facts; its frames are never stored, so the code is free to count facts.
 SOUND = msgspec.structs.replace(fingerprint.SOUND, code=100 * fingerprint.SOUND.code + _CODE)
-_HEARD = f"{__name__}:heard_facts"
+_FACTS = f"{__name__}:heard_facts"
 _PIECE = 10  # pieces a second whose level is judged
 _SILENT_DB = -70.0  # level below which such a piece is silent
 
@@ -153,7 +152,7 @@ def _measured(source: Source, sound: Sound, folder: AnyPath, limits: Limits) -> 
 
 def _heard(source: Source, limits: Limits) -> tuple[Facts, Codes]:
     """Return the facts of a file that is read in a process apart, within its limits."""
-    request = Request(source=source, sound=SOUND, limits=limits, heard=_HEARD)
+    request = Request(source=source, sound=SOUND, limits=limits, function=_FACTS)
     data = b"".join(run_in_sandbox(request, AudioReport()))
     facts, codes = msgspec.msgpack.decode(data, type=tuple[Facts, bytes])
     return facts, np.frombuffer(codes, dtype=np.uint32)
@@ -181,7 +180,7 @@ def heard_facts(
         packets=report.packets,
         bad_packets=report.bad_packets,
         bad_samples=report.bad_samples,
-        truncated=_truncated(report, missing_end(source.path)),
+        truncated=_truncated(report),
         level_db=10 * float(np.log10(meter.energy / max(1, meter.samples) + 1e-10)),
         clipped_share=(report.clipped or 0) / native,
         silent_share=meter.silent / max(1, meter.samples),
@@ -191,11 +190,14 @@ def heard_facts(
     yield msgspec.msgpack.encode((facts, codes.astype(np.uint32, copy=False).tobytes()))
 
 
-def _truncated(report: AudioReport, ending: str) -> str:
-    said = [text for text in report.warnings() if text.startswith("truncated: ")]
-    if said:
-        return said[0].removeprefix("truncated: ")
-    return f"only {report.decoded_seconds:.1f} s are there; {ending}" if ending else ""
+def _truncated(report: AudioReport) -> str:
+    """Return how the file shows that its end is missing, empty if it is whole."""
+    for text in report.warnings():
+        if text.startswith("truncated: "):
+            return text.removeprefix("truncated: ")
+    if not report.missing_end:
+        return ""
+    return f"only {report.decoded_seconds:.1f} s are there; {report.missing_end}"
 
 
 @dataclass
@@ -259,51 +261,3 @@ def _checksum(facts: Facts, codes: Codes) -> str:
     digest = hashlib.blake2b(msgspec.json.encode(facts), digest_size=16)
     digest.update(np.ascontiguousarray(codes).data)
     return digest.hexdigest()
-
-
-# --- endings ---
-#
-# Whether a file was cut short, by what its own container says.
-#
-# FFmpeg takes the length of an Ogg or WAVE file from its last bytes, so a file whose end is
-# missing looks whole to it. The containers know better: the last page of an Ogg stream
-# carries a mark, and WAVE and AIFF begin with their own size.
-
-
-_LARGEST_PAGE = 27 + 255 + 255 * 255  # bytes of an Ogg page
-_UNKNOWN_SIZES = (0, 0x7FFFFFFF, 0xFFFFFFFF)  # written by programs that stream
-_END_OF_STREAM = 4
-
-
-def missing_end(path: str | Path) -> str:
-    """Say how a file shows that its end is missing; empty where it does not."""
-    try:
-        with open(path, "rb") as file:
-            head = file.read(12)
-            size = file.seek(0, 2)
-            if head[:4] == b"OggS":
-                file.seek(max(0, size - 2 * _LARGEST_PAGE))
-                return _ogg(file.read())
-    except OSError:
-        return ""
-    if head[:4] == b"RIFF" and head[8:] == b"WAVE":
-        return _sized(int.from_bytes(head[4:8], "little"), size)
-    if head[:4] == b"FORM" and head[8:11] == b"AIF":
-        return _sized(int.from_bytes(head[4:8], "big"), size)
-    return ""
-
-
-def _ogg(tail: bytes) -> str:
-    begin = tail.rfind(b"OggS\0")
-    page = tail[begin:]
-    if begin < 0 or len(page) < 27 or len(page) < 27 + page[26]:
-        return "its last Ogg page is cut"
-    if len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]]):
-        return "its last Ogg page is cut"
-    return "" if page[5] & _END_OF_STREAM else "its Ogg stream has no end mark"
-
-
-def _sized(claimed: int, size: int) -> str:
-    if claimed in _UNKNOWN_SIZES or claimed + 8 <= size + 1:  # 1: a pad byte often left out
-        return ""
-    return f"its header claims {claimed + 8} bytes, it has {size}"

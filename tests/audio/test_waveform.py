@@ -227,7 +227,7 @@ def heard(path, monkeypatch, plain: bool):
     """Return a file's waveform and report, with and without reading plain samples as such."""
     with monkeypatch.context() as patched:
         if not plain:
-            patched.setattr(decode, "_PLAIN", set())
+            patched.setattr(decode, "_PLAIN_CODECS", set())
         return read_waveform(path, RATE)
 
 

@@ -6,7 +6,6 @@ import pytest
 from songbag.audio.waveform import write_waveform
 from songbag.data.song_table import Song
 from songbag.quality import file_facts
-from songbag.quality.file_facts import missing_end
 from songbag.settings import Excerpt, Limits
 
 RATE = 22050
@@ -31,15 +30,3 @@ def test_damaged_facts_are_made_again(waves, tmp_path, damage):
     after = measured()
     assert after[0] == before[0]
     assert np.array_equal(after[1], before[1])
-
-
-@pytest.mark.parametrize("ending", [".opus", ".wav"])
-def test_a_missing_end_is_seen(waves, tmp_path, ending):
-    file = tmp_path / f"a{ending}"
-    write_waveform(file, waves[0], RATE)
-    assert missing_end(file) == ""
-    data = file.read_bytes()
-    for share in (0.9, 0.5, 0.1):
-        file.write_bytes(data[: int(len(data) * share)])
-        assert missing_end(file)
-    assert missing_end(tmp_path / "none") == ""
