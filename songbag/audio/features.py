@@ -1,17 +1,17 @@
-"""Samples to frames: log-mel and MFCC, equal to librosa's on the whole song.
+"""Compute frames from samples: log-mel, MFCC, or the samples themselves.
 
-With ``top_db=80`` over the whole song the frames equal ``librosa.power_to_db`` and
-``librosa.feature.mfcc`` at their defaults; with ``top_db=None`` they equal
-``power_to_db(..., top_db=None)``. Frames are computed in blocks of a fixed number, so the
-same song gives the same bits however its samples arrive.
+With ``top_db=80`` the frames equal ``librosa.power_to_db`` and ``librosa.feature.mfcc`` of the
+whole song at their defaults; with ``top_db=None`` they equal ``power_to_db(..., top_db=None)``.
+Frames are computed in blocks of a fixed number, so the same song gives the same bits however
+its samples arrive.
 
-Definitions: Slaney's mel scale and area normalisation (Auditory Toolbox, 1998, as in
-librosa); orthonormal DCT-II; periodic Hann window, frames centred on multiples of the
-hop with zeros beyond both ends.
+Definitions: Slaney's mel scale and area normalisation (Auditory Toolbox, 1998, as in librosa);
+orthonormal DCT-II; periodic Hann window; frames centred on multiples of the hop, with zeros
+beyond both ends.
 """
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from itertools import chain
 
@@ -19,21 +19,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from songbag.audio.fourier import rfft
+from songbag.errors import SettingsError, suggestion
 from songbag.settings import Sound
 
 Frames = NDArray[np.float32]
+Feature = Callable[[Iterable[NDArray[np.float32]], Sound], Iterator[Frames]]
 
 _BLOCK = 128  # frames computed at once: what they need fits a processor's cache
 # Multiplications in one product: BLAS starts no threads for so few, and so no sum depends on
 # their number; a decoder forked from a process with such threads needs none either.
 _PRODUCT = 1 << 18
 FLOOR = 1e-10  # mel power below which everything is -100 dB
-_SPOOL = 64 << 20  # bytes of log-mel kept in memory while the loudest band is sought
+_SPOOL = 64 << 20  # bytes of log-mel in memory while the loudest band is sought
 DELTA = 4  # frames on each side of a first difference
 
 
 def frames(waveform: NDArray[np.float32], sound: Sound) -> Frames:
-    """Return all frames (frames, bands) of a waveform (samples,)."""
+    """Return all frames (frames, bands) of a waveform (samples,).
+
+    Examples
+    --------
+    >>> sound = Sound(feature="mfcc", coefficients=13)
+    >>> frames(np.zeros(22050, np.float32), sound).shape
+    (44, 13)
+    """
     return np.concatenate(list(frame_blocks([waveform], sound)))
 
 
@@ -45,33 +54,87 @@ def frame_blocks(blocks: Iterable[NDArray[np.float32]], sound: Sound) -> Iterato
     blocks : iterable of ndarray (samples,), float32
         Mono, at ``sound.sample_rate`` Hz; together one song.
     sound : Sound
+        ``sound.feature`` names one of `FEATURES`.
 
     Yields
     ------
     ndarray, shape (n, sound.bands), float32
-        dB for log-mel; their DCT for MFCC; then their differences with ``deltas``. The
-        samples themselves for the waveform. Always finite for finite samples.
+        1 + samples // hop_length frames in all, finite for finite samples.
+
+    Raises
+    ------
+    SettingsError
+        The feature is unknown.
     """
-    if sound.feature == "waveform":
-        return _samples(blocks, sound.hop_length)
-    loudness = _log_mel(blocks, sound)
-    if sound.top_db is not None:
-        loudness = _raised(loudness, sound.top_db, sound.mel_bands)
-    if sound.feature == "mfcc":
-        loudness = (_cepstra(block, sound) for block in loudness)
+    if sound.feature not in FEATURES:
+        known = suggestion(sound.feature, FEATURES)
+        raise SettingsError(f"sound.feature '{sound.feature}' is no feature.{known}")
+    return FEATURES[sound.feature](blocks, sound)
+
+
+# --- features ---
+
+
+def logmel(blocks: Iterable[NDArray[np.float32]], sound: Sound) -> Iterator[Frames]:
+    """Yield log-mel frames, dB, with their differences appended if ``sound.deltas``.
+
+    Arguments as in `frame_blocks`.
+
+    Examples
+    --------
+    >>> block = next(logmel([np.zeros(2048, np.float32)], Sound(mel_bands=3)))
+    >>> block.shape, block[0].round()
+    ((5, 3), array([-100., -100., -100.], dtype=float32))
+    """
+    loudness = _loudness(blocks, sound)
     return _with_deltas(loudness) if sound.deltas else loudness
 
 
-def _samples(blocks: Iterable[NDArray[np.float32]], width: int) -> Iterator[Frames]:
-    """Yield samples in frames of ``width``, zeros after the last: 1 + samples // width frames."""
-    waiting = np.zeros(0, dtype=np.float32)
+def mfcc(blocks: Iterable[NDArray[np.float32]], sound: Sound) -> Iterator[Frames]:
+    """Yield mel-frequency cepstral coefficients: the DCT-II of log-mel frames.
+
+    With their differences appended if ``sound.deltas``. Arguments as in `frame_blocks`.
+    """
+    matrix = cepstrum_matrix(sound.mel_bands, sound.coefficients)
+    cepstra = (_in_small_products(block, matrix) for block in _loudness(blocks, sound))
+    return _with_deltas(cepstra) if sound.deltas else cepstra
+
+
+def waveform(blocks: Iterable[NDArray[np.float32]], sound: Sound) -> Iterator[Frames]:
+    """Yield the samples themselves, ``sound.hop_length`` in a frame, zeros after the last.
+
+    Arguments as in `frame_blocks`.
+
+    Examples
+    --------
+    >>> samples = np.arange(5, dtype=np.float32)
+    >>> np.concatenate(list(waveform([samples], Sound(feature="waveform", hop_length=3))))
+    array([[0., 1., 2.],
+           [3., 4., 0.]], dtype=float32)
+    """
+    width = sound.hop_length
+    rest = np.zeros(0, dtype=np.float32)
     for block in blocks:
-        waiting = np.concatenate([waiting, block])
-        whole = len(waiting) // width * width
+        rest = np.concatenate([rest, block])
+        whole = len(rest) // width * width
         if whole:
-            yield waiting[:whole].reshape(-1, width)
-            waiting = waiting[whole:]
-    yield np.pad(waiting, (0, width - len(waiting))).reshape(1, width)
+            yield rest[:whole].reshape(-1, width)
+            rest = rest[whole:]
+    yield np.pad(rest, (0, width - len(rest))).reshape(1, width)
+
+
+FEATURES: dict[str, Feature] = {"logmel": logmel, "mfcc": mfcc, "waveform": waveform}
+
+
+# --- steps of log-mel and MFCC ---
+
+
+def _loudness(blocks: Iterable[NDArray[np.float32]], sound: Sound) -> Iterator[Frames]:
+    """Yield log-mel frames (n, mel_bands), dB, none further below the loudest than top_db."""
+    loudness = _log_mel(blocks, sound)
+    if sound.top_db is None:
+        return loudness
+    return _raise_to(loudness, sound.top_db, sound.mel_bands)
 
 
 def _log_mel(blocks: Iterable[NDArray[np.float32]], sound: Sound) -> Iterator[Frames]:
@@ -95,6 +158,7 @@ def _log_mel(blocks: Iterable[NDArray[np.float32]], sound: Sound) -> Iterator[Fr
 
 
 def _spectra(padded: NDArray[np.float32], sound: Sound) -> Frames:
+    """Return log-mel frames of padded samples, dB."""
     hop, length = sound.hop_length, sound.frame_length
     # Not sliding_window_view, which is twenty calls of Python for every block.
     shape, strides = (1 + (len(padded) - length) // hop, length), (hop * 4, 4)
@@ -103,42 +167,36 @@ def _spectra(padded: NDArray[np.float32], sound: Sound) -> Frames:
     spectrum = rfft(views * hann(length))
     power = np.square(spectrum.real)
     power += np.square(spectrum.imag)
-    loudness = np.maximum(_mel(power, sound), np.float32(FLOOR))
+    # A triangle of the mel filter bank covers few bins, so most of its matrix is zeros: apply
+    # the triangles a few neighbours at a time.
+    mel = np.empty((len(power), sound.mel_bands), dtype=np.float32)
+    for bins, bands, weights in _triangle_groups(sound):
+        np.matmul(power[:, bins], weights, out=mel[:, bands])
+    loudness = np.maximum(mel, np.float32(FLOOR))
     np.log10(loudness, out=loudness)
     loudness *= np.float32(10)
     return loudness
 
 
-def _mel(power: Frames, sound: Sound) -> Frames:
-    """Apply Slaney's triangles to power (frames, bins), a few neighbours at a time.
-
-    A triangle covers few bins, so most of the whole matrix is zeros.
-    """
-    mel = np.empty((len(power), sound.mel_bands), dtype=np.float32)
-    for bins, bands, weights in _triangle_groups(sound):
-        np.matmul(power[:, bins], weights, out=mel[:, bands])
-    return mel
-
-
-def _cepstra(loudness: Frames, sound: Sound) -> Frames:
-    matrix = cepstrum_matrix(sound.mel_bands, sound.coefficients)
+def _in_small_products(loudness: Frames, matrix: NDArray[np.float32]) -> Frames:
+    """Return ``loudness @ matrix``, computed in products of at most `_PRODUCT`."""
     rows = max(1, _PRODUCT // matrix.size)
     parts = (loudness[first : first + rows] for first in range(0, len(loudness), rows))
     return np.concatenate([part @ matrix for part in parts])
 
 
-def _raised(blocks: Iterable[Frames], top_db: float, bands: int) -> Iterator[Frames]:
-    """Raise everything ``top_db`` below the loudest band: two passes, bounded memory."""
-    kept, room, loudest = list[Frames](), _SPOOL // (_BLOCK * bands * 4), -np.inf
+def _raise_to(blocks: Iterable[Frames], top_db: float, bands: int) -> Iterator[Frames]:
+    """Raise values more than ``top_db`` below the loudest: two passes, bounded memory."""
+    in_memory, room, loudest = list[Frames](), _SPOOL // (_BLOCK * bands * 4), -np.inf
     with tempfile.SpooledTemporaryFile(max_size=1) as spool:  # a file from the first byte on
         for block in blocks:
             loudest = max(loudest, float(block.max()))
-            if len(kept) < room:
-                kept.append(block)
+            if len(in_memory) < room:
+                in_memory.append(block)
             else:
                 spool.write(block.tobytes())
         floor = np.float32(loudest - top_db)
-        yield from (np.maximum(block, floor) for block in kept)
+        yield from (np.maximum(block, floor) for block in in_memory)
         spool.seek(0)
         while data := spool.read(_BLOCK * bands * 4):
             yield np.maximum(np.frombuffer(data, np.float32).reshape(-1, bands), floor)
@@ -155,13 +213,13 @@ def _with_deltas(blocks: Iterable[Frames]) -> Iterator[Frames]:
             near = np.repeat(block[:1], DELTA, axis=0)
         near = np.concatenate([near, block])
         if len(near) > 2 * DELTA:
-            yield _slopes(near)
+            yield _append_slopes(near)
             near = near[-2 * DELTA :]
     if near is not None:
-        yield _slopes(np.concatenate([near, np.repeat(near[-1:], DELTA, axis=0)]))
+        yield _append_slopes(np.concatenate([near, np.repeat(near[-1:], DELTA, axis=0)]))
 
 
-def _slopes(near: Frames) -> Frames:
+def _append_slopes(near: Frames) -> Frames:
     steps = np.arange(-DELTA, DELTA + 1, dtype=np.float32)
     views = np.lib.stride_tricks.sliding_window_view(near, len(steps), axis=0)
     slopes = np.einsum("fbs,s->fb", views, steps / np.float32(np.sum(steps**2)))
@@ -173,13 +231,30 @@ def _slopes(near: Frames) -> Frames:
 
 @lru_cache(maxsize=8)
 def hann(length: int) -> NDArray[np.float32]:
-    """Return the periodic Hann window, shape (length,)."""
+    """Return the periodic Hann window, shape (length,).
+
+    Examples
+    --------
+    >>> hann(4)
+    array([0. , 0.5, 1. , 0.5], dtype=float32)
+    """
     return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)).astype(np.float32)
 
 
 @lru_cache(maxsize=8)
 def mel_matrix(sound: Sound) -> Frames:
-    """Return the mel filter bank, shape (frame_length // 2 + 1, mel_bands)."""
+    """Return Slaney's mel filter bank, shape (frame_length // 2 + 1, mel_bands).
+
+    Each column is a triangle over the bins of a spectrum, with an area of 1 in Hz.
+
+    Examples
+    --------
+    >>> sound = Sound(frame_length=2048, mel_bands=40)
+    >>> matrix = mel_matrix(sound)
+    >>> areas = matrix.sum(axis=0) * sound.sample_rate / sound.frame_length
+    >>> matrix.shape, round(float(areas[-1]), 2)
+    ((1025, 40), 1.0)
+    """
     bins, corners = _bins(sound), _corners(sound)
     rising = (bins[:, None] - corners[:-2]) / np.diff(corners)[:-1]
     falling = (corners[2:] - bins[:, None]) / np.diff(corners)[1:]

@@ -12,6 +12,7 @@ from hypothesis import given, settings, strategies as st
 
 from songbag.audio import features, fourier
 from songbag.audio.synthesis import synthesise
+from songbag.errors import SettingsError
 from songbag.settings import Sound
 
 RATE, FFT, HOP = 22050, 1024, 512
@@ -120,6 +121,13 @@ def test_frames_of_any_length_are_counted_and_finite(samples, sound):
         assert frames.shape == (1 + samples // sound.hop_length, sound.bands)
         assert frames.dtype == np.float32
         assert np.isfinite(frames).all()
+
+
+def test_an_unknown_feature_is_refused_with_the_known_ones():
+    with pytest.raises(
+        SettingsError, match=r"'chroma' is no feature.* Known: logmel, mfcc, waveform"
+    ):
+        features.frames(np.zeros(RATE, np.float32), Sound(feature="chroma"))
 
 
 def test_silence_is_the_floor_and_clipped_noise_is_finite():
