@@ -149,13 +149,13 @@ def patches(clock):
             return self._made.samples
 
     calls = {
-        "decoding": [(decode, "_unpacked"), (decode, "_container")],
+        "decoding": [(decode, "_unpack"), (decode, "_open_container")],
         "channels to mono": [(decode, "channels_of"), (waveform, "downmix")],
-        "front-end": [(features, "_spectra"), (features, "_cepstra"), (np, "square"),
+        "front-end": [(features, "_spectra"), (features, "_in_small_products"), (np, "square"),
                       (np, "concatenate"), (np, "maximum")],
     }  # fmt: skip
     found = [(decode, "_packets", clock.steps("decoding", decode._packets)),
-             (decode, "_plain", clock.steps("decoding", decode._plain)),
+             (decode, "_read_plain", clock.steps("decoding", decode._read_plain)),
              (av, "AudioFifo", Fifo), (soxr, "ResampleStream", Stream)]  # fmt: skip
     for part, places in calls.items():
         found += [(place, name, clock.timed(part, getattr(place, name))) for place, name in places]

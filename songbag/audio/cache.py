@@ -1,12 +1,12 @@
-"""Frames on disk, one immutable file a song, found by what was heard and how.
+"""Frames on disk: one immutable file a song, named after its content and the sound settings.
 
 ::
 
-    <cache>/<sound fingerprint>/<2 digits>/<content hash>[-<part heard>].safetensors
+    <cache>/<sound fingerprint>/<2 digits>/<content hash>[-<part>].safetensors
     <cache>/index.sqlite      (path, part, sound) -> receipt
 
-The key is the content of the audio file, so renamed and copied songs are not decoded
-again. The index spares reading unchanged files; losing it costs only that reading.
+The name holds a hash of the audio file, so renamed and copied songs are not decoded again.
+The index spares reading unchanged files to hash them; losing it costs only that reading.
 """
 
 import os
@@ -44,7 +44,7 @@ from songbag.storage.remote import (
 
 
 class Receipt(Record, frozen=True):
-    """What became of one song's extraction.
+    """The result of extracting one song.
 
     Attributes
     ----------
@@ -57,9 +57,9 @@ class Receipt(Record, frozen=True):
     samples, bands : int
         Samples at the sound's rate, and values per frame.
     level_db : float
-        Level of what was heard, dB of full scale.
+        Level of the samples, dB of full scale.
     size, mtime_ns : int
-        Of the file when it was opened, -1 when it could not be asked.
+        Of the file when it was opened, -1 if unknown.
     """
 
     status: Literal["ok", "failed"]
@@ -85,22 +85,39 @@ class DamagedFramesError(SongbagError):
 
 def default_folder() -> Path:
     """Return ``$SONGBAG_CACHE``, or the user's cache folder."""
-    if chosen := os.environ.get("SONGBAG_CACHE"):
-        return Path(chosen)
+    if folder := os.environ.get("SONGBAG_CACHE"):
+        return Path(folder)
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("songbag"))
 
 
 def frames_key(content: str, source: Source, sound: Sound) -> str:
-    """Return the frames file's name relative to the cache folder."""
+    """Return the name of a frames file relative to the cache folder.
+
+    ``content`` is the hash of the audio file (`songbag.storage.files.content_hash`).
+
+    Examples
+    --------
+    >>> key = frames_key("c0ffee", Source(path="a.mp3"), Sound())
+    >>> key == f"{Sound().fingerprint()}/c0/c0ffee.safetensors"
+    True
+    """
     part = source.part()
     name = f"{content}-{part}" if part else content
     return f"{sound.fingerprint()}/{content[:2]}/{name}.safetensors"
 
 
 def write_frames(file: AnyPath, frames: NDArray[np.float32], receipt: Receipt) -> None:
-    """Write frames (frames, bands) with their receipt and a checksum, atomically."""
+    """Write frames (frames, bands) with their receipt and a checksum, atomically.
+
+    Examples
+    --------
+    >>> write_frames(Path("a.safetensors"), np.ones((3, 2), np.float32), Receipt(status="ok"))
+    >>> frames, receipt = read_frames("a.safetensors")
+    >>> frames.shape, receipt.status
+    ((3, 2), 'ok')
+    """
     from safetensors.numpy import save
 
     # One entry: safetensors writes several in an order that changes from run to run.
@@ -121,7 +138,7 @@ def read_frames(file: AnyPath | str) -> tuple[NDArray[np.float32], Receipt]:
         The file is missing, or not what was written.
     """
     try:
-        data = _bytes_of(file)
+        data = _read(file)
         begin = 8 + int.from_bytes(data[:8], "little")
         about = msgspec.json.decode(data[8:begin])
         stored = msgspec.json.decode(about["__metadata__"]["songbag"], type=_Stored)
@@ -134,7 +151,7 @@ def read_frames(file: AnyPath | str) -> tuple[NDArray[np.float32], Receipt]:
     return frames, stored.receipt
 
 
-def _bytes_of(file: AnyPath | str) -> bytes:
+def _read(file: AnyPath | str) -> bytes:
     if isinstance(file, RemotePath):
         with local_file(file) as local:
             return local.read_bytes()
@@ -143,16 +160,16 @@ def _bytes_of(file: AnyPath | str) -> bytes:
 
 
 def _checksum(frames: NDArray[np.float32], receipt: Receipt) -> str:
-    # Against disks, as in zip files, not against people: a hash that holds against those
-    # costs a fifth of a cached song's answer.
+    # CRC-32 detects damaged files, not manipulation; a cryptographic hash would cost 20 % of a
+    # cached prediction.
     crc32 = _crc32()
-    found = crc32(np.ascontiguousarray(frames).data)
-    return f"{crc32(msgspec.json.encode(receipt), found):08x}"
+    value = crc32(np.ascontiguousarray(frames).data)
+    return f"{crc32(msgspec.json.encode(receipt), value):08x}"
 
 
 @cache
 def _crc32() -> Callable[..., int]:
-    """Return zlib-ng's where it is installed: the same numbers in a sixth of the time."""
+    """Return zlib-ng's function where it is installed: the same numbers in a sixth of the time."""
     try:
         from zlib_ng.zlib_ng import crc32
     except ImportError:
@@ -163,17 +180,24 @@ def _crc32() -> Callable[..., int]:
 # --- index ------------------------------------------------------------------------------
 
 
-# What may be otherwise the next time, with other limits or on a calmer machine.
-_PASSING = {"missing", "unreadable", "unreachable", "worker_died"}
-_PASSING |= {"too_long", "too_slow", "too_much_memory"}
-_ASKED = 500  # files asked for at once
+# Reasons that may not hold the next time, with other limits or on a less busy machine.
+_TEMPORARY_REASONS = {"missing", "unreadable", "unreachable", "worker_died"}
+_TEMPORARY_REASONS |= {"too_long", "too_slow", "too_much_memory"}
+_PATHS_PER_QUERY = 500  # a query for each path takes longer
 _PATIENCE_SECONDS = 10.0  # waiting for other processes before going on without the index
 
 
 class Index:
-    """Remembers receipts of unchanged files. Safe for several processes at once.
+    """Receipts of unchanged files, in a database that several processes may use at once.
 
-    It only saves time: whatever is wrong with it, songs are then heard again.
+    It only saves time: when it is damaged, locked or lost, files are read again.
+
+    Examples
+    --------
+    >>> index = Index(Path("cache"), Sound())
+    >>> source = Source(path="missing.wav")
+    >>> index.lookup([source])
+    [None]
     """
 
     def __init__(self, folder: AnyPath, sound: Sound) -> None:
@@ -190,53 +214,55 @@ class Index:
         names = [(absolute(source.path), source.part()) for source in sources]
         try:
             with closing(self._connect()) as base:
-                kept = self._kept(base, {path for path, _ in names})
+                stored = self._select(base, {path for path, _ in names})
         except (sqlite3.Error, OSError):
             return [None for _ in sources]
-        return [self._fresh(one, kept.get(name)) for one, name in zip(sources, names, strict=True)]
+        pairs = zip(sources, names, strict=True)
+        return [self._unchanged(source, stored.get(name)) for source, name in pairs]
 
-    def _kept(
+    def _select(
         self, base: sqlite3.Connection, paths: Iterable[str]
     ) -> dict[tuple[str, str], object]:
-        """Return what is stored of files by path and part: a question for each takes longer."""
-        left, found = iter(paths), {}
-        while some := list(islice(left, _ASKED)):
-            marks = ",".join("?" * len(some))
-            question = f"select path, part, receipt from files where sound=? and path in ({marks})"
-            for path, part, receipt in base.execute(question, (self._sound, *some)):
-                found[path, part] = receipt
-        return found
+        """Return the stored receipts of files, by path and part."""
+        left, stored = iter(paths), {}
+        while batch := list(islice(left, _PATHS_PER_QUERY)):
+            marks = ",".join("?" * len(batch))
+            query = f"select path, part, receipt from files where sound=? and path in ({marks})"
+            for path, part, receipt in base.execute(query, (self._sound, *batch)):
+                stored[path, part] = receipt
+        return stored
 
-    def _fresh(self, source: Source, stored: object) -> Receipt | None:
-        """Return a stored receipt where nothing has changed since."""
+    def _unchanged(self, source: Source, stored: object) -> Receipt | None:
+        """Return a stored receipt if its file and its frames are as they were."""
         if not isinstance(stored, bytes) or not (data := strip_checksum(stored)):
             return None
         receipt = msgspec.json.decode(data, type=Receipt)
         if (receipt.size, receipt.mtime_ns) != file_stamp(source.path):
             return None
-        if receipt.status == "ok" and isinstance(self.folder, Path):  # elsewhere it is too dear
+        if receipt.status == "ok" and isinstance(self.folder, Path):  # a remote one costs too much
             return receipt if os.path.exists(os.path.join(self.folder, receipt.key)) else None
         return receipt
 
-    def store(self, found: Iterable[tuple[Source, Receipt]]) -> None:
-        """Store receipts, each with the stamp the file had before it was read."""
+    def store(self, receipts: Iterable[tuple[Source, Receipt]]) -> None:
+        """Store receipts, each with the stamp that its file had before it was read."""
         rows = [
             (absolute(source.path), source.part(), self._sound, add_checksum(receipt))
-            for source, receipt in found
-            if receipt.size >= 0 and receipt.reason not in _PASSING
+            for source, receipt in receipts
+            if receipt.size >= 0 and receipt.reason not in _TEMPORARY_REASONS
         ]
         try:
-            self._store(rows)
+            self._insert(rows)
         except sqlite3.OperationalError:
-            return  # locked for long, or no room: another time
-        except sqlite3.DatabaseError:
-            self._forget()
+            return  # locked for long, or the disk is full
+        except sqlite3.DatabaseError:  # it is no database any more
+            for ending in ("", "-journal", "-wal", "-shm"):
+                Path(f"{self._file}{ending}").unlink(missing_ok=True)
             with suppress(sqlite3.Error, OSError):
-                self._store(rows)
+                self._insert(rows)
         except OSError:
             return
 
-    def _store(self, rows: list[tuple[str, str, str, bytes]]) -> None:
+    def _insert(self, rows: list[tuple[str, str, str, bytes]]) -> None:
         with closing(self._connect()) as base, base:
             base.executemany("insert or replace into files values (?, ?, ?, ?)", rows)
 
@@ -253,18 +279,19 @@ class Index:
             raise
         return base
 
-    def _forget(self) -> None:
-        """Remove an index that is no database any more, and what belongs to it."""
-        for ending in ("", "-journal", "-wal", "-shm"):
-            Path(f"{self._file}{ending}").unlink(missing_ok=True)
-
 
 def file_stamp(path: str) -> tuple[int, int]:
-    """Return (size, mtime_ns) of a file, (-1, -1) when it cannot be asked."""
+    """Return (size in bytes, modification time in ns) of a file, (-1, -1) if unknown.
+
+    Examples
+    --------
+    >>> file_stamp("missing.wav")
+    (-1, -1)
+    """
     if is_url(path):
         return url_stamp(path)
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except (OSError, ValueError):
         return -1, -1
-    return found.st_size, found.st_mtime_ns
+    return status.st_size, status.st_mtime_ns

@@ -1,19 +1,18 @@
-"""Files are decoded in processes apart, so what a file does stays in there.
+"""Decode files in child processes with limits on memory, computing time and open files.
 
-Such a process may use so much memory and time and open so many files, and no more (POSIX
-resource limits; `Limits` holds them). It sends frames through a pipe as plain numbers,
-never pickled objects. When it dies, or nothing comes for too long, the song fails with
-a reason and the caller goes on.
+A damaged or hostile file can crash a decoder, fill the memory or keep it busy for ever. So
+files are decoded in a child process that may use as much as `Limits` says (POSIX resource
+limits). It sends frames through a pipe as plain numbers, never as pickled objects. When it
+dies, or sends nothing for too long, the song fails with a reason and the caller goes on.
 
-A process decodes one file. Collections are decoded by one that takes file after file
-(`reuse_decoder`), because making a process costs as much as decoding a minute of sound; it is
-replaced after the first file that had anything wrong with it, and what dies in a process
-that decoded others before is tried again in a new one: no file pays for another.
+A child decodes one file. In collections one child decodes file after file (`reuse_decoder`).
+Such a child is replaced after the first file with anything wrong, and a file with which it
+dies is tried again in a new child, so a file cannot make another one fail.
 
-Where the caller has a single thread the process is forked from it, safe because decoding
-uses neither ONNX Runtime nor a threaded BLAS. A caller with threads (a server, a notebook)
-must not fork, so it starts one clean helper and has that fork. On Windows there is neither:
-files are decoded in the caller, within the limits on length and time only.
+A caller with a single thread forks the child; this is safe because decoding uses neither ONNX
+Runtime nor a threaded BLAS. A caller with threads (a server, a notebook) must not fork; it
+starts a helper process without threads, which forks the children. On Windows files are decoded
+in the caller, within the limits on length and time only.
 """
 
 import atexit
@@ -28,6 +27,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 
 import msgspec
@@ -41,47 +41,30 @@ from songbag.audio.sandbox_child import (
     HEAD,
     REFUSED,
     REPORT,
-    Heard,
+    DecodeFunction,
     Request,
-    decode,
-    plain,
+    run_child,
     send,
+    to_bytes,
 )
 from songbag.audio.source import Source, decode_frames
 from songbag.errors import AudioError
 from songbag.settings import Limits, Sound
 
-_LARGEST = 1 << 26  # bytes of one message: a block of frames has at most 4 MB
-_DOUBTFUL = frozenset({"worker_died", "too_much_memory", "broken"})  # may be a file's before
-
-
-@dataclass
-class _Decoder:
-    """The caller's end of a decoding process.
-
-    ``child`` where it is ours to wait for; ``requests`` where it takes more than one file,
-    else -1; ``served`` files it has decoded; ``done`` when it has nothing more to say.
-    """
-
-    pipe: int
-    pid: int
-    child: bool
-    seconds_left: float
-    requests: int = -1
-    served: int = 0
-    done: bool = False
-    willing: bool = False
+_LARGEST_MESSAGE = 1 << 26  # bytes; a block of frames has at most 4 MB
+# Reasons whose cause may be a file that the same child decoded before.
+_DOUBTFUL = frozenset({"worker_died", "too_much_memory", "broken"})
 
 
 def decode_in_sandbox(
     source: Source, sound: Sound, report: AudioReport, limits: Limits
 ) -> Iterator[Frames]:
-    """Yield what `decode_frames` yields, from another process.
+    """Yield blocks of frames (n, bands) of a source, decoded in a child process.
 
     Raises
     ------
     AudioError
-        What is wrong with the file; ``too_slow`` when its process used up its time,
+        What is wrong with the file; ``too_slow`` when the child used up its time,
         ``worker_died`` when it died, ``too_much_memory``; ``broken`` where the mistake is
         not the file's.
     """
@@ -90,7 +73,7 @@ def decode_in_sandbox(
 
 
 def run_in_sandbox(request: Request, report: AudioReport) -> Iterator[bytes]:
-    """Yield the bytes of what ``request.heard`` yields, from another process.
+    """Yield the bytes of what ``request.function`` yields, from a child process.
 
     Raises
     ------
@@ -98,200 +81,239 @@ def run_in_sandbox(request: Request, report: AudioReport) -> Iterator[bytes]:
         As `decode_in_sandbox`.
     """
     if sys.platform == "win32":
-        heard = _named(request.heard)
-        yield from map(plain, heard(request.source, request.sound, report, request.limits))
+        decode = _load(request.function)
+        yield from map(to_bytes, decode(request.source, request.sound, report, request.limits))
         return
-    given = 0
+    yielded = 0
     while True:
         decoder = _start(request)
         try:
-            for number, block in enumerate(_received(decoder, request, report)):
-                if number >= given:
-                    given += 1
+            for number, block in enumerate(decoder.blocks(request, report)):
+                if number >= yielded:  # not those of a first try
+                    yielded += 1
                     yield block
             return
         except AudioError as error:
-            if not decoder.served or error.reason not in _DOUBTFUL:
+            if not decoder.files or error.reason not in _DOUBTFUL:
                 raise
         finally:
-            _stop(decoder)
+            _finish(decoder)
 
 
-def _received(decoder: _Decoder, request: Request, report: AudioReport) -> Iterator[bytes]:
-    while True:
-        kind, data = _receive(decoder, request.source)
-        if kind == FRAMES:
-            yield data
-            continue
-        decoder.done, decoder.willing = True, kind == REPORT
-        if kind == REFUSED:
-            raise AudioError(*msgspec.msgpack.decode(data, type=tuple[str, str]))
-        found = msgspec.msgpack.decode(data, type=AudioReport)
-        for each in fields(found):
-            setattr(report, each.name, getattr(found, each.name))
-        return
-
-
-def _receive(decoder: _Decoder, source: Source) -> tuple[bytes, bytes]:
-    try:
-        kind, size = HEAD.unpack(_read(decoder, HEAD.size, source))
-        if size > _LARGEST:
-            raise EOFError
-        return kind, _read(decoder, size, source)
-    except EOFError:
-        raise AudioError(
-            "worker_died",
-            f"{source.path}: the process that read it died; the file is the likely cause. "
-            "Leave it out, or convert it with another program.",
-        ) from None
-
-
-def _read(decoder: _Decoder, size: int, source: Source) -> bytes:
-    """Read ``size`` bytes; only waiting counts against the time, not what callers do."""
-    found = bytearray()
-    poll = select.poll()
-    poll.register(decoder.pipe, select.POLLIN)
-    while len(found) < size:
-        began = time.monotonic()
-        ready = poll.poll(max(0.0, decoder.seconds_left) * 1000)
-        decoder.seconds_left -= time.monotonic() - began
-        if not ready:
-            raise AudioError(
-                "too_slow", f"{source.path}: reading it took too long and was stopped."
-            )
-        part = os.read(decoder.pipe, min(size - len(found), 1 << 20))
-        if not part:
-            raise EOFError
-        found += part
-    return bytes(found)
-
-
-def _stop(decoder: _Decoder) -> None:
-    """Keep a decoder for the next file where it may be kept, else end it."""
-    if decoder.willing and decoder.requests >= 0 and _kept.on and _kept.decoder is None:
-        decoder.served, decoder.done, decoder.willing = decoder.served + 1, False, False
-        _kept.decoder = decoder
-        return
-    for pipe in (decoder.pipe, decoder.requests):
-        if pipe >= 0:
-            os.close(pipe)
-            _kept.pipes.discard(pipe)
-    try:
-        if decoder.child:
-            os.kill(decoder.pid, signal.SIGKILL)
-            os.waitpid(decoder.pid, 0)
-        elif not decoder.done and decoder.pid:
-            os.kill(decoder.pid, signal.SIGKILL)
-    except (ProcessLookupError, ChildProcessError):
-        pass  # it has ended by itself, or the caller's program reaps all its children
-
-
-# --- keeping ----------------------------------------------------------------------------
+def _load(function: str) -> DecodeFunction:
+    if not function:
+        return decode_frames
+    module, _, name = function.partition(":")
+    loaded: DecodeFunction = getattr(importlib.import_module(module), name)
+    return loaded
 
 
 @dataclass
-class _Kept:
-    """The decoder that waits for the next file, and the pipes to those there are."""
+class _Decoder:
+    """The caller's end of a child process.
 
-    owner: int = 0  # the process that may talk to them
-    on: bool = False
+    Attributes
+    ----------
+    pipe : int
+        What the child sends.
+    pid : int
+    is_child : bool
+        Forked by this process, which has to wait for its end; else by the helper.
+    seconds_left : float
+        Of waiting for the present file.
+    requests : int
+        Pipe for further requests, -1 for a child that decodes one file.
+    files : int
+        Files decoded before the present one.
+    finished : bool
+        The child has sent its last message on the present file.
+    reusable : bool
+        The child waits for another file.
+    """
+
+    pipe: int
+    pid: int
+    is_child: bool
+    seconds_left: float
+    requests: int = -1
+    files: int = 0
+    finished: bool = False
+    reusable: bool = False
+
+    def blocks(self, request: Request, report: AudioReport) -> Iterator[bytes]:
+        """Yield the frames of a file, then fill in its report."""
+        while True:
+            kind, data = self.receive(request.source)
+            if kind == FRAMES:
+                yield data
+                continue
+            self.finished, self.reusable = True, kind == REPORT
+            if kind == REFUSED:
+                raise AudioError(*msgspec.msgpack.decode(data, type=tuple[str, str]))
+            received = msgspec.msgpack.decode(data, type=AudioReport)
+            for each in fields(received):
+                setattr(report, each.name, getattr(received, each.name))
+            return
+
+    def receive(self, source: Source) -> tuple[bytes, bytes]:
+        """Return the kind and the data of the next message."""
+        try:
+            kind, size = HEAD.unpack(self._read(HEAD.size, source))
+            if size > _LARGEST_MESSAGE:
+                raise EOFError
+            return kind, self._read(size, source)
+        except EOFError:
+            raise AudioError(
+                "worker_died",
+                f"{source.path}: the process that read it died; the file is the likely cause. "
+                "Leave it out, or convert it with another program.",
+            ) from None
+
+    def _read(self, size: int, source: Source) -> bytes:
+        """Read ``size`` bytes; the time limit counts only waiting, not what the caller does."""
+        data = bytearray()
+        poll = select.poll()
+        poll.register(self.pipe, select.POLLIN)
+        while len(data) < size:
+            began = time.monotonic()
+            ready = poll.poll(max(0.0, self.seconds_left) * 1000)
+            self.seconds_left -= time.monotonic() - began
+            if not ready:
+                text = f"{source.path}: reading it took too long and was stopped."
+                raise AudioError("too_slow", text)
+            part = os.read(self.pipe, min(size - len(data), 1 << 20))
+            if not part:
+                raise EOFError
+            data += part
+        return bytes(data)
+
+    def stop(self) -> None:
+        """Close the pipes and end the child."""
+        for pipe in (self.pipe, self.requests):
+            if pipe >= 0:
+                os.close(pipe)
+                _reuse.pipes.discard(pipe)
+        # It may have ended by itself, or the caller's program waits for all its children.
+        with suppress(ProcessLookupError, ChildProcessError):
+            if self.is_child:
+                os.kill(self.pid, signal.SIGKILL)
+                os.waitpid(self.pid, 0)
+            elif not self.finished and self.pid:
+                os.kill(self.pid, signal.SIGKILL)
+
+
+# --- reuse of a child -------------------------------------------------------------------
+
+
+@dataclass
+class _Reuse:
+    """Whether this process reuses a child, the one that waits, and the pipes to all of them."""
+
+    owner: int = 0  # id of the process that may use them; a fork of it must not
+    enabled: bool = False
     limits: Limits | None = None
     decoder: _Decoder | None = None
     pipes: set[int] = field(default_factory=set)
 
 
-_kept = _Kept()
+_reuse = _Reuse()
 
 
 def reuse_decoder() -> None:
-    """From now on let one process decode file after file, until `stop_decoder`."""
-    global _kept
-    if _kept.owner != os.getpid():  # also in a copy of the process that has one
-        _kept = _Kept(os.getpid())
-    _kept.on = sys.platform == "linux"
+    """Let one child decode file after file from now on, until `stop_decoder` (Linux only).
+
+    Starting a child costs as much as decoding a minute of sound.
+    """
+    global _reuse
+    if _reuse.owner != os.getpid():
+        _reuse = _Reuse(os.getpid())
+    _reuse.enabled = sys.platform == "linux"
 
 
 def stop_decoder() -> None:
-    """End the process that `reuse_decoder` kept."""
-    _kept.on = False
-    if _kept.decoder is not None and _kept.owner == os.getpid():
-        decoder, _kept.decoder = _kept.decoder, None
-        _stop(decoder)
+    """End the child that `reuse_decoder` allowed, if there is one."""
+    _reuse.enabled = False
+    if _reuse.decoder is not None and _reuse.owner == os.getpid():
+        decoder, _reuse.decoder = _reuse.decoder, None
+        decoder.stop()
 
 
-# --- starting ---------------------------------------------------------------------------
+def _finish(decoder: _Decoder) -> None:
+    """Let a child wait for the next file where it may, else end it."""
+    if decoder.reusable and decoder.requests >= 0 and _reuse.enabled and _reuse.decoder is None:
+        decoder.files, decoder.finished, decoder.reusable = decoder.files + 1, False, False
+        _reuse.decoder = decoder
+    else:
+        decoder.stop()
+
+
+def _start_reusable(request: Request) -> _Decoder:
+    """Give a file to the child that waits, or to a new one."""
+    decoder, _reuse.decoder = _reuse.decoder, None
+    if decoder is not None:
+        decoder.seconds_left = request.limits.wall_seconds
+        with suppress(OSError):  # it died while it waited
+            if _reuse.limits == request.limits:
+                send(decoder.requests, FILE, msgspec.msgpack.encode(request))
+                return decoder
+        decoder.stop()
+    _reuse.limits = request.limits
+    (reading, writing), (child_reading, requests) = os.pipe(), os.pipe()
+    _reuse.pipes |= {reading, requests}
+    try:
+        pid = _fork(request, writing, tuple(_reuse.pipes), child_reading)
+    finally:
+        os.close(writing)
+        os.close(child_reading)
+    return _Decoder(reading, pid, True, request.limits.wall_seconds, requests)
+
+
+# --- starting a child -------------------------------------------------------------------
 
 
 def _start(request: Request) -> _Decoder:
-    alone = sys.platform == "linux" and threading.active_count() == 1
-    if alone and _kept.on and _kept.owner == os.getpid():
-        return _kept_decoder(request)
+    may_fork = sys.platform == "linux" and threading.active_count() == 1
+    if may_fork and _reuse.enabled and _reuse.owner == os.getpid():
+        return _start_reusable(request)
     reading, writing = os.pipe()
-    seconds = request.limits.wall_seconds
+    decoder = _Decoder(reading, 0, may_fork, request.limits.wall_seconds)
     try:
-        if alone:
-            return _Decoder(
-                reading, _fork(request, writing, (reading, *_kept.pipes)), True, seconds
-            )
-        decoder = _Decoder(reading, 0, False, seconds)
+        if may_fork:
+            decoder.pid = _fork(request, writing, (reading, *_reuse.pipes))
+            return decoder
         _helper().fork(request, writing)
     except BaseException:
         os.close(reading)
         raise
     finally:
         os.close(writing)
-    _, data = _receive(decoder, request.source)
-    decoder.pid = int(data)
+    decoder.pid = int(decoder.receive(request.source)[1])
     return decoder
 
 
-def _kept_decoder(request: Request) -> _Decoder:
-    """Give a file to the decoder that is kept, or to a new one."""
-    decoder, _kept.decoder = _kept.decoder, None
-    if decoder is not None:
-        decoder.seconds_left = request.limits.wall_seconds
-        try:
-            if _kept.limits == request.limits:
-                send(decoder.requests, FILE, msgspec.msgpack.encode(request))
-                return decoder
-        except OSError:
-            pass  # it died while it had nothing to do
-        _stop(decoder)
-    _kept.limits = request.limits
-    (reading, writing), (taking, asking) = os.pipe(), os.pipe()
-    _kept.pipes |= {reading, asking}
-    try:
-        pid = _fork(request, writing, tuple(_kept.pipes), taking)
-    finally:
-        os.close(writing)
-        os.close(taking)
-    return _Decoder(reading, pid, True, request.limits.wall_seconds, asking)
-
-
 def _fork(
-    request: Request, writing: int, foreign: tuple[int, ...] = (), taking: int | None = None
+    request: Request,
+    writing: int,
+    others: tuple[int, ...] = (),
+    reading: int | None = None,
 ) -> int:
+    """Fork a child and return its id; ``others`` are pipes of this process that it must close.
+
+    Otherwise it would not notice when the reader of its messages is gone.
+    """
     with warnings.catch_warnings():
-        # Python and JAX warn of other threads, which here are those of libraries not used there.
+        # Python and JAX warn of threads, here those of libraries that decoding does not use.
         warnings.simplefilter("ignore")
         pid = os.fork()
     if pid == 0:
-        for pipe in foreign:
-            os.close(pipe)  # else this process would never notice that its reader is gone
-        decode(_named, request, writing, taking, announce=not foreign)
+        for pipe in others:
+            os.close(pipe)
+        run_child(_load, request, writing, reading, announce=not others)
     return pid
 
 
-def _named(name: str) -> Heard:
-    if not name:
-        return decode_frames
-    module, _, function = name.partition(":")
-    found: Heard = getattr(importlib.import_module(module), function)
-    return found
-
-
 class _Helper:
-    """A clean process that forks decoders for callers with threads."""
+    """A process without threads that forks children for a caller with threads."""
 
     def __init__(self) -> None:
         self.owner = os.getpid()
@@ -300,34 +322,39 @@ class _Helper:
         code += "from songbag.audio.sandbox import _serve; _serve()"
         with theirs:
             command = [sys.executable, "-c", code, *sys.path]
-            self._process = subprocess.Popen(
+            self.process = subprocess.Popen(
                 command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL
             )
         self._socket = ours
         atexit.register(self.close)
 
     def fork(self, request: Request, writing: int) -> None:
-        # A descriptor sent along keeps requests of several threads apart.
-        socket.send_fds(self._socket, [msgspec.msgpack.encode(request)], [writing])
+        try:
+            folder = os.getcwd()  # paths may be relative to it
+        except OSError:  # it was removed
+            folder = ""
+        # The pipe goes along, so that the messages of several threads stay apart.
+        message = msgspec.msgpack.encode((request, folder))
+        socket.send_fds(self._socket, [message], [writing])
 
     def close(self) -> None:
         self._socket.close()
         if self.owner == os.getpid():
             try:
-                self._process.wait(5)
+                self.process.wait(5)
             except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+                self.process.kill()
+                self.process.wait()
 
 
 _lock = threading.Lock()
-_helpers: list[_Helper] = []
+_helpers: list[_Helper] = []  # none or one
 
 
 def _helper() -> _Helper:
     with _lock:
         if _helpers and (
-            _helpers[0].owner != os.getpid() or _helpers[0]._process.poll() is not None
+            _helpers[0].owner != os.getpid() or _helpers[0].process.poll() is not None
         ):
             atexit.unregister(_helpers[0].close)
             _helpers.pop().close()
@@ -337,13 +364,16 @@ def _helper() -> _Helper:
 
 
 def _serve() -> None:
-    """Fork a decoder for every request on standard input, until the caller is gone."""
+    """Fork a child for every request on standard input, until the caller closes it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how decoders ended
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children are not waited for
     requests = socket.socket(fileno=0)
     while True:
         data, pipes, _, _ = socket.recv_fds(requests, 1 << 20, 1)
         if not data:
             return
-        _fork(msgspec.msgpack.decode(data, type=Request), pipes[0])
+        request, folder = msgspec.msgpack.decode(data, type=tuple[Request, str])
+        with suppress(OSError):
+            os.chdir(folder)
+        _fork(request, pipes[0])
         os.close(pipes[0])

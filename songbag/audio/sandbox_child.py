@@ -1,8 +1,9 @@
-"""Inside a process that decodes: files in, frames out as plain numbers, and away.
+"""The child process of the sandbox: read requests, decode files, send frames back.
 
-What is sent is a kind, a length and that many bytes.
+Every message through a pipe is a kind (one byte), a length (four bytes) and that many bytes.
 """
 
+import gc
 import os
 import signal
 import struct
@@ -21,189 +22,211 @@ from songbag.errors import AudioError
 from songbag.parallel.memory import keep_memory
 from songbag.settings import Limits, Record, Sound
 
-HEAD = struct.Struct("!cI")  # kind and length of every message
-# A file to decode; its frames; its report, and whether that was the last; what is wrong with it.
-FILE, FRAMES, REPORT, LAST, REFUSED = b"Q", b"F", b"R", b"L", b"E"
-_SENT = 1 << 16  # bytes of frames gathered before they are sent
+HEAD = struct.Struct("!cI")  # kind and length of a message
+FILE = b"Q"  # a `Request`: the next file to decode
+FRAMES = b"F"  # bytes of frames
+REPORT = b"R"  # the `AudioReport`; the child waits for another file
+LAST = b"L"  # the `AudioReport`; the child ends
+REFUSED = b"E"  # (reason, message) of an `AudioError`; the child ends
+_SENT_BYTES = 1 << 16  # frames are gathered up to this size before they are sent
 
-# --- limits of this process (POSIX) ---
-
-
-_LEFT_BYTES = 1 << 26  # memory that files before may have left in use
-_LIFE_SECONDS = 60.0  # of computing before a process that serves many files is replaced
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What this process had used when it began: `still_good` tells whether it may go on."""
-
-    mapped: int | None
-
-    def still_good(self) -> bool:
-        """Tell whether another file would find all that its limits allow."""
-        mapped = mapped_bytes()
-        roomy = mapped is None or self.mapped is None or mapped <= self.mapped + _LEFT_BYTES
-        return roomy and time.process_time() < _LIFE_SECONDS
-
-
-def limit(limits: Limits, many: bool) -> Budget:
-    """Set this process's limits until it ends; ``many``: it will serve file after file."""
-    import resource
-
-    extra = _LIFE_SECONDS if many else 0.0
-    wanted = {
-        resource.RLIMIT_CPU: _computing(limits) + int(extra),
-        resource.RLIMIT_FSIZE: int(limits.spool_bytes),
-        resource.RLIMIT_NOFILE: _highest_descriptor() + 1 + limits.open_files,
-        resource.RLIMIT_CORE: 0,
-    }
-    if (mapped := mapped_bytes()) is not None:
-        room = int(limits.memory_bytes) + (_LEFT_BYTES if many else 0)
-        wanted[resource.RLIMIT_AS] = mapped + room
-    for kind, value in wanted.items():
-        hard = resource.getrlimit(kind)[1]
-        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(kind, (value, value))
-    return Budget(mapped)
-
-
-def allow_another(limits: Limits) -> None:
-    """Give the next file its own time of computing, within what the process has in all."""
-    import resource
-
-    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
-    value = int(time.process_time()) + 1 + _computing(limits)
-    if hard != resource.RLIM_INFINITY:
-        value = min(value, hard)
-    resource.setrlimit(resource.RLIMIT_CPU, (value, hard))
-
-
-def _computing(limits: Limits) -> int:
-    return int(limits.cpu_seconds) + 2  # decoding itself stops at cpu_seconds, with a reason
-
-
-def _highest_descriptor() -> int:
-    try:
-        return max(map(int, os.listdir("/dev/fd")))
-    except (OSError, ValueError):
-        return 256
-
-
-def mapped_bytes() -> int | None:
-    """Return the address space in use, None where the system does not say (it has no limit)."""
-    try:
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError):
-        return None
-
-
-# --- decoding ---
-
-Heard = Callable[[Source, Sound, AudioReport, Limits], Iterator[Frames | bytes]]
-Named = Callable[[str], Heard]
+DecodeFunction = Callable[[Source, Sound, AudioReport, Limits], Iterator[Frames | bytes]]
 
 
 class Request(Record, frozen=True):
-    """A file to decode, and "module:function" of what makes something of it: frames if empty."""
+    """A file to decode.
+
+    Attributes
+    ----------
+    source, sound, limits
+        Arguments of the function that decodes.
+    function : str
+        That function as "module:name", empty for `songbag.audio.source.decode_frames`.
+    """
 
     source: Source
     sound: Sound
     limits: Limits
-    heard: str = ""
+    function: str = ""
 
 
-def decode(
-    named: Callable[[str], Heard],
+def run_child(
+    load: Callable[[str], DecodeFunction],
     request: Request,
     writing: int,
-    taking: int | None,
+    reading: int | None,
     announce: bool,
 ) -> NoReturn:
-    """Decode, send, and leave without any of the caller's clean-up.
+    """Decode, send, and leave the process without running the caller's clean-up.
 
     Parameters
     ----------
-    named : callable
-        Finds what a request calls ``heard``, as `songbag.audio.source.decode_frames`.
+    load : callable
+        Returns the function that a request names.
     writing : int
-        Pipe that takes what there is to say.
-    taking : int or None
-        Pipe that more files may come from.
+        Pipe that takes the messages.
+    reading : int or None
+        Pipe that more requests may come from.
     announce : bool
-        Whether to say first which process this is.
+        Whether to send the process id first.
     """
-    import gc
-
     try:
-        gc.freeze()  # what the caller left behind is the caller's to finalise
+        gc.freeze()  # garbage of the caller is finalised by the caller
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         if announce:
             send(writing, FRAMES, str(os.getpid()).encode())
         keep_memory()
-        budget = limit(request.limits, many=taking is not None)
-        while _decode_one(named, request, writing, budget if taking is not None else None):
-            request = _next_request(taking)
-            allow_another(request.limits)
+        budget = set_limits(request.limits, many=reading is not None)
+        while True:
+            reusable = _decode_one(load, request, writing, budget if reading is not None else None)
+            if not reusable or reading is None:
+                break
+            request = _read_request(reading)
+            renew_cpu_limit(request.limits)
     except (BrokenPipeError, EOFError):
-        pass  # the caller wants no more
+        pass  # the caller has closed its end
     finally:
         os._exit(0)
 
 
-def _next_request(taking: int | None) -> Request:
-    assert taking is not None
-    data = b""
-    while len(data) < HEAD.size or len(data) < HEAD.size + HEAD.unpack_from(data)[1]:
-        part = os.read(taking, 1 << 16)
-        if not part:
-            raise EOFError
-        data += part
-    return msgspec.msgpack.decode(data[HEAD.size :], type=Request)
-
-
-def _decode_one(named: Named, request: Request, writing: int, budget: Budget | None) -> bool:
-    """Decode one file and send what there is to say; return whether to take another."""
+def _decode_one(
+    load: Callable[[str], DecodeFunction], request: Request, writing: int, budget: "Budget | None"
+) -> bool:
+    """Decode one file, send the messages, and return whether the child may take another."""
     try:
         report = AudioReport()
-        waiting: list[bytes] = []
-        heard = named(request.heard)
-        for block in heard(request.source, request.sound, report, request.limits):
-            waiting.append(plain(block))
-            if len(waiting) * len(waiting[0]) >= _SENT:
-                send(writing, FRAMES, b"".join(waiting))
-                waiting.clear()
-        if waiting:
-            send(writing, FRAMES, b"".join(waiting))
-        unharmed = not report.bad_packets and not report.bad_samples and not report.cut
-        willing = budget is not None and unharmed and budget.still_good()
-        send(writing, REPORT if willing else LAST, msgspec.msgpack.encode(report))
-        return willing
+        gathered: list[bytes] = []
+        decode = load(request.function)
+        for block in decode(request.source, request.sound, report, request.limits):
+            gathered.append(to_bytes(block))
+            if len(gathered) * len(gathered[0]) >= _SENT_BYTES:
+                send(writing, FRAMES, b"".join(gathered))
+                gathered.clear()
+        if gathered:
+            send(writing, FRAMES, b"".join(gathered))
+        undamaged = not report.bad_packets and not report.bad_samples and not report.cut
+        reusable = budget is not None and undamaged and budget.has_room()
+        send(writing, REPORT if reusable else LAST, msgspec.msgpack.encode(report))
+        return reusable
     except AudioError as error:
-        send(writing, REFUSED, msgspec.msgpack.encode((error.reason, str(error))))
+        refusal = error.reason, str(error)
     except MemoryError:
         text = f"{request.source.path}: it needs more memory than one file may use."
-        send(writing, REFUSED, msgspec.msgpack.encode(("too_much_memory", text)))
+        refusal = "too_much_memory", text
     except BrokenPipeError:
         raise
     except Exception as error:
-        # A mistake of ours, or of a library: it must not cost a run of a million songs.
+        # A mistake of ours or of a library must not end a run of a million songs.
         text = f"{request.source.path}: reading it failed in an unforeseen way: {error!r:.200}. "
-        text += "Leave it out, and report it with the file."
-        send(writing, REFUSED, msgspec.msgpack.encode(("broken", text)))
+        refusal = "broken", text + "Leave it out, and report it with the file."
+    send(writing, REFUSED, msgspec.msgpack.encode(refusal))
     return False
 
 
-def plain(block: Frames | bytes) -> bytes:
-    """Return the bytes of frames, or bytes as they are."""
+def to_bytes(block: Frames | bytes) -> bytes:
+    """Return frames as the bytes of float32 values, and bytes as they are.
+
+    Examples
+    --------
+    >>> to_bytes(np.zeros((2, 3))) == bytes(2 * 3 * 4)
+    True
+    """
     if isinstance(block, bytes):
         return block
     return np.ascontiguousarray(block, dtype=np.float32).tobytes()
 
 
 def send(writing: int, kind: bytes, data: bytes) -> None:
-    """Write one message to a pipe."""
+    """Write one message to a pipe.
+
+    Examples
+    --------
+    >>> reading, writing = os.pipe()
+    >>> send(writing, FRAMES, b"1234")
+    >>> HEAD.unpack(os.read(reading, HEAD.size)), os.read(reading, 4)
+    ((b'F', 4), b'1234')
+    """
     left = memoryview(HEAD.pack(kind, len(data)) + data)
     while left:
         left = left[os.write(writing, left) :]
+
+
+def _read_request(reading: int) -> Request:
+    data = b""
+    while len(data) < HEAD.size or len(data) < HEAD.size + HEAD.unpack_from(data)[1]:
+        part = os.read(reading, 1 << 16)
+        if not part:
+            raise EOFError
+        data += part
+    return msgspec.msgpack.decode(data[HEAD.size :], type=Request)
+
+
+# --- resource limits (POSIX) ---
+
+_LEFT_BYTES = 1 << 26  # memory that earlier files may have left in use
+_LIFE_SECONDS = 60.0  # of computing, after which a child that decodes many files is replaced
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The address space of the child when it began; None where the system does not say."""
+
+    mapped: int | None
+
+    def has_room(self) -> bool:
+        """Tell whether another file can have all that its limits allow."""
+        mapped = _mapped_bytes()
+        room = mapped is None or self.mapped is None or mapped <= self.mapped + _LEFT_BYTES
+        return room and time.process_time() < _LIFE_SECONDS
+
+
+def set_limits(limits: Limits, many: bool) -> Budget:
+    """Limit memory, computing time, file size and descriptors of this process for good.
+
+    ``many``: the child decodes file after file, so it gets time and memory for all of them.
+    """
+    import resource
+
+    try:
+        highest_descriptor = max(map(int, os.listdir("/dev/fd")))
+    except (OSError, ValueError):
+        highest_descriptor = 256
+    values = {
+        resource.RLIMIT_CPU: _cpu_seconds(limits) + int(_LIFE_SECONDS if many else 0),
+        resource.RLIMIT_FSIZE: int(limits.spool_bytes),
+        resource.RLIMIT_NOFILE: highest_descriptor + 1 + limits.open_files,
+        resource.RLIMIT_CORE: 0,
+    }
+    if (mapped := _mapped_bytes()) is not None:
+        room = int(limits.memory_bytes) + (_LEFT_BYTES if many else 0)
+        values[resource.RLIMIT_AS] = mapped + room
+    for kind, value in values.items():
+        hard = resource.getrlimit(kind)[1]
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(kind, (value, value))
+    return Budget(mapped)
+
+
+def renew_cpu_limit(limits: Limits) -> None:
+    """Allow the next file its own computing time, up to the total that `set_limits` set."""
+    import resource
+
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    value = int(time.process_time()) + 1 + _cpu_seconds(limits)
+    if hard != resource.RLIM_INFINITY:
+        value = min(value, hard)
+    resource.setrlimit(resource.RLIMIT_CPU, (value, hard))
+
+
+def _cpu_seconds(limits: Limits) -> int:
+    return int(limits.cpu_seconds) + 2  # decoding itself stops at cpu_seconds, with a reason
+
+
+def _mapped_bytes() -> int | None:
+    """Return the address space in use, None where the system does not say (it has no limit)."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return None

@@ -1,15 +1,15 @@
-"""The window law: which frames belong to which window. Nobody else computes starts.
+"""The window law: which frames belong to which window. Window starts are computed here only.
 
 A song of N samples, windows of W = int(seconds * rate) samples every
 H = int(hop_seconds * rate), frames every h samples, starts on a grid of s frames::
 
-    windows       = 1 + (N - W) // H        (one if N < W)
+    windows       = 1 + (N - W) // H        (1 if N < W)
     window_frames = 1 + W // h
     start_k       = s * (k * H // (h * s))  frames
 
 The last window always fits into the 1 + N // h frames of the song, starts never drift,
 and each is early by less than s frames. A song shorter than one window is repeated until
-it fills one. 60 s at the founding settings give 23 windows of 216 frames.
+it fills one.
 """
 
 import numpy as np
@@ -20,7 +20,18 @@ from songbag.settings import Sound, Windows
 
 
 def window_and_hop(sound: Sound, windows: Windows) -> tuple[int, int]:
-    """Return (window, hop) in samples, refusing a hop that rounds to nothing."""
+    """Return the length of a window and the distance between two starts, in samples.
+
+    Raises
+    ------
+    SettingsError
+        One of them is shorter than a sample.
+
+    Examples
+    --------
+    >>> window_and_hop(Sound(sample_rate=22050), Windows(seconds=5.0, hop_seconds=2.5))
+    (110250, 55125)
+    """
     window = int(windows.seconds * sound.sample_rate)
     hop = int(windows.hop_seconds * sound.sample_rate)
     if hop < 1 or window < 1:
@@ -32,18 +43,31 @@ def window_and_hop(sound: Sound, windows: Windows) -> tuple[int, int]:
 
 
 def window_frames(sound: Sound, windows: Windows) -> int:
-    """Frames in one window."""
+    """Return the number of frames in a window."""
     return 1 + window_and_hop(sound, windows)[0] // sound.hop_length
 
 
 def window_count(samples: int, sound: Sound, windows: Windows) -> int:
-    """Windows in a song of ``samples`` samples: at least one."""
+    """Return the number of windows in a song of ``samples`` samples: at least one.
+
+    Examples
+    --------
+    >>> founding = Sound(hop_length=512), Windows(seconds=5.0, hop_seconds=2.5)
+    >>> window_count(60 * 22050, *founding), window_frames(*founding)
+    (23, 216)
+    """
     window, hop = window_and_hop(sound, windows)
     return 1 + max(0, samples - window) // hop
 
 
 def window_starts(samples: int, sound: Sound, windows: Windows) -> NDArray[np.int64]:
-    """First frame of every window, shape (windows,)."""
+    """Return the first frame of every window, shape (windows,).
+
+    Examples
+    --------
+    >>> window_starts(12 * 22050, Sound(), Windows(seconds=5.0, hop_seconds=2.5))
+    array([  0, 107, 215])
+    """
     _, hop = window_and_hop(sound, windows)
     k = np.arange(window_count(samples, sound, windows), dtype=np.int64)
     grid = sound.hop_length * windows.stride
@@ -51,12 +75,18 @@ def window_starts(samples: int, sound: Sound, windows: Windows) -> NDArray[np.in
 
 
 def start_seconds(starts: NDArray[np.int64], sound: Sound) -> NDArray[np.float64]:
-    """Seconds into the song at which windows that begin at frames ``starts`` begin."""
+    """Return the seconds into the song at which windows that begin at frames ``starts`` begin."""
     return starts.astype(np.float64) * (sound.hop_length / sound.sample_rate)
 
 
 def repeat_frames(frames: NDArray[np.float32], count: int) -> NDArray[np.float32]:
-    """Repeat frames (frames, bands) from their beginning until there are ``count``."""
+    """Return frames (frames, bands), repeated from their beginning if fewer than ``count``.
+
+    Examples
+    --------
+    >>> repeat_frames(np.array([[1], [2]], np.float32), 5).ravel()
+    array([1., 2., 1., 2., 1.], dtype=float32)
+    """
     if len(frames) >= count:
         return frames
     return frames[np.arange(count) % len(frames)]

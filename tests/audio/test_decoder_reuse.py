@@ -49,7 +49,7 @@ def frames_of(source, limits=Limits(), sound=SOUND):
 
 
 def decoder_pid():
-    kept = sandbox._kept.decoder
+    kept = sandbox._reuse.decoder
     return kept and kept.pid
 
 
@@ -91,7 +91,7 @@ def test_one_process_decodes_file_after_file_with_the_same_frames(sources):
 def test_a_process_that_dies_is_replaced_and_no_song_is_lost(sources, monkeypatch, at_work):
     """Also in the middle of a song that did nothing: it is heard again from its start."""
     expected = [frames_of(source)[0] for source in sources]
-    monkeypatch.setattr(sandbox_child, "_SENT", 1)  # every block is sent at once
+    monkeypatch.setattr(sandbox_child, "_SENT_BYTES", 1)  # every block is sent at once
     stop_decoder()
     reuse_decoder()
     assert (frames_of(sources[0])[0] == expected[0]).all()

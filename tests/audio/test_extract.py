@@ -94,7 +94,7 @@ def test_more_files_than_are_asked_for_at_once_are_all_known(noises, tmp_path, m
     folder = tmp_path / "c"
     halves = [msgspec.structs.replace(one, end=1.5) for one in noises]
     before = list(extract_all([*noises, *halves], SOUND, folder))
-    monkeypatch.setattr(cache, "_ASKED", 3)
+    monkeypatch.setattr(cache, "_PATHS_PER_QUERY", 3)
     assert Index(folder, SOUND).lookup([*halves, *noises]) == [*before[4:], *before[:4]]
 
 

@@ -3,6 +3,7 @@
 import ctypes
 import faulthandler
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -89,6 +90,14 @@ def test_errors_come_out_as_they_are(tmp_path, runs):
     assert "x.mp3" in str(found)
 
 
+def test_relative_paths_mean_the_folder_of_the_caller(source, runs, tmp_path, monkeypatch):
+    expected, _ = runs(lambda: frames_of(source))  # a helper starts in another folder
+    shutil.copy(source.path, tmp_path / "song.mp3")
+    monkeypatch.chdir(tmp_path)
+    decoded, _ = runs(lambda: frames_of(Source(path="song.mp3")))
+    assert (decoded == expected).all()
+
+
 def refusal(source, limits=Limits()):
     with pytest.raises(AudioError) as caught:
         frames_of(source, limits)
@@ -111,8 +120,8 @@ def test_many_threads_decode_at_once(source):
 
 def test_a_killed_helper_is_replaced(source):
     expected, _ = in_a_thread(lambda: frames_of(source))
-    sandbox._helpers[0]._process.kill()
-    sandbox._helpers[0]._process.wait()
+    sandbox._helpers[0].process.kill()
+    sandbox._helpers[0].process.wait()
     found, _ = in_a_thread(lambda: frames_of(source))
     assert (found == expected).all()
 
