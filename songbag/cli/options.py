@@ -132,18 +132,21 @@ def read_window_table(table: Path, options: dict[str, Any]) -> "SongBags | None"
                 flag = name.replace("_", "-").removesuffix("s")
                 raise SettingsError(f"--{flag} is for tables of windows; name the --song column.")
         return None
-    from songbag.data import window_columns, window_table
+    from songbag.data.table_files import read_columns, require_column
+    from songbag.data.window_columns import preview
+    from songbag.data.window_table import bags_from_table
 
     if options["preview"]:
         if not options["song_pattern"]:
             raise SettingsError("--preview shows what --song-pattern finds; give one.")
-        names = window_columns.column(table, options["song"])
-        click.echo(window_columns.preview(names, options["song_pattern"]))
+        columns = read_columns(table)
+        require_column(columns, options["song"], str(table))
+        click.echo(preview(columns[options["song"]], options["song_pattern"]))
         raise SystemExit(0)
     shape = options["shape"]
     if shape is not None and not all(part.isdigit() for part in shape.split("x")):
         raise SettingsError(f"--shape {shape}: write whole numbers with x, for example 13x216.")
-    return window_table.bags_from_table(
+    return bags_from_table(
         table,
         options["song"],
         options["label"],

@@ -11,12 +11,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from songbag.audio.audio_file import EXTENSIONS
 from songbag.audio.source import Source
 from songbag.data.labels import join_labels, split_labels, strata
-from songbag.data.table_files import as_text, count_formulas, frame_rows, is_text, table_rows
+from songbag.data.table_files import read_rows
 from songbag.errors import SettingsError, SongTableError, suggestion
 from songbag.settings import Excerpt
 from songbag.storage.remote import (
@@ -126,7 +126,7 @@ def read_songs(
     if isinstance(origin, str | AnyPath):
         return _remarked(_read_path(origin, allowed))
     if hasattr(origin, "columns"):
-        rows = frame_rows(origin)
+        rows = read_rows(cast("pandas.DataFrame", origin))
         return _remarked(_from_rows(rows, "the DataFrame", Path("."), _Allowed(True, remote)))
     return _remarked(_joined([_read_path(one, allowed) for one in origin]))
 
@@ -140,24 +140,44 @@ class _Allowed:
 
 
 def _remarked(table: SongTable) -> SongTable:
-    """Write names as text where they are none, and say what a spreadsheet would compute."""
+    """Replace bytes in names that are not UTF-8, and count cells that look like formulas."""
     songs = [
         song
-        if is_text(song.path) and is_text(song.id)
-        else replace(song, id=as_text(song.id), path=as_text(song.path))
+        if _is_text(song.path) and _is_text(song.id)
+        else replace(song, id=_as_text(song.id), path=_as_text(song.path))
         for song in table.songs
     ]
     remarks = list(table.remarks)
     if foreign := sum(song is not old for song, old in zip(songs, table.songs, strict=True)):
         remarks.append(f"{foreign} file names are not UTF-8: rename the files to have them read")
-    if formulas := count_formulas(
-        cell for s in songs for cell in (s.id, s.label, s.artist, *s.extra.values())
-    ):
+    cells = (cell for s in songs for cell in (s.id, s.label, s.artist, *s.extra.values()))
+    if formulas := sum(1 for cell in cells if cell and _is_formula(cell)):
         remarks.append(
             f"{formulas} cells begin with one of = + - @: a spreadsheet would compute them. They "
             "come out as they went in; import the results as text"
         )
     return replace(table, songs=songs, remarks=remarks)
+
+
+def _is_text(name: str) -> bool:
+    """Tell whether a name can be encoded; file names of other encodings cannot."""
+    return name.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
+def _as_text(name: str) -> str:
+    """Return a name with the bytes that are not UTF-8 written in hexadecimal."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _is_formula(cell: str) -> bool:
+    """Tell whether a spreadsheet would compute a cell."""
+    if cell[0] not in "=+-@\t\r":
+        return False
+    try:
+        float(cell)
+    except ValueError:
+        return True
+    return False
 
 
 def grouped_by(songs: Sequence[Song], column: str) -> list[Song]:
@@ -230,7 +250,7 @@ def _read_path(origin: str | AnyPath, allowed: _Allowed) -> SongTable:
         if not path.exists():
             raise SongTableError(f"{path}: there is no such table.")
         with local_file(path) as file:
-            return _from_rows(table_rows(file, str(path)), str(path), path.parent, allowed)
+            return _from_rows(read_rows(file, str(path)), str(path), path.parent, allowed)
     return SongTable([Song(id=path.as_posix(), path=str(path))], str(path))
 
 

@@ -15,14 +15,12 @@ from songbag.data.bag import Bag
 from songbag.data.dataset import SongBags
 from songbag.data.labels import join_labels, split_labels
 from songbag.data.song_table import SIDES, Song
+from songbag.data.table_files import column_names, read_columns, require_column
 from songbag.data.window_columns import (
-    feature_names,
-    finite,
-    matrix,
-    read_columns,
-    require,
-    shaped,
-    take_apart,
+    feature_matrix,
+    parse_names,
+    require_finite,
+    reshape_windows,
 )
 from songbag.errors import SongTableError
 
@@ -69,7 +67,7 @@ def bags_from_arrays(
     SongTableError
         Lengths differ, a value is not finite, a song has two labels; the row is named.
     """
-    values = finite(shaped(np.asarray(features), shape, origin), origin)
+    values = require_finite(reshape_windows(np.asarray(features), shape, origin), origin)
     told = {"songs": songs, **({} if labels is None else {"labels": labels}), **columns}
     for name, column in told.items():
         if len(column) != len(values):
@@ -137,11 +135,11 @@ def bags_from_table(
     origin = "the DataFrame" if hasattr(table, "columns") else str(table)
     columns = read_columns(table, feature)
     for name in filter(None, (song, label, order)):
-        require(columns, name, origin)
-    features = feature_names(columns, feature, origin)
+        require_column(columns, name, origin)
+    features = column_names(columns, feature, origin)
     if len(columns[song]) == 0:
         raise SongTableError(f"{origin}: the table holds no windows.")
-    ids, windows, numbers = take_apart(columns[song], song_pattern, origin)
+    ids, windows, numbers = parse_names(columns[song], song_pattern, origin)
     if order is not None:
         numbers = np.asarray(columns[order])
     told = {
@@ -149,7 +147,7 @@ def bags_from_table(
         for name, values in columns.items()
         if name not in {song, label, order, *features} and np.ndim(values) == 1
     }
-    values = matrix(columns, features, origin)
+    values = feature_matrix(columns, features, origin)
     labels = None if label is None else columns[label]
     return bags_from_arrays(
         values, labels, ids, shape, origin, windows, numbers, multilabel, **_safe(told)

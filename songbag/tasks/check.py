@@ -11,7 +11,7 @@ import numpy as np
 from songbag.console import Console
 from songbag.data.dataset import SongBags, bare
 from songbag.data.song_table import TABLES, Song, SongTable
-from songbag.data.table_files import table_rows
+from songbag.data.table_files import read_rows
 from songbag.errors import SettingsError
 from songbag.parallel.pool import Workers
 from songbag.quality.copies import best_copies, find_pairs, pair_findings
@@ -177,7 +177,7 @@ def _table_rows(table: SongTable, folder: Path) -> tuple[list[Row], list[str]]:
     """Return the rows of a table as its file has them, valid in another folder, and columns."""
     origin = Path(table.origin)
     if origin.suffix.lower() in TABLES and origin.is_file():
-        rows: list[Row] = [dict(row) for _, row in table_rows(origin)]
+        rows: list[Row] = [dict(row) for _, row in read_rows(origin)]
         columns = [name for name in rows[0] if name]
         if origin.parent.resolve() == folder.resolve():
             return rows, columns
