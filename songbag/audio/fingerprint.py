@@ -1,4 +1,4 @@
-"""What a recording sounds like, in 32 bits every 48 ms: the same after re-encoding.
+"""Acoustic fingerprints: 32 bits every 48 ms that stay the same after re-encoding.
 
 A fingerprint is a row of *codes* (Haitsma and Kalker [1]_). With L(n, m) the log-mel level
 of frame n and band m (33 bands, 0.3 to 4 kHz, frames of 384 ms), bit m of code n is ::
@@ -34,16 +34,23 @@ SOUND = Sound(
 STEP_SECONDS = SOUND.hop_length / SOUND.sample_rate
 SAME_RATE = 0.3  # bit error rate below which two stretches are one recording
 _LAG = 4  # steps between the two levels that are compared
-_NEAR = 2  # steps around a given offset that are tried
+_NEAR = 2  # steps around the offset that are tried
 _BLOCK = 42  # codes (2 s) that are judged together
-_SAME_SHARE = 0.85  # of the blocks: more, and the whole recording is the same
-_PART_BLOCKS = 5  # alike in a row (10 s): a part of the recording is the same
+_SAME_SHARE = 0.85  # of the blocks, from which on the whole recording is the same
+_PART_BLOCKS = 5  # equal blocks in a row (10 s) that make a part of the recording the same
 
 
 def fingerprint(blocks: Iterable[NDArray[np.float32]]) -> Codes:
     """Return the codes (n,) of a song that arrives in blocks of samples at `SOUND`'s rate.
 
     Code 0 stands for digital silence: nothing changes in any band.
+
+    Examples
+    --------
+    >>> noise = np.random.default_rng(0).normal(0, 0.1, 30 * 8000).astype(np.float32)
+    >>> codes = fingerprint([noise])
+    >>> codes.shape, codes.dtype
+    ((622,), dtype('uint32'))
     """
     frames = np.concatenate(list(frame_blocks(blocks, SOUND)))
     slopes = frames[:, :-1] - frames[:, 1:]
@@ -79,15 +86,23 @@ class Match:
 
 
 def compare(first: Codes, second: Codes, offset: int) -> Match:
-    """Compare two fingerprints laid over each other at about ``offset`` steps."""
-    tried = range(offset - _NEAR, offset + _NEAR + 1)
-    best = min(tried, key=lambda one: _error_rate(*_overlap(first, second, one)))
-    over = _overlap(first, second, best)
-    alike, heard = _alike_blocks(*over)
-    start, end = _longest_run(alike)
-    rate = _error_rate(*over)
-    enough = len(over[0]) >= min(len(first), len(second)) / 2
-    mostly = alike.sum() >= _SAME_SHARE * heard.sum()
+    """Compare two fingerprints laid over each other at about ``offset`` steps.
+
+    Examples
+    --------
+    >>> codes = np.random.default_rng(0).integers(1, 1 << 32, 420, dtype=np.uint32)
+    >>> match = compare(codes, codes[100:], offset=99)
+    >>> match.offset, match.bit_error_rate, match.whole
+    (100, 0.0, True)
+    """
+    offsets = range(offset - _NEAR, offset + _NEAR + 1)
+    best = min(offsets, key=lambda steps: _error_rate(*_overlap(first, second, steps)))
+    above, below = _overlap(first, second, best)
+    same, sounding = _same_blocks(above, below)
+    start, end = _longest_run(same)
+    rate = _error_rate(above, below)
+    enough = len(above) >= min(len(first), len(second)) / 2
+    mostly = same.sum() >= _SAME_SHARE * sounding.sum()
     whole = bool(enough and mostly and rate <= SAME_RATE)
     if end - start < _PART_BLOCKS:
         end = start
@@ -104,25 +119,23 @@ def _overlap(first: Codes, second: Codes, offset: int) -> tuple[Codes, Codes]:
 
 def _error_rate(first: Codes, second: Codes) -> float:
     """Return the share of differing bits where not both are silent, 1 for no sound."""
-    heard = (first | second) != 0
-    count = 32 * int(np.count_nonzero(heard))
+    count = 32 * int(np.count_nonzero(first | second))
     return float(np.bitwise_count(first ^ second).sum() / count) if count else 1.0
 
 
-def _alike_blocks(first: Codes, second: Codes) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def _same_blocks(first: Codes, second: Codes) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Tell for every 2 s whether both are the same there, and whether there is any sound."""
     if not len(first):
         return np.zeros(0, dtype=np.bool_), np.zeros(0, dtype=np.bool_)
     starts = np.arange(0, max(1, len(first) - _BLOCK + 1), _BLOCK)
-    wrong = np.bitwise_count(first ^ second).astype(np.int64)
-    errors = np.add.reduceat(wrong, starts)
+    errors = np.add.reduceat(np.bitwise_count(first ^ second).astype(np.int64), starts)
     bits = 32 * np.add.reduceat(((first | second) != 0).astype(np.int64), starts)
     return (bits > 0) & (errors <= SAME_RATE * bits), bits > 0
 
 
-def _longest_run(alike: NDArray[np.bool_]) -> tuple[int, int]:
-    """Return first and last-plus-one of the longest run of True."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], alike, [False]]).astype(np.int8)))
+def _longest_run(values: NDArray[np.bool_]) -> tuple[int, int]:
+    """Return the start and the end (exclusive) of the longest run of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], values, [False]]).astype(np.int8)))
     if not len(edges):
         return 0, 0
     starts, ends = edges[::2], edges[1::2]

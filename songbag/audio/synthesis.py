@@ -1,9 +1,9 @@
-"""Small demo songs of three invented genres, drawn from a seeded generator.
+"""Synthesise small demo songs of three invented genres from a seeded random generator.
 
-The genres differ in rhythm and harmony alone. Everything else a listener
-could hear - tempo, key, timbre, brightness, background noise, loudness and
-the quiet passages without any rhythm - is drawn the same way for all three,
-so neither the level nor the average spectrum of a song tells its genre.
+The genres differ in rhythm and harmony alone. Everything else (tempo, key, timbre, brightness,
+background noise, loudness, and the quiet passages without any rhythm) is drawn from the same
+distributions for all three, so neither the level nor the average spectrum of a song tells its
+genre.
 """
 
 from dataclasses import dataclass
@@ -69,7 +69,7 @@ GENRES: tuple[str, ...] = tuple(_STYLES)
 
 @dataclass(frozen=True)
 class _Sound:
-    """What varies from song to song whatever the genre.
+    """What varies from song to song independently of the genre.
 
     Shares are of the length of a note; gains are relative to the notes.
     """
@@ -95,28 +95,29 @@ def synthesise(
     seconds: float = 30.0,
     sample_rate: int = 22050,
 ) -> NDArray[np.float32]:
-    """Draw one song.
+    """Return one song, a mono waveform (samples,) in [-1, 1].
 
     Parameters
     ----------
-    genre
+    genre : str
         One of `GENRES`.
-    rng
-        The only source of randomness: the same state gives the same bytes.
-    seconds
+    rng : numpy.random.Generator
+        The only source of randomness: the same state gives the same samples.
+    seconds : float
         Length of the song.
-    sample_rate
-        Sampling rate in Hz.
-
-    Returns
-    -------
-    ndarray of float32
-        Mono waveform in [-1, 1].
+    sample_rate : int
+        Hz.
 
     Raises
     ------
     ValueError
-        If the genre is unknown.
+        The genre is unknown.
+
+    Examples
+    --------
+    >>> song = synthesise("waltz", np.random.default_rng(0), seconds=2.0)
+    >>> song.shape, song.dtype
+    ((44100,), dtype('float32'))
     """
     if genre not in _STYLES:
         raise ValueError(f"unknown genre {genre!r}; known genres: {', '.join(GENRES)}")
@@ -133,7 +134,7 @@ def synthesise(
 
 
 def _draw_sound(rng: np.random.Generator) -> _Sound:
-    """Draw tempo, key, timbre and recording, blind to the genre."""
+    """Draw tempo, key, timbre and recording, independently of the genre."""
     return _Sound(
         beat_seconds=60.0 / rng.uniform(84.0, 132.0),
         key_hz=_CENTRAL_KEY_HZ * 2.0 ** (rng.integers(-6, 6) / 12.0),
@@ -162,7 +163,7 @@ def _draw_wave_table(rng: np.random.Generator) -> Audio:
 
 
 def _draw_presence(rng: np.random.Generator, size: int, sample_rate: int) -> Audio:
-    """Draw where the genre is heard: 0 in the intro and the break, else 1."""
+    """Draw where the genre's pattern plays: 0 in the intro and the break, else 1."""
     calm_share = rng.uniform(0.28, 0.44)
     intro_share = calm_share * rng.uniform(0.45, 0.85)
     break_share = calm_share - intro_share
@@ -184,7 +185,14 @@ def _play_body(
         root_hz = sound.key_hz * 2.0 ** (style.roots[bar % len(style.roots)] / 12.0)
         for start, length, accent, bass in style.strokes:
             onset = round((bar * style.bar_beats + start) * beat_size)
-            shape = accent * _note_shape(round(length * beat_size), sound)[: max(size - onset, 0)]
+            # All times of a note scale with its length: a song of quick notes spends as much of
+            # its time near silence as one of slow notes, and their average spectra agree.
+            note_size = round(length * beat_size)
+            age = np.arange(note_size) / note_size
+            rise = np.minimum(age / sound.attack_share, 1.0)
+            release = np.minimum(np.maximum(sound.held_share - age, 0.0) / 0.1, 1.0)
+            shape = rise * release * np.exp(-sound.decay_nepers * age)
+            shape = accent * shape[: max(size - onset, 0)]
             place = slice(onset, onset + shape.size)
             tones = bass * sound.bass_gain * _tone(sound, root_hz / 2.0, shape.size, sample_rate)
             # The top voice wanders over the chord, an octave above it.
@@ -195,20 +203,8 @@ def _play_body(
     return _unit_power(notes) + sound.hit_gain * _unit_power(hits * _draw_noise(rng, size))
 
 
-def _note_shape(size: int, sound: _Sound) -> Audio:
-    """Shape of a note: all times scale with its length.
-
-    A song of quick notes therefore spends as much of its time near silence
-    as one of slow notes, and their average spectra agree.
-    """
-    age = np.arange(size) / size
-    rise = np.minimum(age / sound.attack_share, 1.0)
-    release = np.minimum(np.maximum(sound.held_share - age, 0.0) / 0.1, 1.0)
-    return rise * release * np.exp(-sound.decay_nepers * age)
-
-
 def _tone(sound: _Sound, pitch_hz: float, size: int, sample_rate: int) -> Audio:
-    """Read two slightly detuned voices from the wave table."""
+    """Return two slightly detuned voices, read from the wave table."""
     cycles = np.arange(size) * (pitch_hz / sample_rate)
     first = (cycles * _TABLE_SIZE).astype(np.int64)
     second = (cycles * (_TABLE_SIZE * (1.0 + sound.detune))).astype(np.int64)
@@ -226,7 +222,7 @@ def _play_calm(sound: _Sound, rng: np.random.Generator, size: int, sample_rate: 
 
 
 def _draw_noise(rng: np.random.Generator, size: int) -> Audio:
-    """Draw white noise; single precision is twice as quick and good enough."""
+    """Draw white noise; in single precision that takes half the time."""
     return rng.standard_normal(size, dtype=np.float32).astype(np.float64)
 
 
