@@ -93,33 +93,19 @@ def downmix(channels: Channels, report: AudioReport) -> Samples:
     if report.clipped is not None:
         for channel in channels:
             report.clipped += int(np.count_nonzero(np.abs(_scaled(channel)) >= _FULL_SCALE))
-    dtype = channels[0].dtype
-    mono = _stereo(channels) if len(channels) == 2 and dtype == np.int16 else _mean(channels)
-    if dtype.kind in "iu" or max(mono.max(), -mono.min()) <= _LOUDEST:  # False for NaN too
-        return mono
-    good = np.abs(mono) <= _LOUDEST
-    report.bad_samples += int(np.count_nonzero(~good))
-    return np.where(good, mono, np.float32(0))
-
-
-def _mean(channels: Channels) -> Samples:
     mono = _scaled(channels[0])
     if len(channels) > 1:  # channel by channel: three times as fast as the mean over an axis
         mono = mono + _scaled(channels[1])  # not in place: it may be the decoder's memory
         for channel in channels[2:]:
             mono += _scaled(channel)
         mono /= np.float32(len(channels))
-    return mono
-
-
-def _stereo(channels: Channels) -> Samples:
-    """Return the same for two channels of 16 bits, exact in any order and so in the fastest."""
-    pairs = np.ascontiguousarray(np.asarray(channels).T).view(np.int32)[:, 0]
-    both = pairs >> 16  # the one half of each pair, and then the other
-    both += pairs.astype(np.int16)
-    mono: Samples = both.astype(np.float32)
-    mono *= np.float32(1 / (1 << 16))
-    return mono
+    if channels[0].dtype.kind in "iu":
+        return mono
+    if max(mono.max(), -mono.min()) <= _LOUDEST:  # False for NaN too
+        return mono
+    good = np.abs(mono) <= _LOUDEST
+    report.bad_samples += int(np.count_nonzero(~good))
+    return np.where(good, mono, np.float32(0))
 
 
 def _scaled(channel: NDArray[np.generic]) -> Samples:
