@@ -3,7 +3,6 @@
 Every message through a pipe is a kind (one byte), a length (four bytes) and that many bytes.
 """
 
-import gc
 import os
 import signal
 import struct
@@ -71,7 +70,6 @@ def run_child(
         Whether to send the process id first.
     """
     try:
-        gc.freeze()  # garbage of the caller is finalised by the caller
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         if announce:
