@@ -1,7 +1,7 @@
-"""Several labels a song: cells such as ``piano; sad`` in a column ``labels``.
+"""Several labels per song: cells such as ``piano; sad`` in a column ``labels``.
 
-A set of labels is written in one way, sorted and joined by ``;``, in every file. The
-empty cell is a song with none of the labels.
+Every file that Songbag writes has the labels sorted and joined by ``;``. An empty cell is a
+song with none of the labels.
 """
 
 import re
@@ -12,22 +12,39 @@ SEPARATOR = ";"
 
 
 def split_labels(text: str) -> tuple[str, ...]:
-    """Return the labels in a cell, sorted, each once; they are separated by ; or |."""
+    """Return the labels in a cell, sorted, each once; they are separated by ; or |.
+
+    Examples
+    --------
+    >>> split_labels("sad | piano; sad")
+    ('piano', 'sad')
+    """
     return tuple(sorted({part.strip() for part in re.split(r"[;|]", text)} - {""}))
 
 
 def join_labels(labels: Sequence[str]) -> str:
-    """Return the one way of writing a set of labels."""
+    """Return labels as one cell.
+
+    Examples
+    --------
+    >>> join_labels(["sad", "piano"])
+    'piano;sad'
+    """
     return SEPARATOR.join(sorted(labels))
 
 
-def strata(texts: Sequence[str]) -> list[str]:
-    """Return each song's rarest label, by which a split is stratified.
+def rarest_labels(cells: Sequence[str]) -> list[str]:
+    """Return the rarest label of each song, by which a split is stratified.
 
-    The rare labels are the ones that a careless split loses.
+    A split that is not stratified loses the rare labels first.
+
+    Examples
+    --------
+    >>> rarest_labels(["piano", "piano;sad", ""])
+    ['piano', 'sad', '']
     """
-    count = Counter(label for text in texts for label in split_labels(text))
+    count = Counter(label for cell in cells for label in split_labels(cell))
     return [
-        min(split_labels(text), key=lambda label: (count[label], label), default="")
-        for text in texts
+        min(split_labels(cell), key=lambda label: (count[label], label), default="")
+        for cell in cells
     ]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from songbag.audio.audio_file import EXTENSIONS
 from songbag.audio.source import Source
-from songbag.data.labels import join_labels, split_labels, strata
+from songbag.data.labels import join_labels, rarest_labels, split_labels
 from songbag.data.table_files import read_rows
 from songbag.errors import SettingsError, SongTableError, suggestion
 from songbag.settings import Excerpt
@@ -197,7 +197,7 @@ def grouped_by(songs: Sequence[Song], column: str) -> list[Song]:
 def split_names(songs: Sequence[Song]) -> list[str]:
     """Return what a split is stratified by: the label, or the rarest of several."""
     names = [song.label or "" for song in songs]
-    return strata(names) if any(song.multilabel for song in songs) else names
+    return rarest_labels(names) if any(song.multilabel for song in songs) else names
 
 
 def require_labels(table: SongTable) -> None:

@@ -1,7 +1,7 @@
-"""Which songs may teach and which may judge: stratified by label, grouped by artist.
+"""Assign songs to folds and to training, validation and test: stratified, groups kept together.
 
-A split is made once, written down with a hash (its `Certificate`) and travels inside the
-model: nobody has to believe that no artist stood on two sides.
+Artists (or another column) are groups: no group stands on two sides. A split is recorded as
+a `Certificate` with a hash, which is stored in the model.
 """
 
 import hashlib
@@ -9,6 +9,7 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,18 +17,18 @@ from numpy.typing import NDArray
 from songbag.errors import SongTableError, TrainingError
 from songbag.settings import Record
 
-_TRIES = 8  # shuffles tried for evenness: the greedy folds of few groups vary a lot
+_SHUFFLES = 8  # tried, because the greedy folds of few groups vary a lot in their balance
 
 
 class Certificate(Record, frozen=True):
-    """What a split was: enough to check it, and to make it again.
+    """A record of a split, enough to check it and to repeat it.
 
     Attributes
     ----------
     method : str
         In words.
     seed : int or None
-        None where the split was given.
+        None where the user's table contains the split.
     groups : int
         Distinct groups; equals the number of songs when no artist is known.
     counts : dict
@@ -44,17 +45,24 @@ class Certificate(Record, frozen=True):
 
 
 def folds(labels: Sequence[str], groups: Sequence[str], count: int, seed: int) -> NDArray[np.int64]:
-    """Assign every song to one of ``count`` folds; groups stay whole, labels even.
+    """Assign every song to one of ``count`` folds, with whole groups and balanced labels.
 
     Returns
     -------
-    ndarray, shape (songs,)
-        Fold numbers. Of several shuffles the most even one.
+    ndarray of int64, shape (songs,)
+        Fold numbers from 0. Of several shuffles of scikit-learn's ``StratifiedGroupKFold``
+        the one in which the shares of the labels differ least between folds.
 
     Raises
     ------
     TrainingError
-        Fewer groups than folds.
+        Fewer groups than folds, or no label with as many songs as folds.
+
+    Examples
+    --------
+    >>> assigned = folds(["rock", "jazz"] * 4, ["Ann", "Bob", "Cid", "Dee"] * 2, 2, seed=0)
+    >>> bool((assigned[:4] == assigned[4:]).all())  # an artist's songs are in one fold
+    True
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
@@ -71,98 +79,112 @@ def folds(labels: Sequence[str], groups: Sequence[str], count: int, seed: int) -
     y = np.unique(np.asarray(labels), return_inverse=True)[1]
     codes = np.unique(np.asarray(groups), return_inverse=True)[1]
     best, least = np.zeros(len(y), dtype=np.int64), np.inf
-    for shuffle in range(_TRIES):
-        splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed * _TRIES + shuffle)
+    for shuffle in range(_SHUFFLES):
+        splitter = StratifiedGroupKFold(
+            count, shuffle=True, random_state=seed * _SHUFFLES + shuffle
+        )
         assigned = np.empty(len(y), dtype=np.int64)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # a label rarer than the folds: allowed
-            for number, (_, held_out) in enumerate(splitter.split(y, y, codes)):
-                assigned[held_out] = number
-        if (uneven := _unevenness(y, assigned, count)) < least:
-            best, least = assigned, uneven
+            warnings.simplefilter("ignore", UserWarning)  # a label may be rarer than the folds
+            for number, (_, test) in enumerate(splitter.split(y, y, codes)):
+                assigned[test] = number
+        songs = np.zeros((count, int(y.max()) + 1))
+        np.add.at(songs, (assigned, y), 1)
+        imbalance = float(np.abs(songs / songs.sum(axis=0) - 1 / count).max())
+        if imbalance < least:
+            best, least = assigned, imbalance
     return best
-
-
-def _unevenness(y: NDArray[np.int64], assigned: NDArray[np.int64], count: int) -> float:
-    """Largest distance of a fold's share of a label from an even share."""
-    table = np.zeros((count, int(y.max()) + 1))
-    np.add.at(table, (assigned, y), 1)
-    return float(np.abs(table / table.sum(axis=0) - 1 / count).max())
 
 
 def hold_out(
     labels: Sequence[str], groups: Sequence[str], share: float, seed: int
 ) -> NDArray[np.bool_]:
-    """Mark about ``share`` of the songs, whole groups, every label left on the other side.
+    """Mark about ``share`` of the songs, in whole groups; every label keeps some other songs.
 
-    The label "" is that of songs with none of several, which may be missing anywhere.
+    The label "" is that of songs with none of several labels; it may be missing anywhere.
 
     Raises
     ------
     TrainingError
         A label has a single group, which cannot stand on both sides.
+
+    Examples
+    --------
+    >>> labels, artists = ["rock", "jazz"] * 10, [f"artist {n // 2}" for n in range(20)]
+    >>> int(hold_out(labels, artists, 0.2, seed=0).sum())
+    4
     """
-    label_groups: dict[str, set[str]] = defaultdict(set)
+    groups_of: dict[str, set[str]] = defaultdict(set)
     for label, group in zip(labels, groups, strict=True):
-        label_groups[label].add(group)
-    for label, own in label_groups.items():
-        if label and len(own) == 1:
+        groups_of[label].add(group)
+    for label, members in groups_of.items():
+        if label and len(members) == 1:
             raise TrainingError(
-                f"all songs labelled '{label}' belong to one group ({next(iter(own))}), so they "
-                "cannot be both learned and tested. Add songs by others, or leave the label out."
+                f"all songs labelled '{label}' belong to one group ({next(iter(members))}), so "
+                "they cannot be both learned and tested. Add songs by others, or leave the label "
+                "out."
             )
-    most = max(Counter(labels).values())
-    count = max(2, min(round(1 / share), len(set(groups)), most))
+    count = max(2, min(round(1 / share), len(set(groups)), max(Counter(labels).values())))
+    names, codes = np.asarray(labels), np.asarray(groups)
     assigned = folds(labels, groups, count, seed)
-    names = np.asarray(labels)
-    for fold in range(count):
-        held: NDArray[np.bool_] = np.equal(assigned, fold)
-        if _lost(names, held) == set():
-            return held
-    return _one_group_each(names, np.asarray(groups))
-
-
-def _lost(labels: NDArray[np.str_], held: NDArray[np.bool_]) -> set[str]:
-    """Return the labels that only songs held out have; no label ("") may be lost."""
-    return set(labels.tolist()) - set(labels[~held].tolist()) - {""}
-
-
-def _one_group_each(labels: NDArray[np.str_], groups: NDArray[np.str_]) -> NDArray[np.bool_]:
-    """Hold out the first group whose absence leaves every label on the other side."""
-    for group in np.unique(groups):
-        held: NDArray[np.bool_] = groups == group
-        if _lost(labels, held) == set():
-            return held
+    by_fold = (assigned == fold for fold in range(count))
+    by_group = (codes == group for group in np.unique(codes))  # where no fold is possible
+    part: NDArray[np.bool_]
+    for part in chain(by_fold, by_group):
+        lost = set(names.tolist()) - set(names[~part].tolist()) - {""}
+        if not lost:
+            return part
     raise TrainingError("there are too few songs or artists to hold any out; add songs.")
+
+
+def validation_part(
+    labels: Sequence[str], groups: Sequence[str], share: float, seed: int
+) -> NDArray[np.bool_]:
+    """Mark a part of the training songs for choosing the epoch; none where there are too few.
+
+    The only group of a label stays in training: an epoch chosen without a label is better
+    than a label that is never learned.
+    """
+    groups_of: dict[str, set[str]] = defaultdict(set)
+    for label, group in zip(labels, groups, strict=True):
+        groups_of[label].add(group)
+    needed = {next(iter(members)) for members in groups_of.values() if len(members) == 1}
+    spare = [index for index, group in enumerate(groups) if group not in needed]
+    part = np.zeros(len(labels), dtype=np.bool_)
+    with suppress(TrainingError, ValueError):  # too few songs to hold any out
+        part[spare] = hold_out([labels[i] for i in spare], [groups[i] for i in spare], share, seed)
+    return part
 
 
 def split_sides(
     labels: Sequence[str],
     groups: Sequence[str],
-    given: Sequence[str | None],
+    fixed: Sequence[str | None],
     seed: int,
     test_share: float,
     validation_share: float,
 ) -> list[str]:
     """Return "train", "validation" or "test" for every song.
 
-    Given sides are honoured; what they leave open is made: without a given test side a
-    test part of ``test_share``, without a validation side one of ``validation_share`` of
-    the training part.
+    Parameters
+    ----------
+    fixed : sequence of str or None
+        Sides in the user's table. Where there is no test side, a part of ``test_share`` is
+        held out; where there is no validation side, one of ``validation_share`` of the rest.
 
     Raises
     ------
     SongTableError
-        Some songs have a given side and others have none.
+        Some songs have a fixed side and others have none.
     TrainingError
         Too few groups.
     """
-    if any(given) and not all(given):
+    if any(fixed) and not all(fixed):
         raise SongTableError(
-            f"{sum(side is None for side in given)} of {len(given)} songs have no split while "
+            f"{sum(side is None for side in fixed)} of {len(fixed)} songs have no split while "
             "others do. Fill the column, or empty it to have a split made."
         )
-    sides = [side or "train" for side in given]
+    sides = [side or "train" for side in fixed]
     for name, share, part in (
         ("test", test_share, hold_out),
         ("validation", validation_share, validation_part),
@@ -170,29 +192,10 @@ def split_sides(
         if name in sides or share == 0:
             continue
         rest = [index for index, side in enumerate(sides) if side == "train"]
-        held = part([labels[i] for i in rest], [groups[i] for i in rest], share, seed)
-        for index in np.asarray(rest)[held]:
+        marked = part([labels[i] for i in rest], [groups[i] for i in rest], share, seed)
+        for index in np.asarray(rest)[marked]:
             sides[index] = name
     return sides
-
-
-def validation_part(
-    labels: Sequence[str], groups: Sequence[str], share: float, seed: int
-) -> NDArray[np.bool_]:
-    """Mark a part of the training songs that chooses the epoch; nothing where too few.
-
-    The only group of a label stays in training: choosing without that label is better
-    than never learning it.
-    """
-    groups_of: dict[str, set[str]] = defaultdict(set)
-    for label, group in zip(labels, groups, strict=True):
-        groups_of[label].add(group)
-    needed = {next(iter(own)) for own in groups_of.values() if len(own) == 1}
-    spare = [index for index, group in enumerate(groups) if group not in needed]
-    held = np.zeros(len(labels), dtype=np.bool_)
-    with suppress(TrainingError, ValueError):  # too few songs to spare any
-        held[spare] = hold_out([labels[i] for i in spare], [groups[i] for i in spare], share, seed)
-    return held
 
 
 def certify(
@@ -203,30 +206,32 @@ def certify(
     method: str,
     seed: int | None,
 ) -> Certificate:
-    """Write a split down, or refuse it.
+    """Return the certificate of a split, or refuse the split.
 
     Raises
     ------
     TrainingError
         A group stands on two sides.
+
+    Examples
+    --------
+    >>> certify(["1", "2"], ["rock", "jazz"], ["Ann", "Bob"], ["train", "test"], "by hand", None)
+    Certificate(method='by hand', seed=None, groups=2,
+                counts={'test': {'jazz': 1}, 'train': {'rock': 1}}, hash='...')
     """
-    side_of: dict[str, str] = {}
-    torn_groups: dict[str, set[str]] = {}
+    sides_of: dict[str, set[str]] = defaultdict(set)
     for group, side in zip(groups, sides, strict=True):
-        if (first := side_of.setdefault(group, side)) != side:
-            torn_groups.setdefault(group, {first}).add(side)
-    torn = [f"{group} ({', '.join(sorted(on))})" for group, on in torn_groups.items()]
+        sides_of[group].add(side)
+    torn = [f"{group} ({', '.join(sorted(on))})" for group, on in sides_of.items() if len(on) > 1]
     if torn:
         raise TrainingError(
             f"{len(torn)} groups stand on two sides of the split: {'; '.join(torn[:5])}. "
-            "What is tested would have been heard before. Put each on one side."
+            "The test would use what was trained on. Put each on one side."
         )
-    counts = {
-        side: dict(
-            sorted(Counter(n for n, s in zip(labels, sides, strict=True) if s == side).items())
-        )
-        for side in sorted(set(sides))
-    }
+    counts: dict[str, dict[str, int]] = {}
+    for side in sorted(set(sides)):
+        labels_of = (label for label, on in zip(labels, sides, strict=True) if on == side)
+        counts[side] = dict(sorted(Counter(labels_of).items()))
     lines = "\n".join(sorted(f"{id_}\t{side}" for id_, side in zip(ids, sides, strict=True)))
     digest = hashlib.blake2b(lines.encode(), digest_size=16).hexdigest()
-    return Certificate(method=method, seed=seed, groups=len(side_of), counts=counts, hash=digest)
+    return Certificate(method=method, seed=seed, groups=len(sides_of), counts=counts, hash=digest)

@@ -9,7 +9,7 @@ import pytest
 
 import songbag
 from songbag.console import Console
-from songbag.data.labels import join_labels, split_labels, strata
+from songbag.data.labels import join_labels, rarest_labels, split_labels
 from songbag.data.song_table import read_songs, require_labels
 from songbag.data.window_table import bags_from_table
 from songbag.errors import SongTableError
@@ -54,7 +54,7 @@ def test_sets_are_written_in_one_way():
     assert split_labels(" sad;piano | sad;; ") == ("piano", "sad")
     assert split_labels("") == ()
     assert join_labels(["sad", "piano"]) == "piano;sad"
-    assert strata(["a;b", "a", "a;b;c", ""]) == ["b", "a", "c", ""]
+    assert rarest_labels(["a;b", "a", "a;b;c", ""]) == ["b", "a", "c", ""]
 
 
 def test_a_column_labels_makes_songs_multilabel(tmp_path):
