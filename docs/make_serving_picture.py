@@ -21,7 +21,7 @@ def main(demo: Path) -> None:
         opened(chrome, server.address, 1280, 860) as page,
     ):
         drop(page, *files)
-        heard(page)
+        all_answered(page)
         page.locator("#chart").focus()
         page.keyboard.press("End")
         for _ in range(4):

@@ -29,7 +29,7 @@ METRICS = {
 _UNITS = (("s", 1, 90.0), ("min", 60, 5400.0), ("h", 3600, math.inf))
 # A baseline's key in metrics.json to its name on the page.
 BASELINES = {
-    "majority": "always the most frequent label",
+    "majority": "guessing the most frequent label",
     "level": "loudness alone",
     "map": "the same answer for every song",
 }

@@ -133,7 +133,7 @@ def _verdict(figures: Row, headline: str) -> str:
         return f"It is above {baseline}; how far chance alone could take it is not known."
     if value["low"] > baselines[strongest]:
         return f"Even the low end of the interval is above {baseline}."
-    return f"The interval reaches down to {baseline}: these songs cannot tell the two apart."
+    return f"The interval reaches down to {baseline}: on these songs the two cannot be told apart."
 
 
 def _label_table(rows: Sequence[Row]) -> dict[str, Any]:

@@ -74,7 +74,7 @@ def drop(page, *paths):
     session.detach()
 
 
-def heard(page):
+def all_answered(page):
     """Wait until every song has its answer."""
     expect(page.locator("#songs")).to_be_visible()
     expect(page.locator("#songs-title")).to_have_text("Songs", timeout=30_000)

@@ -151,7 +151,7 @@ def test_songs_that_are_gone_have_no_player_and_that_is_said(wrong):
     assert "no longer there" in page.said
     assert 'class="time"' in page.text
     (wrong / "audio.csv").unlink()
-    assert "nothing to hear" in Page(write_report(wrong)).said
+    assert "Nothing can be played" in Page(write_report(wrong)).said
 
 
 def test_a_file_that_is_no_longer_sound_costs_only_its_player(wrong):

@@ -15,7 +15,7 @@ from playwright.sync_api import expect
 
 from songbag.audio.synthesis import synthesise
 from songbag.audio.waveform import write_waveform
-from tests.helpers.browser import browser, drop, heard, opened, picture
+from tests.helpers.browser import all_answered, browser, drop, opened, picture
 from tests.helpers.serving_process import Server
 
 
@@ -61,7 +61,7 @@ def test_a_walk_over_the_page(chrome, server, mp3, rows, tmp_path):
         expect(page.locator("#knows")).to_contain_text(label)
         picture(page, "empty")
         drop(page, mp3, bad)
-        heard(page)
+        all_answered(page)
         expect(page.locator("#verdict")).to_have_text(label)
         expect(page.locator("#sure")).to_contain_text("23 windows · 1:00")
         share = page.locator(".label-row", has_text=label).locator(".share").text_content()
@@ -149,7 +149,7 @@ def test_with_the_keyboard_alone(chrome, server, mp3):
         with page.expect_file_chooser() as chooser:
             page.keyboard.press("Enter")
         chooser.value.set_files([mp3])
-        heard(page)
+        all_answered(page)
         expect(page.locator("#live")).to_contain_text(f"{mp3.name}: ")
         reached = []
         page.focus("#more")
@@ -187,14 +187,14 @@ def test_with_the_keyboard_alone(chrome, server, mp3):
         expect(page.locator(".of-label").first).to_have_text(second.get_attribute("value"))
         page.focus("#about summary")
         page.keyboard.press("Enter")
-        expect(page.locator("#figures")).to_contain_text("it had not heard")
+        expect(page.locator("#figures")).to_contain_text("not in training")
 
 
 @pytest.mark.full
 def test_every_control_has_a_name(chrome, server, mp3):
     with opened(chrome, server.address) as page:
         drop(page, mp3)
-        heard(page)
+        all_answered(page)
         page.click("#every summary")
         session = page.context.new_cdp_session(page)
         nodes = session.send("Accessibility.getFullAXTree")["nodes"]
@@ -220,7 +220,7 @@ def test_every_size_and_scheme(chrome, server, mp3, nine, width, height, scheme)
         expect(page.locator("#knows")).to_contain_text("waltz")
         picture(page, f"{name}-empty")
         drop(page, mp3, long, *sorted(path for path in nine.iterdir() if path != long))
-        heard(page)
+        all_answered(page)
         page.locator("#chart").focus()
         for _ in range(6):
             page.keyboard.press("ArrowRight")
@@ -243,10 +243,10 @@ def test_what_goes_wrong_is_said(chrome, server, mp3, tmp_path):
     (tmp_path / "large.wav").write_bytes(bytes(3 << 20))
     with opened(chrome, server.address) as page:
         drop(page, tmp_path / "large.wav", mp3)
-        heard(page)
+        all_answered(page)
         drop(page, mp3)
-        heard(page)
-        expect(page.locator("#reason")).to_contain_text("files of up to 2 MB are taken")
+        all_answered(page)
+        expect(page.locator("#reason")).to_contain_text("files of up to 2 MB are accepted")
         expect(page.locator(".song-id").nth(2)).to_have_text(f"{mp3.name} (2)")
         with page.expect_download() as saved:
             page.click("#save-csv")
@@ -263,7 +263,7 @@ def test_a_folder_may_be_dropped(chrome, server, songs, tmp_path):
         (tmp_path / "music" / "album" / f"{number}{path.suffix}").write_bytes(path.read_bytes())
     with opened(chrome, server.address) as page:
         drop(page, tmp_path / "music")
-        heard(page)
+        all_answered(page)
         assert page.locator(".song").count() == 3
 
 
@@ -276,9 +276,9 @@ def test_a_busy_server_is_asked_again(chrome, model_path, songs, tmp_path):
         with opened(chrome, small.address, refused=None) as page:
             drop(page, *files)
             expect(page.locator(".song", has_text="waiting")).to_have_count(1)
-            expect(page.locator(".song", has_text="listening")).to_have_count(1)
+            expect(page.locator(".song", has_text="working")).to_have_count(1)
             os.kill(worker, signal.SIGCONT)
-            heard(page)
+            all_answered(page)
             assert page.locator(".song.failed").count() == 0
 
 
@@ -290,7 +290,7 @@ def test_the_token_travels_by_a_key_that_works_once(chrome, model_path, mp3, tmp
             expect(page.locator("#knows")).to_contain_text("waltz")
             assert "#" not in page.url
             drop(page, mp3)
-            heard(page)
+            all_answered(page)
             page.reload()
             expect(page.locator("#knows")).to_contain_text("waltz")
         with opened(chrome, server.address, refused=2) as page:  # the key is spent: 403, 401
@@ -309,7 +309,7 @@ def test_emotify_songs_are_shown(chrome, emotify, model_path, tmp_path):
         opened(chrome, server.address) as page,
     ):
         drop(page, *files)
-        heard(page)
+        all_answered(page)
         assert page.locator(".song.failed").count() == 0
         page.click("#play")
         expect(page.locator("#clock")).to_have_text("0:01", timeout=5000)

@@ -1,6 +1,6 @@
 "use strict";
-// Players become buttons; one piece is heard at a time, and its window is marked. Without this
-// script the browser's own controls stay.
+// Replace the browser's audio controls by buttons, play one excerpt at a time and mark its window.
+// Without this script the browser's own controls stay.
 let stop = () => {};
 for (const audio of document.querySelectorAll(".listen audio")) {
   const item = audio.closest("li");
@@ -30,5 +30,5 @@ for (const audio of document.querySelectorAll(".listen audio")) {
   audio.addEventListener("ended", end);
 }
 addEventListener("beforeprint", () => {
-  for (const one of document.querySelectorAll("details")) one.open = true;
+  for (const details of document.querySelectorAll("details")) details.open = true;
 });

@@ -1,4 +1,4 @@
-// One song's answer: label, probabilities, waveform, windows, and what if one were missing.
+// One song's answer: label, probabilities, waveform, windows, and the answer without some of them.
 
 import { without } from "./api.js";
 import { Chart } from "./chart.js";
@@ -50,7 +50,7 @@ export class AnswerView {
 
   working({ progress }) {
     find("doing").textContent =
-      progress === null ? "Waiting for its turn" : progress < 1 ? "Sending" : "Listening";
+      progress === null ? "Waiting for its turn" : progress < 1 ? "Sending" : "Working";
     if (progress === null || progress === 1) find("progress").removeAttribute("value");
     else find("progress").value = 100 * progress;
   }
@@ -88,7 +88,7 @@ export class AnswerView {
     return this.labels.reduce((a, b) => (row[`p_${b}`] > row[`p_${a}`] ? b : a));
   }
 
-  // Probabilities: what the song says now, with a mark where it stood with every window.
+  // The label probabilities, with a mark where each was with all windows.
   rows(all = this.labels.length <= SHOWN + 1) {
     const { song } = this;
     const whole = song.answer.song;
@@ -134,14 +134,14 @@ export class AnswerView {
     const { removed } = this.song;
     find("without").hidden = !removed.size;
     if (!removed.size) return;
-    const was = percent(whole[`p_${whole.predicted}`] ?? whole.confidence, 1);
-    const is = percent(now[`p_${whole.predicted}`] ?? now.confidence, 1);
+    const before = percent(whole[`p_${whole.predicted}`] ?? whole.confidence, 1);
+    const share = percent(now[`p_${whole.predicted}`] ?? now.confidence, 1);
     const changed = now.predicted !== whole.predicted ? ` The answer becomes ${verdict(now)}.` : "";
-    const text = `Without ${count(removed.size, "window")}: ${verdict(whole)} ${is}, was ${was}.${changed}`;
+    const text = `Without ${count(removed.size, "window")}: ${verdict(whole)} ${share}, was ${before}.${changed}`;
     find("without-says").textContent = text;
   }
 
-  // Contributions of the windows that are in, null for those left out.
+  // The windows' contributions, null for those left out.
   values(label) {
     const rows = new Map((this.song.again ?? this.song.answer).windows.map((r) => [r.window, r]));
     return this.song.windows.map((row) => rows.get(row.window)?.[`contribution_${label}`] ?? null);
@@ -183,7 +183,7 @@ export class AnswerView {
     find("window-title").textContent =
       `Window ${chart.chosen + 1} · ${time(row.begin, 2)} – ${time(row.finish, 2)}`;
     const adds = value === null ? "Left out." : `Adds ${signed(value)} to ${song.label}.`;
-    find("window-says").textContent = `${adds} Alone it says ${label}, ${percent(row[`p_${label}`])}.`;
+    find("window-says").textContent = `${adds} By itself: ${label}, ${percent(row[`p_${label}`])}.`;
     const out = song.removed.has(row.window);
     find("leave").textContent = out ? "Put it back" : "Leave it out";
     find("leave").disabled = !out && song.removed.size + 1 >= song.windows.length;
@@ -204,7 +204,7 @@ export class AnswerView {
 
   async remove(removed) {
     const { song } = this;
-    const asked = (song.asked = {});
+    const request = (song.request = {});
     song.removed = removed;
     let again = null;
     try {
@@ -213,12 +213,12 @@ export class AnswerView {
       song.removed = new Set();
       this.say(error.message);
     }
-    if (song.asked !== asked) return; // a later wish has overtaken this one
+    if (song.request !== request) return; // a later request has replaced this one
     song.again = again;
     if (song !== this.song) return;
     this.fill();
     this.redraw();
-    this.say(removed.size ? find("without-says").textContent : "Every window is back in.");
+    this.say(removed.size ? find("without-says").textContent : "All windows are in use again.");
   }
 
   tick(seconds) {
@@ -234,7 +234,7 @@ export class AnswerView {
   }
 
   unplayable() {
-    const text = "This browser cannot play this kind of file; the answer stands all the same.";
+    const text = "This browser cannot play this kind of file. The answer is not affected.";
     find("unplayable").hidden = false;
     find("unplayable").textContent = text;
   }
@@ -242,7 +242,7 @@ export class AnswerView {
   axis() {
     const steps = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600];
     const most = find("stage").clientWidth < 500 ? 5 : 10;
-    const step = steps.find((one) => this.seconds / one <= most) ?? 7200;
+    const step = steps.find((step) => this.seconds / step <= most) ?? 7200;
     const marks = [];
     for (let at = 0; at < this.seconds - step * 0.4; at += step) {
       const mark = element("span", { textContent: time(at) });

@@ -1,4 +1,4 @@
-// The server behind this page: its model, its answers, and the token if it asks for one.
+// Requests to the server, with the token if it needs one.
 
 const PLACE = "songbag-token";
 let token = sessionStorage.getItem(PLACE);
@@ -13,7 +13,7 @@ export class Refusal extends Error {
   }
 }
 
-// A link from the terminal holds a key that works once; it is swapped for the token.
+// The address from the terminal may end in a key that can be exchanged once for the token.
 export async function enter(ask) {
   askForToken = ask;
   const key = new URLSearchParams(location.hash.slice(1)).get("key");
@@ -34,7 +34,7 @@ function authorization() {
   return token ? { authorization: `Bearer ${token}` } : {};
 }
 
-async function asked(send) {
+async function withToken(send) {
   for (;;) {
     const answer = await send();
     if (answer.status !== 401) return answer;
@@ -43,7 +43,7 @@ async function asked(send) {
 }
 
 async function json(path, options = {}) {
-  const answer = await asked(() =>
+  const answer = await withToken(() =>
     fetch(path, { ...options, headers: { ...options.headers, ...authorization() } }),
   );
   const body = await answer.json();
@@ -83,7 +83,7 @@ const pause = (seconds) => new Promise((resolve) => setTimeout(resolve, 1000 * s
 
 export async function predict(file, id, onProgress) {
   for (;;) {
-    const answer = await asked(() => upload(file, id, onProgress));
+    const answer = await withToken(() => upload(file, id, onProgress));
     if (answer.status === 503) {
       onProgress(null);
       await pause(Number(answer.getResponseHeader("retry-after")) || 1);

@@ -1,4 +1,4 @@
-// Songs in, answers out: holds the list, sends files a few at a time, tells who listens.
+// The list of songs: adds files, sends a few at a time, shows and announces their answers.
 
 import { showModel } from "./about.js";
 import { AnswerView } from "./answer.js";
@@ -29,17 +29,17 @@ function askForToken() {
   });
 }
 
-// Many uploads tell their progress at once; a screen shows it once a frame.
+// Many uploads report progress at once; the page is drawn at most once per frame.
 function show() {
   due ||= requestAnimationFrame(render);
 }
 
 function render() {
   due = 0;
-  const some = songs.length > 0;
-  document.body.classList.toggle("has-songs", some);
-  find("drop").hidden = some;
-  find("songs").hidden = !some;
+  const any = songs.length > 0;
+  document.body.classList.toggle("has-songs", any);
+  find("drop").hidden = any;
+  find("songs").hidden = !any;
   showList(songs, chosen, choose);
   view.show(chosen);
 }
@@ -49,7 +49,7 @@ function choose(song) {
   render();
 }
 
-// Ids are a contract: two files of one name are two songs.
+// Two files of one name are two songs, so they need two ids.
 function freeId(name) {
   const taken = new Set(songs.map((song) => song.id));
   let id = name;
@@ -62,7 +62,7 @@ function take(files) {
     const song = { file, id: freeId(file.name), progress: null };
     if (file.size > model.limits.megabytes * 2 ** 20) {
       song.reason = "too_large";
-      song.message = `${file.name}: files of up to ${model.limits.megabytes} MB are taken`;
+      song.message = `${file.name}: files of up to ${model.limits.megabytes} MB are accepted`;
     }
     songs.push(song);
     chosen ??= song;
@@ -112,15 +112,15 @@ async function start() {
   find("clear").onclick = clear;
 }
 
-const started = start();
-// At once, or the browser would leave this page for a file that is dropped early.
+const ready = start();
+// Before the model is loaded: a file dropped earlier would make the browser leave this page.
 takeFiles({
   buttons: [find("choose"), find("more")],
   input: find("files"),
   veil: find("veil"),
-  take: (files) => started.then(() => take(files)),
+  take: (files) => ready.then(() => take(files)),
 });
-started.catch((error) => {
+ready.catch((error) => {
   find("invite").textContent = "The server does not answer.";
   say(error.message);
 });

@@ -1,12 +1,12 @@
-// One bar a window: up speaks for the label, down against it. A slider to keyboard and
-// screen reader, so that a song of a thousand windows is still one stop of the Tab key.
+// One bar per window: up speaks for the label, down against it. For the keyboard and screen
+// readers it is a slider, so that a song of a thousand windows is one stop of the Tab key.
 
 import { signed, time } from "./format.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const TALL = 100; // of the drawing's own units; it is stretched to fit
 
-function made(tag, attributes) {
+function svgElement(tag, attributes) {
   const node = document.createElementNS(SVG, tag);
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
   return node;
@@ -56,7 +56,7 @@ export class Chart {
       const value = values[k];
       const tall = value === null ? 3 : Math.max(1.5, (reach * Math.abs(value)) / scale);
       const kind = value === null ? "out" : value < 0 ? "against" : "for";
-      return made("rect", {
+      return svgElement("rect", {
         x: (row.begin + row.finish - wide) / 2,
         y: value === null ? zero - 1.5 : value < 0 ? zero : zero - tall,
         width: wide,
@@ -64,7 +64,7 @@ export class Chart {
         class: k === this.chosen ? `${kind} chosen` : kind,
       });
     });
-    const line = made("rect", { x: 0, y: zero - 0.4, width: this.seconds, height: 0.8, class: "zero" });
+    const line = svgElement("rect", { x: 0, y: zero - 0.4, width: this.seconds, height: 0.8, class: "zero" });
     this.svg.replaceChildren(line, ...bars);
     this.say();
   }

@@ -6,7 +6,7 @@ const largest = (windows, label) =>
 // What fills a bar: the label's own largest contribution, unless the label hardly matters
 // beside the others, whose bars it must not outgrow.
 export function scaleOf(windows, label, labels) {
-  const overall = Math.max(...labels.map((one) => largest(windows, one)));
+  const overall = Math.max(...labels.map((name) => largest(windows, name)));
   return Math.max(largest(windows, label), overall / 5) || 1;
 }
 

@@ -1,18 +1,18 @@
-// Files however they come: chosen, dropped, or in dropped folders.
+// Files that are chosen, dropped, or in dropped folders.
 
 const pick = (entry) => new Promise((resolve, reject) => entry.file(resolve, reject));
 
 async function inside(folder) {
   const reader = folder.createReader();
-  const found = [];
+  const entries = [];
   for (;;) {
-    // A reader gives at most a hundred entries a call.
-    const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
-    if (!some.length) break;
-    found.push(...some);
+    // Chromium returns at most a hundred entries per call.
+    const batch = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+    if (!batch.length) break;
+    entries.push(...batch);
   }
-  found.sort((a, b) => a.name.localeCompare(b.name));
-  return (await Promise.all(found.map(under))).flat();
+  entries.sort((a, b) => a.name.localeCompare(b.name));
+  return (await Promise.all(entries.map(under))).flat();
 }
 
 async function under(entry) {

@@ -1,4 +1,4 @@
-// How numbers and times look. Times are the server's own, never rounded to a grid.
+// Numbers and times as text. Times are those of the server.
 
 export function time(seconds, decimals = 0) {
   const rounded = Number(Math.max(0, seconds).toFixed(decimals));
@@ -27,22 +27,22 @@ export function count(number, one, many = `${one}s`) {
 
 // The answer in words; of several labels a song, the set as people write one.
 export function verdict(row) {
-  const one = row[`p_${row.predicted}`] !== undefined;
-  return one ? row.predicted : (row.predicted || "none of the labels").split(";").join(", ");
+  const single = row[`p_${row.predicted}`] !== undefined;
+  return single ? row.predicted : (row.predicted || "none of the labels").split(";").join(", ");
 }
 
-// Text only, ever: names of files and labels come from strangers.
+// Only as text, never as HTML: names of files and labels are not trusted.
 export function element(tag, properties = {}, ...children) {
-  const made = document.createElement(tag);
+  const node = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
     if (name.startsWith("aria-") || name === "role" || name === "scope" || name === "for") {
-      made.setAttribute(name, value);
+      node.setAttribute(name, value);
     } else {
-      made[name] = value;
+      node[name] = value;
     }
   }
-  made.append(...children);
-  return made;
+  node.append(...children);
+  return node;
 }
 
 export const find = (id) => document.getElementById(id);

@@ -1,4 +1,4 @@
-// The list of songs, each with its answer, its progress, or its reason.
+// The list of songs, each with its answer, its progress, or "no answer".
 
 import { element, find, percent, verdict } from "./format.js";
 
@@ -6,7 +6,7 @@ function state(song) {
   if (song.answer) return [verdict(song.answer.song), percent(song.answer.song.confidence)];
   if (song.reason) return ["no answer", ""];
   if (song.progress === null) return ["waiting", ""];
-  return song.progress < 1 ? ["sending", percent(song.progress)] : ["listening", ""];
+  return song.progress < 1 ? ["sending", percent(song.progress)] : ["working", ""];
 }
 
 function item(song, chosen, choose) {
@@ -29,10 +29,10 @@ function item(song, chosen, choose) {
 
 export function showList(songs, chosen, choose) {
   const place = find("list");
-  const held = place.contains(document.activeElement)
+  const focused = place.contains(document.activeElement)
     ? [...place.querySelectorAll("button")].indexOf(document.activeElement) : -1;
   place.replaceChildren(...songs.map((song) => item(song, chosen, choose)));
-  if (held >= 0) place.querySelectorAll("button")[held]?.focus();
+  if (focused >= 0) place.querySelectorAll("button")[focused]?.focus();
   const left = songs.filter((song) => !song.answer && !song.reason).length;
   find("songs-title").textContent = left ? `Songs, ${left} to go` : "Songs";
   for (const id of ["save-csv", "save-windows", "save-json"]) {

@@ -11,7 +11,7 @@ function save(name, kind, text) {
 const cell = (text) => (/[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
 const line = (values) => `${values.map((value) => cell(String(value ?? ""))).join(",")}\n`;
 
-// The row of a song that never reached the server.
+// The row of a song that was not sent.
 function localRow(song, columns) {
   const known = { id: song.id, status: "failed", reason: song.reason, warnings: song.message };
   return Object.fromEntries(columns.map((name) => [name, known[name] ?? null]));
