@@ -5,7 +5,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.helpers.browser import browser, drop, expect, heard, opened
+from tests.helpers.browser import all_answered, browser, drop, expect, opened
 from tests.helpers.serving_process import Server
 
 
