@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from songbag.data.bag import Bag
 from songbag.errors import TrainingError
-from songbag.models.ensemble import Ensemble
+from songbag.metrics.label_kinds import LabelKind
 from songbag.models.linear_solver import linear_head, song_features, standardise
-from songbag.models.networks import SongNetwork
+from songbag.models.networks import with_scorer
 from songbag.models.pooling import SongPooling
-from songbag.models.scorers import with_scorer
+from songbag.models.song_network import Ensemble, SongNetwork
 from songbag.parts import PoolingPart, networks, poolings
 from songbag.settings import Own, Training
 
@@ -91,10 +91,10 @@ def network_for(
     return network
 
 
-def song_pooling(name: str, own: Own, classes: int, multilabel: bool) -> SongPooling:
+def song_pooling(name: str, own: Own, classes: int, kind: LabelKind) -> SongPooling:
     """Return the named pooling, or the user's, for a task."""
     part = poolings()[name] if own.pooling is None else PoolingPart(name="own", target=own.pooling)
-    return SongPooling(part, classes, multilabel)
+    return SongPooling(part, classes, kind)
 
 
 def build_own(own: Any, window_shape: Sequence[int], pooling: SongPooling) -> SongNetwork:

@@ -15,12 +15,10 @@ from torch import Tensor, nn
 from songbag.data import batches
 from songbag.data.bag import Bag
 from songbag.metrics.calibration import fit_temperature
-from songbag.metrics.label_kinds import kind_of
 from songbag.models import bare
-from songbag.models.losses import cross_entropy, song_weights
-from songbag.models.networks import SongNetwork
+from songbag.models.losses import LOSSES, smoothed, song_weights
 from songbag.models.pooling import SongPooling
-from songbag.models.scorers import both_classes
+from songbag.models.song_network import SongNetwork, both_classes
 from songbag.models.song_statistics import LinearHead
 from songbag.settings import Training
 
@@ -90,12 +88,10 @@ def solve_head(
     """
     standardise(head, x)
     scaled = (x - head.mean) / head.deviation
-    multilabel, classes = pooling.multilabel, pooling.classes
-    targets = torch.from_numpy(y.astype(np.float64) if multilabel else np.eye(classes)[y])
-    amount = training.label_smoothing
-    targets = targets * (1 - amount) + amount / (2 if multilabel else classes)
-    balanced = training.balance and not multilabel
-    weights = torch.from_numpy(song_weights(y, classes) if balanced else np.ones(len(y)))
+    kind, classes = pooling.kind, pooling.classes
+    shares = smoothed(kind.targets(y, classes), kind, training.label_smoothing)
+    targets = torch.from_numpy(shares)
+    weights = torch.from_numpy(song_weights(y, classes, kind, training.balance))
     matrix = torch.zeros(pooling.outputs, x.shape[1], dtype=torch.float64, requires_grad=True)
     bias = torch.zeros(pooling.outputs, dtype=torch.float64, requires_grad=True)
     solver = bare.LBFGS(
@@ -105,8 +101,8 @@ def solve_head(
     def loss() -> Tensor:
         solver.zero_grad()
         logits = both_classes(scaled @ matrix.T + bias)
-        wrong = (weights * cross_entropy(logits, targets, multilabel)).mean()
-        total = wrong + penalty / 2 * matrix.square().sum()
+        losses = LOSSES[kind.name](logits, targets)
+        total = (weights * losses).mean() + penalty / 2 * matrix.square().sum()
         total.backward()  # type: ignore[no-untyped-call]
         return total
 
@@ -152,7 +148,7 @@ def solve_folds(
         for k, (matrix, bias, _) in enumerate(solved):
             held = torch.from_numpy(fold_of == k)
             logits[fold_of == k] = both_classes(x[held] @ matrix.T + bias).numpy()
-        likelihood = fit_temperature(logits, y, kind_of(pooling.multilabel)).nll_after
+        likelihood = fit_temperature(logits, y, pooling.kind).nll_after
         if likelihood < best:
             best, kept, kept_logits, kept_penalty = likelihood, solved, logits, penalty
     _mean_solution(head, x, kept)

@@ -1,6 +1,7 @@
-"""Networks: what looks at one window.
+"""Networks of one window, and the scorers that some poolings add to them.
 
-A network is an ``nn.Module`` with two parts and a number:
+A network is any ``nn.Module`` from windows (windows, ...) to outputs (windows, outputs). Windows
+that overlap can share its work if it has two parts and a number:
 
 ``trunk``
     (songs, frames, bands) -> (songs, positions, ...), without padding in time.
@@ -11,7 +12,16 @@ A network is an ``nn.Module`` with two parts and a number:
     share one run of the trunk over the whole song, with exactly the result of running
     it on each window. None: it cannot be shared.
 
-`SongNetwork` runs either way.
+`songbag.models.song_network.SongNetwork` runs either way. `songbag.parts.networks` lists the
+networks by name.
+
+Examples
+--------
+>>> network = Cnn(window_shape=(108, 64), outputs=3)
+>>> network.time_stride
+8
+>>> network.head(network.trunk(torch.zeros(2, 108, 64))).shape
+torch.Size([2, 3])
 """
 
 from collections.abc import Sequence
@@ -19,61 +29,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from songbag.models.scorers import both_classes
-
-
-class SongNetwork(nn.Module):
-    """A window network applied to songs: for every window logits, then a scorer's scores.
-
-    Parameters
-    ----------
-    network : nn.Module
-        With ``trunk``, ``head`` and ``time_stride``, or any module from windows
-        (windows, ...) to outputs (windows, outputs).
-    window_shape : (frames, bands), or the shape of one window of a table
-    """
-
-    def __init__(self, network: nn.Module, window_shape: Sequence[int]) -> None:
-        super().__init__()
-        self.network = network
-        self.window_shape = tuple(window_shape)
-        self.time_stride: int | None = getattr(network, "time_stride", None)
-        self.positions = self.window_shape[0]
-        if self.time_stride is not None:
-            network.eval()  # in training mode this would move batch norm's averages
-            with torch.no_grad():
-                self.positions = self._part("trunk")(torch.zeros(1, *self.window_shape)).shape[1]
-
-    def forward(self, windows: Tensor) -> Tensor:
-        """Return outputs (windows, classes + k) of windows (windows, *window_shape)."""
-        if self.time_stride is None:
-            return both_classes(self.network(windows))
-        return both_classes(self._part("head")(self._part("trunk")(windows)))
-
-    def song(self, frames: Tensor, starts: Tensor) -> Tensor:
-        """Return outputs (songs, windows, classes + k) of songs cut at the same starts.
-
-        Parameters
-        ----------
-        frames : Tensor, shape (songs, frames, bands)
-        starts : Tensor of int64, shape (windows,)
-            First frames, multiples of ``time_stride``.
-        """
-        stride = self.time_stride or 1
-        seen = frames if self.time_stride is None else self._part("trunk")(frames)
-        steps = torch.arange(self.positions, device=starts.device)
-        # Truncated, exactly; a division of integers is seven operations in ONNX instead of three.
-        index = (starts.double() / stride).long().unsqueeze(1) + steps
-        # Not seen[:, index]: that costs 6 % of a founding training, as much of its run in ONNX.
-        cut = seen.index_select(1, index.flatten()).reshape(-1, self.positions, *seen.shape[2:])
-        head = self.network if self.time_stride is None else self._part("head")
-        outputs = both_classes(head(cut))  # (songs * windows, classes + k)
-        return outputs.reshape(frames.shape[0], index.shape[0], outputs.shape[-1])
-
-    def _part(self, name: str) -> nn.Module:
-        part = getattr(self.network, name)
-        assert isinstance(part, nn.Module)
-        return part
+from songbag.models.song_network import both_classes
 
 
 class _Image(nn.Module):
@@ -109,8 +65,13 @@ class Founding(nn.Module):
     """The network of the founding question's answer, exactly.
 
     Convolutions *without* activation, valid padding, floor pooling, raw MFCC; Glorot
-    uniform weights and zero biases as Keras makes them. 21,075 parameters for windows of
-    216 frames of 13 MFCC and three classes.
+    uniform weights and zero biases, which are Keras's defaults.
+
+    Examples
+    --------
+    >>> network = Founding((216, 13), outputs=3)
+    >>> sum(parameter.numel() for parameter in network.parameters())
+    21075
     """
 
     time_stride = 6
@@ -256,3 +217,98 @@ class Mlp(nn.Module):
         """Return outputs (windows, outputs) of windows (windows, ...)."""
         outputs: Tensor = self.layers(windows)
         return outputs
+
+
+# --- scorers ----------------------------------------------------------------------------
+#
+# A scorer takes the embedding of each window, the input of the network's last linear layer, and
+# returns the scores (windows, k) that a pooling asks for.
+
+
+class Evidence(nn.Module):
+    """Embeddings (windows, values) to rows (windows, classes + k): logits, then scores."""
+
+    def __init__(self, classifier: nn.Module, scorer: nn.Module) -> None:
+        super().__init__()
+        self.classifier, self.scorer = classifier, scorer
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        logits = both_classes(self.classifier(embedding))
+        return torch.cat([logits, self.scorer(embedding)], dim=-1)
+
+
+class Attention(nn.Module):
+    """Scores v' tanh(V h), or gated v' (tanh(V h) * sigmoid(U h)), of embeddings h [1]_.
+
+    v starts at zero, so that the first step starts from the plain mean.
+
+    References
+    ----------
+    .. [1] Ilse, Tomczak, Welling (2018), Attention-based deep multiple instance learning, ICML,
+       equations 8 and 9.
+    """
+
+    def __init__(self, values: int, heads: int, gated: bool, hidden: int = 32) -> None:
+        super().__init__()
+        self.seen = nn.Linear(values, hidden)
+        self.gate = nn.Linear(values, hidden) if gated else None
+        self.score = nn.Linear(hidden, heads)
+        nn.init.zeros_(self.score.weight)
+        nn.init.zeros_(self.score.bias)
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        hidden = self.seen(embedding).tanh()
+        if self.gate is not None:
+            hidden = hidden * self.gate(embedding).sigmoid()
+        scores: Tensor = self.score(hidden)
+        return scores
+
+
+class Number(nn.Module):
+    """One learned number per head, the same for every window."""
+
+    def __init__(self, heads: int, start: float) -> None:
+        super().__init__()
+        self.number = nn.Parameter(torch.full((heads,), start))
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        return self.number.expand(embedding.shape[0], -1)
+
+
+def with_scorer(network: nn.Module, scorer: str | float, heads: int, classes: int) -> nn.Module:
+    """Return the network with a scorer beside its last linear layer.
+
+    Parameters
+    ----------
+    scorer : {"", "attention", "gated"} or float
+        As `songbag.parts.PoolingPart.scorer`; "" returns the network as it is.
+    heads : int
+        Scores per window.
+    classes : int
+        For a network without a linear layer: the scorer sees its logits then.
+
+    Examples
+    --------
+    >>> network = with_scorer(nn.Linear(4, 3), "attention", heads=1, classes=3)
+    >>> network(torch.zeros(2, 4)).shape  # three logits and a score
+    torch.Size([2, 4])
+    """
+    if scorer == "":
+        return network
+    layers = dict(network.named_modules())
+    linear = [name for name, layer in layers.items() if type(layer) is nn.Linear]
+    classifier = layers[linear[-1]] if linear else nn.Identity()
+    values = classifier.in_features if isinstance(classifier, nn.Linear) else classes
+    scoring: nn.Module
+    if isinstance(scorer, float):
+        scoring = Number(heads, scorer)
+    else:
+        scoring = Attention(values, heads, gated=scorer == "gated")
+    evidence = Evidence(classifier, scoring)
+    if classifier is network:
+        return evidence
+    if not linear:
+        return nn.Sequential(network, evidence)
+    parent, _, name = linear[-1].rpartition(".")
+    setattr(network.get_submodule(parent), name, evidence)
+    return network

@@ -5,7 +5,7 @@ Every operator is ``f(logits, scores, multilabel)``:
 logits : (songs, windows, classes)
     Of songs with equally many windows; batches groups songs by count.
 scores : (songs, windows, k)
-    What the pooling learned, made by its scorer (`songbag.models.scorers`): how much
+    What the pooling learned, made by its scorer (`songbag.models.networks`): how much
     attention each window gets, or one number repeated for every window. k is 1, or one
     a label for multilabel; poolings that learn nothing do not look at it.
 multilabel : bool
@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from songbag.metrics.label_kinds import SINGLE_LABEL, LabelKind
 from songbag.parts import PoolingPart
 
 Operator = Callable[..., Tensor]
@@ -41,25 +42,37 @@ class SongPooling:
     part : PoolingPart
         `songbag.parts.poolings` has them by name.
     classes : int
-    multilabel : bool
+    kind : LabelKind
+        Whether a song has one label or any number of them.
+
+    Examples
+    --------
+    >>> from songbag.parts import poolings
+    >>> pooling = SongPooling(poolings()["mean_logit"], classes=2)
+    >>> outputs = torch.tensor([[[-2.0, 2.0], [1.0, -1.0]]])  # one song of two windows
+    >>> pooling.song(outputs)
+    tensor([[-0.5000,  0.5000]])
+    >>> pooling.contributions(outputs, pooling.song(outputs))
+    tensor([[[-1.0000,  1.0000],
+             [ 0.5000, -0.5000]]])
     """
 
-    def __init__(self, part: PoolingPart, classes: int, multilabel: bool = False) -> None:
-        self.part, self.classes, self.multilabel = part, classes, multilabel
+    def __init__(self, part: PoolingPart, classes: int, kind: LabelKind = SINGLE_LABEL) -> None:
+        self.part, self.classes, self.kind = part, classes, kind
         self.pool, self.weights, self.left_out = map(part.load, ("target", "weights", "left_out"))
         self.wants_scores = part.accepts("scores", "multilabel")
 
     @property
     def outputs(self) -> int:
         """Outputs of a network: one z for two classes, else one a class or label."""
-        return 1 if self.classes == 2 and not self.multilabel else self.classes
+        return 1 if self.classes == 2 and not self.kind.multilabel else self.classes
 
     @property
     def heads(self) -> int:
         """Scores a window that the pooling wants from its scorer."""
         if self.part.scorer == "":
             return 0
-        return self.classes if self.multilabel else 1
+        return self.classes if self.kind.multilabel else 1
 
     def logits(self, outputs: Tensor) -> Tensor:
         """Return the windows' logits (songs, windows, classes) without the scores."""
@@ -71,7 +84,7 @@ class SongPooling:
 
     def score(self, song: Tensor) -> Tensor:
         """Return song logits in the pooling's own space, (songs, classes)."""
-        return song if self.part.space == "logit" else probability(song, self.multilabel)
+        return song if self.part.space == "logit" else probability(song, self.kind.multilabel)
 
     def contributions(self, outputs: Tensor, score: Tensor) -> Tensor | None:
         """Return what each window adds to the score, (songs, windows, classes).
@@ -89,15 +102,16 @@ class SongPooling:
             return None
         weights = self._apply(self.weights, outputs)
         if self.part.space == "logit":
-            return weights * centred(logits, self.multilabel)
-        shares = weights * probability(logits, self.multilabel)
-        return shares if self.multilabel else shares / shares.sum(dim=(1, 2), keepdim=True)
+            return weights * centred(logits, self.kind.multilabel)
+        shares = weights * probability(logits, self.kind.multilabel)
+        return shares if self.kind.multilabel else shares / shares.sum(dim=(1, 2), keepdim=True)
 
     def _apply(self, operator: Operator, outputs: Tensor) -> Tensor:
         logits = self.logits(outputs)
         if not self.wants_scores:
             return operator(logits)
-        return operator(logits, scores=outputs[..., self.classes :], multilabel=self.multilabel)
+        scores, multilabel = outputs[..., self.classes :], self.kind.multilabel
+        return operator(logits, scores=scores, multilabel=multilabel)
 
 
 NONE = torch.zeros(0)  # the scores of a pooling that learns nothing

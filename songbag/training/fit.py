@@ -22,6 +22,7 @@ from songbag.data.song_table import SongTable
 from songbag.errors import TrainingError
 from songbag.inference.model_file import FORMAT, Card, heard_songs, sealed, write_model
 from songbag.metrics import baselines
+from songbag.metrics.label_kinds import kind_of
 from songbag.settings import Own, Recipe, Training
 from songbag.training.checkpoint import songs_hash
 
@@ -239,7 +240,8 @@ def _require_exportable(learning: Learning, shape: tuple[int, ...], whole_songs:
     from songbag.training.to_onnx import export_network, export_pooling
 
     own, training = learning.own, learning.recipe.training
-    pooling = song_pooling(training.pooling, own, len(learning.labels), learning.multilabel)
+    kind = kind_of(learning.multilabel)
+    pooling = song_pooling(training.pooling, own, len(learning.labels), kind)
     if own.network is not None:
         export_network(build_own(own.network, shape, pooling).eval(), whole_songs, 1)
     if own.pooling is not None:

@@ -30,7 +30,7 @@ from songbag.training.checkpoint import forget_states, kept_state, songs_hash, s
 from songbag.training.fit import Labels, Learning, card_of, fit_bags, on_grid, window_shape
 
 if TYPE_CHECKING:
-    from songbag.models.networks import SongNetwork
+    from songbag.models.song_network import SongNetwork
     from songbag.training.trainer import Fit
 
 _CALIBRATION_FOLDS = 3  # of a single network whose pooling is overconfident
@@ -141,7 +141,7 @@ def _by_folds(
 ) -> "tuple[Fit, Calibration]":
     """Fit the members of all branches, weigh the branches, and calibrate the whole."""
     from songbag.models.build import song_pooling
-    from songbag.models.ensemble import Ensemble
+    from songbag.models.song_network import Ensemble
     from songbag.training.trainer import Fit
 
     branches = []
@@ -149,11 +149,11 @@ def _by_folds(
         recipe = msgspec.structs.replace(learning.recipe, training=training, branches=())
         one = replace(learning, recipe=recipe)
         branches.append(_branch(bags, fold_of, one, model_path, training.network))
-    y, multilabel = learning.truths(bags), learning.multilabel
-    weights = branch_weights([branch.logits for branch in branches], y, kind_of(multilabel))
+    y, kind = learning.truths(bags), kind_of(learning.multilabel)
+    weights = branch_weights([branch.logits for branch in branches], y, kind)
     logits = np.sum([w * b.logits for w, b in zip(weights, branches, strict=True)], axis=0)
     name, classes = learning.recipe.training.pooling, len(learning.labels)
-    pooling = song_pooling(name, learning.own, classes, multilabel)
+    pooling = song_pooling(name, learning.own, classes, kind)
     heard = [k for k, weight in enumerate(weights) if weight > 0]
     members = [branches[k].members for k in heard]
     network = Ensemble(members, [weights[k] for k in heard], pooling).eval()
@@ -172,8 +172,7 @@ def _branch(
     bags: Sequence[Bag], fold_of: Labels, learning: Learning, model_path: Path, name: str
 ) -> Branch:
     """Fit one network for each fold, and ask it about the songs of that fold."""
-    from songbag.models.networks import SongNetwork
-    from songbag.models.scoring import song_logits
+    from songbag.models.song_network import SongNetwork, song_logits
 
     if learning.recipe.training.optimizer == "lbfgs":
         return _solved(bags, fold_of, learning)
@@ -197,7 +196,8 @@ def _solved(bags: Sequence[Bag], fold_of: Labels, learning: Learning) -> Branch:
     from songbag.models.linear_solver import solve_folds
 
     training, classes = learning.recipe.training, len(learning.labels)
-    pooling = song_pooling(training.pooling, learning.own, classes, learning.multilabel)
+    kind = kind_of(learning.multilabel)
+    pooling = song_pooling(training.pooling, learning.own, classes, kind)
     shape = window_shape(bags, learning)
     network = network_for(bags, training, shape, pooling, learning.own)
     with learning.console.bar(f"Solving {training.network}", len(bags)) as advance:

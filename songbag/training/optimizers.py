@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from songbag.models import bare
-from songbag.models.networks import SongNetwork
+from songbag.models.song_network import SongNetwork
 from songbag.settings import Training
 
 

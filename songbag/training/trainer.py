@@ -18,13 +18,12 @@ from songbag.data.bag import Bag
 from songbag.data.batches import streamed
 from songbag.data.dataset import shards_of
 from songbag.errors import TrainingError
+from songbag.metrics.label_kinds import kind_of
 from songbag.models.build import network_for, scale_of, song_pooling
-from songbag.models.ensemble import Ensemble
 from songbag.models.linear_solver import solve
-from songbag.models.losses import cross_entropy, song_weights
-from songbag.models.networks import SongNetwork
+from songbag.models.losses import LOSSES, smoothed, song_weights
 from songbag.models.pooling import SongPooling
-from songbag.models.scoring import song_logits, window_outputs
+from songbag.models.song_network import Ensemble, SongNetwork, song_logits, window_outputs
 from songbag.parallel.memory import keep_memory
 from songbag.settings import Own, Training
 from songbag.training import augmentation, distributed
@@ -111,7 +110,7 @@ def fit(
         an undisturbed training gives.
     """
     own = own or Own()
-    pooling = song_pooling(training.pooling, own, classes, multilabel=y.ndim == 2)
+    pooling = song_pooling(training.pooling, own, classes, kind_of(y.ndim == 2))
     keep_memory()  # gradients of 10 MB and more come and go with every batch
     with torch.random.fork_rng(), _flush_denormal():
         torch.manual_seed(seed)
@@ -157,10 +156,10 @@ class _Run:
         self.mixed = training.precision == "mixed" and quick
         self.bags, self.y, self.held_out = bags, y, held_out
         self.pooling, self.training = pooling, training
-        classes = pooling.classes
-        self.targets = (
-            y.astype(np.float32) if pooling.multilabel else np.eye(classes, dtype=np.float32)[y]
-        )
+        kind, classes = pooling.kind, pooling.classes
+        targets = kind.targets(y, classes).astype(np.float32)
+        self.targets = smoothed(targets, kind, training.label_smoothing)
+        self.loss = LOSSES[kind.name]
         self.rng = self.drawn = np.random.default_rng(seed)
         if self.ranks.count > 1:  # the same order of songs for all, other windows and dropout
             self.drawn = np.random.default_rng([seed, self.ranks.rank])
@@ -172,8 +171,7 @@ class _Run:
         self.steps = math.ceil(len(bags) / training.songs_per_batch)
         self.optimizer = optimizer(network, training)
         self.schedule = schedule(self.optimizer, training, self.steps)
-        balance = training.balance and not pooling.multilabel
-        self.weights = song_weights(y, classes) if balance else np.ones(len(y))
+        self.weights = song_weights(y, classes, kind, training.balance)
         self.averaged: AveragedModel | None = None
         if training.average:
             average = get_ema_multi_avg_fn(training.average)  # type: ignore[no-untyped-call]
@@ -313,12 +311,13 @@ class _Run:
         bags, y = self.held_out
         if bags:
             logits = song_logits(self._scored(), self.pooling, bags)
-            multilabel = self.pooling.multilabel
-            targets = y.astype(np.float32) if multilabel else np.eye(logits.shape[1])[y]
-            losses = cross_entropy(logits, torch.from_numpy(targets).float(), multilabel)
-            said = (logits > 0).numpy() if multilabel else logits.argmax(dim=1).numpy()
-            row["validation_loss"] = float(losses.mean())
-            row["validation_accuracy"] = float(np.mean(said == y))
+            kind = self.pooling.kind
+            targets = torch.from_numpy(kind.targets(y, self.pooling.classes)).float()
+            shares_right = kind.shares_right(
+                kind.probabilities(logits.numpy()), y, kind.default_thresholds(logits.shape[1])
+            )
+            row["validation_loss"] = float(self.loss(logits, targets).mean())
+            row["validation_accuracy"] = float(shares_right.mean())
         return row
 
     def _step(self, songs: NDArray[np.int64], lanes: NDArray[np.int64] | None = None) -> float:
@@ -346,8 +345,7 @@ class _Run:
 
     def _prepared(self, group: batches.Group) -> tuple[batches.Group, NDArray[np.float32]]:
         """Return the group augmented, and its target shares (songs, classes)."""
-        targets = self.targets[group.songs].astype(np.float32)
-        targets = self._smoothed(targets, self.training.label_smoothing)
+        targets = self.targets[group.songs]
         if isinstance(group, batches.Shared):
             return group, targets
         windows = group.windows
@@ -369,16 +367,12 @@ class _Run:
             y = torch.from_numpy(self.y[group.songs]).to(self.device)
             own: Tensor = self.own_loss(self.pooling.song(outputs), y)
             return own.expand(len(group.songs)) if own.ndim == 0 else own
-        truth, multilabel = self._tensor(targets), self.pooling.multilabel
+        truth = self._tensor(targets)
         weights = self._tensor(self.weights[group.songs].astype(np.float32))
         if self.training.loss == "window":
             logits = self.pooling.logits(outputs)
-            return weights * cross_entropy(logits, truth[:, None], multilabel).mean(dim=1)
-        return weights * cross_entropy(self.pooling.song(outputs), truth, multilabel)
-
-    def _smoothed(self, targets: NDArray[np.float32], amount: float) -> NDArray[np.float32]:
-        rest = amount / (2 if self.pooling.multilabel else targets.shape[1])
-        return targets * np.float32(1 - amount) + np.float32(rest)
+            return weights * self.loss(logits, truth[:, None]).mean(dim=1)
+        return weights * self.loss(self.pooling.song(outputs), truth)
 
     def _tensor(self, values: NDArray[np.float32]) -> Tensor:
         return torch.from_numpy(values).to(self.device)

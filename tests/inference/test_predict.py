@@ -26,7 +26,7 @@ from songbag.inference.predictor import Predictor
 from songbag.metrics.label_kinds import SINGLE_LABEL
 from songbag.models.build import build
 from songbag.models.pooling import SongPooling
-from songbag.models.scoring import song_logits
+from songbag.models.song_network import song_logits
 from songbag.parts import poolings
 from songbag.tasks import train
 

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 
+from songbag.metrics.label_kinds import MULTILABEL, kind_of
 from songbag.models.build import build
 from songbag.models.pooling import SongPooling, centred, probability
 from songbag.models.vote import vote, vote_left_out
@@ -52,7 +53,7 @@ def test_the_table_says_what_was_promised(name):
     assert POOLINGS[name].bag_size_bias is not twice
     assert (
         SongPooling(POOLINGS[name], 3).heads,
-        SongPooling(POOLINGS[name], 3, True).heads,
+        SongPooling(POOLINGS[name], 3, MULTILABEL).heads,
     ) == learns
     text = POOLINGS[name].load().__doc__
     assert text and len(text) > 100  # formula and behaviour are told
@@ -65,7 +66,7 @@ songs_of_windows = st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(2
 
 def outputs_of(name, values, multilabel, seed):
     """A bound pooling, and outputs with random scores behind the logits."""
-    pooling = SongPooling(POOLINGS[name], values.shape[2], multilabel)
+    pooling = SongPooling(POOLINGS[name], values.shape[2], kind_of(multilabel))
     scores = torch.from_numpy(
         np.random.default_rng(seed).normal(0, 2, (*values.shape[:2], pooling.heads))
     )
@@ -120,7 +121,7 @@ def test_pooling_laws(name, values, multilabel, seed):
 @pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("multilabel", [False, True])
 def test_extreme_logits_stay_finite(name, classes, multilabel):
-    pooling = SongPooling(POOLINGS[name], classes, multilabel)
+    pooling = SongPooling(POOLINGS[name], classes, kind_of(multilabel))
     signs = torch.tensor([[1.0, -1.0, 0.0], [-1.0, 1.0, 0.0], [1.0, 1.0, -1.0]])[None, :, :classes]
     scores = 1e4 * torch.tensor([1.0, -1.0, 0.0])[None, :, None].expand(1, 3, pooling.heads)
     for windows in (1, 2, 3):
@@ -138,13 +139,13 @@ def test_extreme_logits_stay_finite(name, classes, multilabel):
 @each_pooling
 @pytest.mark.parametrize(("classes", "multilabel"), [(2, False), (3, True)])
 def test_poolings_export_and_agree(name, classes, multilabel):
-    to_onnx.export_pooling(SongPooling(POOLINGS[name], classes, multilabel))
+    to_onnx.export_pooling(SongPooling(POOLINGS[name], classes, kind_of(multilabel)))
 
 
 @pytest.mark.full
 @each_pooling
 def test_poolings_of_several_classes_export_and_agree(name):
-    to_onnx.export_pooling(SongPooling(POOLINGS[name], 5, False))
+    to_onnx.export_pooling(SongPooling(POOLINGS[name], 5))
 
 
 @each_pooling

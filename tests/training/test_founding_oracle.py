@@ -40,7 +40,8 @@ os.environ["KERAS_BACKEND"] = "torch"
 import keras
 
 from songbag.audio.waveform import write_waveform
-from songbag.models.networks import Founding, SongNetwork
+from songbag.models.networks import Founding
+from songbag.models.song_network import SongNetwork
 from songbag.parts import poolings
 from songbag.settings import Training
 from songbag.training.optimizers import optimizer

@@ -15,10 +15,10 @@ from songbag.errors import SettingsError, TrainingError
 from songbag.inference.model_file import read_model
 from songbag.inference.predictor import Predictor
 from songbag.metrics.calibration import branch_weights, fit_temperature
-from songbag.metrics.label_kinds import SINGLE_LABEL
+from songbag.metrics.label_kinds import MULTILABEL, SINGLE_LABEL
 from songbag.models import build, linear_solver
-from songbag.models.ensemble import Ensemble
 from songbag.models.pooling import SongPooling
+from songbag.models.song_network import Ensemble
 from songbag.models.song_statistics import WindowStatistics
 from songbag.parts import poolings
 from songbag.recipes import load_recipe
@@ -52,8 +52,8 @@ def made_songs(count, labels="abc", seconds=12.0, seed=0, artists=None):
     return SongBags(bags, songs, "made")
 
 
-def mean(classes, multilabel=False):
-    return SongPooling(poolings()["mean_logit"], classes, multilabel)
+def mean(classes, kind=SINGLE_LABEL):
+    return SongPooling(poolings()["mean_logit"], classes, kind)
 
 
 def test_statistics_are_what_numpy_computes():
@@ -118,9 +118,9 @@ def test_with_several_labels_every_label_is_its_own_regression():
     rng = np.random.default_rng(0)
     x = rng.normal(0, 1, (80, 5))
     y = (x[:, :3] + rng.normal(0, 1, (80, 3)) > 0).astype(np.int64)
-    network = build.build("linear", (5,), mean(3, True), 0.0, None)
+    network = build.build("linear", (5,), mean(3, MULTILABEL), 0.0, None)
     head = linear_solver.linear_head(network)
-    linear_solver.solve_head(head, torch.from_numpy(x), y, mean(3, True), LBFGS, 0.1)
+    linear_solver.solve_head(head, torch.from_numpy(x), y, mean(3, MULTILABEL), LBFGS, 0.1)
     scaled = (x - x.mean(axis=0)) / x.std(axis=0)
     found = torch.sigmoid(network(torch.from_numpy(x.astype(np.float32)))).detach()
     for label in range(3):  # the loss is the mean over labels, so each has a third of it

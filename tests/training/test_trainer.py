@@ -14,10 +14,10 @@ from songbag.audio.windows import window_starts
 from songbag.data import batches
 from songbag.data.bag import Bag
 from songbag.errors import ExportError, TrainingError
-from songbag.models import build, losses, networks, scoring
-from songbag.models.ensemble import Ensemble
+from songbag.metrics.label_kinds import SINGLE_LABEL
+from songbag.models import build, losses, networks
 from songbag.models.pooling import SongPooling
-from songbag.models.scorers import both_classes
+from songbag.models.song_network import Ensemble, SongNetwork, both_classes, song_logits
 from songbag.parts import poolings
 from songbag.settings import Sound, Training, Windows
 from songbag.training import augmentation, onnx_templates, optimizers, to_onnx, trainer
@@ -129,7 +129,7 @@ def test_a_network_that_cannot_be_exported_truly_is_refused():
             # A Python number is frozen into the graph: right for 3 windows only.
             return windows.mean(dim=(1, 2))[:, None] * len(windows.tolist()) * torch.ones(1, 3)
 
-    network = networks.SongNetwork(CountsWindows(), (8, 4)).eval()
+    network = SongNetwork(CountsWindows(), (8, 4)).eval()
     with pytest.raises((ExportError, Exception)) as caught:
         to_onnx.export_network(network, False, 1)
     assert caught.value is not None
@@ -198,7 +198,7 @@ def test_a_network_of_ones_own_has_no_template(monkeypatch, own_cache):
         def forward(self, windows):
             return windows.mean(dim=1)[:, :3]
 
-    network = networks.SongNetwork(Mine(), (8, 4)).eval()
+    network = SongNetwork(Mine(), (8, 4)).eval()
     assert exported_twice(network, monkeypatch, whole_songs=False)[1] == 2
     assert not own_cache.exists()
 
@@ -247,8 +247,8 @@ def test_a_song_scores_alone_as_in_a_batch():
     torch.manual_seed(0)
     network = build.build("cnn", (44, 13), mean(2), 0.0, None).eval()
     pooling = mean(2)
-    together = scoring.song_logits(network, pooling, bags)
-    alone = torch.cat([scoring.song_logits(network, pooling, [bag]) for bag in bags])
+    together = song_logits(network, pooling, bags)
+    alone = torch.cat([song_logits(network, pooling, [bag]) for bag in bags])
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
 
 
@@ -265,7 +265,7 @@ def test_songs_are_learned(loss, network, classes):
     training = Training(network=network, loss=loss, epochs=25, learning_rate=5e-3, keep="last")
     found = fitted(training, bags, y)
     more, truth = made_bags(30, classes, seconds=(1.0, 2.0), seed=5)
-    logits = scoring.song_logits(found.network, mean(classes), more)
+    logits = song_logits(found.network, mean(classes), more)
     assert (logits.argmax(1).numpy() == truth).mean() >= 0.8
     assert found.history[-1]["loss"] < 0.6 * found.history[0]["loss"]
 
@@ -348,7 +348,7 @@ def test_the_best_epoch_by_song_loss_is_kept_and_patience_stops():
     found = fitted(training, bags, y, held)
     losses = [row["validation_loss"] for row in found.history]
     assert found.kept_epoch == 1 + int(np.argmin(losses))
-    logits = scoring.song_logits(found.network, mean(2), held[0])
+    logits = song_logits(found.network, mean(2), held[0])
     kept = torch.nn.functional.cross_entropy(logits, torch.as_tensor(held[1]))
     assert float(kept) == pytest.approx(min(losses), abs=1e-5)
     if found.stopped == "patience":
@@ -387,7 +387,8 @@ def test_a_training_that_diverges_says_so():
 
 
 def test_rare_labels_weigh_more():
-    weights = losses.song_weights(np.array([0, 0, 0, 1]), 2)
+    y = np.array([0, 0, 0, 1])
+    weights = losses.song_weights(y, 2, SINGLE_LABEL, balance=True)
     assert weights.mean() == pytest.approx(1)
     assert weights[3] == pytest.approx(3 * weights[0])
 

@@ -1,0 +1,186 @@
+"""Networks applied to whole songs: window logits of one network, or the mean of several.
+
+`SongNetwork` runs a window network on songs, `Ensemble` averages song networks, and
+`song_logits` asks either about bags.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from songbag.data import batches
+from songbag.data.bag import Bag
+from songbag.models.pooling import SongPooling, centred
+
+_SONGS_AT_ONCE = 16  # without gradients
+
+
+def both_classes(outputs: Tensor) -> Tensor:
+    """Return one output z as the centred pair (-z/2, z/2), whose softmax is the sigmoid of z.
+
+    Outputs (windows, classes) of several classes are returned as they are.
+
+    Examples
+    --------
+    >>> both_classes(torch.tensor([[3.0]]))
+    tensor([[-1.5000,  1.5000]])
+    """
+    if outputs.shape[-1] > 1:
+        return outputs
+    return torch.cat([-outputs / 2, outputs / 2], dim=-1)
+
+
+class SongNetwork(nn.Module):
+    """A window network applied to songs: for every window logits, then the scores of a pooling.
+
+    Parameters
+    ----------
+    network : nn.Module
+        With ``trunk``, ``head`` and ``time_stride`` (see `songbag.models.networks`), or any
+        module from windows (windows, ...) to outputs (windows, outputs).
+    window_shape : (frames, bands), or the shape of one window of a table
+
+    Examples
+    --------
+    >>> network = SongNetwork(nn.Flatten(), (2, 3))
+    >>> frames = torch.arange(12.0).reshape(1, 4, 3)
+    >>> network.song(frames, torch.tensor([0, 2])).shape  # two windows of 2 x 3 values
+    torch.Size([1, 2, 6])
+    """
+
+    def __init__(self, network: nn.Module, window_shape: Sequence[int]) -> None:
+        super().__init__()
+        self.network = network
+        self.window_shape = tuple(window_shape)
+        self.time_stride: int | None = getattr(network, "time_stride", None)
+        self.positions = self.window_shape[0]
+        if self.time_stride is not None:
+            network.eval()  # in training mode this would move batch norm's averages
+            with torch.no_grad():
+                self.positions = self._part("trunk")(torch.zeros(1, *self.window_shape)).shape[1]
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """Return outputs (windows, classes + k) of windows (windows, *window_shape)."""
+        if self.time_stride is None:
+            return both_classes(self.network(windows))
+        return both_classes(self._part("head")(self._part("trunk")(windows)))
+
+    def song(self, frames: Tensor, starts: Tensor) -> Tensor:
+        """Return outputs (songs, windows, classes + k) of songs cut at the same starts.
+
+        Parameters
+        ----------
+        frames : Tensor, shape (songs, frames, bands)
+        starts : Tensor of int64, shape (windows,)
+            First frames, multiples of ``time_stride``.
+        """
+        stride = self.time_stride or 1
+        seen = frames if self.time_stride is None else self._part("trunk")(frames)
+        steps = torch.arange(self.positions, device=starts.device)
+        # Truncated, exactly; a division of integers is seven operations in ONNX instead of three.
+        index = (starts.double() / stride).long().unsqueeze(1) + steps
+        # Not seen[:, index]: that costs 6 % of a founding training, as much of its run in ONNX.
+        cut = seen.index_select(1, index.flatten()).reshape(-1, self.positions, *seen.shape[2:])
+        head = self.network if self.time_stride is None else self._part("head")
+        outputs = both_classes(head(cut))  # (songs * windows, classes + k)
+        return outputs.reshape(frames.shape[0], index.shape[0], outputs.shape[-1])
+
+    def _part(self, name: str) -> nn.Module:
+        part = getattr(self.network, name)
+        assert isinstance(part, nn.Module)
+        return part
+
+
+class Ensemble(nn.Module):
+    """Song networks for the same windows, in the place of one `SongNetwork`.
+
+    Logits are centred over classes before they are averaged, so that contributions of
+    windows average too: whatever adds up for every member adds up for all together.
+
+    Parameters
+    ----------
+    branches : sequence of sequences of SongNetwork
+        Members of one kind each; the outputs of a branch are the mean of its members'.
+    weights : sequence of float
+        What each branch's outputs are multiplied with before they are added.
+    pooling : SongPooling
+        Tells logits from scores.
+    """
+
+    weights: Tensor
+
+    def __init__(
+        self,
+        branches: Sequence[Sequence[SongNetwork]],
+        weights: Sequence[float],
+        pooling: SongPooling,
+    ) -> None:
+        super().__init__()
+        self.network = nn.ModuleList(nn.ModuleList(members) for members in branches)
+        shares = [w / len(m) for w, m in zip(weights, branches, strict=True) for _ in m]
+        # A column, which a matrix product takes as it is: an exported graph keeps its name.
+        self.register_buffer("weights", torch.tensor(shares, dtype=torch.float32).unsqueeze(1))
+        self.branches = branches
+        self.members = [member for members in branches for member in members]
+        self.pooling = pooling
+        self.window_shape = self.members[0].window_shape
+        strides = [member.time_stride for member in self.members]
+        self.time_stride = math.lcm(*(stride or 1 for stride in strides)) if any(strides) else None
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """Return outputs (windows, classes + k) of windows (windows, *window_shape)."""
+        return self._mean([member(windows) for member in self.members])
+
+    def song(self, frames: Tensor, starts: Tensor) -> Tensor:
+        """Return outputs (songs, windows, classes + k), as `SongNetwork.song`."""
+        return self._mean([member.song(frames, starts) for member in self.members])
+
+    def _mean(self, outputs: Sequence[Tensor]) -> Tensor:
+        mean = (torch.stack(list(outputs), dim=-1) @ self.weights).squeeze(-1)
+        logits = centred(mean[..., : self.pooling.classes], self.pooling.kind.multilabel)
+        return torch.cat([logits, mean[..., self.pooling.classes :]], dim=-1)
+
+
+def window_outputs(
+    network: SongNetwork | Ensemble, groups: Sequence[batches.Group]
+) -> list[Tensor]:
+    """Return outputs (songs, windows, classes + k) of each group.
+
+    Cut windows of all groups go through the network together, so that batch norm sees
+    the whole batch and not one group of equally long songs, whose labels may be alike.
+    """
+    device = next(network.parameters()).device
+    cut = [group for group in groups if isinstance(group, batches.Cut)]
+    flat = [group.windows.reshape(-1, *network.window_shape) for group in cut]
+    together: Iterator[Tensor] = iter(())
+    if cut:
+        outputs = network(torch.from_numpy(np.concatenate(flat)).to(device))
+        together = iter(outputs.split([len(windows) for windows in flat]))
+    of_groups = []
+    for group in groups:
+        if isinstance(group, batches.Shared):
+            starts = torch.from_numpy(group.starts).to(device)
+            of_groups.append(network.song(torch.from_numpy(group.frames).to(device), starts))
+        else:
+            shape = group.windows.shape[:2]
+            of_groups.append(next(together).reshape(*shape, -1))
+    return of_groups
+
+
+def song_logits(
+    network: SongNetwork | Ensemble, pooling: SongPooling, bags: Sequence[Bag]
+) -> Tensor:
+    """Return song logits (songs, classes) from all windows, in evaluation mode."""
+    network.eval()
+    logits = torch.zeros(len(bags), pooling.classes)
+    frames, share = network.window_shape[0], network.time_stride is not None
+    with torch.no_grad():
+        for first in range(0, len(bags), _SONGS_AT_ONCE):
+            songs = np.arange(first, min(first + _SONGS_AT_ONCE, len(bags)))
+            groups = list(batches.groups(bags, songs, frames, share))
+            for group, outputs in zip(groups, window_outputs(network, groups), strict=True):
+                logits[torch.from_numpy(group.songs)] = pooling.song(outputs).float().cpu()
+    return logits
