@@ -1,4 +1,4 @@
-"""The process that decodes file after file: no file pays for another."""
+"""A child that decodes file after file: no file makes another one fail."""
 
 import ctypes
 import faulthandler
@@ -27,12 +27,12 @@ pytestmark = [
 
 @pytest.fixture
 def sources(tmp_path):
-    found = []
+    sources = []
     for number, name in enumerate(["a.wav", "b.mp3", "c.flac"]):
         noise = 0.1 * np.random.default_rng(number).standard_normal(22050 * 8)
         write_waveform(tmp_path / name, noise.astype(np.float32), 22050)
-        found.append(Source(path=str(tmp_path / name)))
-    return found
+        sources.append(Source(path=str(tmp_path / name)))
+    return sources
 
 
 @pytest.fixture(autouse=True)
@@ -49,20 +49,20 @@ def frames_of(source, limits=Limits(), sound=SOUND):
 
 
 def decoder_pid():
-    kept = sandbox._reuse.decoder
-    return kept and kept.pid
+    decoder = sandbox._reuse.decoder
+    return decoder and decoder.pid
 
 
 def faulty(fault, name):
-    """What is heard, but for one file with which the process misbehaves."""
+    """The function that decodes, but one file makes the process misbehave."""
 
-    def heard(source, *rest):
+    def decode(source, *rest):
         for number, block in enumerate(decode_frames(source, *rest)):
             if number == 1 and source.path.endswith(name):
                 fault()
             yield block
 
-    return heard
+    return decode
 
 
 def crash():
@@ -75,8 +75,8 @@ def test_one_process_decodes_file_after_file_with_the_same_frames(sources):
     for source in [*sources, *sources]:
         truth = AudioReport()
         expected = np.concatenate(list(decode_frames(source, SOUND, truth, Limits())))
-        found, report = frames_of(source)
-        assert (found == expected).all()
+        decoded, report = frames_of(source)
+        assert (decoded == expected).all()
         assert report == truth
         pids.append(decoder_pid())
     assert len(set(pids)) == 1
@@ -89,7 +89,7 @@ def test_one_process_decodes_file_after_file_with_the_same_frames(sources):
 
 @pytest.mark.parametrize("at_work", [True, False])
 def test_a_process_that_dies_is_replaced_and_no_song_is_lost(sources, monkeypatch, at_work):
-    """Also in the middle of a song that did nothing: it is heard again from its start."""
+    """Also in the middle of a song that is not the cause: it is decoded again from its start."""
     expected = [frames_of(source)[0] for source in sources]
     monkeypatch.setattr(sandbox_child, "_SENT_BYTES", 1)  # every block is sent at once
     stop_decoder()
@@ -100,11 +100,11 @@ def test_a_process_that_dies_is_replaced_and_no_song_is_lost(sources, monkeypatc
         os.kill(pid, 9)
         time.sleep(0.05)
     blocks = decode_in_sandbox(sources[1], SOUND, AudioReport(), Limits())
-    found = [next(blocks)]
+    decoded = [next(blocks)]
     if at_work:
         os.kill(pid, 9)
-    found += list(blocks)
-    assert (np.concatenate(found) == expected[1]).all()
+    decoded += list(blocks)
+    assert (np.concatenate(decoded) == expected[1]).all()
     assert decoder_pid() != pid
 
 
@@ -139,8 +139,8 @@ def test_a_file_with_anything_wrong_is_the_last_of_its_process(sources, tmp_path
 
 
 def test_what_a_file_leaves_behind_ends_its_process(sources, monkeypatch):
-    kept = []
-    leak = faulty(lambda: kept.append(np.ones(100 << 20, np.uint8)), "a.wav")
+    leaked = []
+    leak = faulty(lambda: leaked.append(np.ones(100 << 20, np.uint8)), "a.wav")
     monkeypatch.setattr(sandbox, "decode_frames", leak)
     frames_of(sources[1])
     assert decoder_pid()

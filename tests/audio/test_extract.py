@@ -1,4 +1,4 @@
-"""Laws 5 and 9: frames found by content and sound, whatever happened on the way."""
+"""Laws 5 and 9: frames are cached by content and settings, and files are written whole."""
 
 import multiprocessing
 import os
@@ -34,10 +34,9 @@ def noises(tmp_path):
 
 
 def test_the_pool_and_this_process_give_the_same_bytes(noises, tmp_path):
-    one = list(extract_all(noises, SOUND, tmp_path / "one", workers=1))
-    two = list(extract_all(noises, SOUND, tmp_path / "two", workers=2))
-    assert one == two
-    for receipt in one:
+    receipts = list(extract_all(noises, SOUND, tmp_path / "one", workers=1))
+    assert list(extract_all(noises, SOUND, tmp_path / "two", workers=2)) == receipts
+    for receipt in receipts:
         first, second = tmp_path / "one" / receipt.key, tmp_path / "two" / receipt.key
         assert first.read_bytes() == second.read_bytes()
 
@@ -92,7 +91,7 @@ def test_frames_read_the_same_without_zlib_ng(noises, tmp_path, monkeypatch):
 
 def test_more_files_than_are_asked_for_at_once_are_all_known(noises, tmp_path, monkeypatch):
     folder = tmp_path / "c"
-    halves = [msgspec.structs.replace(one, end=1.5) for one in noises]
+    halves = [msgspec.structs.replace(source, end=1.5) for source in noises]
     before = list(extract_all([*noises, *halves], SOUND, folder))
     monkeypatch.setattr(cache, "_PATHS_PER_QUERY", 3)
     assert Index(folder, SOUND).lookup([*halves, *noises]) == [*before[4:], *before[:4]]
@@ -112,9 +111,9 @@ def test_failures_are_receipts_in_their_place(noises, tmp_path):
     bad.write_bytes(b"nothing")
     sources = [noises[0], Source(path=str(bad)), Source(path=str(tmp_path / "none.wav")), noises[1]]
     for workers in (1, 2):
-        found = list(extract_all(sources, SOUND, tmp_path / f"c{workers}", workers=workers))
-        assert [one.status for one in found] == ["ok", "failed", "failed", "ok"]
-        assert [one.reason for one in found[1:3]] == ["not_audio", "missing"]
+        receipts = list(extract_all(sources, SOUND, tmp_path / f"c{workers}", workers=workers))
+        assert [receipt.status for receipt in receipts] == ["ok", "failed", "failed", "ok"]
+        assert [receipt.reason for receipt in receipts[1:3]] == ["not_audio", "missing"]
 
 
 def test_excerpts_and_parts_have_their_own_frames(noises, tmp_path):
@@ -125,9 +124,9 @@ def test_excerpts_and_parts_have_their_own_frames(noises, tmp_path):
         msgspec.structs.replace(source, excerpt=Excerpt(seconds=1.0)),
         msgspec.structs.replace(source, excerpt=Excerpt(seconds=1.0, place="middle")),
     ]
-    found = list(extract_all(parts, SOUND, tmp_path / "c"))
-    assert len({one.key for one in found}) == 4
-    assert [one.samples for one in found] == [66150, 22050, 22050, 22050]
+    receipts = list(extract_all(parts, SOUND, tmp_path / "c"))
+    assert len({receipt.key for receipt in receipts}) == 4
+    assert [receipt.samples for receipt in receipts] == [66150, 22050, 22050, 22050]
     assert excerpt_span(parts[3], Limits()) == (1.0, 2.0)
 
 
@@ -156,7 +155,7 @@ def test_the_index_serves_two_processes_at_once(noises, tmp_path):
         "from songbag.audio.cache import Source; from songbag.audio.extract import extract_all\n"
         "list(extract_all([Source(path=p) for p in sys.argv[2:]], Sound(mel_bands=20), Path(sys.argv[1]), workers=1))"
     )
-    command = [sys.executable, "-c", code, str(tmp_path / "c"), *[one.path for one in noises]]
+    command = [sys.executable, "-c", code, str(tmp_path / "c"), *[source.path for source in noises]]
     running = [subprocess.Popen(command) for _ in range(3)]
     assert [process.wait(60) for process in running] == [0, 0, 0]
     assert None not in Index(tmp_path / "c", SOUND).lookup(noises)
@@ -166,7 +165,7 @@ def test_the_index_serves_two_processes_at_once(noises, tmp_path):
 def kind_of_worker(request, monkeypatch):
     """Whether workers are copies of this process: only where it has a single thread.
 
-    Told, not made: tests before this one may have left idle threads.
+    The number of threads is patched: earlier tests may have left idle threads.
     """
     threads = {"copies": 1, "new processes": 2}[request.param]
     monkeypatch.setattr(threading, "active_count", lambda: threads)
@@ -180,16 +179,16 @@ def test_a_killed_worker_loses_no_song(tmp_path, kind_of_worker):
         noise = (0.1 * rng.standard_normal(22050 * 20)).astype(np.float32)
         write_waveform(tmp_path / f"{number}.flac", noise, 22050)
         sources.append(Source(path=str(tmp_path / f"{number}.flac")))
-    found = []
+    receipts = []
     for receipt in extract_all(sources, SOUND, tmp_path / "c", workers=2):
-        found.append(receipt)
-        if len(found) == 4:
+        receipts.append(receipt)
+        if len(receipts) == 4:
             workers = multiprocessing.active_children()
             copied = isinstance(workers[0], multiprocessing.context.ForkProcess)
             assert copied == (kind_of_worker == "copies" and sys.platform == "linux")
             os.kill(workers[0].pid, signal.SIGKILL)
-    assert [one.status for one in found] == ["ok"] * 24
-    assert found == list(extract_all(sources, SOUND, tmp_path / "other", workers=1))
+    assert [receipt.status for receipt in receipts] == ["ok"] * 24
+    assert receipts == list(extract_all(sources, SOUND, tmp_path / "other", workers=1))
 
 
 def test_a_killed_run_goes_on_with_the_same_bytes(noises, tmp_path):
@@ -199,7 +198,7 @@ def test_a_killed_run_goes_on_with_the_same_bytes(noises, tmp_path):
         "for r in extract_all([Source(path=p) for p in sys.argv[2:]], Sound(mel_bands=20), Path(sys.argv[1]), workers=1):\n"
         "    print('one', flush=True)"
     )
-    command = [sys.executable, "-c", code, str(tmp_path / "c"), *[one.path for one in noises]]
+    command = [sys.executable, "-c", code, str(tmp_path / "c"), *[source.path for source in noises]]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     process.stdout.readline()
     process.kill()

@@ -1,4 +1,4 @@
-"""No file can hurt: every bad file gets its verdict, in time, in little memory, alone."""
+"""Bad files are decoded or refused with a reason, within limits on time and memory."""
 
 import http.server
 import json
@@ -26,8 +26,8 @@ from tests.helpers.hostile import make_corpus
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="pipes, sockets, devices")
 
 # What each file must become: a reason, or "ok" and the kinds of its warnings; and the
-# seconds that are heard of it (the songs have 6).
-VERDICTS = {
+# seconds that are decoded of it (the songs have 6).
+RESULTS = {
     "code.mp3": ("not_audio", 0.00),
     "concat-url.ogg": ("not_audio", 0.00),
     "concat.mp3": ("not_audio", 0.00),
@@ -108,12 +108,12 @@ VERDICTS = {
     "zero.wav": ("unreadable", 0.00),
     "zeros.mp3": ("not_audio", 0.00),
 }  # fmt: skip
-SECONDS, MEBIBYTES = 5, 300  # the most that one of them may cost
+SECONDS, MEBIBYTES = 5, 300  # the most that a file may cost
 
 
 @pytest.fixture(scope="module")
 def canary():
-    """A web server that nobody may call, and the list of who did."""
+    """A web server that must not be called, and the list of the calls."""
     calls = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -139,10 +139,10 @@ def corpus(tmp_path_factory, canary):
 
 
 @pytest.fixture(scope="module")
-def judged(corpus, tmp_path_factory):
-    """What became of every file in a clean process, by name."""
-    cache = tmp_path_factory.mktemp("judged")
-    script = Path(make_corpus.__file__).with_name("judge.py")
+def extracted(corpus, tmp_path_factory):
+    """The result of extracting every file in a new process, by the name of the file."""
+    cache = tmp_path_factory.mktemp("extracted")
+    script = Path(make_corpus.__file__).with_name("extract_files.py")
     command = [sys.executable, str(script), str(cache), *map(str, corpus.values())]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
@@ -151,12 +151,12 @@ def judged(corpus, tmp_path_factory):
 
 
 @pytest.mark.torture
-def test_every_bad_file_gets_its_verdict(judged, canary, figure):
-    found = {name: (verdict(row), round(row["heard_seconds"], 2)) for name, row in judged.items()}
-    assert found == VERDICTS
-    slowest = max(judged.values(), key=lambda row: row["took_seconds"])
-    memory = max(row["decoder_kib"] for row in judged.values()) / 1024
-    figure("files", len(judged))
+def test_every_bad_file_has_the_expected_result(extracted, canary, figure):
+    results = {name: (result(row), round(row["seconds"], 2)) for name, row in extracted.items()}
+    assert results == RESULTS
+    slowest = max(extracted.values(), key=lambda row: row["took_seconds"])
+    memory = max(row["decoder_kib"] for row in extracted.values()) / 1024
+    figure("files", len(extracted))
     figure("slowest", f"{slowest['took_seconds']:.2f} s ({Path(slowest['file']).name})")
     figure("largest decoder", f"{memory:.0f} MiB")
     assert slowest["took_seconds"] < SECONDS
@@ -164,28 +164,30 @@ def test_every_bad_file_gets_its_verdict(judged, canary, figure):
     assert canary[1] == []
 
 
-def verdict(row):
+def result(row):
     kinds = [warning.partition(":")[0] for warning in row["warnings"]]
     return row["reason"] or " ".join(["ok", *kinds])
 
 
-def test_a_refusal_names_the_file(judged):
-    for name, row in judged.items():
+def test_a_refusal_names_the_file(extracted):
+    for name, row in extracted.items():
         assert row["status"] == "ok" or name in row["message"]
 
 
 @pytest.mark.torture
 def test_a_collection_of_bad_files_gets_a_row_each(
-    corpus, judged, model_path, canary, tmp_path, often, figure
+    corpus, extracted, model_path, canary, tmp_path, often, figure
 ):
     """In two processes, shuffled, each file several times under --torture."""
     songs = [Song(id=f"{name} {number}", path=str(path))
              for number in range(often(1, 5)) for name, path in corpus.items()]  # fmt: skip
     answers = list(answer_all(songs, model_path, tmp_path / "cache", workers=2))
     assert [answer.id for answer in answers] == [song.id for song in songs]
-    figure("songs, answered", (len(songs), sum(one.prediction is not None for one in answers)))
+    figure(
+        "songs, answered", (len(songs), sum(answer.prediction is not None for answer in answers))
+    )
     for answer in answers:
-        row = judged[answer.id.rpartition(" ")[0]]
+        row = extracted[answer.id.rpartition(" ")[0]]
         assert answer.reason == row["reason"]
         if answer.prediction is not None:
             assert np.isfinite(answer.prediction.probabilities).all()
@@ -210,7 +212,7 @@ def test_a_path_is_only_ever_the_name_of_a_file(path, corpus, canary):
     "name", ["two-rates.mp3", "wav-size-zero.wav", "wav-size-max.wav", "flac-total-zero.flac",
              "wav-named.ogg", "mp3-named.txt", "twice.ogg", "latin-1-tag.mp3", "eight-channels.wav"]
 )  # fmt: skip
-def test_healthy_odd_files_are_heard_whole(corpus, name, request, figure):
+def test_healthy_odd_files_are_decoded_whole(corpus, name, request, figure):
     """Every sample that is in them; with --torture the ffmpeg program agrees."""
     rate = make_corpus.RATE
     waveform, report = read_waveform(corpus[name], rate)
@@ -237,17 +239,17 @@ def test_healthy_odd_files_are_heard_whole(corpus, name, request, figure):
 def small(tmp_path_factory):
     """One second in every format that is written here, as bytes."""
     folder = tmp_path_factory.mktemp("small")
-    found = {}
+    files = {}
     for ending in (".wav", ".flac", ".mp3", ".opus", ".m4a", ".webm"):
         write_waveform(folder / f"x{ending}", make_corpus.song(1), make_corpus.RATE)
-        found[ending] = (folder / f"x{ending}").read_bytes()
-    return found
+        files[ending] = (folder / f"x{ending}").read_bytes()
+    return files
 
 
 @pytest.mark.torture
-def test_mutated_files_are_heard_or_refused(small, tmp_path, often, figure):
+def test_mutated_files_are_decoded_or_refused(small, tmp_path, often, figure):
     """Never a crash, a hang, or an error that is not an AudioError."""
-    outcomes = dict.fromkeys(["heard", "refused"], 0)
+    outcomes = dict.fromkeys(["decoded", "refused"], 0)
 
     @settings(
         max_examples=often(100, 2000),
@@ -263,7 +265,7 @@ def test_mutated_files_are_heard_or_refused(small, tmp_path, often, figure):
         try:
             blocks = decode_in_sandbox(Source(path=str(path)), Sound(), AudioReport(), LIMITS)
             assert all(np.isfinite(block).all() for block in blocks)
-            outcomes["heard"] += 1
+            outcomes["decoded"] += 1
         except AudioError as error:
             assert error.reason in {"not_audio", "no_audio_stream", "bad_rate", "bad_samples",
                                     "empty", "too_long"}, error  # fmt: skip

@@ -1,4 +1,4 @@
-"""The process that decodes: what goes wrong in it stays in it."""
+"""The child that decodes: whatever goes wrong in it is a reason, and the caller goes on."""
 
 import ctypes
 import faulthandler
@@ -40,7 +40,7 @@ def source(tmp_path_factory):
 
 
 def children():
-    """Processes of this one, but for helpers that stay: ours, and those of pools."""
+    """Children of this process, but for helpers that stay: the sandbox's and those of pools."""
     command = ["ps", "-ww", "-o", "pid=,stat=,args=", "--ppid", str(os.getpid())]
     lines = subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
     staying = ("ps -ww", "audio.sandbox", "resource_tracker")
@@ -49,45 +49,44 @@ def children():
 
 def frames_of(source, limits=Limits()):
     report = AudioReport()
-    found = np.concatenate(list(decode_in_sandbox(source, SOUND, report, limits)))
-    return found, report
+    return np.concatenate(list(decode_in_sandbox(source, SOUND, report, limits))), report
 
 
 def in_a_thread(work):
     """Run ``work`` beside another thread, as a server would; its result or its error."""
-    found = []
+    results = []
 
     def run():
         try:
-            found.append(work())
+            results.append(work())
         except Exception as error:
-            found.append(error)
+            results.append(error)
 
     thread = threading.Thread(target=run)
     thread.start()
     thread.join(60)
-    return found[0]
+    return results[0]
 
 
 @pytest.fixture(params=["forked", "helped"])
 def runs(request):
-    """Runs work where a decoder is forked, or asked of the helper."""
+    """Run work where this process forks the child, or where the helper does."""
     return {"forked": lambda work: work(), "helped": in_a_thread}[request.param]
 
 
 def test_frames_and_report_are_those_of_this_process(source, runs):
     truth = AudioReport()
     expected = np.concatenate(list(decode_frames(source, SOUND, truth, Limits())))
-    found, report = runs(lambda: frames_of(source))
-    assert (found == expected).all()
+    decoded, report = runs(lambda: frames_of(source))
+    assert (decoded == expected).all()
     assert report == truth
 
 
 def test_errors_come_out_as_they_are(tmp_path, runs):
     (tmp_path / "x.mp3").write_bytes(b"nothing")
-    found = runs(lambda: refusal(Source(path=str(tmp_path / "x.mp3"))))
-    assert found.reason == "not_audio"
-    assert "x.mp3" in str(found)
+    error = runs(lambda: refusal(Source(path=str(tmp_path / "x.mp3"))))
+    assert error.reason == "not_audio"
+    assert "x.mp3" in str(error)
 
 
 def test_relative_paths_mean_the_folder_of_the_caller(source, runs, tmp_path, monkeypatch):
@@ -106,24 +105,24 @@ def refusal(source, limits=Limits()):
 
 def test_many_threads_decode_at_once(source):
     expected, _ = frames_of(source)
-    found = []
+    decoded = []
     threads = [
-        threading.Thread(target=lambda: found.append(frames_of(source)[0])) for _ in range(6)
+        threading.Thread(target=lambda: decoded.append(frames_of(source)[0])) for _ in range(6)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(60)
-    assert len(found) == 6
-    assert all((one == expected).all() for one in found)
+    assert len(decoded) == 6
+    assert all((frames == expected).all() for frames in decoded)
 
 
 def test_a_killed_helper_is_replaced(source):
     expected, _ = in_a_thread(lambda: frames_of(source))
     sandbox._helpers[0].process.kill()
     sandbox._helpers[0].process.wait()
-    found, _ = in_a_thread(lambda: frames_of(source))
-    assert (found == expected).all()
+    decoded, _ = in_a_thread(lambda: frames_of(source))
+    assert (decoded == expected).all()
 
 
 # What a broken decoder could do; the process is forked, so it inherits these.
@@ -143,7 +142,7 @@ def hang(*_):
 
 def spin(*_):
     yield np.zeros((1, SOUND.bands), np.float32)
-    pow(3, 10**9)  # one call of C that takes minutes
+    pow(3, 10**9)  # a call of C that takes minutes
 
 
 def hoard(*_):
@@ -157,8 +156,8 @@ def write(*_):
 
 
 def open_many(*_):
-    kept = [os.open("/dev/null", os.O_RDONLY) for _ in range(9000)]
-    yield np.full((len(kept), SOUND.bands), 0, np.float32)
+    opened = [os.open("/dev/null", os.O_RDONLY) for _ in range(9000)]
+    yield np.full((len(opened), SOUND.bands), 0, np.float32)
 
 
 @pytest.mark.parametrize(
@@ -203,8 +202,8 @@ def test_a_stopped_decoder_costs_one_song_and_the_run_goes_on(source, monkeypatc
                 os.kill(os.getpid(), signal.SIGSTOP)
 
     monkeypatch.setattr(sandbox, "decode_frames", stopping)
-    found = list(extract_all(sources, SOUND, tmp_path / "cache", SHORT, workers=1))
-    assert [one.reason for one in found] == ["", "too_slow", ""]
+    receipts = list(extract_all(sources, SOUND, tmp_path / "cache", SHORT, workers=1))
+    assert [receipt.reason for receipt in receipts] == ["", "too_slow", ""]
 
 
 def test_time_that_the_caller_takes_is_not_counted(source):
@@ -234,8 +233,8 @@ def test_a_decoder_ends_soon_after_its_caller(source, tmp_path):
     )
     caller = subprocess.Popen([sys.executable, "-c", code, source.path], stdout=subprocess.PIPE)
     caller.stdout.readline()
-    found = subprocess.run(["pgrep", "-P", str(caller.pid)], capture_output=True, text=True)
-    (decoder,) = map(int, found.stdout.split())
+    listed = subprocess.run(["pgrep", "-P", str(caller.pid)], capture_output=True, text=True)
+    (decoder,) = map(int, listed.stdout.split())
     caller.kill()
     caller.wait()
     caller.stdout.close()

@@ -223,7 +223,7 @@ def wav_bytes(samples: np.ndarray, rate: int, behind: bytes = b"", size: int | N
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
-def heard(path, monkeypatch, plain: bool):
+def read(path, monkeypatch, plain: bool):
     """Return a file's waveform and report, with and without reading plain samples as such."""
     with monkeypatch.context() as patched:
         if not plain:
@@ -241,8 +241,8 @@ def test_plain_wavs_are_what_ffmpeg_makes_of_them(tmp_path, monkeypatch, dtype, 
     samples = (noise * (top / 2) + top / 2 if dtype == "u1" else noise * top).astype(kind)
     path = tmp_path / "x.wav"
     path.write_bytes(wav_bytes(samples, 44_100))
-    ours, report = heard(path, monkeypatch, plain=True)
-    theirs, other = heard(path, monkeypatch, plain=False)
+    ours, report = read(path, monkeypatch, plain=True)
+    theirs, other = read(path, monkeypatch, plain=False)
     assert np.array_equal(ours, theirs)
     for name in ("codec", "native_rate", "channels", "claimed_seconds", "decoded_seconds",
                  "bad_packets", "sample_format", "samples"):  # fmt: skip
@@ -254,7 +254,7 @@ def test_plain_wavs_are_what_ffmpeg_makes_of_them(tmp_path, monkeypatch, dtype, 
     ("behind", "size", "cut"),
     [
         (b"LIST\x04\0\0\0abcd", None, 0),  # tags behind the samples are no samples
-        (b"data\x08\0\0\0" + bytes(8), None, 0),  # a second piece is heard as FFmpeg hears it
+        (b"data\x08\0\0\0" + bytes(8), None, 0),  # a second piece is read as FFmpeg reads it
         (b"", 0, 0),  # written by a program that did not know the length
         (b"", 0xFFFFFFFF, 0),
         (b"", 10_000_000, 0),  # claims more than there is
@@ -267,8 +267,8 @@ def test_odd_wavs_are_what_ffmpeg_makes_of_them(tmp_path, monkeypatch, behind, s
     data = wav_bytes(samples, 44_100, behind, size)
     path = tmp_path / "x.wav"
     path.write_bytes(data[: len(data) - cut])
-    ours, report = heard(path, monkeypatch, plain=True)
-    theirs, other = heard(path, monkeypatch, plain=False)
+    ours, report = read(path, monkeypatch, plain=True)
+    theirs, other = read(path, monkeypatch, plain=False)
     assert np.array_equal(ours, theirs)
     assert report.warnings() == other.warnings()
 
@@ -279,16 +279,16 @@ def test_a_wav_that_shrinks_while_it_is_read_ends_there(tmp_path):
     path.write_bytes(wav_bytes(samples, RATE))
     report = AudioReport()
     blocks = read_blocks(path, RATE, report)
-    heard = len(next(blocks))
+    length = len(next(blocks))
     with open(path, "r+b") as file:
         file.truncate(1_000)
     assert sum(map(len, blocks)) == 0
-    assert report.samples == heard < 300_000
+    assert report.samples == length < 300_000
     assert any(text.startswith("truncated") for text in report.warnings())
 
 
-def test_other_sound_disguised_in_a_wav_is_heard_and_not_its_noise(tmp_path, tone):
-    """As from a CD player's digital output: heard as samples it would be noise."""
+def test_other_sound_disguised_in_a_wav_is_decoded(tmp_path, tone):
+    """As from a CD player's digital output: read as samples it would be noise."""
     with av.open(tmp_path / "x.ac3", "w", format="ac3") as container:
         stream = container.add_stream("ac3", rate=RATE, layout="stereo")
         stream.bit_rate = 640_000

@@ -1,6 +1,6 @@
-"""Extracts files one by one in a clean process and says what became of each, as JSON lines.
+"""Extract files one by one in this process and print a result for each, as JSON lines.
 
-python tests/helpers/hostile/judge.py CACHE FILE...
+python tests/helpers/hostile/extract_files.py CACHE FILE...
 """
 
 import json
@@ -18,14 +18,14 @@ def main(cache, paths):
     sound = Sound()
     for path in paths:
         began = time.perf_counter()
-        found = extract(Source(path=path), sound, Path(cache), Limits())
+        receipt = extract(Source(path=path), sound, Path(cache), Limits())
         row = {
             "file": path,
-            "status": found.status,
-            "reason": found.reason,
-            "message": found.message,
-            "warnings": found.warnings,
-            "heard_seconds": found.samples / sound.sample_rate,
+            "status": receipt.status,
+            "reason": receipt.reason,
+            "message": receipt.message,
+            "warnings": receipt.warnings,
+            "seconds": receipt.samples / sound.sample_rate,
             "took_seconds": time.perf_counter() - began,
             # of the largest decoder so far, KiB
             "decoder_kib": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss,
