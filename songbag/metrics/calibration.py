@@ -9,6 +9,7 @@ References
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import NormalDist
 from typing import Any
 
@@ -57,9 +58,8 @@ def fit_temperature(logits: Floats, y: Truths, kind: LabelKind) -> FittedTempera
         The truth as ``kind`` has it.
     kind : LabelKind
 
-    The likelihood is convex in 1 / temperature, so its slope has one zero: Newton's steps,
-    replaced by the geometric middle of the bracket wherever they leave it. Where nothing is
-    gained the temperature is 1.
+    The likelihood is convex in 1 / temperature, so its slope has one zero, found by Brent's
+    method. Where nothing is gained the temperature is 1.
 
     Examples
     --------
@@ -71,41 +71,27 @@ def fit_temperature(logits: Floats, y: Truths, kind: LabelKind) -> FittedTempera
     >>> round(fitted.nll_before, 2), round(fitted.nll_after, 2)
     (1.02, 0.56)
     """
+    from scipy.optimize import brentq  # installed with what trains, and slow to import
+
     table = np.asarray(logits, dtype=np.float64)
     if table.ndim != 2 or table.size == 0 or not np.isfinite(table).all():
         raise ValueError("logits must be finite, of shape (n, classes), n at least 1")
     targets = kind.targets(y, table.shape[1])
     if len(targets) != len(table):
         raise ValueError(f"logits of {len(table)} songs, but y of {len(targets)}")
+    slope = partial(kind.loss_slope, table, targets)
     low, high = 1 / HOTTEST, 1 / COLDEST
     at_bound = True
-    if kind.loss_slope(table, targets, low)[0] >= 0:
+    if slope(low) >= 0:
         inverse = low
-    elif kind.loss_slope(table, targets, high)[0] <= 0:
+    elif slope(high) <= 0:
         inverse = high
     else:
-        at_bound, inverse = False, _slope_zero(table, targets, (low, high), kind)
+        at_bound, inverse = False, float(brentq(slope, low, high, xtol=1e-12))
     before, after = (kind.loss(table, targets, at) for at in (1.0, inverse))
     if not after < before:
         return FittedTemperature(1.0, before, before, False)
     return FittedTemperature(1 / inverse, before, after, at_bound)
-
-
-def _slope_zero(
-    table: Floats, targets: Floats, bracket: tuple[float, float], kind: LabelKind
-) -> float:
-    """Return the inverse temperature in the bracket where the slope of the loss is 0."""
-    low, high = bracket
-    at = 1.0
-    for _ in range(100):
-        slope, bend = kind.loss_slope(table, targets, at)
-        low, high = (low, at) if slope > 0 else (at, high)
-        step = at - slope / bend if bend > 0 else low
-        following = step if low < step < high else float(np.sqrt(low * high))
-        if abs(following - at) <= 1e-12 * at or high - low <= 1e-12 * high:
-            return following
-        at = following
-    return at
 
 
 def branch_weights(logits: Sequence[Floats], y: Truths, kind: LabelKind) -> list[float]:

@@ -128,8 +128,8 @@ class LabelKind(ABC):
         """
 
     @abstractmethod
-    def loss_slope(self, logits: Floats, targets: Floats, inverse: float) -> tuple[float, float]:
-        """Return the first and second derivative of `loss` by ``inverse``."""
+    def loss_slope(self, logits: Floats, targets: Floats, inverse: float) -> float:
+        """Return the derivative of `loss` by ``inverse``."""
 
     # --- decisions ---
 
@@ -265,10 +265,9 @@ class SingleLabel(LabelKind):
         total = top + np.log(np.exp(scaled - top[:, None]).sum(axis=1))
         return float((total - (targets * scaled).sum(axis=1)).mean())
 
-    def loss_slope(self, logits: Floats, targets: Floats, inverse: float) -> tuple[float, float]:
+    def loss_slope(self, logits: Floats, targets: Floats, inverse: float) -> float:
         p = self.probabilities(logits, 1 / inverse)
-        spread = (p * logits**2).sum(axis=1) - (p * logits).sum(axis=1) ** 2
-        return float(((p - targets) * logits).sum(axis=1).mean()), float(spread.mean())
+        return float(((p - targets) * logits).sum(axis=1).mean())
 
     def decisions(self, probabilities: Floats, thresholds: Thresholds = ()) -> Bools:
         table = np.asarray(probabilities)
@@ -343,10 +342,9 @@ class Multilabel(LabelKind):
         scaled = logits * inverse
         return float((np.logaddexp(0, scaled) - targets * scaled).mean())
 
-    def loss_slope(self, logits: Floats, targets: Floats, inverse: float) -> tuple[float, float]:
+    def loss_slope(self, logits: Floats, targets: Floats, inverse: float) -> float:
         p = self.probabilities(logits, 1 / inverse)
-        slope, bend = (p - targets) * logits, p * logits**2 * (1 - p)
-        return float(slope.mean()), float(bend.mean())
+        return float(((p - targets) * logits).mean())
 
     def default_thresholds(self, classes: int) -> tuple[float, ...]:
         return (0.5,) * classes

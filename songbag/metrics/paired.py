@@ -142,7 +142,7 @@ def mcnemar_exact(right_a: Right, right_b: Right) -> dict[str, float]:
     >>> found["only_a"], found["only_b"], round(found["p"], 4), round(found["mid_p"], 4)
     (5, 1, 0.2188, 0.125)
     """
-    from scipy.stats import binom  # only where training is installed, too
+    from scipy.stats import binom  # installed with what trains, and slow to import
 
     first, second = np.asarray(right_a), np.asarray(right_b)
     if first.dtype != np.bool_ or second.dtype != np.bool_ or first.ndim != 1:
