@@ -125,3 +125,14 @@ def alive(pid):
 def resident(pid):
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
+
+
+def with_card(model_path, path, **changes):
+    """Write a copy of a model whose card says something else."""
+    import msgspec
+
+    from songbag.inference.model_file import ModelFile, read_model, write_model
+
+    whole = read_model(model_path, ("network.onnx", "pooling.onnx", "weights.safetensors"))
+    write_model(path, ModelFile(msgspec.structs.replace(whole.card, **changes), whole.parts))
+    return path

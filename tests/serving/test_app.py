@@ -1,0 +1,204 @@
+"""The HTTP API: the answers of `songbag predict`, and what the server says about itself."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+import pytest
+import requests
+
+from songbag.inference.model_file import read_model
+from songbag.settings import Excerpt
+from tests.helpers.serving_process import Server, with_card
+
+
+def songbag(*arguments, **options):
+    command = [sys.executable, "-m", "songbag", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
+
+
+def test_answers_are_byte_equal_to_predict(server, model_path, audio, tmp_path):
+    kinds = {path.suffix: path for path in audio}
+    for path in kinds.values():
+        shutil.copy(path, tmp_path)
+    names = sorted(path.name for path in kinds.values())
+    files = ["--csv", "a.csv", "--json", "a.json", "--windows", "--cache", tmp_path / "cache"]
+    assert songbag("predict", model_path, *names, *files, cwd=tmp_path).returncode == 0
+    answers = [server.predict(tmp_path / name, csv=True) for name in names]
+    assert [answer.status_code for answer in answers] == [200] * len(names)
+    raw = [msgspec.json.decode(answer.content, type=dict[str, msgspec.Raw]) for answer in answers]
+    # The very bytes of the JSON file, song by song: its row, then its windows.
+    whole = b",".join(
+        bytes(one["song"])[:-1] + b',"windows_detail":' + bytes(one["windows"]) + b"}"
+        for one in raw
+    )
+    made = msgspec.json.format(b"[" + whole + b"]", indent=1) + b"\n"
+    assert made == (tmp_path / "a.json").read_bytes()
+    for part, file in (("songs", "a.csv"), ("windows", "a-windows.csv")):
+        texts = [answer.json()["csv"][part] for answer in answers]
+        head = texts[0].partition("\n")[0] + "\n"
+        assert (
+            head + "".join(text.removeprefix(head) for text in texts)
+            == (tmp_path / file).read_text()
+        )
+
+
+def test_songs_at_once_get_their_own_answers(server, audio):
+    alone = [server.predict(path).content for path in audio[:6]]
+    with ThreadPoolExecutor(6) as threads:
+        together = list(threads.map(lambda path: server.predict(path).content, audio[:6] * 3))
+    assert together == alone * 3
+    assert len(set(alone)) == 6
+
+
+def test_bad_files_get_their_reason_and_no_path(server, model_path, nine, labels):
+    listed = songbag("predict", model_path, ".", cwd=nine).stdout
+    for path in sorted(nine.iterdir()):
+        answer = server.predict(path, name=f"music/{path.name}")
+        body = answer.json()
+        assert body["song"]["id"] == path.name
+        assert "songbag-serve" not in answer.text
+        if path.name in ("empty.mp3", "photo.mp3"):
+            assert answer.status_code == 422
+            assert body["reason"] == body["song"]["reason"]
+            assert re.search(rf"{path.name},failed,{body['reason']},", listed)
+            assert body["message"].startswith(f"{path.name}: ")
+        else:
+            assert answer.status_code == 200
+            assert body["song"]["predicted"] in labels
+    assert not server.uploads()
+
+
+def test_a_song_may_be_called_anything(server, audio):
+    name = 'Bad <b>"band"</b> & söng\u202e.mp3'
+    with open(audio[0], "rb") as file:
+        form = {"files": {"file": ("x.mp3", file)}, "data": {"id": name}}
+        body = requests.post(f"{server.url}/predict", timeout=30, **form).json()
+    assert body["song"]["id"] == name.replace("\u202e", "")
+    traversing = server.predict(audio[0], name="../../etc/passwd").json()
+    assert traversing["song"]["id"] == "passwd"
+
+
+def test_parts_are_given_as_asked(server, audio):
+    assert set(server.predict(audio[0], windows=False).json()) == {"song"}
+    body = server.predict(audio[0], peaks=True, kept=True).json()
+    assert set(body) == {"song", "windows", "recording", "kept"}
+    recording = body["recording"]
+    assert recording["heard_from"] == 0
+    assert recording["seconds"] == pytest.approx(body["windows"][-1]["end"], abs=2.5)
+    assert 1000 < len(recording["peaks"]) <= 2000
+    assert 0 < max(recording["peaks"]) <= 1.5
+
+
+def test_an_excerpt_is_drawn_where_it_lies(model_path, audio, tmp_path):
+    recipe = read_model(model_path).card.recipe
+    middle = msgspec.structs.replace(recipe, excerpt=Excerpt(seconds=10, place="middle"))
+    path = with_card(model_path, tmp_path / "middle.songbag", recipe=middle)
+    with Server(path, tmp_path) as server:
+        body = server.predict(audio[0], peaks=True).json()
+    assert body["recording"]["seconds"] == pytest.approx(30, abs=0.1)
+    assert body["recording"]["heard_from"] == pytest.approx(10, abs=0.1)
+    assert body["windows"][0]["start"] == 0
+    assert 7.5 < body["song"]["seconds"] <= 10
+
+
+def test_the_description_is_what_it_answers(server, audio, labels):
+    made = requests.get(f"{server.url}/openapi.json", timeout=10).json()
+    assert set(made["paths"]) == {"/health", "/model", "/predict", "/without"}
+    answer = made["paths"]["/predict"]["post"]["responses"]["200"]
+    schema = answer["content"]["application/json"]["schema"]
+    schemas = made["components"]["schemas"]
+
+    def check(value, schema):
+        if "$ref" in schema:
+            schema = schemas[schema["$ref"].rpartition("/")[2]]
+        if "anyOf" in schema:
+            schema = schema["anyOf"][value is None]
+        kind = {"object": dict, "array": list, "string": str, "number": (int, float)}
+        assert (
+            value is None if schema["type"] == "null" else isinstance(value, kind[schema["type"]])
+        )
+        if isinstance(value, dict):
+            assert set(schema["required"]) <= set(value) <= set(schema["properties"])
+            for name, part in value.items():
+                check(part, schema["properties"][name])
+        if isinstance(value, list):
+            for part in value:
+                check(part, schema["items"])
+
+    check(server.predict(audio[0], peaks=True, kept=True, csv=True).json(), schema)
+    assert {f"p_{label}" for label in labels} < set(schemas["Song"]["properties"])
+    parameters = {p["name"] for p in made["paths"]["/predict"]["post"]["parameters"]}
+    assert parameters == {"windows", "peaks", "csv", "kept"}
+
+
+def test_model_and_health(server, model_path, labels):
+    card = requests.get(f"{server.url}/model", timeout=10).json()
+    assert card["labels"] == list(labels)
+    assert card["figures"]["metrics"]["accuracy"]["value"] is not None
+    assert card["hash"] == read_model(model_path).hash
+    assert "heard" not in card
+    health = server.health()
+    assert (health["status"], health["at_work"], health["waiting"]) == ("ok", 0, 0)
+    assert health["model"] == card["hash"]
+
+
+def test_every_error_is_json_with_a_reason(server):
+    url = server.url
+    answers = [
+        (requests.get(f"{url}/nothing", timeout=10), 404),
+        (requests.get(f"{url}/static/../app.py", timeout=10), 404),
+        (requests.get(f"{url}/static/%2e%2e/app.py", timeout=10), 404),
+        (requests.get(f"{url}/predict", timeout=10), 405),
+        (requests.post(f"{url}/predict", timeout=10), 422),
+        (requests.post(f"{url}/predict", data={"file": "text"}, timeout=10), 422),
+        (requests.post(f"{url}/predict?windows=maybe", timeout=10), 422),
+        (requests.post(f"{url}/without", data=b"{", timeout=10), 422),
+        (requests.post(f"{url}/without", json={"kept": 5}, timeout=10), 422),
+        (
+            requests.post(
+                f"{url}/predict",
+                data=b"no form",
+                headers={"Content-Type": "multipart/form-data"},
+                timeout=10,
+            ),
+            400,
+        ),
+    ]
+    for answer, status in answers:
+        assert answer.status_code == status, answer.text
+        assert set(answer.json()) == {"reason", "message"}
+
+
+def test_nothing_reports_to_anybody(model_path, audio, tmp_path):
+    """ONNX Runtime's reports begin with a file in the temporary folder and one at home."""
+    places = {name: str(tmp_path / name) for name in ("TMPDIR", "HOME", "XDG_CACHE_HOME")}
+    for place in places.values():
+        os.mkdir(place)
+    own = ("ORT_DISABLE_TELEMETRY", "CI")  # in a CI it says nothing anyway
+    environment = {k: v for k, v in os.environ.items() if k not in own} | places
+    assert songbag("predict", model_path, audio[0], env=environment).returncode == 0
+    # The other way round, so that this test can fail: told to report, it leaves its file.
+    assert not list(tmp_path.rglob(".ses"))
+    loud = environment | {"ORT_DISABLE_TELEMETRY": "0"}
+    assert songbag("predict", model_path, audio[0], env=loud).returncode == 0
+    assert list(tmp_path.rglob(".ses"))
+
+
+def test_static_files_stay_readable():
+    import songbag.serving
+
+    folder = Path(songbag.serving.__file__).parent / "static"
+    for path in folder.iterdir():
+        if path.is_file():
+            assert path.read_text().count("\n") < 300, path.name
+    listed = (folder / "vendor" / "README.md").read_text()
+    for path in (folder / "vendor").iterdir():
+        if path.suffix != ".md":
+            assert (folder / "vendor" / f"{path.name.partition('.')[0]}.LICENSE").exists(), path
+            assert f"`{path.name}`" in listed
