@@ -332,6 +332,14 @@ def anchor_of(head):
     return re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-")
 
 
+def test_lines_fit_a_screen():
+    for page in [*PAGES, ROOT / "CHANGELOG.md"]:
+        for number, line in enumerate(page.read_text().splitlines(), 1):
+            wide = len(line) > 120 and not line.lstrip().startswith("|") and "](" not in line
+            assert not wide, f"{page.name}, line {number}"
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 140
+
+
 def test_the_tree_in_the_readme_is_true():
     tree = (ROOT / "README.md").read_text().partition("songbag/\n")[2].partition("```")[0]
     columns = [re.split(r" {3,}", line.strip())[0] for line in tree.splitlines()]
