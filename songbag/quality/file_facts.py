@@ -1,11 +1,9 @@
-"""What one reading of a file tells about it, kept beside the frames in the cache.
+"""Measure audio files for the check: codec, length, level, damage, hash and fingerprint.
 
-::
+A file is decoded once, in the sandbox. Its facts and the codes of its fingerprint are
+cached beside the frames, so checking a collection again decodes only what changed::
 
-    <cache>/<fingerprint's sound>/<2 digits>/<content hash>[-<part heard>].safetensors
-
-holds the facts and the codes of the fingerprint, so checking a collection again reads only
-what changed.
+    <cache>/<fingerprint's sound>/<2 digits>/<content hash>[-<excerpt>].safetensors
 """
 
 import hashlib
@@ -33,13 +31,13 @@ from songbag.storage.remote import AnyPath, local_file
 _CODE = 1  # raised when a fact or the fingerprint changes
 # Names the cache of facts; its frames are never stored, so the code is free to count facts.
 SOUND = msgspec.structs.replace(fingerprint.SOUND, code=100 * fingerprint.SOUND.code + _CODE)
-_FACTS = f"{__name__}:heard_facts"
+_DECODE = f"{__name__}:decode_facts"  # run in the sandbox
 _PIECE = 10  # pieces a second whose level is judged
 _SILENT_DB = -70.0  # level below which such a piece is silent
 
 
 class Facts(Record, frozen=True):
-    """What was found in a file, or why it could not be read.
+    """What was measured of a file, or why it could not be read.
 
     Attributes
     ----------
@@ -47,21 +45,26 @@ class Facts(Record, frozen=True):
         As in a `Receipt`.
     codec, sample_format, native_rate (Hz), channels
     seconds : float
-        Heard of it.
+        Length of the excerpt.
     decoded_seconds, claimed_seconds : float
         Decoded from the file; by its header, None where that does not say.
     packets, bad_packets, bad_samples : int
     truncated : str
         How the file shows that its end is missing, empty where it does not.
     level_db : float
-        Root mean square level of all that was heard, dB of full scale.
+        Root mean square level of the excerpt, dB of full scale.
     clipped_share, silent_share : float
         Samples at full scale; tenths of a second below -70 dB.
     audio_hash : str
         Of the decoded mono samples at the file's own rate: the same for the same sound in
-        another lossless wrapping.
+        another lossless format.
     size : int
         Bytes of the file.
+
+    Examples
+    --------
+    >>> Facts(level_db=-15.0).silent, Facts(level_db=-95.0).silent
+    (False, True)
     """
 
     status: str = "ok"
@@ -86,7 +89,7 @@ class Facts(Record, frozen=True):
 
     @property
     def silent(self) -> bool:
-        """Whether there is nothing to hear: below -80 dB, or 99 % of it below -70 dB."""
+        """Whether the level is below -80 dB, or 99 % of the excerpt below -70 dB."""
         return self.level_db < -80 or self.silent_share > 0.99
 
 
@@ -97,12 +100,12 @@ def measure_all(
     workers: Workers,
     track: Callable[[Iterable[Receipt], int], Iterable[Receipt]],
 ) -> Iterator[tuple[Facts, AnyPath | None]]:
-    """Yield facts of every source, in order, and the file of its fingerprint.
+    """Yield the facts of every source, in order, and the file of its fingerprint.
 
     A source that could not be read has no such file (see `read_codes`).
     """
-    made = extract_all(sources, SOUND, folder, limits, workers, measure)
-    for source, receipt in zip(sources, track(made, len(sources)), strict=True):
+    receipts = extract_all(sources, SOUND, folder, limits, workers, measure)
+    for source, receipt in zip(sources, track(receipts, len(sources)), strict=True):
         if receipt.status == "failed":
             yield Facts(status="failed", reason=receipt.reason, message=receipt.message), None
             continue
@@ -126,48 +129,42 @@ def measure(source: Source, sound: Sound, folder: AnyPath, limits: Limits) -> Re
     """
     size, mtime_ns = file_stamp(source.path)
     try:
-        with local_source(source, limits) as here:
-            key, facts = _measured(here, sound, folder, limits)
+        with local_source(source, limits) as local:
+            open_file(local.path, limits).close()  # refuses what cannot be opened, with the reason
+            key = frames_key(content_hash(local.path), local, sound)
+            try:
+                facts, _ = _read(folder / key)
+            except DamagedFramesError:
+                facts, codes = _decode_in_sandbox(local, limits)
+                _write(folder / key, facts, codes)
     except AudioError as error:
         return Receipt(
-            status="failed",
-            reason=error.reason,
-            message=str(error),
-            size=size,
-            mtime_ns=mtime_ns,
+            status="failed", reason=error.reason, message=str(error), size=size, mtime_ns=mtime_ns
         )
     return Receipt(status="ok", key=key, level_db=facts.level_db, size=size, mtime_ns=mtime_ns)
 
 
-def _measured(source: Source, sound: Sound, folder: AnyPath, limits: Limits) -> tuple[str, Facts]:
-    open_file(source.path, limits).close()  # refuses what cannot be opened, with the reason
-    key = frames_key(content_hash(source.path), source, sound)
-    try:
-        facts, _ = _read(folder / key)
-    except DamagedFramesError:
-        facts, codes = _heard(source, limits)
-        _write(folder / key, facts, codes)
-    return key, facts
-
-
-def _heard(source: Source, limits: Limits) -> tuple[Facts, Codes]:
-    """Return the facts of a file that is read in a process apart, within its limits."""
-    request = Request(source=source, sound=SOUND, limits=limits, function=_FACTS)
+def _decode_in_sandbox(source: Source, limits: Limits) -> tuple[Facts, Codes]:
+    request = Request(source=source, sound=SOUND, limits=limits, function=_DECODE)
     data = b"".join(run_in_sandbox(request, AudioReport()))
     facts, codes = msgspec.msgpack.decode(data, type=tuple[Facts, bytes])
     return facts, np.frombuffer(codes, dtype=np.uint32)
 
 
-def heard_facts(
+def decode_facts(
     source: Source, sound: Sound, report: AudioReport, limits: Limits
 ) -> Iterator[bytes]:
-    """Yield the facts of a file and its fingerprint, as bytes."""
+    """Yield the facts of a file and the codes of its fingerprint, in MessagePack."""
     report.clipped = 0  # count them
     meter = _Meter()
     span = excerpt_span(source, limits)
     rate = sound.sample_rate
     blocks = waveform.read_blocks(source.path, rate, report, span, limits, meter.watch)
     codes = fingerprint.fingerprint(blocks)
+    warned = [text for text in report.warnings() if text.startswith("truncated: ")]
+    truncated = warned[0].removeprefix("truncated: ") if warned else ""
+    if not warned and report.missing_end:
+        truncated = f"only {report.decoded_seconds:.1f} s are there; {report.missing_end}"
     native = max(1.0, report.decoded_seconds * report.native_rate * report.channels)
     facts = Facts(
         codec=report.codec,
@@ -180,7 +177,7 @@ def heard_facts(
         packets=report.packets,
         bad_packets=report.bad_packets,
         bad_samples=report.bad_samples,
-        truncated=_truncated(report),
+        truncated=truncated,
         level_db=10 * float(np.log10(meter.energy / max(1, meter.samples) + 1e-10)),
         clipped_share=(report.clipped or 0) / native,
         silent_share=meter.silent / max(1, meter.samples),
@@ -190,19 +187,9 @@ def heard_facts(
     yield msgspec.msgpack.encode((facts, codes.astype(np.uint32, copy=False).tobytes()))
 
 
-def _truncated(report: AudioReport) -> str:
-    """Return how the file shows that its end is missing, empty if it is whole."""
-    for text in report.warnings():
-        if text.startswith("truncated: "):
-            return text.removeprefix("truncated: ")
-    if not report.missing_end:
-        return ""
-    return f"only {report.decoded_seconds:.1f} s are there; {report.missing_end}"
-
-
 @dataclass
 class _Meter:
-    """Looks at native mono blocks on their way to the resampler."""
+    """Level, silence and hash of mono blocks at the file's own rate, before the resampler."""
 
     digest: Any = field(default_factory=lambda: hashlib.blake2b(digest_size=16))
     samples: int = 0
@@ -211,24 +198,22 @@ class _Meter:
 
     def watch(self, blocks: waveform.Native) -> waveform.Native:
         rate = 0
-        for now, block in blocks:
-            if now != rate:
-                rate = now
+        for block_rate, block in blocks:
+            if block_rate != rate:
+                rate = block_rate
                 self.digest.update(f"{rate} Hz".encode())
             self.digest.update(np.ascontiguousarray(block, dtype="<f4").data)
-            self._weigh(np.square(block, dtype=np.float64), max(1, rate // _PIECE))
+            power = np.square(block, dtype=np.float64)
+            starts = np.arange(0, len(power), max(1, rate // _PIECE))
+            length = np.diff(starts, append=len(power))
+            energy = np.add.reduceat(power, starts)
+            self.samples += len(power)
+            self.energy += float(energy.sum())
+            self.silent += int(length[energy < length * 10 ** (_SILENT_DB / 10)].sum())
             yield rate, block
 
-    def _weigh(self, power: Any, piece: int) -> None:
-        starts = np.arange(0, len(power), piece)
-        length = np.diff(starts, append=len(power))
-        energy = np.add.reduceat(power, starts)
-        self.samples += len(power)
-        self.energy += float(energy.sum())
-        self.silent += int(length[energy < length * 10 ** (_SILENT_DB / 10)].sum())
 
-
-# --- files ------------------------------------------------------------------------------
+# --- cache files ---
 
 
 class _Stored(Record, frozen=True):

@@ -281,20 +281,20 @@ def test_from_python_it_is_a_data_frame(planted, checked):
 
 
 def test_a_second_check_reads_no_file_again(planted, checked, monkeypatch):
-    monkeypatch.setattr(file_facts, "_heard", lambda *a: pytest.fail("read again"))
+    monkeypatch.setattr(file_facts, "_decode_in_sandbox", lambda *a: pytest.fail("read again"))
     assert len(songbag.check(planted.folder / "songs.csv", quiet=True, workers=1))
 
 
 def test_a_file_that_kills_its_reader_is_a_finding(songs, monkeypatch, tmp_path):
     """Files are read in processes apart, and a check goes on when one of those dies."""
-    real, evil = file_facts.heard_facts, rows_of(songs)[3]["path"]
+    real, evil = file_facts.decode_facts, rows_of(songs)[3]["path"]
 
     def heard(source, *rest):
         if source.path.endswith(evil):
             os.kill(os.getpid(), signal.SIGKILL)
         return real(source, *rest)
 
-    monkeypatch.setattr(file_facts, "heard_facts", heard)
+    monkeypatch.setattr(file_facts, "decode_facts", heard)
     monkeypatch.setenv("SONGBAG_CACHE", str(tmp_path))
     frame = songbag.check(songs, quiet=True, workers=1)
     unreadable = frame[frame.kind == "unreadable"]
