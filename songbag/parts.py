@@ -33,11 +33,16 @@ Traceback (most recent call last):
 songbag.errors.SettingsError: there is no pooling 'votes'. Did you mean 'vote'?
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+from songbag.errors import SettingsError
 from songbag.registry import Part, Registry, Target
+
+if TYPE_CHECKING:
+    from songbag.settings import Sound
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +115,38 @@ class NetworkPart(Part):
     linear: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class FeaturePart(Part):
+    """What a frame of a song holds.
+
+    The target is called with an iterable of blocks of samples (n,), float32, and the `Sound`; it
+    yields frames (n, bands), float32, 1 + samples // hop_length in all, as
+    `songbag.audio.features.logmel` does. The same song must give the same frames however its
+    samples are cut into blocks. It runs in a process of its own, with the limits of one file.
+
+    Attributes
+    ----------
+    bands : callable
+        From the `Sound` to the values of a frame. Raises SettingsError for settings with which
+        there is no frame.
+    decibels : bool
+        Whether values are levels in dB, so that adding a number makes a song louder.
+    is_waveform : bool
+        Whether frames are the samples themselves, as encoders take them.
+    onnx : str or callable
+        Adds the same computation to an ONNX graph, as `songbag.inference.sound_graph.add_logmel`
+        does. Without it a model cannot be exported as one graph from samples to answer.
+    version : int
+        To be raised when the numbers change, so that cached frames are computed again.
+    """
+
+    bands: "Callable[[Sound], int]" = lambda sound: sound.mel_bands
+    decibels: bool = False
+    is_waveform: bool = False
+    onnx: Target = ""
+    version: int = 0
+
+
 @cache
 def poolings() -> Registry[PoolingPart]:
     """Return all poolings by name.
@@ -132,6 +169,20 @@ def networks() -> Registry[NetworkPart]:
     ['cnn', 'cnn1d', 'founding', 'statistics']
     """
     return Registry(NetworkPart, "network", _NETWORKS)
+
+
+@cache
+def features() -> Registry[FeaturePart]:
+    """Return all features by name.
+
+    Examples
+    --------
+    >>> list(features())
+    ['logmel', 'mfcc', 'waveform']
+    >>> [name for name in features() if features()[name].decibels]
+    ['logmel']
+    """
+    return Registry(FeaturePart, "feature", _FEATURES)
 
 
 # --- Songbag's own ---
@@ -281,5 +332,45 @@ _NETWORKS = (
         takes="matrix",
         scaled=False,  # it scales its features
         linear=True,
+    ),
+)
+
+
+def _with_deltas(rows: int, sound: "Sound") -> int:
+    return 2 * rows if sound.deltas else rows
+
+
+def _mfcc_bands(sound: "Sound") -> int:
+    if sound.coefficients > sound.mel_bands:
+        raise SettingsError(
+            f"sound.coefficients is {sound.coefficients}, but there are only {sound.mel_bands} "
+            "mel_bands to make them from. Lower the one or raise the other."
+        )
+    return _with_deltas(sound.coefficients, sound)
+
+
+_FEATURES = (
+    FeaturePart(
+        name="logmel",
+        summary="levels of mel bands, dB",
+        target="songbag.audio.features:logmel",
+        bands=lambda sound: _with_deltas(sound.mel_bands, sound),
+        decibels=True,
+        onnx="songbag.inference.sound_graph:add_logmel",
+    ),
+    FeaturePart(
+        name="mfcc",
+        summary="mel-frequency cepstral coefficients",
+        target="songbag.audio.features:mfcc",
+        bands=_mfcc_bands,
+        onnx="songbag.inference.sound_graph:add_mfcc",
+    ),
+    FeaturePart(
+        name="waveform",
+        summary="the samples themselves, for an encoder",
+        target="songbag.audio.features:waveform",
+        bands=lambda sound: sound.hop_length,
+        is_waveform=True,
+        onnx="songbag.inference.sound_graph:add_waveform",
     ),
 )

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from songbag.errors import SettingsError, suggestion
-from songbag.parts import NetworkPart, PoolingPart, networks, poolings
+from songbag.parts import NetworkPart, PoolingPart, features, networks, poolings
 
 R = TypeVar("R", bound=msgspec.Struct)
 
@@ -33,8 +33,9 @@ class Sound(Record, frozen=True):
 
     Attributes
     ----------
-    feature : {"logmel", "mfcc", "waveform"}
-        What a frame holds; of the waveform ``hop_length`` samples, for an encoder.
+    feature : str
+        What a frame holds: "logmel", "mfcc", "waveform", or a feature that another package adds
+        (`songbag.parts.features`).
     sample_rate : int
         Hz. Every file is resampled to it.
     frame_length, hop_length : int
@@ -42,7 +43,7 @@ class Sound(Record, frozen=True):
     mel_bands : int
         Bands of the Slaney mel filter bank.
     coefficients : int
-        Cepstral coefficients kept when ``feature`` is ``"mfcc"``.
+        Cepstral coefficients, when ``feature`` is ``"mfcc"``.
     min_frequency : float
         Hz. Lower edge of the lowest mel band.
     top_db : float or None
@@ -53,9 +54,22 @@ class Sound(Record, frozen=True):
         Append first differences over time (9 frames, as librosa's).
     code : int
         Version of the code that computes frames: raised when numbers change.
+
+    Raises
+    ------
+    SettingsError
+        An unknown feature, or settings that exclude each other.
+
+    Examples
+    --------
+    >>> Sound(feature="mfcc", coefficients=13, deltas=True).bands
+    26
+    >>> Sound(feature="logmell")
+    Traceback (most recent call last):
+    songbag.errors.SettingsError: there is no feature 'logmell'. Did you mean 'logmel'?
     """
 
-    feature: Literal["logmel", "mfcc", "waveform"] = "logmel"
+    feature: str = "logmel"
     sample_rate: Annotated[int, Meta(ge=1000, le=384_000)] = 22050
     frame_length: Annotated[int, Meta(ge=16, le=65536)] = 1024
     hop_length: Count = 512
@@ -67,11 +81,7 @@ class Sound(Record, frozen=True):
     code: int = 3
 
     def __post_init__(self) -> None:
-        if self.feature == "mfcc" and self.coefficients > self.mel_bands:
-            raise SettingsError(
-                f"sound.coefficients is {self.coefficients}, but there are only "
-                f"{self.mel_bands} mel_bands to make them from. Lower the one or raise the other."
-            )
+        _ = self.bands  # refuses an unknown feature, and settings with which it has no frames
         if self.min_frequency >= self.sample_rate / 2:
             raise SettingsError(
                 f"sound.min_frequency is {self.min_frequency} Hz; it must lie below half "
@@ -85,15 +95,14 @@ class Sound(Record, frozen=True):
 
     @property
     def bands(self) -> int:
-        """Rows of a frame as the network sees it."""
-        if self.feature == "waveform":
-            return self.hop_length
-        rows = self.coefficients if self.feature == "mfcc" else self.mel_bands
-        return 2 * rows if self.deltas else rows
+        """Values of a frame."""
+        return features()[self.feature].bands(self)
 
     def fingerprint(self) -> str:
         """Return 16 hexadecimal digits that change whenever a frame could."""
-        return hashlib.blake2b(msgspec.json.encode(self), digest_size=8).hexdigest()
+        version = features()[self.feature].version  # of a feature that another package adds
+        text = msgspec.json.encode(self) + (f" {version}".encode() if version else b"")
+        return hashlib.blake2b(text, digest_size=8).hexdigest()
 
 
 class Windows(Record, frozen=True):

@@ -5,27 +5,40 @@ import subprocess
 import sys
 import textwrap
 
+import numpy as np
 import pandas
 import pytest
 import torch
+from msgspec import structs
 
-from songbag.errors import SettingsError
+from songbag import parts, settings
+from songbag.audio import features
+from songbag.errors import ExportError, SettingsError
+from songbag.inference import sound_graph
+from songbag.inference.model_file import PARTS, ModelFile, read_model, write_model
+from songbag.inference.predictor import Predictor
 from songbag.models import build
 from songbag.models.pooling import SongPooling
-from songbag.parts import NetworkPart, PoolingPart, networks, poolings
+from songbag.onnx_runtime.graph_builder import GraphBuilder
+from songbag.parts import FeaturePart, NetworkPart, PoolingPart, networks, poolings
 from songbag.registry import Registry
-from songbag.settings import Training
+from songbag.settings import Sound, Training
+
+ROOMS = {"target": ("models", "audio"), "weights": ("models",), "left_out": ("models",)}
+ROOMS["onnx"] = ("inference",)
 
 
-@pytest.mark.parametrize("registry", [poolings(), networks()], ids=lambda each: each.what)
+@pytest.mark.parametrize(
+    "registry", [poolings(), networks(), parts.features()], ids=lambda r: r.what
+)
 def test_what_is_named_can_be_loaded_from_the_room_that_owns_it(registry):
     assert list(registry) == sorted(registry)
     for name in registry:
         part = registry[name]
         assert part.summary and part.summary[-1] != "." and not part.package
-        for attribute in ("target", "weights", "left_out"):
+        for attribute, rooms in ROOMS.items():
             if target := getattr(part, attribute, ""):
-                assert target.startswith("songbag.models.")
+                assert target.split(".")[1] in rooms
                 assert callable(part.load(attribute))
 
 
@@ -191,13 +204,41 @@ TOY = {
             def forward(self, windows):
                 return self.layers(windows.mean(dim=1))
     ''',
+    "toy/feature.py": """
+        import numpy as np
+        from songbag.audio.features import logmel, waveform
+        from songbag.parts import FeaturePart
+
+        def envelope(blocks, sound):
+            for block in waveform(blocks, sound):
+                yield np.abs(block).reshape(len(block), 4, -1).mean(axis=2)
+
+        def add_envelope(nodes, samples, sound):
+            from songbag.inference.sound_graph import add_waveform
+            from songbag.onnx_runtime.graph_builder import int64
+
+            quarters = int64(-1, 4, sound.hop_length // 4)
+            frames = nodes.add("Reshape", add_waveform(nodes, samples, sound), quarters)
+            return nodes.add("ReduceMean", nodes.add("Abs", frames), int64(2), keepdims=0)
+
+        ENVELOPE = FeaturePart(
+            target="toy.feature:envelope", bands=lambda sound: 4, onnx="toy.feature:add_envelope"
+        )
+
+        def bels(blocks, sound):
+            yield from (block / 10 for block in logmel(blocks, sound))
+    """,
 }
 ENTRIES = """
     [songbag.poolings]
     midrange = toy.pooling:midrange
     [songbag.networks]
     tiny = toy.network:Tiny
+    [songbag.features]
+    envelope = toy.feature:ENVELOPE
+    bels = toy.feature:bels
 """
+CHOICES = ["--network", "tiny", "--pooling", "midrange", "--set", "sound.feature=envelope"]
 
 
 def songbag(*arguments, packages="", code=0):
@@ -220,8 +261,7 @@ def toy(tmp_path_factory):
 def toy_model(toy, songs, tmp_path_factory):
     """A model of parts that the toy package adds."""
     path = tmp_path_factory.mktemp("toys") / "toy.songbag"
-    parts = ["--network", "tiny", "--pooling", "midrange"]
-    songbag("train", songs, "-o", path, *parts, "--epochs", 2, "--quiet", packages=toy)
+    songbag("train", songs, "-o", path, *CHOICES, "--epochs", 2, "--quiet", packages=toy)
     return path
 
 
@@ -232,24 +272,67 @@ def test_help_lists_the_parts_of_other_packages(toy):
     assert "midrange" not in songbag("train", "--help").stdout
 
 
-def test_a_model_of_added_parts_predicts_and_exports_with_and_without_them(
-    toy, toy_model, songs, tmp_path
-):
-    said = []
-    for number, packages in enumerate([toy, ""]):
-        csv = tmp_path / f"{number}.csv"
-        songbag("predict", toy_model, songs, "--csv", csv, "--quiet", packages=packages)
-        said.append(csv.read_bytes())
-        graph = tmp_path / f"{number}.onnx"
-        songbag("export", toy_model, graph, packages=packages)
-        assert graph.stat().st_size > 1000
-        assert "midrange" in songbag("info", toy_model, packages=packages).stdout
-    assert said[0] == said[1]
+def test_a_model_of_added_parts_predicts_and_exports(toy, toy_model, songs, tmp_path):
+    arguments = [toy_model, songs, "--csv", tmp_path / "p.csv", "--quiet"]
+    songbag("predict", *arguments, packages=toy)
+    assert (pandas.read_csv(tmp_path / "p.csv")["status"] == "ok").all()
+    songbag("export", toy_model, tmp_path / "toy.onnx", packages=toy)  # compared with the library
+    assert (tmp_path / "toy.onnx").stat().st_size > 1000
+    info = songbag("info", toy_model, packages=toy).stdout
+    assert "midrange" in info and "envelope" in info
+
+
+def test_a_model_is_refused_where_its_feature_is_not_installed(toy_model, songs):
+    done = songbag("predict", toy_model, songs, code=2)
+    assert "its settings cannot be used: there is no feature 'envelope'" in done.stderr
+
+
+def test_a_model_predicts_where_its_network_and_pooling_are_not_installed(model_path, tmp_path):
+    model = read_model(model_path, PARTS)
+    training = structs.replace(model.card.recipe.training, network="gone", pooling="gone")
+    recipe = structs.replace(model.card.recipe, training=training)
+    write_model(tmp_path / "m", ModelFile(structs.replace(model.card, recipe=recipe), model.parts))
+    again = read_model(tmp_path / "m")
+    assert again.card.recipe.training.network == "gone"
+    frames, samples = np.zeros((500, again.card.window_shape[1]), np.float32), 500 * 512
+    found = [Predictor(one).predict([frames], lambda: samples) for one in (model, again)]
+    np.testing.assert_array_equal(found[0].probabilities, found[1].probabilities)
+
+
+def test_a_feature_without_onnx_is_not_exported(toy, monkeypatch):
+    monkeypatch.syspath_prepend(toy)
+    known = Registry(FeaturePart, "feature", [])
+    monkeypatch.setattr(settings, "features", lambda: known)
+    monkeypatch.setattr(sound_graph.parts, "features", lambda: known)
+    sound = Sound(feature="bels", mel_bands=20)
+    assert sound.bands == 20
+    with pytest.raises(ExportError, match="feature 'bels' of the package toy-parts does not say"):
+        sound_graph.add_frames(GraphBuilder(20), "waveform", sound)
+
+
+def test_frames_of_another_width_than_stated_are_refused(monkeypatch):
+    def narrow(blocks, sound):
+        yield np.zeros((3, 2), np.float32)
+
+    known = {"narrow": FeaturePart(name="narrow", target=narrow, package="toy")}
+    for module in (settings, features):
+        monkeypatch.setattr(module, "features", lambda: known)
+    with pytest.raises(SettingsError, match=r"'narrow' of the package toy .* \(2,\), .* 64 bands"):
+        features.frames(np.zeros(99, np.float32), Sound(feature="narrow"))
+
+
+def test_another_version_of_a_feature_has_frames_of_its_own(monkeypatch):
+    keys = set()
+    for version in (0, 1, 2):
+        known = {"odd": FeaturePart(name="odd", version=version)}
+        monkeypatch.setattr(settings, "features", lambda known=known: known)
+        keys.add(Sound(feature="odd").fingerprint())
+    assert len(keys) == 3
 
 
 def test_added_parts_are_compared(toy, songs, tmp_path):
     out = tmp_path / "comparison"
-    options = ["--network", "tiny", "--poolings", "midrange,mean", "--epochs", 1, "--quiet"]
+    options = [*CHOICES, "--poolings", "midrange,mean", "--epochs", 1, "--quiet"]
     options += ["--folds", 2, "--seeds", 1]
     songbag("compare", songs, "-o", out, *options, packages=toy)
     systems = set(pandas.read_csv(out / "systems.csv")["system"])

@@ -11,7 +11,7 @@ beyond both ends.
 """
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from itertools import chain
 
@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from songbag.audio.fourier import rfft
-from songbag.errors import SettingsError, suggestion
+from songbag.errors import SettingsError
+from songbag.parts import features
 from songbag.settings import Sound
 
 Frames = NDArray[np.float32]
-Feature = Callable[[Iterable[NDArray[np.float32]], Sound], Iterator[Frames]]
 
 _BLOCK = 128  # frames computed at once: what they need fits a processor's cache
 # Multiplications in one product: BLAS starts no threads for so few, and so no sum depends on
@@ -54,7 +54,6 @@ def frame_blocks(blocks: Iterable[NDArray[np.float32]], sound: Sound) -> Iterato
     blocks : iterable of ndarray (samples,), float32
         Mono, at ``sound.sample_rate`` Hz; together one song.
     sound : Sound
-        ``sound.feature`` names one of `FEATURES`.
 
     Yields
     ------
@@ -64,12 +63,16 @@ def frame_blocks(blocks: Iterable[NDArray[np.float32]], sound: Sound) -> Iterato
     Raises
     ------
     SettingsError
-        The feature is unknown.
+        A feature that another package adds gives frames of another width than it states.
     """
-    if sound.feature not in FEATURES:
-        known = suggestion(sound.feature, FEATURES)
-        raise SettingsError(f"sound.feature '{sound.feature}' is no feature.{known}")
-    return FEATURES[sound.feature](blocks, sound)
+    part = features()[sound.feature]
+    for block in part.load()(blocks, sound):
+        if block.shape[1:] != (sound.bands,):
+            raise SettingsError(
+                f"the feature '{sound.feature}' of the package {part.package} gives frames of "
+                f"the shape {block.shape[1:]}, but states {sound.bands} bands for these settings."
+            )
+        yield block
 
 
 # --- features ---
@@ -121,9 +124,6 @@ def waveform(blocks: Iterable[NDArray[np.float32]], sound: Sound) -> Iterator[Fr
             yield rest[:whole].reshape(-1, width)
             rest = rest[whole:]
     yield np.pad(rest, (0, width - len(rest))).reshape(1, width)
-
-
-FEATURES: dict[str, Feature] = {"logmel": logmel, "mfcc": mfcc, "waveform": waveform}
 
 
 # --- steps of log-mel and MFCC ---

@@ -13,6 +13,7 @@ from songbag.data.bag import Bag
 from songbag.errors import ModelFileError, SettingsError, TrainingError
 from songbag.onnx_runtime.session import open_session
 from songbag.onnx_runtime.untrusted import check_part
+from songbag.parts import features
 from songbag.settings import Recipe
 
 _AT_ONCE = 16  # windows
@@ -27,7 +28,7 @@ def read_encoder(path: str | Path, recipe: Recipe) -> bytes:
         The file cannot be read, is no ONNX graph with one input and one output, or cannot
         take windows as the recipe cuts them; or the recipe does not hear waveforms.
     """
-    if recipe.sound.feature != "waveform":
+    if not features()[recipe.sound.feature].is_waveform:
         raise SettingsError(
             f"an encoder hears samples, and the recipe '{recipe.name}' hears "
             f"{recipe.sound.feature}. Use it with --recipe embeddings."

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from songbag.data.splits import Certificate
-from songbag.errors import ModelFileError
+from songbag.errors import ModelFileError, SettingsError
 from songbag.onnx_runtime.untrusted import check_part
 from songbag.settings import Recipe, Record
 from songbag.storage.files import atomic_write
@@ -262,6 +262,8 @@ def _card(path: str | Path, data: bytes) -> Card:
         return msgspec.json.decode(data, type=Card)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ModelFileError(f"{path}: its {_CARD} is not valid: {error}.") from None
+    except SettingsError as error:  # such as a feature of a package that is not installed
+        raise ModelFileError(f"{path}: its settings cannot be used: {error}") from None
 
 
 class _Format(msgspec.Struct):

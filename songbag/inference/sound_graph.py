@@ -7,23 +7,54 @@ once; the constants are theirs. What is written there about definitions holds he
 import numpy as np
 from onnx import TensorProto
 
+from songbag import parts
 from songbag.audio import features, windows
+from songbag.errors import ExportError
 from songbag.onnx_runtime.graph_builder import GraphBuilder, float32, int64
 from songbag.settings import Sound, Windows
 
 
 def add_frames(nodes: GraphBuilder, waveform: str, sound: Sound) -> str:
-    """Add frames (frames, sound.bands) of a waveform (samples,)."""
-    if sound.feature == "waveform":
-        return _frames_of_samples(nodes, waveform, sound.hop_length)
-    frames = _log_mel(nodes, waveform, sound)
-    if sound.top_db is not None:
-        loudest = nodes.add("ReduceMax", frames, keepdims=0)
-        frames = nodes.add("Max", frames, nodes.add("Sub", loudest, float32(sound.top_db)))
-    if sound.feature == "mfcc":
-        matrix = features.cepstrum_matrix(sound.mel_bands, sound.coefficients)
-        frames = nodes.add("MatMul", frames, matrix)
+    """Add frames (frames, sound.bands) of a waveform (samples,).
+
+    Raises
+    ------
+    ExportError
+        The feature of another package has no ONNX builder.
+    """
+    part = parts.features()[sound.feature]
+    add_feature = part.load("onnx")
+    if add_feature is None:
+        raise ExportError(
+            f"the feature '{sound.feature}' of the package {part.package} does not say how it is "
+            "computed in ONNX, so there is no graph from samples to answer. Nothing was written. "
+            "Predict with the library instead."
+        )
+    frames: str = add_feature(nodes, waveform, sound)
+    return frames
+
+
+def add_logmel(nodes: GraphBuilder, waveform: str, sound: Sound) -> str:
+    """Add `songbag.audio.features.logmel`."""
+    frames = _loudness(nodes, waveform, sound)
     return _with_deltas(nodes, frames) if sound.deltas else frames
+
+
+def add_mfcc(nodes: GraphBuilder, waveform: str, sound: Sound) -> str:
+    """Add `songbag.audio.features.mfcc`."""
+    matrix = features.cepstrum_matrix(sound.mel_bands, sound.coefficients)
+    frames = nodes.add("MatMul", _loudness(nodes, waveform, sound), matrix)
+    return _with_deltas(nodes, frames) if sound.deltas else frames
+
+
+def add_waveform(nodes: GraphBuilder, waveform: str, sound: Sound) -> str:
+    """Add `songbag.audio.features.waveform`."""
+    width = sound.hop_length
+    beyond = nodes.add(
+        "Sub", int64(width), nodes.add("Mod", _samples(nodes, waveform), int64(width))
+    )
+    padded = nodes.add("Pad", waveform, nodes.add("Concat", int64(0), beyond, axis=0))
+    return nodes.add("Reshape", padded, int64(-1, width))
 
 
 def add_starts(nodes: GraphBuilder, waveform: str, sound: Sound, cut: Windows) -> str:
@@ -56,22 +87,20 @@ def add_start_seconds(nodes: GraphBuilder, starts: str, sound: Sound) -> str:
     return nodes.add("Mul", nodes.add("Cast", starts, to=TensorProto.FLOAT), seconds)
 
 
-def _frames_of_samples(nodes: GraphBuilder, waveform: str, width: int) -> str:
-    samples = _samples(nodes, waveform)
-    beyond = nodes.add("Sub", int64(width), nodes.add("Mod", samples, int64(width)))
-    padded = nodes.add("Pad", waveform, nodes.add("Concat", int64(0), beyond, axis=0))
-    return nodes.add("Reshape", padded, int64(-1, width))
-
-
 def _samples(nodes: GraphBuilder, waveform: str) -> str:
     return nodes.add("Shape", waveform)
 
 
-def _log_mel(nodes: GraphBuilder, waveform: str, sound: Sound) -> str:
+def _loudness(nodes: GraphBuilder, waveform: str, sound: Sound) -> str:
+    """Add log-mel frames (frames, mel_bands), dB, none further below the loudest than top_db."""
     power = _power(nodes, waveform, sound)
     mel = nodes.add("MatMul", power, features.mel_matrix(sound))
-    heard = nodes.add("Max", mel, float32(features.FLOOR))
-    return nodes.add("Mul", nodes.add("Log", heard), float32(10 / np.log(10)))
+    floored = nodes.add("Max", mel, float32(features.FLOOR))
+    frames = nodes.add("Mul", nodes.add("Log", floored), float32(10 / np.log(10)))
+    if sound.top_db is None:
+        return frames
+    loudest = nodes.add("ReduceMax", frames, keepdims=0)
+    return nodes.add("Max", frames, nodes.add("Sub", loudest, float32(sound.top_db)))
 
 
 def _power(nodes: GraphBuilder, waveform: str, sound: Sound) -> str:
