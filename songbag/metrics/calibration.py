@@ -58,8 +58,8 @@ def fit_temperature(logits: Floats, y: Truths, kind: LabelKind) -> FittedTempera
         The truth as ``kind`` has it.
     kind : LabelKind
 
-    The likelihood is convex in 1 / temperature, so its slope has one zero, found by Brent's
-    method. Where nothing is gained the temperature is 1.
+    The likelihood is convex in 1 / temperature, so its slope has one zero: Brent's method finds
+    it. Where nothing is gained the temperature is 1.
 
     Examples
     --------
@@ -201,8 +201,8 @@ def abstention(
     --------
     >>> confidence = np.linspace(0.5, 0.99, 50)
     >>> y = (confidence < 0.7).astype(int)  # below 0.7 every label is wrong
-    >>> found = abstention(y, np.stack([confidence, 1 - confidence], axis=1), precision=0.8)
-    >>> round(found["point"]["threshold"], 2), round(found["sure"]["threshold"], 2)
+    >>> result = abstention(y, np.stack([confidence, 1 - confidence], axis=1), precision=0.8)
+    >>> round(result["point"]["threshold"], 2), round(result["sure"]["threshold"], 2)
     (0.63, 0.69)
     """
     labels, table, _ = classification.checked(y, probabilities, None)

@@ -319,8 +319,8 @@ def confusion_matrix(y: Ints, probabilities: Floats, weights: Floats | None = No
     """
     labels, table, rows = checked(y, probabilities, weights)
     unit = np.eye(table.shape[1])
-    given = unit[table.argmax(axis=1)]
-    return np.stack([rows @ (given * has[:, None]) for has in unit[labels].T], axis=-2)
+    predicted = unit[table.argmax(axis=1)]
+    return np.stack([rows @ (predicted * has[:, None]) for has in unit[labels].T], axis=-2)
 
 
 def per_label(y: Ints, probabilities: Floats, weights: Floats | None = None) -> dict[str, Scores]:

@@ -223,14 +223,14 @@ def micro_f1(y: Truth, decisions: Bools, weights: Floats | None = None) -> Score
     >>> round(float(micro_f1(y, decide(p))), 3)
     0.667
     """
-    support, given, both = _tallies(*_checked_decisions(y, decisions, weights))
-    return ratio(2 * both.sum(axis=-1), (support + given).sum(axis=-1))
+    support, decided, both = _tallies(*_checked_decisions(y, decisions, weights))
+    return ratio(2 * both.sum(axis=-1), (support + decided).sum(axis=-1))
 
 
 def macro_f1(y: Truth, decisions: Bools, weights: Floats | None = None) -> Scores:
     """Return the mean F1 over labels that songs of the resample have or are given, 0 to 1."""
-    support, given, both = _tallies(*_checked_decisions(y, decisions, weights))
-    return mean_defined(ratio(2 * both, support + given))
+    support, decided, both = _tallies(*_checked_decisions(y, decisions, weights))
+    return mean_defined(ratio(2 * both, support + decided))
 
 
 def subset_accuracy(y: Truth, decisions: Bools, weights: Floats | None = None) -> Scores:
@@ -240,14 +240,14 @@ def subset_accuracy(y: Truth, decisions: Bools, weights: Floats | None = None) -
     >>> subset_accuracy(y, decide(p)), round(float(hamming_accuracy(y, decide(p))), 3)
     (np.float64(0.5), 0.667)
     """
-    truth, given, rows = _checked_decisions(y, decisions, weights)
-    return mean_song((truth == given).all(axis=1).astype(np.float64), rows)
+    truth, decided, rows = _checked_decisions(y, decisions, weights)
+    return mean_song((truth == decided).all(axis=1).astype(np.float64), rows)
 
 
 def hamming_accuracy(y: Truth, decisions: Bools, weights: Floats | None = None) -> Scores:
     """Return the share of label decisions that are right, 0 to 1."""
-    truth, given, rows = _checked_decisions(y, decisions, weights)
-    return mean_song((truth == given).mean(axis=1), rows)
+    truth, decided, rows = _checked_decisions(y, decisions, weights)
+    return mean_song((truth == decided).mean(axis=1), rows)
 
 
 METRICS: dict[str, Callable[[Truth, Floats, Floats | None], Scores]] = {
@@ -273,12 +273,12 @@ def per_label(y: Truth, probabilities: Floats, decisions: Bools | None = None) -
     """
     truth, table, rows = checked(y, probabilities, None)
     decisions = decide(table) if decisions is None else decisions
-    support, given, both = _tallies(truth, decisions, rows)
+    support, decided, both = _tallies(truth, decisions, rows)
     return {
         "support": support,
-        "precision": ratio(both, given),
+        "precision": ratio(both, decided),
         "recall": ratio(both, support),
-        "f1": ratio(2 * both, support + given),
+        "f1": ratio(2 * both, support + decided),
         "ap": _per_column(label_precision, truth, table, rows),
         "auc": _per_column(classification.label_auc, truth, table, rows),
     }

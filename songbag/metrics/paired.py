@@ -105,8 +105,8 @@ def accuracy_difference(
     Examples
     --------
     >>> a, b = np.arange(100) < 80, np.arange(100) < 60
-    >>> found = accuracy_difference(a, b, None, np.random.default_rng(0))
-    >>> {name: value and round(value, 3) for name, value in found.items()}
+    >>> difference = accuracy_difference(a, b, None, np.random.default_rng(0))
+    >>> {name: value and round(value, 3) for name, value in difference.items()}
     {'value': 0.2, 'low': 0.12, 'high': 0.28, 'p': 0.001, 'seed_error': None}
     """
     gain = _gain(right_a, right_b)
@@ -138,8 +138,8 @@ def mcnemar_exact(right_a: Right, right_b: Right) -> dict[str, float]:
     the smaller count among both with chance 1/2; mid-p counts the observed outcome half.
 
     >>> a = np.array([True] * 5 + [False])
-    >>> found = mcnemar_exact(a, ~a)
-    >>> found["only_a"], found["only_b"], round(found["p"], 4), round(found["mid_p"], 4)
+    >>> test = mcnemar_exact(a, ~a)
+    >>> test["only_a"], test["only_b"], round(test["p"], 4), round(test["mid_p"], 4)
     (5, 1, 0.2188, 0.125)
     """
     from scipy.stats import binom  # installed with what trains, and slow to import

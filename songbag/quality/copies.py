@@ -1,7 +1,7 @@
 """Find songs that are the same recording, choose the best copy, and report each pair.
 
 Songs of equal sound have the same hash of their decoded samples. Other copies (re-encoded,
-trimmed, louder) are found by fingerprint, without comparing every song with every other:
+trimmed, louder) are recognised by fingerprint, without comparing every song with every other:
 codes of the first half minute of sound of every song go into one sorted index. Two songs
 that share two equal codes at the same distance in time are candidates; only candidates are
 compared (`songbag.audio.fingerprint.compare`). A copy trimmed by 5 s still shares 25 s of
@@ -57,16 +57,19 @@ class Pair:
         return match is None or (match.whole and abs(match.offset) <= _MAX_SHIFT)
 
     def describe(self, swapped: bool = False) -> str:
-        """Return how the pair agrees, as seen from its second song (``swapped``: its first)."""
+        """Return how the pair agrees, as seen from its second song (``swapped``: its first).
+
+        >>> Pair(0, 1, Match(21, bit_error_rate=0.1, whole=True, start=0, end=500)).describe()
+        'the same recording (10 % of the fingerprint differ), begins 1.0 s later'
+        """
         match = self.match
         if match is None:
             return "the same sound, sample by sample"
         if not self.is_copy:
             length = (match.end - match.start) * STEP_SECONDS
-            here, there = match.start * STEP_SECONDS, (match.start - match.offset) * STEP_SECONDS
-            if not swapped:
-                here, there = there, here
-            return f"{length:.0f} s are one recording (from {here:.1f} s; there from {there:.1f} s)"
+            starts = [match.start * STEP_SECONDS, (match.start - match.offset) * STEP_SECONDS]
+            own, other = starts if swapped else reversed(starts)
+            return f"{length:.0f} s are one recording (from {own:.1f} s; there from {other:.1f} s)"
         # Code t of the second lies under t + offset of the first: the second begins later.
         later = (-match.offset if swapped else match.offset) * STEP_SECONDS
         shift = f", begins {abs(later):.1f} s {'later' if later > 0 else 'earlier'}"
@@ -79,6 +82,10 @@ def find_pairs(facts: Sequence[Facts], prints: Sequence[AnyPath | None]) -> list
 
     ``prints`` names every song's file of its fingerprint. Silent and unreadable songs have
     no copies.
+
+    >>> facts = [Facts(audio_hash=sound, level_db=-15.0) for sound in ("a", "b", "a")]
+    >>> find_pairs(facts, prints=[None, None, None])
+    [Pair(first=0, second=2, match=None)]
     """
     same_sound: dict[str, list[int]] = defaultdict(list)
     for place, fact in enumerate(facts):

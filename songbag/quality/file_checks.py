@@ -23,8 +23,8 @@ def file_findings(
             message = fact.message.removeprefix(f"{song.path}: ").rstrip(".")
             yield Finding("unreadable", f"{fact.reason}: {message}", song.id, label=label)
             continue
-        for kind, found in file_faults(fact, window_seconds):
-            yield Finding(kind, found, song.id, label=label)
+        for kind, text in file_faults(fact, window_seconds):
+            yield Finding(kind, text, song.id, label=label)
         for difference in differences:
             yield Finding("odd", difference, song.id, label=label)
 

@@ -33,11 +33,11 @@ def label_count_findings(songs: Sequence[Song]) -> Iterator[Finding]:
         number = len(groups[label])
         if number >= _FOLDS:
             continue
-        found = f"{songs_of[label]} song{'' if songs_of[label] == 1 else 's'}"
+        text = f"{songs_of[label]} song{'' if songs_of[label] == 1 else 's'}"
         if group_by:
-            found += f" of {number} {group_by}{'' if number == 1 else 's'}"
+            text += f" of {number} {group_by}{'' if number == 1 else 's'}"
         if number == 1:
-            found += "; it cannot be both learned and tested, training refuses it"
+            text += "; it cannot be both learned and tested, training refuses it"
         else:
-            found += f"; a cross-validation of {_FOLDS} folds cannot have it in each"
-        yield Finding("small_class", found, label=label, severity="error" if number == 1 else "")
+            text += f"; a cross-validation of {_FOLDS} folds cannot have it in each"
+        yield Finding("small_class", text, label=label, severity="error" if number == 1 else "")

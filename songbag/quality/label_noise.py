@@ -120,10 +120,10 @@ def label_noise_findings(songs: Sequence[Song], folder: Path, most: int) -> Iter
     ranked = suspicious_labels(probabilities, [labels.index(str(song.label)) for song in judged])
     for rank, one in enumerate(ranked[:most], start=1):
         song, suggested = judged[one.song], labels[one.suggested]
-        found = (
+        text = (
             f"rank {rank} of {len(ranked)}: models that never heard it give {song.label} "
             f"{one.label_probability:.2f}, {suggested} {one.suggested_probability:.2f}"
         )
         yield Finding(
-            "suspicious_label", found, song.id, label=str(song.label), other_label=suggested
+            "suspicious_label", text, song.id, label=str(song.label), other_label=suggested
         )

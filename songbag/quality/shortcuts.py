@@ -80,13 +80,13 @@ def shortcut_findings(
         shortcut = measure_shortcut(fact, [values[place] for place in places], labels, groups)
         if shortcut is None or not shortcut.significant:
             continue
-        found = (
+        text = (
             f"{fact} alone tells the label of {100 * shortcut.accuracy:.0f} % of the songs; the "
             f"most frequent label {100 * shortcut.majority:.0f} %, the best of 100 shuffles "
             f"{100 * shortcut.permuted:.0f} %; of {shortcut.label} it finds "
             f"{100 * shortcut.recall:.0f} %"
         )
-        yield Finding("giveaway", found, severity="error" if shortcut.strong else "")
+        yield Finding("giveaway", text, severity="error" if shortcut.strong else "")
 
 
 def measure_shortcut(
@@ -127,8 +127,8 @@ def measure_shortcut(
     best = int(np.argmax(recalls - shares))
     permuted = 0.0
     for _ in range(_PERMUTATIONS):
-        other = y[_group_permutation(group, rng)]
-        by_chance = _cross_validate(classifier, x, other, group, rng) == other
+        shuffled = y[_group_permutation(group, rng)]
+        by_chance = _cross_validate(classifier, x, shuffled, group, rng) == shuffled
         permuted = max(permuted, float(np.mean(by_chance)))
     majority = float(np.bincount(y).max() / len(y))
     accuracy = float(right.mean())
