@@ -60,16 +60,6 @@ def checked_labels(y: Ints, classes: int) -> NDArray[np.int64]:
     return labels.astype(np.int64)
 
 
-def _table(probabilities: Floats) -> NDArray[np.float64]:
-    """Return probabilities as float64 (n, classes), or raise ValueError."""
-    table = np.asarray(probabilities, dtype=np.float64)
-    if table.ndim != 2 or table.shape[0] == 0 or table.shape[1] < 2:
-        raise ValueError("probabilities must have shape (n, classes), two classes or more")
-    if not (table.min() >= 0 and np.abs(table.sum(axis=1) - 1).max() <= 1e-3):
-        raise ValueError("probabilities must be non-negative, each row with the sum 1")
-    return table
-
-
 def checked_weights(weights: Floats | None, songs: int) -> NDArray[np.float64]:
     """Return weights as float64 (n,) or (resamples, n), or raise ValueError."""
     rows = np.ones(songs) if weights is None else np.asarray(weights, dtype=np.float64)
@@ -86,7 +76,11 @@ def checked(
     y: Ints, probabilities: Floats, weights: Floats | None
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
     """Return the three arguments that every metric shares, checked and converted."""
-    table = _table(probabilities)
+    table = np.asarray(probabilities, dtype=np.float64)
+    if table.ndim != 2 or table.shape[0] == 0 or table.shape[1] < 2:
+        raise ValueError("probabilities must have shape (n, classes), two classes or more")
+    if not (table.min() >= 0 and np.abs(table.sum(axis=1) - 1).max() <= 1e-3):
+        raise ValueError("probabilities must be non-negative, each row with the sum 1")
     labels = checked_labels(y, table.shape[1])
     if len(labels) != len(table):
         raise ValueError(f"{len(labels)} labels, but probabilities of {len(table)} songs")
@@ -261,70 +255,80 @@ def expected_calibration_error(
 
 
 def calibrated_ece_quantile(
-    probabilities: Floats,
+    chance: Floats,
     rng: np.random.Generator,
-    weights: Floats | None = None,
     bins: int = 10,
     quantile: float = 0.9,
     draws: int = 2000,
 ) -> float:
     """Return the quantile of the ECE that a perfectly calibrated model would show, 0 to 1.
 
-    True labels are drawn ``draws`` times from these probabilities. Only whether the drawn
-    label is the predicted label matters, an event whose probability is the confidence, so
-    that event is drawn (`calibrated_quantile`). Weights have shape (n,).
+    Events are drawn ``draws`` times, independently, with their chance (n,): that a predicted
+    label is right with the confidence, or that a label holds with its probability. This is
+    the resampling of [7]_ with the probabilities held fixed, in blocks of at most
+    `BLOCK_BYTES`.
 
-    >>> p = np.random.default_rng(0).dirichlet(np.ones(4), 300)
-    >>> limit = calibrated_ece_quantile(p, np.random.default_rng(1))
+    >>> confidence = np.random.default_rng(0).dirichlet(np.ones(4), 300).max(axis=1)
+    >>> limit = calibrated_ece_quantile(confidence, np.random.default_rng(1))
     >>> 0.08 < limit < 0.11  # noise alone reaches this with 300 songs
     True
     """
-    table = _table(probabilities)
-    row = checked_weights(weights, len(table))
-    if row.ndim != 1:
-        raise ValueError("weights must have shape (n,)")
-    return calibrated_quantile(table.max(axis=1), row, rng, bins, quantile, draws)
-
-
-def calibrated_quantile(
-    chance: Floats,
-    row: Floats,
-    rng: np.random.Generator,
-    bins: int = 10,
-    quantile: float = 0.9,
-    draws: int = 2000,
-) -> float:
-    """Return the quantile of the calibration error of events drawn with their chance (n,).
-
-    The resampling of [7]_ with the probabilities held fixed; ``row`` (n,) weighs the events,
-    drawn independently and in blocks of at most `BLOCK_BYTES`.
-    """
-    place = np.eye(bins)[bin_index(chance, row, bins)] * row[:, None]
-    errors, step = np.empty(draws), max(1, BLOCK_BYTES // (8 * len(row)))
+    place = np.eye(bins)[bin_index(chance, np.ones(len(chance)), bins)]
+    errors, step = np.empty(draws), max(1, BLOCK_BYTES // (8 * len(chance)))
     for start in range(0, draws, step):
         block = errors[start : start + step]
-        happened = rng.random((len(block), len(row))) < chance
-        block[:] = np.abs(happened @ place - chance @ place).sum(axis=-1) / row.sum()
+        happened = rng.random((len(block), len(chance))) < chance
+        block[:] = np.abs(happened @ place - chance @ place).sum(axis=-1) / len(chance)
     return float(np.quantile(errors, quantile))
 
 
-def confusion_matrix(y: Ints, probabilities: Floats, weights: Floats | None = None) -> Scores:
-    """Return the weight of songs by true (row) and predicted (column) label.
+def reliability(chance: Floats, happened: NDArray[np.bool_], bins: int = 10) -> dict[str, Scores]:
+    """Return confidence, accuracy and count of events in every bin of the calibration error.
 
-    Shape ``(classes, classes)``, or ``(resamples, classes, classes)``.
+    Parameters
+    ----------
+    chance : (n,)
+        Of every event, as in `calibrated_ece_quantile`.
+    happened : (n,) bool
+    bins : int
+
+    Returns
+    -------
+    dict
+        ``confidence``, the mean chance; ``accuracy``, the share that happened; ``count``; each
+        (bins,), from the least likely to the most likely. An empty bin has count 0, else NaN.
+
+    Examples
+    --------
+    >>> table = reliability(np.array([0.9, 0.6, 0.8, 0.7]), np.array([1, 1, 1, 0]) > 0, bins=2)
+    >>> table["confidence"].round(2), table["accuracy"]
+    (array([0.65, 0.85]), array([0.5, 1. ]))
+    """
+    rows = np.ones(len(chance))
+    index = bin_index(chance, rows, bins)
+    count = bin_sums(index, rows, bins, rows)
+    return {
+        "confidence": ratio(bin_sums(index, rows, bins, chance), count),
+        "accuracy": ratio(bin_sums(index, rows, bins, happened.astype(np.float64)), count),
+        "count": count,
+    }
+
+
+def confusion_matrix(y: Ints, probabilities: Floats) -> NDArray[np.int64]:
+    """Return the number of songs (classes, classes) by true (row) and predicted (column) label.
 
     >>> confusion_matrix(np.array([0, 1, 1]), np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]]))
-    array([[1., 0.],
-           [1., 1.]])
+    array([[1, 0],
+           [1, 1]])
     """
-    labels, table, rows = checked(y, probabilities, weights)
-    unit = np.eye(table.shape[1])
-    predicted = unit[table.argmax(axis=1)]
-    return np.stack([rows @ (predicted * has[:, None]) for has in unit[labels].T], axis=-2)
+    labels, table, _ = checked(y, probabilities, None)
+    matrix = np.zeros((table.shape[1], table.shape[1]), dtype=np.int64)
+    np.add.at(matrix, (labels, table.argmax(axis=1)), 1)
+    return matrix
 
 
-def per_label(y: Ints, probabilities: Floats, weights: Floats | None = None) -> dict[str, Scores]:
-    """Return precision, recall, f1, support and auc, each with labels as the last axis.
+def per_label(y: Ints, probabilities: Floats) -> dict[str, Scores]:
+    """Return precision, recall, f1, support and auc, each (labels,).
 
     NaN: precision of a label no song is given, recall of a label no song has, F1 of a label
     neither given nor had, AUC (against the other labels) of a label that none or all have.
@@ -333,7 +337,7 @@ def per_label(y: Ints, probabilities: Floats, weights: Floats | None = None) -> 
     >>> per_label(y, p)["recall"]
     array([1. , 0.5])
     """
-    labels, table, rows = checked(y, probabilities, weights)
+    labels, table, rows = checked(y, probabilities, None)
     support, predicted, both = _tallies(labels, table, rows)
     areas = [label_auc(labels == k, table[:, k], rows) for k in range(table.shape[1])]
     return {
@@ -342,24 +346,6 @@ def per_label(y: Ints, probabilities: Floats, weights: Floats | None = None) -> 
         "f1": ratio(2 * both, support + predicted),
         "support": support,
         "auc": np.stack(areas, axis=-1),
-    }
-
-
-def reliability(
-    y: Ints, probabilities: Floats, weights: Floats | None = None, bins: int = 10
-) -> dict[str, Scores]:
-    """Return mean confidence, accuracy and count (weight) per bin of the calibration error.
-
-    Bins are the last axis, from least to most confident; an empty bin has count 0, else NaN.
-    """
-    labels, table, rows = checked(y, probabilities, weights)
-    confidence, right = table.max(axis=1), table.argmax(axis=1) == labels
-    index = bin_index(confidence, rows, bins)
-    count = bin_sums(index, rows, bins, np.ones(len(labels)))
-    return {
-        "confidence": ratio(bin_sums(index, rows, bins, confidence), count),
-        "accuracy": ratio(bin_sums(index, rows, bins, right.astype(np.float64)), count),
-        "count": count,
     }
 
 

@@ -294,13 +294,14 @@ class SingleLabel(LabelKind):
         rng: np.random.Generator,
     ) -> dict[str, object]:
         per_label = classification.per_label(y, probabilities)
-        confusion = classification.confusion_matrix(y, probabilities).astype(int)
+        confidence = np.asarray(probabilities, dtype=np.float64).max(axis=1)
+        right = probabilities.argmax(axis=1) == y
         return {
-            "ece_calibrated_q90": classification.calibrated_ece_quantile(probabilities, rng),
-            "confusion": confusion.tolist(),
+            "ece_calibrated_q90": classification.calibrated_ece_quantile(confidence, rng),
+            "confusion": classification.confusion_matrix(y, probabilities).tolist(),
             "labels": list(labels),
             "per_label": records(per_label, labels),
-            "reliability": records(classification.reliability(y, probabilities)),
+            "reliability": records(classification.reliability(confidence, right)),
         }
 
 
@@ -384,13 +385,13 @@ class Multilabel(LabelKind):
         # Labels of a song are drawn independently. Where labels go together, the error of a
         # calibrated model spreads more than this.
         chance = np.ravel(probabilities).astype(np.float64)
-        quantile = classification.calibrated_quantile(chance, np.ones(chance.size), rng)
+        quantile = classification.calibrated_ece_quantile(chance, rng)
         return {
             "baselines": {"map": number_or_none(multilabel.base_rate_precision(y))},
             "ece_calibrated_q90": quantile,
             "labels": list(labels),
             "per_label": records(per_label, labels),
-            "reliability": records(multilabel.reliability(y, probabilities)),
+            "reliability": records(classification.reliability(chance, np.ravel(y) > 0)),
         }
 
 

@@ -284,21 +284,6 @@ def per_label(y: Truth, probabilities: Floats, decisions: Bools | None = None) -
     }
 
 
-def reliability(y: Truth, probabilities: Floats, bins: int = 10) -> dict[str, Scores]:
-    """Return confidence, accuracy and count of label decisions per bin, each (bins,).
-
-    The names are those of `classification.reliability`, so that the same drawing serves both:
-    here ``confidence`` is the mean probability of yes, and ``accuracy`` the share of yes.
-    """
-    truth, table, _ = checked(y, probabilities, None)
-    chance, rows = table.ravel(), np.ones(table.size)
-    index = classification.bin_index(chance, rows, bins)
-    count = classification.bin_sums(index, rows, bins, rows)
-    yes = classification.bin_sums(index, rows, bins, truth.ravel().astype(np.float64))
-    mean = ratio(classification.bin_sums(index, rows, bins, chance), count)
-    return {"confidence": mean, "accuracy": ratio(yes, count), "count": count}
-
-
 def base_rate_precision(y: Truth) -> float:
     """Return the mAP of giving every song the same probabilities: the mean share of yes.
 

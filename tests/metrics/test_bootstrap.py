@@ -104,7 +104,10 @@ def test_blocks_change_neither_intervals_nor_quantile(monkeypatch):
     def run():
         rng = np.random.default_rng(9)
         intervals = intervals_of(y, p, artists, rng, 101)
-        return [*intervals.values(), classification.calibrated_ece_quantile(p, rng, draws=101)]
+        return [
+            *intervals.values(),
+            classification.calibrated_ece_quantile(p.max(axis=1), rng, draws=101),
+        ]
 
     whole = run()
     monkeypatch.setattr(classification, "BLOCK_BYTES", 8 * 50 * 7)
@@ -116,7 +119,7 @@ def test_memory_is_bounded(monkeypatch):
     y, p = calibrated_songs(5000, 3, seed=0)
     monkeypatch.setattr(classification, "BLOCK_BYTES", 2**20)  # all 500 rows at once would be 20 MB
     tracemalloc.start()
-    classification.calibrated_ece_quantile(p, np.random.default_rng(0), draws=500)
+    classification.calibrated_ece_quantile(p.max(axis=1), np.random.default_rng(0), draws=500)
     intervals_of(y, p, None, np.random.default_rng(0), 500)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -126,7 +129,7 @@ def test_memory_is_bounded(monkeypatch):
 def test_speed():
     y, p = calibrated_songs(290, 4, seed=0)
     intervals_of(y, p, np.arange(290) // 2, np.random.default_rng(0), 2000)
-    classification.calibrated_ece_quantile(p, np.random.default_rng(0))
+    classification.calibrated_ece_quantile(p.max(axis=1), np.random.default_rng(0))
 
 
 def test_all_right_is_no_certainty():

@@ -117,7 +117,7 @@ def test_evaluate_agrees_with_the_functions():
     assert result["labels"] == ["rock", "jazz", "folk"]
     rng = np.random.default_rng(5)
     intervals = iv.cluster_intervals(SINGLE_LABEL.measures(y, p), artists, rng)
-    assert result["ece_calibrated_q90"] == m.calibrated_ece_quantile(p, rng)
+    assert result["ece_calibrated_q90"] == m.calibrated_ece_quantile(p.max(axis=1), rng)
     for name, metric in m.METRICS.items():
         low, high = intervals[name]
         assert result["metrics"][name] == {"value": metric(y, p), "low": low, "high": high}
@@ -125,7 +125,7 @@ def test_evaluate_agrees_with_the_functions():
     assert [row["label"] for row in result["per_label"]] == result["labels"]
     for name, values in m.per_label(y, p).items():
         assert [row[name] for row in result["per_label"]] == values.tolist()
-    for name, values in m.reliability(y, p).items():
+    for name, values in m.reliability(p.max(axis=1), p.argmax(axis=1) == y).items():
         assert [row[name] for row in result["reliability"]] == values.tolist()
 
 

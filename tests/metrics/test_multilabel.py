@@ -159,7 +159,7 @@ def test_calibration_error_by_hand():
     y = np.array([[0, 1], [1, 0]])  # by probability: no, yes | no, yes
     by_hand = (abs(1 - 0.3) + abs(1 - 1.5)) / 4
     assert ls.expected_calibration_error(y, p, bins=2) == pytest.approx(by_hand)
-    table = ls.reliability(y, p, bins=2)
+    table = m.reliability(p.ravel(), y.ravel() > 0, bins=2)
     np.testing.assert_allclose(table["confidence"], [0.15, 0.75])
     np.testing.assert_allclose(table["accuracy"], [0.5, 0.5])
     np.testing.assert_allclose(table["count"], [2, 2])
@@ -169,7 +169,7 @@ def test_calibrated_models_pass_the_quantile_at_its_rate():
     rng, below = np.random.default_rng(0), []
     for seed in range(150):
         y, p = calibrated_songs(60, 4, seed)
-        bound = m.calibrated_quantile(p.ravel(), np.ones(p.size), rng, draws=300)
+        bound = m.calibrated_ece_quantile(p.ravel(), rng, draws=300)
         below.append(ls.expected_calibration_error(y, p) <= bound)
     assert 0.84 <= np.mean(below) <= 0.96
 
