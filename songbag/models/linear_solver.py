@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from songbag.data import batches
 from songbag.data.bag import Bag
 from songbag.metrics.calibration import fit_temperature
-from songbag.models import bare
 from songbag.models.losses import LOSSES, smoothed, song_weights
 from songbag.models.pooling import SongPooling
 from songbag.models.song_network import SongNetwork, both_classes
@@ -94,7 +93,7 @@ def solve_head(
     weights = torch.from_numpy(song_weights(y, classes, kind, training.balance))
     matrix = torch.zeros(pooling.outputs, x.shape[1], dtype=torch.float64, requires_grad=True)
     bias = torch.zeros(pooling.outputs, dtype=torch.float64, requires_grad=True)
-    solver = bare.LBFGS(
+    solver = torch.optim.LBFGS(
         [matrix, bias], max_iter=_STEPS, tolerance_grad=1e-6, line_search_fn="strong_wolfe"
     )
 

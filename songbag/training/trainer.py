@@ -27,7 +27,7 @@ from songbag.models.song_network import Ensemble, SongNetwork, song_logits, wind
 from songbag.parallel.memory import keep_memory
 from songbag.settings import Own, Training
 from songbag.training import augmentation, distributed
-from songbag.training.optimizers import optimizer, schedule
+from songbag.training.optimizers import build_optimizer, build_schedule
 
 Row = dict[str, float]
 Labels = NDArray[np.int64]
@@ -169,8 +169,8 @@ class _Run:
         self.kept = time.monotonic()
         self.own_loss = own.loss
         self.steps = math.ceil(len(bags) / training.songs_per_batch)
-        self.optimizer = optimizer(network, training)
-        self.schedule = schedule(self.optimizer, training, self.steps)
+        self.optimizer = build_optimizer(network, training)
+        self.schedule = build_schedule(self.optimizer, training, self.steps)
         self.weights = song_weights(y, classes, kind, training.balance)
         self.averaged: AveragedModel | None = None
         if training.average:

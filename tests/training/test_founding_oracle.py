@@ -44,7 +44,7 @@ from songbag.models.networks import Founding
 from songbag.models.song_network import SongNetwork
 from songbag.parts import poolings
 from songbag.settings import Training
-from songbag.training.optimizers import optimizer
+from songbag.training.optimizers import build_optimizer
 
 pytestmark = pytest.mark.filterwarnings(  # Keras reads its torch variables with numpy.array
     "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning:keras\\."
@@ -191,7 +191,9 @@ def test_gradients_of_the_song_loss_agree(case):
 def test_losses_from_equal_weights_agree_step_by_step(case):
     """Ten steps of RMSprop on the same songs, in Keras and here."""
     network = loaded(founding(case.shape, case.classes), case.weights)
-    steps = optimizer(network, Training(optimizer="rmsprop", learning_rate=1e-3, weight_decay=0.0))
+    steps = build_optimizer(
+        network, Training(optimizer="rmsprop", learning_rate=1e-3, weight_decay=0.0)
+    )
     case.keras.set_weights(case.weights)
     keras_steps = keras.optimizers.RMSprop(1e-3)
     for _ in range(10):

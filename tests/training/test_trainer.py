@@ -2,8 +2,6 @@
 
 import copy
 import io
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -20,7 +18,7 @@ from songbag.models.pooling import SongPooling
 from songbag.models.song_network import Ensemble, SongNetwork, both_classes, song_logits
 from songbag.parts import poolings
 from songbag.settings import Sound, Training, Windows
-from songbag.training import augmentation, onnx_templates, optimizers, to_onnx, trainer
+from songbag.training import augmentation, onnx_templates, to_onnx, trainer
 
 
 def mean(classes):
@@ -283,53 +281,6 @@ def test_the_same_seed_gives_the_same_weights(windows_per_song, average):
     a, b, c = (one.network.state_dict() for one in (first, second, third))
     assert all(torch.equal(a[name], b[name]) for name in a)
     assert not all(torch.equal(a[name], c[name]) for name in a)
-
-
-@pytest.mark.parametrize(("name", "kept"), [("sgd", torch.optim.SGD), ("adamw", torch.optim.AdamW)])
-def test_bare_optimisers_move_weights_as_torchs(name, kept):
-    network = build.build("mlp", SHAPES["mlp"], mean(3), 0.0, None)
-    other = copy.deepcopy(network)
-    ours = optimizers.optimizer(network, Training(optimizer=name, weight_decay=0.1))
-    groups = [
-        {**{key: value for key, value in group.items() if key != "params"}, "params": parameters}
-        for group, parameters in zip(
-            ours.param_groups,
-            [[p for p in other.parameters() if (p.ndim > 1) == big] for big in (True, False)],
-            strict=True,
-        )
-    ]
-    theirs = kept(groups)
-    x = torch.randn(4, *SHAPES["mlp"])
-    for _ in range(5):
-        for module, moved in ((network, ours), (other, theirs)):
-            moved.zero_grad()
-            module(x).square().sum().backward()
-            moved.step()
-    for mine, yours in zip(network.parameters(), other.parameters(), strict=True):
-        assert torch.equal(mine, yours)
-
-
-@pytest.mark.parametrize("name", ["rmsprop", "sgd", "adamw", "lbfgs"])
-def test_training_does_not_import_torchs_compiler(name):
-    code = (
-        "import sys, torch\n"
-        "from songbag.models import bare\n"
-        "from songbag.training import optimizers\n"
-        "from songbag.settings import Training\n"
-        "layer = torch.nn.Linear(2, 1)\n"
-        "def loss():\n"
-        "    moved.zero_grad(); total = layer(torch.ones(1, 2)).sum(); total.backward()\n"
-        "    return total\n"
-        "if sys.argv[1] == 'lbfgs':\n"
-        "    moved = bare.LBFGS(layer.parameters())\n"
-        "else:\n"
-        "    moved = optimizers.optimizer(layer, Training(optimizer=sys.argv[1]))\n"
-        "moved.step(loss) if sys.argv[1] == 'lbfgs' else (loss(), moved.step())\n"
-        "moved.load_state_dict(moved.state_dict())\n"
-        "print('torch._dynamo' in sys.modules)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code, name], capture_output=True, text=True)
-    assert done.stdout.strip() == "False", done.stderr
 
 
 def test_training_leaves_the_global_random_state_alone():
