@@ -13,11 +13,9 @@ import sys
 from pathlib import Path
 
 from songbag.console import Console
-from songbag.data.song_table import read_songs
+from songbag.data.open_songs import AudioOptions, open_audio
 from songbag.recipes import load_recipe
-from songbag.settings import Limits
 from songbag.tasks.compare import System, compare, systems_of
-from songbag.tasks.train import hear_labelled
 
 SONG_LOSS = (
     *("mean_logit", "mean_probability", "vote", "attention", "top_k", "linear_softmax", "max"),
@@ -50,11 +48,12 @@ def main() -> None:
         processes = [subprocess.Popen(part) for part in parts]
         if any(process.wait() for process in processes):
             sys.exit("a part failed; its message is above")
-    console, table = Console(), read_songs(options.songs, allow_outside=True)
+    console = Console()
+    audio = AudioOptions(options.out / "cache", workers=1, allow_outside=True)
     chosen = [options.recipe] if options.recipe else list(RECIPES)
     out = options.out / options.recipe if options.recipe else options.out
     compare(
-        lambda recipe: hear_labelled(table, recipe, options.out / "cache", console, Limits(), 1),
+        open_audio(options.songs, audio),
         systems(chosen, console),
         out,
         console,

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from songbag.data.bag import Bag
+from songbag.data.song import Song
 from songbag.models.vote import vote
 from songbag.settings import Training
 from songbag.training.trainer import fit
@@ -32,7 +33,10 @@ def training_step(pooling, classes):
     """Milliseconds a step: eight songs of 23 founding windows, all of them, one epoch of many."""
     rng = np.random.default_rng(0)
     starts = np.arange(23, dtype=np.int64) * 102
-    bags = [Bag(str(k), rng.normal(size=(2600, 13)).astype(np.float32), starts) for k in range(64)]
+    bags = [
+        Bag(Song(str(k), ""), rng.normal(size=(2600, 13)).astype(np.float32), starts)
+        for k in range(64)
+    ]
     y = np.arange(64) % classes
     training = Training(
         network="founding", pooling=pooling, optimizer="rmsprop", windows_per_song=0, epochs=6,

@@ -1,31 +1,32 @@
-"""Songbag from Python: `train`, `crossval`, `load`; DataFrames in and out, by song id."""
+"""Songbag from Python: `train`, `crossval`, `check`, `load`; DataFrames in and out, by song id."""
 
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from songbag.audio.cache import default_folder
 from songbag.console import Console
-from songbag.data.dataset import SongBags
-from songbag.data.packed_manifest import is_packed
-from songbag.data.song_table import Song, SongTable, grouped_by, read_songs
-from songbag.inference import tables
-from songbag.inference.model_file import Card, read_model
+from songbag.data.dataset import BagDataset, SongDataset
+from songbag.data.open_songs import AudioOptions, open_audio, open_songs
+from songbag.inference import model_file
+from songbag.inference.model_file import Card
+from songbag.inference.predict import predict
+from songbag.inference.writers import song_columns, song_row, window_columns, window_rows
 from songbag.quality.findings import COLUMNS
 from songbag.recipes import load_recipe
-from songbag.settings import Limits, Own, Recipe, Training, read
+from songbag.settings import Own, Recipe, Training, read
 from songbag.storage.csv_files import Row
 from songbag.tasks.check import survey_songs, write_cleaned
 
 if TYPE_CHECKING:
     import pandas
 
-    Songs: TypeAlias = str | Path | pandas.DataFrame | Sequence[str | Path] | SongBags
+    from songbag.data.open_songs import SongsLike
+    from songbag.tasks.evaluate import Evaluation
 
 
 @dataclass(frozen=True)
@@ -49,22 +50,22 @@ class Model:
 
     def predict(
         self,
-        songs: "Songs",
+        songs: "SongsLike",
         windows: bool = False,
         cache: str | Path | None = None,
         workers: int | None = None,
         max_hours: float = 1.0,
         allow_outside: bool = False,
     ) -> "pandas.DataFrame":
-        """Answer songs.
+        """Predict songs.
 
         Parameters
         ----------
         songs
             A file, a folder, a table or a DataFrame with a ``path`` column, a list of
-            these, a packed folder, or bags (`bags_from_table`).
+            these, a packed folder, or a dataset of `bags_from_table`.
         windows : bool
-            Return the windows' answers instead of the songs'.
+            Return the windows' predictions instead of the songs'.
         cache : path, optional
             Where extracted frames may lie already.
         workers : int, optional
@@ -87,31 +88,18 @@ class Model:
             The songs cannot be listed. A song that cannot be read is a row with status
             "failed" instead.
         """
-        from songbag.inference.predict import answer_all, answer_bags, answer_packed
-        from songbag.tasks.predict import columns
-
-        if isinstance(songs, SongBags):
-            known: Sequence[Song] = songs.songs
-            answers = list(answer_bags(songs, self.path))
-        elif isinstance(songs, str | Path) and is_packed(songs):
-            table, found = answer_packed(Path(songs), self.path)
-            known, answers = table.songs, list(found)
-        else:
-            known = read_songs(songs, allow_outside).songs
-            folder = Path(cache) if cache else default_folder()
-            limits = Limits.of_hours(max_hours)
-            answers = list(answer_all(known, self.path, folder, limits, workers))
+        options = AudioOptions(Path(cache) if cache else None, max_hours, workers, allow_outside)
+        dataset = open_songs(songs, options)
+        items = predict(model_file.load_model(self.path), dataset)
         if windows:
-            rows = [row for answer in answers for row in answer.window_rows(self.labels)]
-            return window_frame(rows, self.labels)
-        pairs = zip(answers, known, strict=True)
-        songs_rows = [
-            tables.with_own(answer.row(self.labels), song.extra) for answer, song in pairs
-        ]
-        return song_frame(songs_rows, columns(self.labels, known))
+            return window_frame(
+                [row for item in items for row in window_rows(item, self.labels)], self.labels
+            )
+        rows = [song_row(item, self.labels) for item in items]
+        return song_frame(rows, song_columns(self.labels, dataset.everyone()))
 
     def export(self, path: str | Path) -> Path:
-        """Write the model as one ONNX graph, from samples to answer, for everywhere.
+        """Write the model as one ONNX graph, from samples to prediction, for everywhere.
 
         Its input ``waveform`` is mono float32 at ``card.recipe.sound.sample_rate`` Hz,
         shape (samples,); its outputs are described in ``docs/howto/export.md``.
@@ -124,12 +112,12 @@ class Model:
         """
         from songbag.tasks.export import export_model
 
-        return export_model(self.path, path, Console(quiet=True)).path
+        return export_model(model_file.load_model(self.path), path, Console(quiet=True)).path
 
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """Out-of-fold answers: every song judged by a model that never heard its artist."""
+    """Out-of-fold predictions: every song by a model that was not trained on its artist."""
 
     metrics: dict[str, Any]
     predictions: "pandas.DataFrame"
@@ -139,7 +127,7 @@ class CrossValidation:
 
 @dataclass(frozen=True)
 class Result:
-    """A training's model, and the answers for its test songs."""
+    """A training's model, and its predictions for the test songs."""
 
     model: Model
     metrics: dict[str, Any]
@@ -162,11 +150,11 @@ def load(path: str | Path) -> Model:
     ModelFileError
         Missing, damaged, foreign or too new.
     """
-    return Model(Path(path), read_model(path).card)
+    return Model(Path(path), model_file.load_model(path).card)
 
 
 def train(
-    songs: "Songs",
+    songs: "SongsLike",
     output: str | Path | None = None,
     recipe: str | Path | Recipe | None = None,
     seed: int = 0,
@@ -213,34 +201,27 @@ def train(
     """
     import pandas
 
-    from songbag.tasks.train import train_bags, train_songs
+    from songbag.tasks import train as task
 
     path = Path(output) if output else Path(tempfile.mkdtemp(prefix="songbag-")) / "model.songbag"
-    chosen, own = _choices(
-        songs, recipe, {"network": network, "pooling": pooling, "loss": loss}, changes
-    )
+    parts = {"network": network, "pooling": pooling, "loss": loss}
+    chosen, own = _recipe_and_parts(songs, recipe, parts, changes)
     console = Console(quiet)
-    songs = _opened(songs, chosen, console)
-    if isinstance(songs, SongBags):
-        trained = train_bags(_grouped(songs, group), path, chosen, console, seed, own=own)
-    else:
-        table = _grouped_table(read_songs(songs, allow_outside=True), group)
-        folder = Path(cache) if cache else default_folder()
-        trained = train_songs(table, path, chosen, folder, console, seed, workers=workers, own=own)
-    found = trained.evaluation
-    model = load(trained.model_path)
+    dataset = open_songs(songs, _training_options(cache, workers), group)
+    training = task.train(dataset, chosen, console, seed, own=own, model_path=path)
+    folder = task.write_training(training, path, console)
+    model, evaluation = load(path), training.evaluation
     return Result(
         model,
-        found.figures if found else {},
-        song_frame(found.rows if found else [], found.columns if found else ["id"]),
-        window_frame(found.window_rows if found else [], model.labels),
-        pandas.DataFrame(trained.history).set_index("epoch"),
-        trained.folder,
+        evaluation.figures if evaluation else {},
+        *_frames(evaluation, model.labels),
+        pandas.DataFrame(training.history).set_index("epoch"),
+        folder,
     )
 
 
 def crossval(
-    songs: "Songs",
+    songs: "SongsLike",
     output: str | Path | None = None,
     folds: int = 5,
     recipe: str | Path | Recipe | None = None,
@@ -252,37 +233,38 @@ def crossval(
     cache: str | Path | None = None,
     workers: int | None = None,
     quiet: bool = False,
+    keep_models: bool = False,
     **changes: Any,
 ) -> CrossValidation:
-    """Judge a recipe on all songs by grouped cross-validation (see `train`)."""
-    from songbag.tasks.cross_validate import crossvalidate, crossvalidate_bags
+    """Judge a recipe on all songs by grouped cross-validation (see `train`).
 
-    out = Path(output or tempfile.mkdtemp(prefix="songbag-"))
-    chosen, own = _choices(
-        songs, recipe, {"network": network, "pooling": pooling, "loss": loss}, changes
-    )
-    console = Console(quiet)
-    songs = _opened(songs, chosen, console)
-    if isinstance(songs, SongBags):
-        bags = _grouped(songs, group)
-        found = crossvalidate_bags(bags, out, chosen, console, folds, seed, own=own)
-    else:
-        table = _grouped_table(read_songs(songs, allow_outside=True), group)
-        folder = Path(cache) if cache else default_folder()
-        found = crossvalidate(
-            table, out, chosen, folder, console, folds, seed, workers=workers, own=own
-        )
-    one = found.evaluation
-    return CrossValidation(
-        one.figures,
-        song_frame(one.rows, one.columns),
-        window_frame(one.window_rows, one.labels),
-        found.folder,
-    )
+    With ``keep_models`` the folder gets the model of every fold.
+    """
+    from songbag.tasks.cross_validate import cross_validate
+
+    folder = Path(output or tempfile.mkdtemp(prefix="songbag-"))
+    parts = {"network": network, "pooling": pooling, "loss": loss}
+    chosen, own = _recipe_and_parts(songs, recipe, parts, changes)
+    dataset = open_songs(songs, _training_options(cache, workers), group)
+    evaluation = cross_validate(
+        dataset,
+        folder,
+        chosen,
+        Console(quiet),
+        folds,
+        seed,
+        own=own,
+        keep_models=keep_models,
+    ).evaluation
+    return CrossValidation(evaluation.figures, *_frames(evaluation, evaluation.labels), folder)
 
 
-def _choices(
-    songs: "Songs",
+def _training_options(cache: str | Path | None, workers: int | None) -> AudioOptions:
+    return AudioOptions(Path(cache) if cache else None, workers=workers, allow_outside=True)
+
+
+def _recipe_and_parts(
+    songs: "SongsLike",
     recipe: str | Path | Recipe | None,
     parts: dict[str, Any],
     changes: dict[str, Any],
@@ -293,27 +275,22 @@ def _choices(
     changes = {**changes, **named}
     if recipe is None:
         plain = "cnn" if any(part is not None for part in parts.values()) else "auto"
-        recipe = "windows" if isinstance(songs, SongBags) else plain
+        recipe = "windows" if isinstance(songs, BagDataset) else plain
     if isinstance(recipe, Recipe):
         training = msgspec.to_builtins(recipe.training) | changes
         return msgspec.structs.replace(recipe, training=read(Training, training, "training")), own
     return load_recipe(recipe, {f"training.{name}": value for name, value in changes.items()}), own
 
 
-def _opened(songs: "Songs", recipe: Recipe, console: Console) -> "Songs":
-    from songbag.tasks.train import open_labelled
-
-    if isinstance(songs, str | Path) and is_packed(songs):
-        return open_labelled(Path(songs), recipe, console)
-    return songs
-
-
-def _grouped(bags: SongBags, group: str | None) -> SongBags:
-    return bags if group is None else bags.grouped_by(group)
-
-
-def _grouped_table(table: SongTable, group: str | None) -> SongTable:
-    return table if group is None else replace(table, songs=grouped_by(table.songs, group))
+def _frames(
+    evaluation: "Evaluation | None", labels: Sequence[str]
+) -> "tuple[pandas.DataFrame, pandas.DataFrame]":
+    if evaluation is None:
+        return song_frame([], ["id"]), window_frame([], labels)
+    return (
+        song_frame(evaluation.rows, evaluation.columns),
+        window_frame(evaluation.window_rows, labels),
+    )
 
 
 def song_frame(rows: Sequence[Row], columns: Sequence[str]) -> "pandas.DataFrame":
@@ -327,24 +304,15 @@ def window_frame(rows: Sequence[Row], labels: Sequence[str]) -> "pandas.DataFram
     """Return rows of windows.csv by song id, start and end (a table's by id and window)."""
     import pandas
 
-    frame = pandas.DataFrame(rows, columns=tables.window_columns(labels))
+    frame = pandas.DataFrame(rows, columns=window_columns(labels))
     if frame["start"].isna().all():  # windows of a table have names or numbers, no seconds
         return frame.drop(columns=["start", "end"]).set_index(["id", "window"]).sort_index()
     # Sorted, because pandas looks up unsorted indices slowly and warns about it.
     return frame.drop(columns="window").set_index(["id", "start", "end"]).sort_index()
 
 
-# --- checks ---
-#
-# Songs looked at before training, from Python: `check`.
-
-
-if TYPE_CHECKING:
-    import pandas
-
-
 def check(
-    songs: "Songs",
+    songs: "SongsLike",
     fix: str | Path | None = None,
     crossval: str | Path | None = None,
     group: str | None = None,
@@ -384,22 +352,14 @@ def check(
     """
     import pandas
 
-    if isinstance(songs, SongBags):
-        raise TypeError("check listens to files; bags of a window table have none")
-    table = read_songs(songs, allow_outside=True)
-    if group is not None:
-        table = replace(table, songs=grouped_by(table.songs, group))
-    console = Console(quiet)
-    survey = survey_songs(
-        table,
-        Path(cache) if cache else default_folder(),
-        console,
-        load_recipe(recipe).windows.seconds,
-        Limits.of_hours(max_hours),
-        workers,
-        Path(crossval) if crossval else None,
-    )
+    if isinstance(songs, SongDataset):
+        raise TypeError("check reads audio files; windows of a table have none")
+    options = AudioOptions(Path(cache) if cache else None, max_hours, workers, allow_outside=True)
+    dataset, console = open_audio(songs, options, group), Console(quiet)
+    window_seconds = load_recipe(recipe).windows.seconds
+    folds = Path(crossval) if crossval else None
+    survey = survey_songs(dataset, console, window_seconds, folds)
     if fix is not None:
-        for line in write_cleaned(table, survey, Path(fix)):
+        for line in write_cleaned(dataset, survey, Path(fix)):
             console.say(line)
     return pandas.DataFrame([one.row() for one in survey.findings], columns=COLUMNS)

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from songbag.audio.windows import repeat_frames
 from songbag.data.bag import Bag
+from songbag.data.song import Song
 
 Array = NDArray[np.float32]
 Tensor = Any  # of the backend Keras runs on
@@ -260,7 +261,9 @@ def predict_songs(
     """
     given = songs if isinstance(songs, SongDataset) else None
     frames = given.window_frames if given else next(iter(model.window_shape), None)
-    bags = [Bag(bag.id, bag.features, bag.starts) for bag in (given.bags if given else songs)]
+    bags = [
+        Bag(Song(bag.id, ""), bag.features, bag.starts) for bag in (given.bags if given else songs)
+    ]
     songs = SongDataset(bags, labels, window_frames=frames)
     logits = _window_logits(model, songs)
     if logits.shape[1] != len(songs.labels):

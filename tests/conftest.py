@@ -104,16 +104,13 @@ def songs(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def trained(songs, tmp_path_factory):
-    """A founding model after a few epochs, with its evidence (jobs.training.Trained)."""
-    from songbag.audio.cache import default_folder
-    from songbag.console import Console
-    from songbag.data.song_table import read_songs
+    """A founding model after a few epochs, with its evidence (tests.helpers.songs.Trained)."""
     from songbag.recipes import load_recipe
-    from songbag.tasks.train import train_songs
+    from tests.helpers.songs import audio_dataset, train_file
 
     recipe = load_recipe("founding", {"training.epochs": 8})
     path = tmp_path_factory.mktemp("model") / "genre.songbag"
-    return train_songs(read_songs(songs), path, recipe, default_folder(), Console(quiet=True))
+    return train_file(audio_dataset(songs, workers=None), path, recipe)
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ keras = pytest.importorskip("keras", reason="Keras is an extra")
 
 import songbag.keras as door  # noqa: E402
 from songbag.data.bag import Bag  # noqa: E402
+from songbag.data.song import Song  # noqa: E402
 from songbag.keras import POOLINGS, SongDataset, SongModel, predict_songs  # noqa: E402
 
 BACKEND = keras.backend.backend()
@@ -56,7 +57,7 @@ def table_bags(counts, labels=None, seed=0):
     rng = np.random.default_rng(seed)
     drawn = [3 * rng.standard_normal((count, *SHAPE)).astype(np.float32) for count in counts]
     truths = labels or [None] * len(counts)
-    return [Bag(f"song{i}", x, label=truths[i]) for i, x in enumerate(drawn)]
+    return [Bag(Song(f"song{i}", "", truths[i]), x) for i, x in enumerate(drawn)]
 
 
 def musical_bags(labels, count, seed):
@@ -69,7 +70,7 @@ def musical_bags(labels, count, seed):
         for window in rng.permutation(windows)[:3]:
             frames[window * FRAMES : (window + 1) * FRAMES, song % len(labels)] += 2
         starts = np.arange(windows, dtype=np.int64) * FRAMES
-        bags.append(Bag(f"song{song}", frames, starts, label=labels[song % len(labels)]))
+        bags.append(Bag(Song(f"song{song}", "", labels[song % len(labels)]), frames, starts))
     return bags
 
 
@@ -308,7 +309,7 @@ def test_windows_are_cut_from_frames():
     rng = np.random.default_rng(0)
     frames = [rng.standard_normal((n, BANDS)).astype(np.float32) for n in (20, 25, 4)]
     starts = [np.array([0, 7, 14]), np.array([0, 7, 19]), np.array([0])]
-    bags = [Bag(f"song{i}", frames[i], starts[i]) for i in range(3)]
+    bags = [Bag(Song(f"song{i}", ""), frames[i], starts[i]) for i in range(3)]
     songs = SongDataset(bags, window_frames=FRAMES)
     for song, start in enumerate(starts[:2]):
         expected = [frames[song][s : s + FRAMES] for s in start]

@@ -15,7 +15,7 @@ from songbag import parts, settings
 from songbag.audio import features
 from songbag.errors import ExportError, SettingsError
 from songbag.inference import sound_graph
-from songbag.inference.model_file import PARTS, ModelFile, read_model, write_model
+from songbag.inference.model_file import PARTS, load_model, save_model
 from songbag.inference.predictor import Predictor
 from songbag.models import build
 from songbag.models.pooling import SongPooling
@@ -288,11 +288,11 @@ def test_a_model_is_refused_where_its_feature_is_not_installed(toy_model, songs)
 
 
 def test_a_model_predicts_where_its_network_and_pooling_are_not_installed(model_path, tmp_path):
-    model = read_model(model_path, PARTS)
+    model = load_model(model_path, PARTS)
     training = structs.replace(model.card.recipe.training, network="gone", pooling="gone")
     recipe = structs.replace(model.card.recipe, training=training)
-    write_model(tmp_path / "m", ModelFile(structs.replace(model.card, recipe=recipe), model.parts))
-    again = read_model(tmp_path / "m")
+    save_model(tmp_path / "m", model.with_card(recipe=recipe))
+    again = load_model(tmp_path / "m")
     assert again.card.recipe.training.network == "gone"
     frames, samples = np.zeros((500, again.card.window_shape[1]), np.float32), 500 * 512
     found = [Predictor(one).predict([frames], lambda: samples) for one in (model, again)]

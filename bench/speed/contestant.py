@@ -66,17 +66,23 @@ def our_side(data, model, table, cache):
     from pathlib import Path
 
     from songbag.data.bag import Bag
-    from songbag.data.song_table import read_songs
-    from songbag.inference.predict import answer_all, answer_bags
+    from songbag.data.dataset import MemoryDataset
+    from songbag.data.open_songs import AudioOptions, open_audio
+    from songbag.data.song import Song
+    from songbag.inference.model_file import load_model
+    from songbag.inference.predict import predict as predict_dataset
     from songbag.settings import Training
     from songbag.training.trainer import fit
 
     starts, shape = data["starts"], (int(data["length"]), data["frames"].shape[2])
     samples = int(data["samples"])
-    bags = [Bag(str(n), one, starts, samples=samples) for n, one in enumerate(data["frames"])]
-    raw = [Bag(str(n), one, starts, samples=samples) for n, one in enumerate(data["raw"])]
+    names = [Song(str(number), "") for number in range(len(data["frames"]))]
+    bags, raw = (
+        MemoryDataset([Bag(s, one, starts, samples=samples) for s, one in zip(names, data[name])])
+        for name in ("frames", "raw")
+    )
     y = data["y"]
-    songs = read_songs(Path(table)).songs
+    songs = open_audio(Path(table), AudioOptions(Path(cache)))
 
     def trained(epochs):
         training = Training(
@@ -92,13 +98,13 @@ def our_side(data, model, table, cache):
 
     def predict():
         began = time.perf_counter()
-        assert all(one.prediction is not None for one in answer_bags(raw, model))
+        assert all(one.prediction for one in predict_dataset(load_model(model), raw))
         return time.perf_counter() - began
 
     def predict_cached():
         began = time.perf_counter()
-        answers = list(answer_all(songs, model, Path(cache)))
-        assert len(answers) == len(songs)
+        predictions = list(predict_dataset(load_model(model), songs))
+        assert len(predictions) == len(songs.songs)
         return time.perf_counter() - began
 
     return {

@@ -18,15 +18,15 @@ import numpy as np
 from measuring import SONGBAG, Row, finish
 from songs import FOLDER
 
-from songbag.data.packed_manifest import (
+from songbag.data.packed_files import (
     FORMAT,
     SHARD,
     Collection,
     Entry,
     write_collection,
     write_manifest,
+    write_shard,
 )
-from songbag.data.shards import write_shard
 from songbag.recipes import load_recipe
 from songbag.settings import Excerpt
 
@@ -35,11 +35,11 @@ SHARD_SONGS, HELD_OUT = 3900, 40
 OPEN = """
 import sys, time
 from pathlib import Path
-import pyarrow.parquet, songbag.data.unpacking as unpacking
+import pyarrow.parquet, songbag.data.packed as packed
 from songbag.recipes import load_recipe
 began = time.perf_counter()
-heard = unpacking.hear_packed(Path(sys.argv[1]), load_recipe("founding"))
-assert len(heard[0].features) and heard.songs[0].id
+dataset = packed.PackedDataset.open(Path(sys.argv[1])).load(load_recipe("founding"))
+assert len(dataset[0].features) and dataset.songs[0].id
 print(time.perf_counter() - began)
 """
 

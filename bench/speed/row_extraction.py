@@ -17,17 +17,14 @@ from songs import songs
 
 REST = "all else (hash, pipe, Python, writing)"
 OURS = """
-import sys, tempfile, numpy as np
+import sys, tempfile
 from pathlib import Path
-from songbag.data.song_table import read_songs
-from songbag.settings import Limits
-from songbag.data.dataset import hear
+from songbag.data.open_songs import AudioOptions, open_audio
 from songbag.recipes import load_recipe
 with tempfile.TemporaryDirectory() as cache:
-    table, recipe = read_songs(Path(sys.argv[1])), load_recipe("founding")
-    heard = hear(table, recipe, Path(cache), Limits(), None, lambda made, count: made)
+    dataset = open_audio(sys.argv[1], AudioOptions(Path(cache))).load(load_recipe("founding"))
     from songbag.data.batches import cut_windows
-    print(len([cut_windows(bag, bag.starts, 216) for bag in heard]))
+    print(len([cut_windows(bag, bag.starts, 216) for bag in dataset]))
 """
 
 

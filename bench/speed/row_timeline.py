@@ -18,21 +18,19 @@ def our_times(rounds):
     from songbag.audio.features import frames
     from songbag.audio.waveform import read_blocks
     from songbag.console import Console
-    from songbag.data.song_table import read_songs
-    from songbag.inference.model_file import ModelFile, read_model
-    from songbag.inference.predict import answer_file
+    from songbag.data.open_songs import AudioOptions, open_audio
+    from songbag.inference.model_file import Model
+    from songbag.inference.predict import predict_file
     from songbag.inference.predictor import Predictor
     from songbag.recipes import load_recipe
     from songbag.settings import Limits
-    from songbag.tasks.train import train_songs
+    from songbag.tasks.train import train
 
     torch.set_num_threads(1)
-    few = read_songs(songs()["few"])
+    recipe = load_recipe("founding", {"training.epochs": 1})
     with tempfile.TemporaryDirectory() as name:
-        path = Path(name) / "m.songbag"
-        recipe = load_recipe("founding", {"training.epochs": 1})
-        train_songs(few, path, recipe, Path(name) / "cache", Console(quiet=True))
-        model = read_model(str(path))
+        few = open_audio(songs()["few"], AudioOptions(Path(name) / "cache"))
+        model = train(few, recipe, Console(quiet=True)).model
     song = few.songs[0]
     rate = recipe.sound.sample_rate
     waveform = np.concatenate(list(read_blocks(song.path, rate, AudioReport())))
@@ -42,9 +40,9 @@ def our_times(rounds):
         cut = msgspec.structs.replace(model.card.recipe.windows, hop_seconds=hop)
         changed = msgspec.structs.replace(model.card.recipe, windows=cut)
         card = msgspec.structs.replace(model.card, recipe=changed)
-        predictor = Predictor(ModelFile(card, model.parts))
+        predictor = Predictor(Model(card, model.parts))
         works[f"frames {hop}"] = lambda p=predictor: p.predict([heard], lambda: len(waveform))
-        works[f"file {hop}"] = lambda p=predictor: answer_file(p, song, Limits())
+        works[f"file {hop}"] = lambda p=predictor: predict_file(p, song, Limits())
     return interleaved(works, rounds, warm=3)
 
 

@@ -20,18 +20,17 @@ def prepare(folder):
     import msgspec
     import torch
 
-    from songbag.data.dataset import cut_on_grid, hear
-    from songbag.data.song_table import read_songs
+    from songbag.data.open_songs import AudioOptions, open_audio
     from songbag.models.build import build
     from songbag.recipes import load_recipe
-    from songbag.settings import Limits, Own
+    from songbag.settings import Own
     from songbag.training.trainer import scale_of, song_pooling
 
     table, recipe = songs()["all"], load_recipe("founding")
     cache = FOLDER / "cache"
-    heard = hear(read_songs(table), recipe, cache, Limits(), None, lambda made, _: made)
+    dataset = open_audio(table, AudioOptions(cache)).load(recipe)
     cut = msgspec.structs.replace(recipe.windows, stride=6)
-    bags = cut_on_grid(heard.bags, recipe.sound, cut)
+    bags = dataset.cut(recipe.sound, cut)
     mean, deviation = scale_of(bags)
     names = sorted({bag.label for bag in bags})
     torch.manual_seed(0)
@@ -83,6 +82,8 @@ def network_share():
     import torch
 
     from songbag.data.bag import Bag
+    from songbag.data.dataset import MemoryDataset
+    from songbag.data.song import Song
     from songbag.models import networks
     from songbag.settings import Training
     from songbag.training import optimizers, trainer
@@ -100,7 +101,8 @@ def network_share():
 
     rng = np.random.default_rng(0)
     starts = 6 * (np.arange(23) * 55125 // (512 * 6))
-    bags = [Bag(str(n), rng.normal(size=(2584, 13)).astype(np.float32), starts) for n in range(200)]
+    frames = (rng.normal(size=(2584, 13)).astype(np.float32) for _ in range(200))
+    bags = MemoryDataset([Bag(Song(str(n), ""), one, starts) for n, one in enumerate(frames)])
     kept = [(networks.SongNetwork, "song", "forward"), (networks.SongNetwork, "forward", "forward"),
             (torch.Tensor, "backward", "backward"), (optimizers.RMSprop, "step", "optimiser"),
             (trainer._Run, "_losses", "pooling and loss")]  # fmt: skip

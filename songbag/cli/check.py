@@ -3,7 +3,6 @@
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import click
 
 from songbag.cli.options import (
     PATH_OR_URL,
+    audio_options,
     cache_option,
     collection_options,
     spread_options,
@@ -55,37 +55,27 @@ def check(ctx: click.Context, /, songs: "AnyPath", **options: Any) -> None:
     never changed. The exit code is 0 if nothing was found, 1 if something was, 2 if the
     check could not run.
     """
-    from songbag.audio.cache import default_folder
     from songbag.console import Console
-    from songbag.data.song_table import grouped_by, read_songs
+    from songbag.data.open_songs import open_audio
     from songbag.quality.findings import COLUMNS, severity_counts
     from songbag.recipes import load_recipe
-    from songbag.settings import Limits
     from songbag.storage.csv_files import write_csv
     from songbag.tasks.check import survey_songs, write_cleaned
 
-    table = read_songs(songs, options["allow_outside"], options["remote"])
-    if options["group"]:
-        table = replace(table, songs=grouped_by(table.songs, options["group"]))
+    workers = ctx.with_resource(working(options))
+    dataset = open_audio(songs, audio_options(options, workers), options["group"])
     console = Console(options["quiet"])
-    for remark in table.remarks:
+    for remark in dataset.remarks:
         console.say(remark)
-    survey = survey_songs(
-        table,
-        options["cache"] or default_folder(),
-        console,
-        load_recipe(options["recipe"]).windows.seconds,
-        Limits.of_hours(options["max_hours"]),
-        ctx.with_resource(working(options)),
-        options["crossval"],
-    )
+    window_seconds = load_recipe(options["recipe"]).windows.seconds
+    survey = survey_songs(dataset, console, window_seconds, options["crossval"])
     _show(survey.findings)
     if options["output"]:
         write_csv(options["output"], [one.row() for one in survey.findings], COLUMNS)
     if options["cleaned"]:
-        for line in write_cleaned(table, survey, options["cleaned"]):
+        for line in write_cleaned(dataset, survey, options["cleaned"]):
             console.say(line)
-    count = len(table.songs)
+    count = len(dataset.songs)
     console.say(
         f"{count} song{'' if count == 1 else 's'} checked: {severity_counts(survey.findings)}"
     )

@@ -12,7 +12,7 @@ from songbag.cli.options import (
     table_options,
     training_options,
 )
-from songbag.cli.train import hearing
+from songbag.cli.train import recipe_and_songs
 
 _ALIASES = {"mean": "mean_probability"}
 
@@ -29,6 +29,7 @@ def _names(text: str) -> list[str]:
 @click.option("--recipes", default="", help="Names or .toml files with commas.")
 @click.option("--seeds", default=3, show_default=True, type=click.IntRange(1), help="How many.")
 @click.option("--folds", default=5, show_default=True, type=click.IntRange(2), help="How many.")
+@click.option("--metric", help="Compare by it.  [default: accuracy; several labels: map]")
 @training_options
 @table_options
 @cache_option
@@ -41,6 +42,7 @@ def compare(
     recipes: str,
     seeds: int,
     folds: int,
+    metric: str | None,
     **options: Any,
 ) -> None:
     """Compare poolings, losses or recipes on SONGS, and say what can be told.
@@ -50,7 +52,7 @@ def compare(
     runs.csv, answers.csv, report.html and every run; the same command goes on where it
     was stopped.
     """
-    from songbag.cli.comparison_text import verdict_text
+    from songbag.cli.comparison_text import conclusion_text
     from songbag.console import Console
     from songbag.parallel.ranks import require_single_process
     from songbag.recipes import load_recipe
@@ -58,14 +60,15 @@ def compare(
 
     require_single_process("a comparison")
     console = Console(options["quiet"])
-    own, hear = hearing(songs, options, console)
+    own, dataset = recipe_and_songs(songs, options)
     changes = recipe_changes(options)
     chosen = [load_recipe(name, changes) for name in _names(recipes)] or [own]
     systems = systems_of(chosen, _names(poolings), _names(losses), console)
     first = options["seed"]
     turns = range(first, first + seeds)
-    found = compare(hear, systems, output, console, turns, folds, options["threads"])
-    click.echo(verdict_text(found))
+    threads = options["threads"]
+    conclusion = compare(dataset, systems, output, console, turns, folds, threads, metric=metric)
+    click.echo(conclusion_text(conclusion))
     click.echo(f"report  {output / 'report.html'}")
 
 
@@ -91,7 +94,7 @@ def leakage(songs: Path, output: Path, folds: int, **options: Any) -> None:
 
     require_single_process("the leak meter")
     console = Console(options["quiet"])
-    recipe, hear = hearing(songs, options, console)
-    rows = measure_leakage(hear(recipe), output, recipe, console, folds, options["seed"])
+    recipe, dataset = recipe_and_songs(songs, options)
+    rows = measure_leakage(dataset, output, recipe, console, folds, options["seed"])
     click.echo(leakage_text(rows, sentences(rows)))
     click.echo(f"report  {output / 'report.html'}")

@@ -9,26 +9,29 @@ from songbag.storage.csv_files import Row
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from songbag.tasks.conclusions import Verdict
+    from songbag.tasks.conclusions import Conclusion
 
 _STRIP = 18  # characters of an interval
 _PAIRS = 10  # differences shown
 
 
-def verdict_text(found: "Verdict") -> str:
+def conclusion_text(found: "Conclusion") -> str:
     """Return a comparison as text: what can be told, the systems, and their differences."""
+    metric = found.metric
+    name = "songs" if metric == "accuracy" else metric
     systems = plain_table(
-        ("system", "left"), ("songs", "right"), ("95 % interval", "left"), ("", "left"),
+        ("system", "left"), (name, "right"), ("95 % interval", "left"), ("", "left"),
         ("log loss", "right"), ("a run", "right"),
     )  # fmt: skip
+    metric = found.metric
     ends = [
-        row[name] for row in found.systems for name in ("accuracy_low", "accuracy_high", "accuracy")
+        row[name] for row in found.systems for name in (f"{metric}_low", f"{metric}_high", metric)
     ]
     span = _span(ends)
     for row in found.systems:
-        interval = (row["accuracy"], row["accuracy_low"], row["accuracy_high"])
+        interval = (row[metric], row[f"{metric}_low"], row[f"{metric}_high"])
         systems.add_row(
-            _name(row["system"]), f"{row['accuracy']:.3f}", _between(*interval[1:]),
+            _name(row["system"]), f"{row[metric]:.3f}", _between(*interval[1:]),
             _strip(interval, span), f"{row['nll']:.3f}", f"{row['seconds']:.0f} s",
         )  # fmt: skip
     shown = [systems, _differences(found.differences)] if found.differences else [systems]

@@ -18,8 +18,9 @@ def export(model: Path, output: Path, quiet: bool) -> None:
     written.
     """
     from songbag.console import Console
+    from songbag.inference.model_file import load_model
     from songbag.tasks.export import export_model
 
-    found = export_model(model, output, Console(quiet))
-    size = f"{found.bytes / 1e6:.1f} MB"
-    click.echo(f"graph   {found.path}  ({size}; within {found.difference:.0e} of the library)")
+    written = export_model(load_model(model), output, Console(quiet))
+    size = f"{written.bytes / 1e6:.1f} MB"
+    click.echo(f"graph   {written.path}  ({size}; within {written.difference:.0e} of the library)")

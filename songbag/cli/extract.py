@@ -9,6 +9,7 @@ import click
 
 from songbag.cli.options import (
     PATH_OR_URL,
+    audio_options,
     cache_option,
     collection_options,
     spread_options,
@@ -36,25 +37,19 @@ def extract(
     command goes on where it was stopped. The exit code is 0, 1 if some songs failed, 2 if
     all did.
     """
-    from songbag.audio.cache import default_folder
     from songbag.console import Console
-    from songbag.data.song_table import read_songs
+    from songbag.data.open_songs import open_audio
     from songbag.recipes import load_recipe
-    from songbag.settings import Limits
     from songbag.storage.csv_files import csv_text, write_csv
-    from songbag.tasks.extract import COLUMNS, extract_collection
+    from songbag.tasks.extract import COLUMNS, extract_dataset
 
-    table = read_songs(songs, options["allow_outside"], options["remote"])
-    console = Console(options["quiet"])
-    for remark in table.remarks:
-        console.say(remark)
-    limits = Limits.of_hours(options["max_hours"])
-    cache = options["cache"] or default_folder()
     workers = ctx.with_resource(working(options))
-    made = extract_collection(table, load_recipe(recipe), cache, limits, workers)
-    rows = []
-    for row in console.track(made, len(table.songs)):
-        rows.append(row)
+    dataset = open_audio(songs, audio_options(options, workers))
+    console = Console(options["quiet"])
+    for remark in dataset.remarks:
+        console.say(remark)
+    extracted = extract_dataset(dataset, load_recipe(recipe))
+    rows = list(console.track(extracted, len(dataset.songs)))
     if output is not None:
         write_csv(output, rows, COLUMNS)
     else:

@@ -12,7 +12,8 @@ from songbag.parts import networks, poolings
 from songbag.storage.remote import AnyPath, parse_path
 
 if TYPE_CHECKING:
-    from songbag.data.dataset import SongBags
+    from songbag.data.dataset import MemoryDataset
+    from songbag.data.open_songs import AudioOptions
     from songbag.parallel.pool import Workers
     from songbag.settings import Own, Recipe
 
@@ -52,6 +53,19 @@ def collection_options(command: Command) -> Command:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def audio_options(options: dict[str, Any], workers: "Workers" = None) -> "AudioOptions":
+    """Return how audio files are found and read, by the options of a command."""
+    from songbag.data.open_songs import AudioOptions
+
+    return AudioOptions(
+        options["cache"],
+        options["max_hours"],
+        workers or options["workers"],
+        options["allow_outside"],
+        options.get("remote", False),
+    )
 
 
 def spread_options(command: Command) -> Command:
@@ -116,7 +130,7 @@ def table_options(command: Command) -> Command:
     return command
 
 
-def read_window_table(table: Path, options: dict[str, Any]) -> "SongBags | None":
+def read_window_table(table: Path, options: dict[str, Any]) -> "MemoryDataset | None":
     """Return the bags of a table of windows, None when the songs are audio."""
     if options["song"] is None:
         for name in (

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from songbag.cli.options import cache_option, collection_options, recipe_changes
+from songbag.cli.options import audio_options, cache_option, collection_options, recipe_changes
 from songbag.errors import SettingsError
 
 
@@ -45,11 +45,9 @@ def pack(ctx: click.Context, /, songs: Path, output: Path | None, **options: Any
     With --format windows or frames, SONGS is a packed folder too, and the output is a
     folder of Parquet files for other programs: id, label, group, start, feature.
     """
-    from songbag.audio.cache import default_folder
     from songbag.console import Console
-    from songbag.data.song_table import read_songs
+    from songbag.data.open_songs import open_audio
     from songbag.recipes import load_recipe
-    from songbag.settings import Limits
     from songbag.tasks.pack import pack_songs, verify_packed
     from songbag.tasks.pack_parquet import write_parquet
 
@@ -64,17 +62,9 @@ def pack(ctx: click.Context, /, songs: Path, output: Path | None, **options: Any
         count = write_parquet(songs, output, recipe, options["content"], console)
         click.echo(f"written  {output}  {count} files")
         return
-    found = pack_songs(
-        read_songs(songs, options["allow_outside"]),
-        recipe,
-        output,
-        options["cache"] or default_folder(),
-        console,
-        Limits.of_hours(options["max_hours"]),
-        options["workers"],
-        options["shard_mb"] << 20,
-        options["verify"],
-    )
+    dataset = open_audio(songs, audio_options(options))
+    shard_bytes = options["shard_mb"] << 20
+    found = pack_songs(dataset, recipe, output, console, shard_bytes, options["verify"])
     if not options["quiet"]:
         size = f"{found.bytes / 2**20:.1f} MiB in {found.shards} shards"
         click.echo(f"packed  {found.folder}  {found.songs} songs, {size}, {found.failed} failed")

@@ -8,6 +8,7 @@ import click
 
 from songbag.cli.options import (
     PATH_OR_URL,
+    audio_options,
     cache_option,
     collection_options,
     read_window_table,
@@ -16,17 +17,13 @@ from songbag.cli.options import (
     working,
 )
 from songbag.errors import SettingsError
-from songbag.storage.remote import AnyPath, is_url
+from songbag.storage.remote import is_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from songbag.console import Console
-    from songbag.data.song_table import Song, SongTable
-    from songbag.inference.model_file import ModelFile
-    from songbag.inference.predict import Answer
-    from songbag.parallel.pool import Workers
-    from songbag.settings import Limits
+    from songbag.data.audio_dataset import AudioDataset
+    from songbag.data.dataset import SongDataset
+    from songbag.inference.model_file import Model
 
 
 @click.command()
@@ -46,30 +43,19 @@ def evaluate(
     The folder gets metrics.json, predictions.csv, windows.csv and report.html. Songs that
     the model was trained on are predicted but not judged, unless --all is given.
     """
-    from songbag.audio.cache import default_folder
     from songbag.console import Console
-    from songbag.data.packed_manifest import is_packed
-    from songbag.data.song_table import read_songs
-    from songbag.inference.predict import answer_all, answer_bags, answer_packed
+    from songbag.data.open_songs import open_songs
+    from songbag.inference.model_file import load_model
     from songbag.report import write_report
-    from songbag.settings import Limits
     from songbag.tasks.evaluate import evaluate_model, summary
 
-    bags = read_window_table(songs, options)
-    if bags is not None:
-        table, answers = bags.table(), answer_bags(bags, model)
-    elif is_packed(songs):
-        table, answers = answer_packed(songs, model)
-    else:
-        table = read_songs(songs, options["allow_outside"])
-        cache = options["cache"] or default_folder()
-        limits = Limits.of_hours(options["max_hours"])
-        answers = answer_all(table.songs, model, cache, limits, options["workers"])
-    found = evaluate_model(model, table, answers, Console(options["quiet"]), everything)
-    found.write(output)
-    click.echo(summary(found.figures))
+    dataset = open_songs(read_window_table(songs, options) or songs, audio_options(options))
+    console = Console(options["quiet"])
+    evaluation = evaluate_model(load_model(model), dataset, console, everything)
+    evaluation.write(output)
+    click.echo(summary(evaluation.figures))
     click.echo(f"report  {write_report(output)}")
-    ctx.exit(1 if found.figures["failed"] else 0)
+    ctx.exit(1 if evaluation.figures["failed"] else 0)
 
 
 @click.command()
@@ -112,32 +98,31 @@ def predict(ctx: click.Context, /, model: Path, songs: tuple[str, ...], **option
     answer would be too unsure gets none, and the status unsure.
     """
     from songbag.console import Console
-    from songbag.data.packed_manifest import is_packed
-    from songbag.data.song_table import read_songs
-    from songbag.inference.model_file import read_model
-    from songbag.inference.predict import answer_bags, answer_packed
+    from songbag.data.audio_dataset import AudioDataset
+    from songbag.data.open_songs import open_songs
+    from songbag.inference.model_file import load_model
+    from songbag.tasks.predict import required_confidence
 
     _refuse_two_outputs(options)
-    bags = read_window_table(Path(songs[0]), options)
-    if bags is not None:
-        _predict_bags(ctx, model, bags.table(), answer_bags(bags, model), options)
-        return
-    if len(songs) == 1 and is_packed(songs[0]):
-        if options["output"]:
-            raise SettingsError("-o is for songs with audio; for a packed folder give --csv.")
-        _predict_bags(ctx, model, *answer_packed(Path(songs[0]), model), options)
-        return
-    table = read_songs(_inputs(songs), options["allow_outside"], options["remote"])
-    loaded = read_model(model)
+    window_table = read_window_table(Path(songs[0]), options)
+    inputs = _inputs(songs) if window_table is None else [songs[0]]
+    audio = audio_options(options, ctx.with_resource(working(options)))
+    dataset = open_songs(window_table or (inputs[0] if len(inputs) == 1 else inputs), audio)
+    loaded, precision = load_model(model), options["precision"]
+    confidence = 0.0 if precision is None else required_confidence(loaded.card, precision)
     console = Console(options["quiet"])
-    for remark in table.remarks:
+    for remark in dataset.remarks:
         console.say(remark)
-    workers = ctx.with_resource(working(options))
-    ways = _predict_files if options["output"] is None else _predict_parts
-    failed = ways(table.songs, model, loaded, workers, console, options)
-    if failed:
-        console.say(f"{failed} of {len(table.songs)} songs could not be read; see their reasons")
-    ctx.exit(0 if not failed else 2 if failed == len(table.songs) else 1)
+    count = len(dataset.everyone())
+    if isinstance(dataset, AudioDataset) and options["output"]:
+        failed = _predict_parts(loaded, dataset, confidence, console, options)
+    elif options["output"]:
+        raise SettingsError("-o is for songs with audio; for a packed folder give --csv.")
+    else:
+        failed = _predict_rows(loaded, dataset, confidence, console, options)
+    if failed and isinstance(dataset, AudioDataset):
+        console.say(f"{failed} of {count} songs could not be read; see their reasons")
+    ctx.exit(0 if not failed else 2 if failed == count else 1)
 
 
 def _refuse_two_outputs(options: dict[str, Any]) -> None:
@@ -148,75 +133,35 @@ def _refuse_two_outputs(options: dict[str, Any]) -> None:
         )
 
 
-def _predict_files(
-    songs: "Sequence[Song]",
-    path: Path,
-    model: "ModelFile",
-    workers: "Workers",
+def _predict_rows(
+    model: "Model",
+    dataset: "SongDataset",
+    confidence: float,
     console: "Console",
     options: dict[str, Any],
 ) -> int:
     from songbag.cli.terminal import Results
-    from songbag.tasks.predict import predict_collection, withheld
+    from songbag.tasks.predict import predict_rows
 
+    songs = dataset.everyone()
     results = Results(model.card.labels, songs, options)
-    least, cache, limits = _asked(model, options)
-    found = predict_collection(songs, path, model, cache, results.file, limits, workers)
-    judged = (withheld(one, least) for one in found)
+    rows = (row.withheld_below(confidence) for row in predict_rows(model, dataset, results.file))
     shown = len(songs) > 1 and (results.file is not None or sys.stdout.isatty())
-    return results.take(console.track(judged, len(songs), "Predicting") if shown else judged)
+    return results.take(console.track(rows, len(songs), "Predicting") if shown else rows)
 
 
 def _predict_parts(
-    songs: "Sequence[Song]",
-    path: Path,
-    model: "ModelFile",
-    workers: "Workers",
+    model: "Model",
+    dataset: "AudioDataset",
+    confidence: float,
     console: "Console",
     options: dict[str, Any],
 ) -> int:
-    from songbag.tasks.predict_parquet import Partitioned, predict_partitions
+    from songbag.tasks.predict import Partition, predict_parts
 
-    least, cache, limits = _asked(model, options)
-    out = Partitioned(options["output"], options["part_songs"], options["windows"], least)
-    failed = predict_partitions(songs, path, model, cache, out, limits, workers)
-    return sum(console.track(failed, len(songs), "Predicting"))
-
-
-def _asked(model: "ModelFile", options: dict[str, Any]) -> "tuple[float, AnyPath, Limits]":
-    """Return how sure an answer must be, the cache, and the limits."""
-    from songbag.audio.cache import default_folder
-    from songbag.settings import Limits
-    from songbag.tasks.predict import required_confidence
-
-    precision = options["precision"]
-    least = 0.0 if precision is None else required_confidence(model.card, precision)
-    return least, options["cache"] or default_folder(), Limits.of_hours(options["max_hours"])
-
-
-def _predict_bags(
-    ctx: click.Context,
-    model: Path,
-    table: "SongTable",
-    answers: "Iterator[Answer]",
-    options: dict[str, Any],
-) -> None:
-    from songbag.cli.terminal import Results
-    from songbag.inference.model_file import read_model
-    from songbag.inference.tables import with_own
-    from songbag.tasks.predict import Predicted, required_confidence, withheld
-
-    card = read_model(model, parts=()).card
-    labels, precision = card.labels, options["precision"]
-    least = 0.0 if precision is None else required_confidence(card, precision)
-    results = Results(labels, table.songs, options)
-    failed = results.take(
-        withheld(
-            Predicted(with_own(answer.row(labels), song.extra), answer.window_rows(labels)), least
-        )
-        for answer, song in zip(answers, table.songs, strict=True)
-    )
-    ctx.exit(0 if not failed else 2 if failed == len(table.songs) else 1)
+    out = Partition(options["output"], options["part_songs"], options["windows"], confidence)
+    failed = predict_parts(model, dataset, out)
+    return sum(console.track(failed, len(dataset.songs), "Predicting"))
 
 
 def _inputs(songs: tuple[str, ...]) -> list[str]:
@@ -242,9 +187,9 @@ def info(model: Path, network: bool, as_json: bool) -> None:
     import msgspec
 
     from songbag.cli.terminal import card_text, layer_text
-    from songbag.inference.model_file import read_model
+    from songbag.inference.model_file import load_model
 
-    card = read_model(model, parts=()).card
+    card = load_model(model, parts=()).card
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(card), indent=1).decode())
     else:

@@ -10,13 +10,12 @@ import click
 import msgspec
 
 from songbag.console import visible
-from songbag.data.song_table import Song
-from songbag.inference import tables
+from songbag.data.song import Song
+from songbag.inference import writers
 from songbag.inference.model_file import Card
 from songbag.settings import Recipe
 from songbag.storage.csv_files import Row, csv_text, write_csv
-from songbag.tasks import predict
-from songbag.tasks.predict import Predicted
+from songbag.tasks.predict import PredictedRows, journal_path
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -34,7 +33,7 @@ class Results:
         self, labels: Sequence[str], songs: Sequence[Song], options: dict[str, Any]
     ) -> None:
         self.labels = labels
-        self.columns = predict.columns(labels, songs)
+        self.columns = writers.song_columns(labels, songs)
         self.csv_file: Path | None = options["csv_file"]
         self.json_file: Path | None = options["json_file"]
         self.windows: bool = options["windows"]
@@ -44,7 +43,7 @@ class Results:
         """The file whose journal lets the command go on."""
         return self.csv_file or self.json_file
 
-    def take(self, predictions: Iterable[Predicted]) -> int:
+    def take(self, predictions: Iterable[PredictedRows]) -> int:
         """Write everything and return how many songs failed."""
         if self.file is None and not sys.stdout.isatty():
             return self._stream(predictions)
@@ -52,15 +51,16 @@ class Results:
         if self.csv_file is not None:
             self._write_csv(self.csv_file, found)
         if self.json_file is not None:
-            predict.write_json_rows(self.json_file, found, self.windows)
+            windows = [rows.windows for rows in found] if self.windows else []
+            writers.write_json_rows(self.json_file, [rows.row for rows in found], windows)
         if self.file is not None:
-            predict.finish(self.file)
+            journal_path(self.file).unlink(missing_ok=True)
         if sys.stdout.isatty():
             self._show(found)
         return sum(one.failed for one in found)
 
-    def _stream(self, predictions: Iterable[Predicted]) -> int:
-        columns = tables.window_columns(self.labels) if self.windows else self.columns
+    def _stream(self, predictions: Iterable[PredictedRows]) -> int:
+        columns = writers.window_columns(self.labels) if self.windows else self.columns
         if isinstance(sys.stdout, io.TextIOWrapper):  # ids come out whatever the locale is
             sys.stdout.reconfigure(encoding="utf-8", newline="\n")
         sys.stdout.write(csv_text([], columns))
@@ -75,14 +75,14 @@ class Results:
             failed += one.failed
         return failed
 
-    def _write_csv(self, path: Path, found: Sequence[Predicted]) -> None:
+    def _write_csv(self, path: Path, found: Sequence[PredictedRows]) -> None:
         write_csv(path, (one.row for one in found), self.columns)
         if self.windows:
             rows = (row for one in found for row in one.windows)
             name = path.with_name(f"{path.stem}-windows.csv")
-            write_csv(name, rows, tables.window_columns(self.labels))
+            write_csv(name, rows, writers.window_columns(self.labels))
 
-    def _show(self, found: Sequence[Predicted]) -> None:
+    def _show(self, found: Sequence[PredictedRows]) -> None:
         from rich.console import Console
 
         if len(found) == 1 and not found[0].failed:
@@ -95,12 +95,12 @@ class Results:
                 said = one.row["warnings"].removeprefix(f"{one.row['id']}: ")
                 notes.print(visible(f"{one.row['id']}: {said}"), markup=False, highlight=False)
         if self.windows:
-            columns = tables.window_columns(self.labels)
+            columns = writers.window_columns(self.labels)
             rows = (row for one in found for row in one.windows)
             click.echo(visible(csv_text(rows, columns)))
 
 
-def _song_table(found: Sequence[Predicted]) -> "Table":
+def _song_table(found: Sequence[PredictedRows]) -> "Table":
     """One line a song, with the timeline of its answer."""
     from rich.text import Text
 
@@ -120,7 +120,7 @@ def _song_table(found: Sequence[Predicted]) -> "Table":
     return table
 
 
-def _headline(one: Predicted) -> Any:
+def _headline(one: PredictedRows) -> Any:
     from rich.text import Text
 
     sure = f"{100 * one.row['confidence']:.0f} % sure"
@@ -128,7 +128,7 @@ def _headline(one: Predicted) -> Any:
     return Text.assemble(visible(f"{one.row['id']}: "), (said, "bold"), f", {sure}")
 
 
-def _label_table(one: Predicted, labels: Sequence[str]) -> "Table":
+def _label_table(one: PredictedRows, labels: Sequence[str]) -> "Table":
     """One line a label of a single song, each with its timeline, the most probable first."""
     from rich.text import Text
 

@@ -1,12 +1,12 @@
 """Commands that learn: train, crossval, demo."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from songbag.cli.options import (
+    audio_options,
     cache_option,
     collection_options,
     default_recipe,
@@ -19,52 +19,24 @@ from songbag.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from songbag.console import Console
-    from songbag.data.dataset import SongBags
+    from songbag.data.dataset import SongDataset
     from songbag.settings import Recipe
 
 
-def hearing(
-    songs: Path, options: dict[str, Any], console: "Console"
-) -> "tuple[Recipe, Callable[[Recipe], SongBags]]":
-    """Return the recipe that options ask for, and what hears the songs for any recipe."""
-    from songbag.audio.cache import default_folder
-    from songbag.data.packed_manifest import is_packed
-    from songbag.data.song_table import grouped_by, read_songs
+def recipe_and_songs(songs: Path, options: dict[str, Any]) -> "tuple[Recipe, SongDataset]":
+    """Return the recipe that options ask for, and the dataset of the songs."""
+    from songbag.data.open_songs import open_songs
     from songbag.parallel.ranks import require_single_process
     from songbag.recipes import load_recipe
-    from songbag.settings import Limits
-    from songbag.tasks.train import hear_labelled, open_labelled
-    from songbag.training.fit import require_trainable
 
-    bags = read_window_table(songs, options)
+    window_table = read_window_table(songs, options)
     command = click.get_current_context().info_name or ""
-    default = default_recipe(command, options, table=bags is not None)
+    default = default_recipe(command, options, table=window_table is not None)
     recipe = load_recipe(options["recipe"] or default, recipe_changes(options))
-    column = options["group"]
-    if bags is not None:
-        grouped = bags.grouped_by(column) if column else bags
-        return recipe, lambda _: grouped
-    if is_packed(songs):
-
-        def unpack(recipe: "Recipe") -> "SongBags":
-            found = open_labelled(songs, recipe, console)
-            return found.grouped_by(column) if column else found
-
-        return recipe, unpack
-    require_single_process("hearing songs")
-    table = read_songs(songs, options["allow_outside"])
-    if column:
-        table = replace(table, songs=grouped_by(table.songs, column))
-    cache, limits = options["cache"] or default_folder(), Limits.of_hours(options["max_hours"])
-
-    def hear(recipe: "Recipe") -> "SongBags":
-        require_trainable(recipe)  # before an hour of decoding
-        return hear_labelled(table, recipe, cache, console, limits, options["workers"])
-
-    return recipe, hear
+    dataset = open_songs(window_table or songs, audio_options(options), options["group"])
+    if not dataset.checked:
+        require_single_process("hearing songs")
+    return recipe, dataset
 
 
 @click.command()
@@ -92,50 +64,76 @@ def train(ctx: click.Context, /, songs: Path, output: Path, resume: bool, **opti
     """
     from songbag.console import Console
     from songbag.parallel.ranks import is_rank_zero
-    from songbag.tasks.train import train_bags
+    from songbag.tasks import train as task
 
     quiet = options["quiet"] or not is_rank_zero()
     console = Console(quiet)
-    recipe, hear = hearing(songs, options, console)
-    seed, threads = options["seed"], options["threads"]
-    own = own_encoder(options, recipe)
-    trained = train_bags(hear(recipe), output, recipe, console, seed, threads, own, resume)
+    recipe, dataset = recipe_and_songs(songs, options)
+    training = task.train(
+        dataset,
+        recipe,
+        console,
+        options["seed"],
+        options["threads"],
+        own_encoder(options, recipe),
+        output,
+        resume,
+    )
+    folder = task.write_training(training, output, console)
     if not quiet:
-        click.echo(f"model   {trained.model_path}")
-        if trained.evaluation is not None:
-            click.echo(f"report  {trained.folder / 'report.html'}")
-    ctx.exit(1 if trained.failed else 0)
+        click.echo(f"model   {output}")
+        if training.evaluation is not None:
+            click.echo(f"report  {folder / 'report.html'}")
+    ctx.exit(1 if training.dataset.failures else 0)
 
 
 @click.command()
 @click.argument("songs", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder.")
 @click.option("--folds", default=5, show_default=True, type=click.IntRange(2), help="How many.")
+@click.option("--keep-models", is_flag=True, help="Write the model of every fold too.")
 @encoder_option
 @training_options
 @table_options
 @cache_option
 @collection_options
 @click.pass_context
-def crossval(ctx: click.Context, /, songs: Path, output: Path, folds: int, **options: Any) -> None:
+def crossval(
+    ctx: click.Context,
+    /,
+    songs: Path,
+    output: Path,
+    folds: int,
+    keep_models: bool,
+    **options: Any,
+) -> None:
     """Cross-validate on SONGS: every song judged by a model that never heard its artist.
 
-    The folder gets folds.csv, history.csv, predictions.csv, windows.csv, metrics.json,
-    report.html and the model of every fold.
+    The folder gets folds.csv, history.csv, predictions.csv, windows.csv, metrics.json and
+    report.html, and with --keep-models the model of every fold. The same command goes on
+    where it was stopped.
     """
     from songbag.console import Console
     from songbag.parallel.ranks import require_single_process
-    from songbag.tasks.cross_validate import crossvalidate_bags
+    from songbag.tasks.cross_validate import cross_validate
 
     require_single_process("a cross-validation")
     console = Console(options["quiet"])
-    recipe, hear = hearing(songs, options, console)
-    seed, threads = options["seed"], options["threads"]
-    own = own_encoder(options, recipe)
-    found = crossvalidate_bags(hear(recipe), output, recipe, console, folds, seed, threads, own)
+    recipe, dataset = recipe_and_songs(songs, options)
+    evaluation = cross_validate(
+        dataset,
+        output,
+        recipe,
+        console,
+        folds,
+        options["seed"],
+        options["threads"],
+        own_encoder(options, recipe),
+        keep_models,
+    ).evaluation
     if not options["quiet"]:
-        click.echo(f"report  {found.folder / 'report.html'}")
-    ctx.exit(1 if found.evaluation.figures["failed"] else 0)
+        click.echo(f"report  {output / 'report.html'}")
+    ctx.exit(1 if evaluation.figures["failed"] else 0)
 
 
 @click.command()

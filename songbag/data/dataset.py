@@ -1,160 +1,316 @@
-"""Songs with audio become bags: frames from the cache, starts by the window law."""
+"""The dataset of songs that every task takes, whatever the songs came from.
 
+Three makers give one: audio files (`songbag.data.audio_dataset`), tables and arrays of windows
+(`songbag.data.window_table`), and packed collections (`songbag.data.packed`).
+"""
+
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import compress
+from typing import Protocol, TypeAlias, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from songbag.audio.cache import DamagedFramesError, Receipt, read_frames
-from songbag.audio.extract import extract, extract_all
-from songbag.audio.source import Source
+from songbag.audio.features import Frames
 from songbag.audio.windows import window_starts
 from songbag.data.bag import Bag
-from songbag.data.packed import PackedBags, PackedSongs
-from songbag.data.shards import frames_checksum
-from songbag.data.song_table import Song, SongTable, grouped_by
+from songbag.data.packed_files import frames_checksum
+from songbag.data.song import Song, grouped_by, label_names
 from songbag.errors import AudioError
-from songbag.settings import Limits, Recipe, Sound, Windows
-from songbag.storage.remote import AnyPath
+from songbag.metrics.label_kinds import LabelKind, kind_of
+from songbag.parallel.pool import Workers
+from songbag.settings import Recipe, Sound, Windows
 
-# Shows how far an iterable of known length is; the jobs pass a progress bar.
-Track = Callable[[Iterable[Receipt], int], Iterable[Receipt]]
+Selection: TypeAlias = Sequence[bool] | NDArray[np.bool_]
+T = TypeVar("T")
+
+
+class Progress(Protocol):
+    """Passes items on and shows how many of ``total`` are done (see `Console.track`)."""
+
+    def __call__(self, items: Iterable[T], total: int) -> Iterable[T]: ...
+
+
+def no_progress(items: Iterable[T], total: int) -> Iterable[T]:
+    """Return the items as they are, showing nothing."""
+    return items
 
 
 @dataclass(frozen=True)
-class SongBags:
-    """Bags and what is known of their songs, in the same order.
+class Failure:
+    """A song that could not be read, with a short machine-readable reason and a sentence."""
+
+    song: Song
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What reading a song told about it (see `Bag`)."""
+
+    samples: int
+    level_db: float | None = None
+    warnings: tuple[str, ...] = ()
+
+
+class SongInput(Protocol):
+    """One song as prediction reads it: alone, and perhaps in another process.
 
     Attributes
     ----------
-    bags : sequence of Bag
-        A list, or bags that are read from a packed collection when they are asked for.
+    song : Song
+    windows : Bag or None
+        The bag of a song that comes as windows, which has no frames.
+    decodes : bool
+        Whether reading it means decoding a file.
+    """
+
+    @property
+    def song(self) -> Song: ...
+
+    @property
+    def windows(self) -> Bag | None: ...
+
+    @property
+    def decodes(self) -> bool: ...
+
+    def frames(self, sound: Sound) -> tuple[Iterator[Frames], Callable[[], Recording]]:
+        """Return blocks of frames (n, bands), and a function for when they are exhausted.
+
+        Raises
+        ------
+        AudioError
+            The song cannot be read; the blocks may raise it too.
+        """
+
+
+class SongDataset(ABC):
+    """Songs with labels and groups; features come when a recipe asks for them.
+
+    Attributes
+    ----------
     songs : sequence of Song
+        Those that can be read, as far as that is known.
     origin : str
         Where they come from, for messages.
-    failed : list of (Song, str, str)
-        Songs that could not be heard, with reason and message.
+    failures : sequence of Failure
+        Songs that could not be read.
+    remarks : sequence of str
+        What a user should know about the table or folder.
+    workers : int, engine or None
+        Who reads the songs: so many processes, a cluster, or one process a core. 1: this
+        process.
+    checked : bool
+        Whether the songs were reported on before, as those of a packed collection were, or
+        have no recordings to report on.
+    """
+
+    songs: Sequence[Song]
+    origin: str
+    failures: Sequence[Failure]
+    remarks: Sequence[str]
+    workers: Workers = 1
+    checked: bool = True
+
+    @abstractmethod
+    def load(self, recipe: Recipe, progress: Progress = no_progress) -> "BagDataset":
+        """Return the songs with the features that a recipe asks for.
+
+        Raises
+        ------
+        SettingsError
+            The features that are there were made with other settings.
+        """
+
+    @abstractmethod
+    def inputs(self, recipe: Recipe) -> Iterable[SongInput]:
+        """Return one input for prediction a song, in order, failed songs too."""
+
+    @abstractmethod
+    def everyone(self) -> Sequence[Song]:
+        """Return all songs in the order of `inputs`, failed ones too."""
+
+    @abstractmethod
+    def grouped_by(self, column: str) -> "SongDataset":
+        """Return the same songs, grouped by a column instead of the artist."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Label names, sorted: the order of every probability column."""
+        return tuple(label_names(self.songs))
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether a song may have several labels."""
+        return any(song.multilabel for song in self.songs)
+
+    @property
+    def kind(self) -> LabelKind:
+        """How many labels a song may have."""
+        return kind_of(self.multilabel)
+
+
+class BagDataset(SongDataset, Sequence[Bag]):
+    """A dataset whose features are at hand: a sequence of one bag a song.
+
+    `MemoryDataset` holds them, `songbag.data.packed.PackedDataset` maps them from files.
+    """
+
+    @overload
+    @abstractmethod
+    def __getitem__(self, index: int) -> Bag: ...
+
+    @overload
+    @abstractmethod
+    def __getitem__(self, index: slice) -> "BagDataset": ...
+
+    @abstractmethod
+    def subset(self, selected: Selection) -> "BagDataset":
+        """Return the selected songs, without the failed ones."""
+
+    @abstractmethod
+    def grouped_by(self, column: str) -> "BagDataset":
+        """Return the same songs, grouped by a column instead of the artist."""
+
+    @abstractmethod
+    def cut(self, sound: Sound, windows: Windows) -> "BagDataset":
+        """Return the songs with window starts by other settings (see `window_starts`)."""
+
+    @abstractmethod
+    def without_features(self) -> Iterable[Bag]:
+        """Return bags whose features need not be read; their shape says nothing."""
+
+    @abstractmethod
+    def checksums(self) -> Iterable[bytes]:
+        """Return a checksum of each song's features."""
+
+    @abstractmethod
+    def shards(self) -> NDArray[np.int64]:
+        """Return the number of the file in which each song's features lie."""
+
+
+@dataclass(frozen=True)
+class BagInput:
+    """A song whose bag is at hand (see `SongInput`)."""
+
+    song: Song
+    bag: Bag
+    decodes: bool = False
+
+    @property
+    def windows(self) -> Bag | None:
+        """The bag, where it holds windows."""
+        return self.bag if self.bag.starts is None else None
+
+    def frames(self, sound: Sound) -> tuple[Iterator[Frames], Callable[[], Recording]]:
+        """Return the bag's frames."""
+        bag = self.bag
+        return iter([bag.features]), lambda: Recording(bag.samples, bag.level_db, bag.warnings)
+
+
+@dataclass(frozen=True)
+class FailedInput:
+    """A song that could not be read when its collection was made (see `SongInput`)."""
+
+    song: Song
+    reason: str
+    message: str
+    windows: None = None
+    decodes: bool = False
+
+    def frames(self, sound: Sound) -> tuple[Iterator[Frames], Callable[[], Recording]]:
+        """Raise the error that reading the song gave."""
+        raise AudioError(self.reason, self.message)
+
+
+@dataclass(frozen=True)
+class MemoryDataset(BagDataset):
+    """Bags in memory: songs whose frames were read, or windows of a table.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> songs = [Song("a", "", label="rock"), Song("b", "", label="jazz")]
+    >>> dataset = MemoryDataset([Bag(song, np.zeros((4, 3), np.float32)) for song in songs])
+    >>> dataset.labels
+    ('jazz', 'rock')
+    >>> [bag.id for bag in dataset.subset([False, True])]
+    ['b']
     """
 
     bags: Sequence[Bag]
-    songs: Sequence[Song]
-    origin: str
-    failed: list[tuple[Song, str, str]] = field(default_factory=list)
+    origin: str = "the songs"
+    failures: Sequence[Failure] = ()
+    remarks: Sequence[str] = ()
+    songs: Sequence[Song] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "songs", [bag.song for bag in self.bags])
 
     def __len__(self) -> int:
         return len(self.bags)
 
+    @overload
+    def __getitem__(self, index: int) -> Bag: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "MemoryDataset": ...
+
+    def __getitem__(self, index: int | slice) -> "Bag | MemoryDataset":
+        if isinstance(index, slice):
+            return replace(self, bags=self.bags[index], failures=())
+        return self.bags[index]
+
     def __iter__(self) -> Iterator[Bag]:
         return iter(self.bags)
 
-    def __getitem__(self, index: int) -> Bag:
-        return self.bags[index]
+    def load(self, recipe: Recipe, progress: Progress = no_progress) -> "MemoryDataset":
+        """Return the dataset itself."""
+        return self
 
-    def table(self) -> SongTable:
-        """Return the songs that were heard."""
-        return SongTable(self.songs, self.origin)
+    def inputs(self, recipe: Recipe) -> Iterable[SongInput]:
+        """Return one input a song, in order; failed songs last."""
+        yield from (BagInput(bag.song, bag) for bag in self.bags)
+        yield from (FailedInput(one.song, one.reason, one.message) for one in self.failures)
 
-    def part(self, keep: Sequence[bool]) -> "SongBags":
-        """Return the songs marked in ``keep``, without the failed ones."""
-        if isinstance(self.bags, PackedBags) and isinstance(self.songs, PackedSongs):
-            places = np.flatnonzero(keep)
-            return SongBags(self.bags.take(places), self.songs.take(places), self.origin)
-        return SongBags(chosen(self.bags, keep), list(compress(self.songs, keep)), self.origin)
+    def everyone(self) -> Sequence[Song]:
+        """Return all songs; failed songs last."""
+        return [*self.songs, *(failure.song for failure in self.failures)]
 
-    def grouped_by(self, column: str) -> "SongBags":
+    def subset(self, selected: Selection) -> "MemoryDataset":
+        """Return the selected songs, without the failed ones."""
+        return replace(self, bags=list(compress(self.bags, selected)), failures=())
+
+    def grouped_by(self, column: str) -> "MemoryDataset":
         """Return the same songs, grouped by a column instead of the artist."""
-        if isinstance(self.songs, PackedSongs):
-            return replace(self, songs=self.songs.grouped_by(column))
-        return replace(self, songs=grouped_by(self.songs, column))
+        return self.with_songs(grouped_by(self.songs, column))
 
+    def with_songs(self, songs: Sequence[Song]) -> "MemoryDataset":
+        """Return the same features with other statements about the songs."""
+        bags = [replace(bag, song=song) for bag, song in zip(self.bags, songs, strict=True)]
+        return replace(self, bags=bags)
 
-def hear(
-    table: SongTable,
-    recipe: Recipe,
-    cache: AnyPath,
-    limits: Limits,
-    workers: int | None,
-    track: Track,
-) -> SongBags:
-    """Extract what the cache lacks and return bags, with starts on a grid of one frame."""
-    sources = [song.source(recipe.excerpt) for song in table.songs]
-    made = extract_all(sources, recipe.sound, cache, limits, workers)
-    bags, songs, failed = list[Bag](), list[Song](), list[tuple[Song, str, str]]()
-    receipts = list(track(made, len(table.songs)))
-    for song, source, receipt in zip(table.songs, sources, receipts, strict=True):
-        if receipt.status == "failed":
-            failed.append((song, receipt.reason, receipt.message))
-            continue
-        try:
-            bags.append(bag_of(song, source, receipt, recipe, cache, limits))
-            songs.append(song)
-        except AudioError as error:  # its frames were damaged, and it has gone since
-            failed.append((song, error.reason, str(error)))
-    return SongBags(bags, songs, table.origin, failed)
+    def cut(self, sound: Sound, windows: Windows) -> "MemoryDataset":
+        """Return the songs with window starts by other settings."""
+        bags = [
+            bag
+            if bag.starts is None
+            else bag.with_starts(window_starts(bag.samples, sound, windows))
+            for bag in self.bags
+        ]
+        return replace(self, bags=bags)
 
+    def without_features(self) -> Iterable[Bag]:
+        """Return the bags as they are."""
+        return self.bags
 
-def bag_of(
-    song: Song, source: Source, receipt: Receipt, recipe: Recipe, cache: AnyPath, limits: Limits
-) -> Bag:
-    """Return the bag of an extracted song, extracting it again where the cache was damaged.
+    def checksums(self) -> Iterable[bytes]:
+        """Return a checksum of each song's features."""
+        return (frames_checksum(bag.features) for bag in self.bags)
 
-    Raises
-    ------
-    AudioError
-        It was, and the file cannot be heard any more.
-    """
-    try:
-        frames, receipt = read_frames(cache / receipt.key)
-    except DamagedFramesError:
-        receipt = extract(source, recipe.sound, cache, limits)
-        if receipt.status == "failed":
-            raise AudioError(receipt.reason, receipt.message) from None
-        frames, receipt = read_frames(cache / receipt.key)
-    return Bag(
-        id=song.id,
-        features=frames,
-        starts=window_starts(receipt.samples, recipe.sound, recipe.windows),
-        label=song.label,
-        group=song.group,
-        level_db=receipt.level_db,
-        samples=receipt.samples,
-        warnings=receipt.warnings,
-    )
-
-
-def chosen(bags: Sequence[Bag], keep: Sequence[bool] | NDArray[np.bool_]) -> Sequence[Bag]:
-    """Return the bags marked in ``keep``."""
-    if isinstance(bags, PackedBags):
-        return bags.take(np.flatnonzero(keep))
-    return list(compress(bags, keep))
-
-
-def bare(bags: Sequence[Bag]) -> Iterable[Bag]:
-    """Return bags for all that is known of them but features, which stay where they are."""
-    return bags.bare() if isinstance(bags, PackedBags) else bags
-
-
-def checksums(bags: Sequence[Bag]) -> Iterable[bytes]:
-    """Return a checksum of the features of each bag."""
-    if isinstance(bags, PackedBags):
-        return bags.checksums()
-    return (frames_checksum(bag.features) for bag in bags)
-
-
-def shards_of(bags: Sequence[Bag]) -> NDArray[np.int64]:
-    """Return the shard in which each bag lies: all in one, where they are in memory."""
-    if isinstance(bags, PackedBags):
-        return bags.packed.numbers("shard")[bags.rows].astype(np.int64)
-    return np.zeros(len(bags), dtype=np.int64)
-
-
-def cut_on_grid(bags: Sequence[Bag], sound: Sound, windows: Windows) -> Sequence[Bag]:
-    """Return the same bags with starts on the grid of a network's time stride."""
-    if isinstance(bags, PackedBags):
-        return replace(bags, windows=windows)
-    return [
-        bag if bag.starts is None else bag.with_starts(window_starts(bag.samples, sound, windows))
-        for bag in bags
-    ]
+    def shards(self) -> NDArray[np.int64]:
+        """Return 0 for every song: all are in memory."""
+        return np.zeros(len(self.bags), dtype=np.int64)

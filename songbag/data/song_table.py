@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from songbag.audio.audio_file import EXTENSIONS
-from songbag.audio.source import Source
-from songbag.data.labels import join_labels, rarest_labels, split_labels
+from songbag.data.labels import join_labels, split_labels
+from songbag.data.song import Song
 from songbag.data.table_files import read_rows
 from songbag.errors import SettingsError, SongTableError, suggestion
-from songbag.settings import Excerpt
 from songbag.storage.remote import (
     AnyPath,
     files_below,
@@ -35,50 +34,6 @@ KNOWN_COLUMNS = ("path", "label", "labels", "id", "artist", "split", "start", "e
 SIDES = {"train": "train", "test": "test", "validation": "validation", "val": "validation"}
 TABLES = (".csv", ".tsv", ".parquet")
 _SHOWN = 8  # problems listed in one error
-
-
-@dataclass(frozen=True, slots=True)
-class Song:
-    """One recording: where it lies and what is known of it.
-
-    ``path`` can be opened; ``id`` is what the user calls it. ``start`` and ``end`` are
-    seconds inside the file. ``line`` is the table's line, None in a folder. With
-    ``multilabel`` the label is a set of labels, as `songbag.data.labels` writes it.
-    """
-
-    id: str
-    path: str
-    label: str | None = None
-    artist: str | None = None
-    split: str | None = None
-    start: float = 0.0
-    end: float | None = None
-    line: int | None = None
-    extra: dict[str, str] = field(default_factory=dict)
-    group_by: str = "artist"
-    multilabel: bool = False
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """All labels of the song: one, none where it is unknown, any number with multilabel."""
-        if self.multilabel:
-            return split_labels(self.label or "")
-        return (self.label,) if self.label else ()
-
-    @property
-    def group_value(self) -> str | None:
-        """What ``group_by`` says of the song, None where that is unknown."""
-        value = self.artist if self.group_by == "artist" else self.extra.get(self.group_by)
-        return value or None
-
-    @property
-    def group(self) -> str:
-        """What must not be on two sides: the artist if known, else the song itself."""
-        return f"{self.group_by} {self.group_value}" if self.group_value else f"song {self.id}"
-
-    def source(self, excerpt: Excerpt) -> Source:
-        """Return what is to be heard of it."""
-        return Source(path=self.path, start=self.start, end=self.end, excerpt=excerpt)
 
 
 @dataclass(frozen=True)
@@ -180,63 +135,43 @@ def _is_formula(cell: str) -> bool:
     return False
 
 
-def grouped_by(songs: Sequence[Song], column: str) -> list[Song]:
-    """Return the songs grouped by a column of their table instead of the artist.
-
-    Raises
-    ------
-    SongTableError
-        No song has the column.
-    """
-    known = {name for song in songs for name in song.extra} | {"artist"}
-    if column not in known:
-        raise SongTableError(f"no column '{column}' to group by.{suggestion(column, known)}")
-    return [replace(song, group_by=column) for song in songs]
-
-
-def split_names(songs: Sequence[Song]) -> list[str]:
-    """Return what a split is stratified by: the label, or the rarest of several."""
-    names = [song.label or "" for song in songs]
-    return rarest_labels(names) if any(song.multilabel for song in songs) else names
-
-
-def require_labels(table: SongTable) -> None:
-    """Refuse a table that cannot be trained on: labels missing, or of a single song.
+def require_labels(songs: Sequence[Song], origin: str) -> None:
+    """Refuse songs that cannot be trained on: labels missing, or of a single song.
 
     Raises
     ------
     SongTableError
     """
-    unknown = (song for song in table.songs if not song.label and not song.multilabel)
+    unknown = (song for song in songs if not song.label and not song.multilabel)
     problems = [f"{_where(song)}song '{song.id}' has no label" for song in unknown]
-    songs_of = Counter(label for song in table.songs for label in song.labels)
-    for song in table.songs:
+    songs_of = Counter(label for song in songs for label in song.labels)
+    for song in songs:
         problems += [
             f"{_where(song)}label '{label}' has a single song, '{song.id}': it cannot "
             "be both learned and tested. Add songs, or leave the label out"
             for label in song.labels
             if songs_of[label] == 1
         ]
-    if table.multilabel:
+    if any(song.multilabel for song in songs):
         problems += [
             f"label '{label}' is on every song: nothing to tell apart"
             for label, count in songs_of.items()
-            if count == len(table.songs)
+            if count == len(songs)
         ]
     if len(songs_of) < 2 and not problems:
         only = f"every song is labelled '{next(iter(songs_of))}'" if songs_of else "no label"
         problems.append(f"{only}: nothing to tell apart")
-    _refuse(table.origin, problems)
+    _refuse(origin, problems)
 
 
-def require_files(table: SongTable) -> None:
-    """Refuse a table that names files that are not there."""
+def require_files(songs: Sequence[Song], origin: str) -> None:
+    """Refuse songs whose files are not there."""
     missing = [
         f"{_where(song)}no file '{song.path}'"
-        for song in table.songs
+        for song in songs
         if not is_url(song.path) and not os.path.isfile(song.path)
     ]
-    _refuse(table.origin, missing)
+    _refuse(origin, missing)
 
 
 # --- folders and files ------------------------------------------------------------------

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from songbag.data.bag import Bag
-from songbag.data.dataset import SongBags
+from songbag.data.dataset import MemoryDataset
 from songbag.data.labels import join_labels, split_labels
-from songbag.data.song_table import SIDES, Song
+from songbag.data.song import Song
+from songbag.data.song_table import SIDES
 from songbag.data.table_files import column_names, read_columns, require_column
 from songbag.data.window_columns import (
     feature_matrix,
@@ -38,7 +39,7 @@ def bags_from_arrays(
     order: Any = None,
     multilabel: bool = False,
     **columns: Sequence[Any],
-) -> SongBags:
+) -> MemoryDataset:
     """Make bags from windows in an array, as in Keras.
 
     Parameters
@@ -87,10 +88,10 @@ def bags_from_arrays(
     for song, count in zip(songs, counts.tolist(), strict=True):
         part = slice(begin, begin + count)
         window_names = () if names is None else tuple(map(str, names[part]))
-        bag = Bag(song.id, values[part], None, song.label, song.group, windows=window_names)
+        bag = Bag(song, values[part], windows=window_names)
         bags.append(bag)
         begin += count
-    return SongBags(bags, songs, origin)
+    return MemoryDataset(bags, origin)
 
 
 def bags_from_table(
@@ -102,7 +103,7 @@ def bags_from_table(
     order: str | None = None,
     shape: Sequence[int] | None = None,
     multilabel: bool = False,
-) -> SongBags:
+) -> MemoryDataset:
     r"""Make bags from a long table with a row a window.
 
     Parameters

@@ -28,6 +28,8 @@ from numpy.typing import NDArray
 
 from songbag.data.splits import Certificate
 from songbag.errors import ModelFileError, SettingsError
+from songbag.metrics.calibration import Calibration
+from songbag.metrics.label_kinds import LabelKind, kind_of
 from songbag.onnx_runtime.untrusted import check_part
 from songbag.settings import Recipe, Record
 from songbag.storage.files import atomic_write
@@ -110,13 +112,38 @@ class Card(Record, frozen=True):
     versions: dict[str, str] = msgspec.field(default_factory=dict)
     hashes: dict[str, str] = msgspec.field(default_factory=dict)
 
+    @property
+    def kind(self) -> LabelKind:
+        """How many labels a song may have."""
+        return kind_of(self.multilabel)
+
+    def calibrated(self, calibration: Calibration) -> "Card":
+        """Return the card with another calibration; without thresholds those of its kind."""
+        thresholds = self.kind.default_thresholds(len(self.labels))
+        return msgspec.structs.replace(
+            self,
+            temperature=calibration.temperature,
+            thresholds=calibration.thresholds or thresholds,
+            precision=calibration.precision,
+        )
+
 
 @dataclass(frozen=True)
-class ModelFile:
-    """A card and its parts (name to bytes), in memory."""
+class Model:
+    """A trained model in memory: its card, and its weights and graphs as bytes.
+
+    Attributes
+    ----------
+    card : Card
+    parts : dict of str to bytes
+        By the names of `PARTS`.
+    path : path or None
+        The file it was loaded from.
+    """
 
     card: Card
     parts: dict[str, bytes]
+    path: Path | None = None
 
     @cached_property
     def hash(self) -> str:
@@ -124,16 +151,26 @@ class ModelFile:
         card = msgspec.structs.replace(self.card, figures={})
         return hashlib.blake2b(msgspec.json.encode(card), digest_size=16).hexdigest()
 
+    def with_card(self, **changes: Any) -> "Model":
+        """Return the model with other values of its card; it is then in no file."""
+        return Model(msgspec.structs.replace(self.card, **changes), self.parts)
 
-def heard_songs(ids: Iterable[str]) -> tuple[str, ...]:
-    """Return ``heard`` of a card: a model tells what it heard without naming it."""
+    @classmethod
+    def of_parts(cls, card: Card, parts: dict[str, bytes]) -> "Model":
+        """Return a model whose card states the hashes of its parts."""
+        hashes = {name: _hash(data) for name, data in parts.items()}
+        return cls(msgspec.structs.replace(card, hashes=hashes), parts)
+
+
+def song_hashes(ids: Iterable[str]) -> tuple[str, ...]:
+    """Return ``heard`` of a card: short hashes of song ids, so that no id stands in a model."""
     text: str = np.sort(_short_hashes(ids)).tobytes().hex()
     step = 12_000  # a thousand songs in a string: as single ones they would fill the memory
     return tuple(text[first : first + step] for first in range(0, len(text), step))
 
 
-def are_heard(card: Card, ids: Iterable[str]) -> NDArray[np.bool_]:
-    """Tell of every id whether the model was trained on that song."""
+def used_in_training(card: Card, ids: Iterable[str]) -> NDArray[np.bool_]:
+    """Return for each id whether the model was trained on that song, shape (ids,)."""
     return np.isin(_short_hashes(ids), np.frombuffer(bytes.fromhex("".join(card.heard)), "S6"))
 
 
@@ -141,13 +178,7 @@ def _short_hashes(ids: Iterable[str]) -> NDArray[np.bytes_]:
     return np.fromiter((hashlib.blake2b(i.encode(), digest_size=6).digest() for i in ids), "S6")
 
 
-def sealed(card: Card, parts: dict[str, bytes]) -> ModelFile:
-    """Return a model file whose card states the hashes of its parts."""
-    hashes = {name: _hash(data) for name, data in parts.items()}
-    return ModelFile(msgspec.structs.replace(card, hashes=hashes), parts)
-
-
-def write_model(path: str | Path, model: ModelFile) -> None:
+def save_model(path: str | Path, model: Model) -> None:
     """Write a model file, whole or not at all; the same model gives the same bytes.
 
     Raises
@@ -167,9 +198,9 @@ def write_model(path: str | Path, model: ModelFile) -> None:
             archive.writestr(zipfile.ZipInfo(name), data)
 
 
-def read_model(
+def load_model(
     path: str | Path, parts: tuple[str, ...] = ("network.onnx", "pooling.onnx")
-) -> ModelFile:
+) -> Model:
     """Read a model file and the named parts of it.
 
     Raises
@@ -182,14 +213,14 @@ def read_model(
         with _opened(path) as file, zipfile.ZipFile(file) as archive:
             _refuse_foreign(path, archive)
             card = _card(path, archive.read(_CARD))
-            read = {name: archive.read(name) for name in parts}
+            parts_read = {name: archive.read(name) for name in parts}
     except FileNotFoundError:
         raise ModelFileError(f"{path}: there is no such model file.") from None
     except _DAMAGE as error:
         raise ModelFileError(
             f"{path}: not a model file, or a damaged one ({error}). Train or copy it again."
         ) from None
-    for name, data in read.items():
+    for name, data in parts_read.items():
         if card.hashes.get(name) != _hash(data):
             raise ModelFileError(
                 f"{path}: {name} is not what was saved (its hash differs). The file was damaged "
@@ -199,7 +230,7 @@ def read_model(
             check_part(name, data)
         except ModelFileError as error:
             raise ModelFileError(f"{path}: {error} It cannot be used.") from None
-    return ModelFile(card, read)
+    return Model(card, parts_read, Path(path))
 
 
 def _opened(path: str | Path) -> BinaryIO:

@@ -9,13 +9,13 @@ import onnx
 
 from songbag.errors import ExportError
 from songbag.inference import sound_graph
-from songbag.inference.model_file import Card, ModelFile
+from songbag.inference.model_file import Card, Model
 from songbag.onnx_runtime.graph_builder import Axes, GraphBuilder, float32, int64
 
 FORMAT = 1  # of the inputs, outputs and metadata of the graph
 
 
-def song_graph(model: ModelFile) -> onnx.ModelProto:
+def song_graph(model: Model) -> onnx.ModelProto:
     """Return one graph from a waveform (samples,) to the song's answer.
 
     Its outputs are ``probabilities`` (classes,), ``window_probabilities`` (windows,
@@ -50,7 +50,7 @@ def song_graph(model: ModelFile) -> onnx.ModelProto:
     return graph
 
 
-def _part(model: ModelFile, name: str) -> onnx.ModelProto:
+def _part(model: Model, name: str) -> onnx.ModelProto:
     return onnx.load_model_from_string(model.parts[f"{name}.onnx"])
 
 
@@ -74,7 +74,7 @@ def _probabilities(nodes: GraphBuilder, logits: str, card: Card, song: bool) -> 
     )
 
 
-def _describe(graph: onnx.ModelProto, model: ModelFile) -> None:
+def _describe(graph: onnx.ModelProto, model: Model) -> None:
     """Write into the graph what it is, so that the file can be used without ours."""
     import songbag
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from songbag.audio.fingerprint import STEP_SECONDS, Codes, Match, compare
-from songbag.data.song_table import Song
+from songbag.data.song import Song
 from songbag.quality.file_checks import lossless
 from songbag.quality.file_facts import Facts, read_codes
 from songbag.quality.findings import Finding

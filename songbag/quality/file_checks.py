@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
-from songbag.data.song_table import Song
+from songbag.data.song import Song
 from songbag.quality.file_facts import Facts
 from songbag.quality.findings import Finding
 

@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
-from songbag.data.song_table import Song
+from songbag.data.song import Song
 from songbag.quality.findings import Finding
 
 _FOLDS = 5  # of a cross-validation; a label in fewer groups is missing from some of them

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from songbag.data.song_table import Song
+from songbag.data.song import Song
 from songbag.errors import SongTableError
 from songbag.quality.findings import Finding
 from songbag.storage.csv_files import read_csv

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from songbag.data.song_table import Song, split_names
+from songbag.data.song import Song, stratification_labels
 from songbag.metrics.baselines import fit_level, level_probabilities
 from songbag.metrics.classification import Ints
 from songbag.quality.findings import Finding
@@ -74,7 +74,7 @@ def shortcut_findings(
     ``facts`` has for every fact a value a song; songs without a label are left out.
     """
     places = [place for place, song in enumerate(songs) if song.label]
-    labels = split_names([songs[place] for place in places])
+    labels = stratification_labels([songs[place] for place in places])
     groups = [songs[place].group for place in places]
     for fact, values in facts.items():
         shortcut = measure_shortcut(fact, [values[place] for place in places], labels, groups)

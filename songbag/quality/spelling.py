@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from songbag.audio.audio_file import EXTENSIONS
-from songbag.data.song_table import Song
+from songbag.data.song import Song
 from songbag.quality.findings import Finding
 
 # Letters that no Unicode normal form takes apart.

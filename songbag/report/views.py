@@ -149,9 +149,9 @@ def _label_table(rows: Sequence[Row]) -> dict[str, Any]:
 
 def view_comparison(folder: Path, comparison: dict[str, Any], home: Path) -> dict[str, Any]:
     """Return the values of comparison.html, from comparison.json."""
-    systems = sorted(comparison["systems"], key=lambda row: -row["accuracy"])
+    systems, metric = comparison["systems"], comparison.get("metric", "accuracy")
     best = systems[0]["system"]
-    ends = ("accuracy", "accuracy_low", "accuracy_high")
+    ends = (metric, f"{metric}_low", f"{metric}_high")
     axis = axis_around(row[name] for row in systems for name in (*ends, "least_seed", "most_seed"))
     system_rows = []
     for row in systems:
@@ -175,6 +175,8 @@ def view_comparison(folder: Path, comparison: dict[str, Any], home: Path) -> dic
     return {
         "comparison": comparison,
         "best": best,
+        "metric": metric,
+        "is_share": metric != "nll",
         "systems": system_rows,
         "ticks": tick_texts(axis, percent_tick, 5),
         "first": pair_rows(with_best if folded else with_best + without_best),

@@ -10,8 +10,9 @@ import binascii
 import msgspec
 import numpy as np
 
-from songbag.inference.predict import Answer
-from songbag.inference.predictor import Prediction, Predictor
+from songbag.data.song import Song
+from songbag.inference.predictions import SongPrediction
+from songbag.inference.predictor import Prediction, Predictor, WindowOutputs
 from songbag.settings import Record
 
 
@@ -25,7 +26,7 @@ class _CachedAnswer(Record, frozen=True):
     times: bytes  # float64 (2, windows): starts, ends
 
 
-def encode_answer(answer: Answer, prediction: Prediction, model_hash: str) -> str:
+def encode_answer(answer: SongPrediction, prediction: Prediction, model_hash: str) -> str:
     """Return an answer as the text that `answer_without` takes."""
     outputs = np.ascontiguousarray(prediction.outputs, dtype="<f4")
     times = np.stack([prediction.start_seconds, prediction.end_seconds]).astype("<f8")
@@ -43,7 +44,7 @@ def encode_answer(answer: Answer, prediction: Prediction, model_hash: str) -> st
 
 def answer_without(
     predictor: Predictor, model_hash: str, text: str, removed: tuple[int, ...]
-) -> tuple[Answer, list[int]]:
+) -> tuple[SongPrediction, list[int]]:
     """Return a song's answer as if it never had the windows ``removed``.
 
     Parameters
@@ -55,7 +56,7 @@ def answer_without(
 
     Returns
     -------
-    answer : Answer
+    answer : SongPrediction
     left : list of int
         Numbers of the windows that were used.
 
@@ -82,8 +83,10 @@ def answer_without(
     if not len(left):
         raise ValueError("at least one window must be left")
     try:
-        prediction = predictor.predict_outputs(outputs[left], start[left], end[left])
+        prediction = predictor.predict_outputs(WindowOutputs(outputs[left], start[left], end[left]))
     except Exception:  # onnxruntime raises exceptions without a common base class
         raise ValueError("`kept` does not fit this model") from None
-    answer = Answer(cached.id, prediction, warnings=cached.warnings, level_db=cached.level_db)
+    answer = SongPrediction(
+        Song(cached.id, ""), prediction, warnings=cached.warnings, level_db=cached.level_db
+    )
     return answer, left.tolist()

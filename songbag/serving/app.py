@@ -24,7 +24,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from songbag import __version__
-from songbag.inference.model_file import ModelFile
+from songbag.inference.model_file import Model
 from songbag.serving.options import ServerOptions
 from songbag.serving.replies import HTTPError
 from songbag.serving.schemas import describe_api, model_description
@@ -44,7 +44,7 @@ class _Server:
     """What the routes share."""
 
     name: str
-    model: ModelFile
+    model: Model
     options: ServerOptions
     keys: OneTimeKeys
     pool: PredictionPool
@@ -78,7 +78,7 @@ class Key(BaseModel):
 
 def create_app(
     name: str,
-    model: ModelFile,
+    model: Model,
     options: ServerOptions,
     keys: OneTimeKeys,
     on_ready: Callable[[], None],

@@ -7,8 +7,8 @@ import msgspec
 from fastapi import FastAPI
 
 from songbag import __version__
-from songbag.inference import tables
-from songbag.inference.model_file import ModelFile
+from songbag.inference import writers
+from songbag.inference.model_file import Model
 from songbag.serving.options import ServerOptions
 
 _Schema = dict[str, Any]
@@ -38,7 +38,7 @@ _FORM = {
 }
 
 
-def model_description(name: str, model: ModelFile, options: ServerOptions) -> bytes:
+def model_description(name: str, model: Model, options: ServerOptions) -> bytes:
     """Return what ``/model`` answers, as JSON.
 
     The model's card without its training songs, layers and hashes, and the server's limits.
@@ -54,8 +54,8 @@ def model_description(name: str, model: ModelFile, options: ServerOptions) -> by
         "seconds": options.max_seconds,
     }
     columns = {
-        "songs": tables.song_columns(model.card.labels),
-        "windows": tables.window_columns(model.card.labels),
+        "songs": writers.song_columns(model.card.labels),
+        "windows": writers.window_columns(model.card.labels),
     }
     server = {"name": name, "hash": model.hash, "songbag": __version__, "limits": limits}
     return msgspec.json.encode(server | {"columns": columns, **card})
@@ -83,8 +83,8 @@ def describe_api(app: FastAPI, labels: Sequence[str]) -> None:
     }
     schemas |= {
         "Error": _record({"reason": text, "message": text}),
-        "Song": columns(tables.song_columns(labels)),
-        "Window": columns(tables.window_columns(labels)),
+        "Song": columns(writers.song_columns(labels)),
+        "Window": columns(writers.window_columns(labels)),
     }
     for path in ("/predict", "/without"):
         paths[path]["post"]["responses"] = {

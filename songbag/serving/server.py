@@ -9,7 +9,7 @@ from pathlib import Path
 import uvicorn
 
 from songbag.errors import ModelFileError, SettingsError
-from songbag.inference.model_file import read_model
+from songbag.inference.model_file import load_model
 from songbag.inference.predictor import Predictor
 from songbag.serving.app import create_app
 from songbag.serving.options import ServerOptions, require_safe
@@ -38,7 +38,7 @@ def serve(path: Path, options: ServerOptions, browser: bool, say: Callable[[str]
         There is no model, or it predicts on window tables, which cannot be uploaded.
     """
     require_safe(options)
-    model = read_model(path)
+    model = load_model(path)
     if model.card.source != "audio":
         raise ModelFileError(
             f"{path}: it was trained on a table of window features, so it cannot predict songs. "

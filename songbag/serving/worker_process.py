@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from songbag.audio import waveform
 from songbag.audio.audio_file import AudioReport
 from songbag.audio.source import excerpt_span
-from songbag.data.song_table import Song
+from songbag.data.song import Song
 from songbag.errors import AudioError
-from songbag.inference import tables
-from songbag.inference.model_file import ModelFile
-from songbag.inference.predict import answer_file
+from songbag.inference import writers
+from songbag.inference.model_file import Model
+from songbag.inference.predict import predict_file
+from songbag.inference.predictions import SongPrediction
 from songbag.inference.predictor import Predictor
 from songbag.serving.answer_cache import answer_without, encode_answer
 from songbag.serving.replies import HTTPError, Reply
@@ -63,7 +64,7 @@ Task: TypeAlias = PredictTask | WithoutTask
 _predictors: list[tuple[Predictor, str]] = []
 
 
-def load_model(model: ModelFile) -> None:
+def load_model(model: Model) -> None:
     """Load the model into this process."""
     _predictors[:] = [(Predictor(model), model.hash)]
 
@@ -89,7 +90,7 @@ def failed_song(
     song_id: str, reason: str, message: str, labels: Sequence[str], csv: bool
 ) -> HTTPError:
     """Return the error of a song without an answer, with its row of predictions.csv."""
-    row = tables.failure_row(song_id, reason, message, labels)
+    row = writers.song_row(SongPrediction(Song(song_id, ""), None, reason, message), labels)
     fields = {"csv": _csv_parts([row], [], labels)} if csv else {}
     return HTTPError(422, reason, message, song=row, **fields)
 
@@ -97,13 +98,13 @@ def failed_song(
 def _predict(task: PredictTask, predictor: Predictor, model_hash: str) -> dict[str, Any]:
     labels, parts = predictor.card.labels, task.parts
     song = Song(task.id, task.path)
-    answer = answer_file(predictor, song, task.limits)
+    answer = predict_file(predictor, song, task.limits)
     if answer.prediction is None:
         # The client does not need to know where the file lay on the server.
         message = answer.message.replace(task.path, task.id)
         raise failed_song(task.id, answer.reason, message, labels, parts.csv)
-    windows = answer.window_rows(labels)
-    body: dict[str, Any] = {"song": answer.row(labels)}
+    windows = writers.window_rows(answer, labels)
+    body: dict[str, Any] = {"song": writers.song_row(answer, labels)}
     if parts.windows:
         body["windows"] = windows
     if parts.csv:
@@ -129,15 +130,15 @@ def _predict_without(task: WithoutTask, predictor: Predictor, model_hash: str) -
         answer, left = answer_without(predictor, model_hash, task.cached, task.removed)
     except ValueError as error:
         raise HTTPError(422, "bad_request", f"{error}.") from None
-    rows = zip(answer.window_rows(labels), left, strict=True)
+    rows = zip(writers.window_rows(answer, labels), left, strict=True)
     windows = [row | {"window": number} for row, number in rows]
-    return {"song": answer.row(labels), "windows": windows}
+    return {"song": writers.song_row(answer, labels), "windows": windows}
 
 
 def _csv_parts(songs: list[Row], windows: list[Row], labels: Sequence[str]) -> dict[str, str]:
     return {
-        "songs": csv_text(songs, tables.song_columns(labels)),
-        "windows": csv_text(windows, tables.window_columns(labels)),
+        "songs": csv_text(songs, writers.song_columns(labels)),
+        "windows": csv_text(windows, writers.window_columns(labels)),
     }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from songbag.inference.model_file import ModelFile
+from songbag.inference.model_file import Model
 from songbag.parallel.pool import Worker
 from songbag.serving.options import ServerOptions
 from songbag.serving.replies import HTTPError, Reply
@@ -25,7 +25,7 @@ class PredictionPool:
         Tasks that a process is busy with.
     """
 
-    def __init__(self, model: ModelFile, options: ServerOptions) -> None:
+    def __init__(self, model: Model, options: ServerOptions) -> None:
         self._options = options
         self._threads = ThreadPoolExecutor(options.workers, thread_name_prefix="worker")
         self._workers = [Worker(load_model, model) for _ in range(options.workers)]

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from songbag.console import Console
-from songbag.data.dataset import SongBags, bare
-from songbag.data.song_table import TABLES, Song, SongTable
+from songbag.data.audio_dataset import AudioDataset
+from songbag.data.dataset import BagDataset
+from songbag.data.song import Song
+from songbag.data.song_table import TABLES
 from songbag.data.table_files import read_rows
 from songbag.errors import SettingsError
-from songbag.parallel.pool import Workers
 from songbag.quality.copies import best_copies, find_pairs, pair_findings
 from songbag.quality.file_checks import FORMATS, file_findings
 from songbag.quality.file_facts import Facts, measure_all
@@ -22,9 +23,8 @@ from songbag.quality.label_counts import label_count_findings
 from songbag.quality.label_noise import label_noise_findings
 from songbag.quality.shortcuts import shortcut_findings
 from songbag.quality.spelling import names_differ, spelling_findings
-from songbag.settings import Excerpt, Limits
+from songbag.settings import Excerpt
 from songbag.storage.csv_files import Row, write_csv
-from songbag.storage.remote import AnyPath
 
 MOST_SUSPICIOUS = 20  # labels listed after a cross-validation
 _COLUMNS = ["id", "path", "label", "artist", "split", "start", "end"]
@@ -47,33 +47,30 @@ class Survey:
 
 
 def survey_songs(
-    table: SongTable,
-    cache: AnyPath,
+    dataset: AudioDataset,
     console: Console,
     window_seconds: float,
-    limits: Limits | None = None,
-    workers: Workers = None,
     crossval: Path | None = None,
 ) -> Survey:
-    """Read every song of a table once and return what is wrong with the collection.
+    """Read every song of a dataset once and return what is wrong with the collection.
 
     Parameters
     ----------
     window_seconds : float
         Songs shorter than one window are reported.
     crossval : Path or None
-        Folder of a cross-validation of the table: then contradicted labels are ranked.
+        Folder of a cross-validation of these songs: then contradicted labels are ranked.
 
     Raises
     ------
     SongTableError
         ``crossval`` is no cross-validation of these songs.
     """
-    songs = table.songs
+    songs = dataset.songs
     noise = list(label_noise_findings(songs, crossval, MOST_SUSPICIOUS)) if crossval else []
     sources = [song.source(Excerpt()) for song in songs]
     track = partial(console.track, what="Checking")
-    measured = list(measure_all(sources, cache, limits or Limits(), workers, track))
+    measured = list(measure_all(sources, dataset.cache, dataset.limits, dataset.workers, track))
     facts = [fact for fact, _ in measured]
     pairs = find_pairs(facts, [file for _, file in measured])
     best = best_copies(pairs, facts, songs)
@@ -124,7 +121,7 @@ def _songs_to_drop(
     return dropped
 
 
-def remarks(dataset: SongBags) -> list[str]:
+def remarks(dataset: BagDataset) -> list[str]:
     """Return what is wrong with the songs of a training, without reading a file again.
 
     Equal recordings, spelling, small labels, and loudness or length that predict the label.
@@ -132,7 +129,7 @@ def remarks(dataset: SongBags) -> list[str]:
     songs, findings = dataset.songs, list[Finding]()
     loudness, length = list[float | str](), list[float | str]()
     first: dict[tuple[int, float | None], int] = {}
-    for place, bag in enumerate(bare(dataset.bags)):
+    for place, bag in enumerate(dataset.without_features()):
         loudness.append(bag.level_db or 0.0)
         length.append(float(bag.samples))
         other = first.setdefault((bag.samples, bag.level_db), place)
@@ -147,7 +144,7 @@ def remarks(dataset: SongBags) -> list[str]:
     return [finding.line() for finding in by_severity(findings)]
 
 
-def write_cleaned(table: SongTable, survey: Survey, output: Path) -> list[str]:
+def write_cleaned(dataset: AudioDataset, survey: Survey, output: Path) -> list[str]:
     """Write the table without the songs to drop, and return a line for each of these.
 
     Audio files are never touched. Every column of the table and the order of its rows stay.
@@ -161,32 +158,32 @@ def write_cleaned(table: SongTable, survey: Survey, output: Path) -> list[str]:
     """
     if output.suffix.lower() != ".csv":
         raise SettingsError(f"--fix {output}: the cleaned table is a .csv file; name it so.")
-    if output.resolve() == Path(table.origin).resolve():
+    if output.resolve() == Path(dataset.origin).resolve():
         raise SettingsError(f"--fix {output}: that is the table itself; choose another name.")
-    rows, columns = _table_rows(table, output.parent)
-    clean = [row for song, row in zip(table.songs, rows) if song.id not in survey.dropped]
+    rows, columns = _table_rows(dataset, output.parent)
+    clean = [row for song, row in zip(dataset.songs, rows) if song.id not in survey.dropped]
     write_csv(output, clean, columns)
     lines = [f"dropped: {name}: {reason}" for name, reason in survey.dropped.items()]
-    lines.append(f"{output}: {len(clean)} of {len(table.songs)} songs")
-    if any(_relative_path(song, output.parent).startswith("..") for song in table.songs):
+    lines.append(f"{output}: {len(clean)} of {len(dataset.songs)} songs")
+    if any(_relative_path(song, output.parent).startswith("..") for song in dataset.songs):
         lines.append("its songs lie outside its folder: train on it with --allow-outside")
     return lines
 
 
-def _table_rows(table: SongTable, folder: Path) -> tuple[list[Row], list[str]]:
+def _table_rows(dataset: AudioDataset, folder: Path) -> tuple[list[Row], list[str]]:
     """Return the rows of a table as its file has them, valid in another folder, and columns."""
-    origin = Path(table.origin)
+    origin = Path(dataset.origin)
     if origin.suffix.lower() in TABLES and origin.is_file():
         rows: list[Row] = [dict(row) for _, row in read_rows(origin)]
         columns = [name for name in rows[0] if name]
         if origin.parent.resolve() == folder.resolve():
             return rows, columns
         path = next(column for column in columns if column.strip() == "path")
-        for song, row in zip(table.songs, rows, strict=True):
+        for song, row in zip(dataset.songs, rows, strict=True):
             row |= {path: _relative_path(song, folder), "id": song.id}
         return rows, columns if "id" in columns else [*columns, "id"]
     rows = []
-    for song in table.songs:
+    for song in dataset.songs:
         row = {name: getattr(song, name) for name in _COLUMNS}
         row |= {"path": _relative_path(song, folder), "start": song.start or None}
         rows.append(row | song.extra)

@@ -7,21 +7,22 @@ command goes on where it was stopped: with the run, and in it with the fold.
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from songbag.console import Console
-from songbag.data.dataset import SongBags
+from songbag.data.dataset import BagDataset, SongDataset
 from songbag.errors import SettingsError
 from songbag.settings import Recipe, Training, read
 from songbag.storage.files import write_json
-from songbag.tasks.conclusions import Verdict, conclude
-from songbag.tasks.cross_validate import crossvalidate_bags
-from songbag.training.checkpoint import songs_hash
-from songbag.training.fit import require_trainable
+from songbag.tasks.conclusions import Conclusion, chosen_metric, conclude
+from songbag.tasks.cross_validate import cross_validate
+from songbag.tasks.train import load_labelled
+from songbag.training.checkpoint import dataset_hash
+from songbag.training.plan import require_trainable
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def systems_of(
 
 
 def compare(
-    hear: Callable[[Recipe], SongBags],
+    songs: SongDataset,
     systems: Sequence[System],
     folder: Path,
     console: Console,
@@ -68,59 +69,68 @@ def compare(
     count: int = 5,
     threads: int | None = None,
     runs: Path | None = None,
-) -> Verdict:
+    metric: str | None = None,
+) -> Conclusion:
     """Cross-validate every system with every seed, and compare them song by song.
 
-    ``folder`` gets runs/<system>-seedN/ (as `crossvalidate_bags` leaves it), runs.csv (a row
+    ``folder`` gets runs/<system>-seedN/ (as `cross_validate` leaves it), runs.csv (a row
     a run and fold), answers.csv (a row a song and run), systems.csv, differences.csv,
     comparison.json and report.html.
 
     Parameters
     ----------
-    hear : callable
-        Recipe to the songs as that recipe hears them; the same songs for all.
     runs : Path, optional
         Where runs lie, if not in ``folder``: several comparisons can share them.
+    metric : str, optional
+        What systems are compared by; song accuracy by default, with several labels a song
+        the mean average precision.
 
     Raises
     ------
     SongTableError, TrainingError
+        What is wrong with the songs.
+    SettingsError
+        There is no such metric.
     """
     for system in systems:
         require_trainable(system.recipe)
-    heard: dict[bytes, SongBags] = {}
+    metric = chosen_metric(metric, songs.kind)
+    loaded: dict[bytes, BagDataset] = {}
     runs = runs or folder / "runs"
     for turn, seed in enumerate(seeds, start=1):  # a stop leaves systems that can be compared
         for number, system in enumerate(systems, start=1):
             console.say(
                 f"seed {turn} of {len(seeds)}, system {number} of {len(systems)}: {system.name}"
             )
-            sound = msgspec.json.encode(msgspec.structs.replace(system.recipe, training=Training()))
-            if sound not in heard:
-                heard = {sound: hear(system.recipe)}  # one at a time: a collection may be large
+            features = msgspec.structs.replace(system.recipe, training=Training())
+            key = msgspec.json.encode(features)
+            if key not in loaded:  # one at a time: a collection may be large
+                loaded = {key: load_labelled(songs, system.recipe, console)}
             path = runs / f"{system.name}-seed{seed}"
-            _run(heard[sound], system, path, console, seed, count, threads)
+            _run(loaded[key], system, path, console, seed, count, threads, metric)
     paths = {s.name: [runs / f"{s.name}-seed{seed}" for seed in seeds] for s in systems}
-    return conclude(folder, paths)
+    return conclude(folder, paths, metric)
 
 
 def _run(
-    heard: SongBags,
+    dataset: BagDataset,
     system: System,
     folder: Path,
     console: Console,
     seed: int,
     count: int,
     threads: int | None,
+    metric: str,
 ) -> None:
-    parts = (msgspec.json.encode(system.recipe), seed, count, songs_hash(heard.bags))
+    parts = (msgspec.json.encode(system.recipe), seed, count, dataset_hash(dataset))
     mark = {"run": hashlib.blake2b(msgspec.json.encode(parts), digest_size=16).hexdigest()}
-    done = folder / "run.json"
-    if done.exists() and msgspec.json.decode(done.read_bytes()) == mark:
+    file = folder / "run.json"
+    if file.exists() and msgspec.json.decode(file.read_bytes()) == mark:
         console.say("done already")
         return
     began, inner = time.monotonic(), Console(console.quiet, brief=True)
-    found = crossvalidate_bags(heard, folder, system.recipe, inner, count, seed, threads)
-    write_json(done, mark)
-    accuracy = found.evaluation.figures["metrics"]["accuracy"]["value"]
-    console.say(f"song accuracy {accuracy:.3f}, {time.monotonic() - began:.0f} s")
+    run = cross_validate(dataset, folder, system.recipe, inner, count, seed, threads)
+    write_json(file, mark)
+    value = run.evaluation.figures["metrics"][metric]["value"]
+    name = "song accuracy" if metric == "accuracy" else metric
+    console.say(f"{name} {value:.3f}, {time.monotonic() - began:.0f} s")

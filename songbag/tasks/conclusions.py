@@ -1,105 +1,175 @@
-"""What the runs of a comparison say: tables of systems and of their differences, in words too.
+"""Conclude a comparison: tables of systems and of their differences, and sentences.
 
-Everything is read from the files the runs left, so it can be done again without them being
-run again, or by other means.
+Everything is read from the files the runs left, so it can be repeated without running them
+again.
 """
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
+from itertools import combinations
 from pathlib import Path
+from statistics import NormalDist
+from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from songbag.errors import SongTableError
-from songbag.inference.tables import probability_columns
-from songbag.metrics import classification, paired
-from songbag.metrics.bootstrap import cluster_intervals, group_index, number_or_none
+from songbag.data.labels import split_labels
+from songbag.errors import SettingsError, SongTableError, suggestion
+from songbag.inference.writers import probability_columns
+from songbag.metrics import paired
+from songbag.metrics.bootstrap import (
+    Measure,
+    cluster_intervals,
+    group_index,
+    number_or_none,
+    percentile_interval,
+    resample_measures,
+)
+from songbag.metrics.classification import Floats, Scores
+from songbag.metrics.label_kinds import LabelKind, kind_of
 from songbag.report import write_report
 from songbag.storage.csv_files import Row, read_csv, write_csv
 from songbag.storage.files import write_json
 
-Floats = NDArray[np.float64]
-
-RUN_COLUMNS = ["system", "seed", "fold", "songs", "right", "accuracy", "nll", "epochs", "seconds"]
-SYSTEM_COLUMNS = [
-    *("system", "accuracy", "accuracy_low", "accuracy_high", "least_seed", "most_seed"),
-    *("window_accuracy", "nll", "nll_low", "nll_high", "macro_f1", "ece", "seconds"),
-]
 DIFFERENCE_COLUMNS = [
-    *("a", "b", "accuracy_a", "accuracy_b", "difference", "low", "high", "seed_error"),
+    *("a", "b", "METRIC_a", "METRIC_b", "difference", "low", "high", "seed_error"),
     *("p", "p_adjusted", "only_a_right", "only_b_right", "p_mcnemar", "p_mcnemar_adjusted"),
     *("smallest", "told_apart"),
 ]
 _ALPHA = 0.05  # of one false call among all pairs
+_RESAMPLES = 2000
+_DETECTED = 0.8  # chance to tell the smallest difference apart
+
+
+def system_columns(metric: str) -> list[str]:
+    """Return the columns of systems.csv."""
+    others = ["nll", "nll_low", "nll_high", "macro_f1", "ece"]
+    compared = [metric, f"{metric}_low", f"{metric}_high", "least_seed", "most_seed"]
+    others = [name for name in others if name not in compared]
+    return ["system", *compared, "window_accuracy", *others, "seconds"]
 
 
 @dataclass
-class Verdict:
-    """What a comparison found; ``said`` tells in words what the songs can and cannot tell."""
+class Conclusion:
+    """The result of a comparison.
+
+    Attributes
+    ----------
+    folder : Path
+    systems : list of dict
+        A row a system, the best first.
+    differences : list of dict
+        A row a pair of systems.
+    said : list of str
+        In words, what the songs can and cannot tell.
+    metric : str
+        What was compared.
+    """
 
     folder: Path
     systems: list[Row]
     differences: list[Row]
     said: list[str]
+    metric: str = "accuracy"
+
+
+def chosen_metric(metric: str | None, kind: LabelKind) -> str:
+    """Return the metric that systems are compared by, the kind's headline where none is named.
+
+    Raises
+    ------
+    SettingsError
+        There is no such metric for this kind of labels.
+    """
+    if metric is None:
+        return kind.headline
+    some = kind.probabilities(np.zeros((1, 2)))
+    known = kind.measures(kind.truths([("a",)], ["a", "b"]), some)
+    if metric not in known:
+        raise SettingsError(
+            f"--metric {metric}: no metric of songs with {kind.description}."
+            f"{suggestion(metric, known)}"
+        )
+    return metric
 
 
 @dataclass(frozen=True)
 class _Run:
-    """One run's predictions, songs sorted by id."""
+    """One run's predictions, songs sorted by id; ``y`` is the truth as ``kind`` has it."""
 
+    kind: LabelKind
     ids: list[str]
     y: NDArray[np.int64]
     groups: list[str]
     folds: list[str]
     probabilities: Floats
+    decisions: NDArray[np.bool_]
     window_accuracy: float
     history: list[dict[str, str]]
 
-    @property
+    @cached_property
     def right(self) -> NDArray[np.bool_]:
-        """Which songs were answered right, the first of tied labels being the answer."""
-        return np.asarray(self.probabilities.argmax(axis=1) == self.y)
+        """Which songs were predicted right, with several labels all of them."""
+        targets = self.kind.targets(self.y, self.probabilities.shape[1])
+        return np.asarray((self.decisions == targets).all(axis=1))
+
+    @cached_property
+    def measures(self) -> dict[str, Measure]:
+        """Every metric of these songs, wanting only weights."""
+        return self.kind.measures(self.y, self.probabilities, self.decisions)
 
 
-def conclude(folder: Path, runs: Mapping[str, Sequence[Path]]) -> Verdict:
+Runs: TypeAlias = Mapping[str, Sequence[_Run]]  # system to its runs, one a seed
+
+
+def conclude(
+    folder: Path, paths: Mapping[str, Sequence[Path]], metric: str = "accuracy"
+) -> Conclusion:
     """Compare finished runs and write the tables and the report of a comparison.
 
     Parameters
     ----------
-    runs : mapping
+    paths : mapping
         System to the folders of its runs, one a seed, in the same order for all.
+    metric : str
+        See `chosen_metric`.
     """
-    read = {name: [_read_run(path) for path in paths] for name, paths in runs.items()}
-    first = next(iter(read.values()))[0]
-    for name, ours in read.items():
-        if any(run.ids != first.ids for run in ours):
+    runs = {name: [_read_run(path) for path in of_system] for name, of_system in paths.items()}
+    first = next(iter(runs.values()))[0]
+    for name, of_system in runs.items():
+        if any(run.ids != first.ids for run in of_system):
             raise SongTableError(f"{folder}: the songs of {name} are not those of the others.")
-    known = len(set(first.groups)) < len(first.ids)
-    groups = np.unique(first.groups, return_inverse=True)[1] if known else None
-    systems = _system_rows(read, group_index(groups, len(first.ids)))
-    pairs = _difference_rows(read, groups)
-    said = _sentences(systems, pairs, len(first.ids), len(set(first.groups)) if known else None)
-    write_csv(folder / "systems.csv", systems, SYSTEM_COLUMNS)
-    write_csv(folder / "differences.csv", pairs, DIFFERENCE_COLUMNS)
-    write_csv(folder / "runs.csv", _fold_rows(read), RUN_COLUMNS)
-    answers = _answer_rows(read)
+    grouped = len(set(first.groups)) < len(first.ids)
+    groups = np.unique(first.groups, return_inverse=True)[1] if grouped else None
+    group_count = len(set(first.groups)) if grouped else None
+    systems = _system_rows(runs, group_index(groups, len(first.ids)), metric)
+    pairs = _differences(runs, groups, metric)
+    said = _sentences(systems, pairs, len(first.ids), group_count, metric)
+    columns = [name.replace("METRIC", metric) for name in DIFFERENCE_COLUMNS]
+    write_csv(folder / "systems.csv", systems, system_columns(metric))
+    write_csv(folder / "differences.csv", pairs, columns)
+    run_columns = [*("system", "seed", "fold", "songs", "right", metric)]
+    run_columns += [name for name in ("nll", "epochs", "seconds") if name != metric]
+    write_csv(folder / "runs.csv", _fold_rows(runs, metric), run_columns)
+    answers = _answer_rows(runs)
     write_csv(folder / "answers.csv", answers, list(answers[0]))
-    found = {
+    comparison = {
+        "metric": metric,
         "songs": len(first.ids),
         "groups": len(set(first.groups)),
-        "seeds": len(next(iter(read.values()))),
+        "seeds": len(next(iter(runs.values()))),
         "systems": systems,
         "differences": pairs,
         "said": said,
-        "curves": {name: _curve(ours) for name, ours in read.items()},
+        "curves": {name: _curve(of_system) for name, of_system in runs.items()},
     }
-    write_json(folder / "comparison.json", found)
+    write_json(folder / "comparison.json", comparison)
     write_report(folder)
-    return Verdict(folder, systems, pairs, said)
+    return Conclusion(folder, systems, pairs, said, metric)
 
 
 def _read_run(folder: Path) -> _Run:
@@ -108,86 +178,92 @@ def _read_run(folder: Path) -> _Run:
     rows = [row for row in read_csv(folder / "predictions.csv") if row["status"] == "ok"]
     rows.sort(key=lambda row: row["id"])
     shares = np.array([[float(row[name]) for name in probability_columns(labels)] for row in rows])
+    kind = kind_of(bool(figures.get("multilabel")))
+    truths = [split_labels(row["label"]) if kind.multilabel else (row["label"],) for row in rows]
+    if kind.multilabel:  # each fold has its own thresholds
+        decided = [split_labels(row["predicted"]) for row in rows]
+        decisions = kind.truths(decided, labels).astype(np.bool_)
+    else:
+        decisions = kind.decisions(shares)
     return _Run(
+        kind,
         [row["id"] for row in rows],
-        np.array([labels.index(row["label"]) for row in rows]),
+        kind.truths(truths, labels),
         [row["group"] or row["id"] for row in rows],
         [row["side"].removeprefix("fold ") for row in rows],
-        shares / shares.sum(axis=1, keepdims=True),
+        kind.normalized(shares),
+        decisions,
         figures["window_accuracy"],
         read_csv(folder / "history.csv"),
     )
 
 
-_MEASURES = {
-    "accuracy": classification.accuracy,
-    "nll": classification.negative_log_likelihood,
-    "macro_f1": classification.macro_f1,
-    "ece": classification.expected_calibration_error,
-}
+def _mean_over_seeds(name: str, runs: Sequence[_Run], weights: Floats | None) -> Scores:
+    return np.asarray(np.mean([run.measures[name](weights) for run in runs], axis=0))
 
 
-def _mean_over_seeds(name: str, runs: Sequence[_Run], weights: Floats | None) -> Floats:
-    found = [_MEASURES[name](run.y, run.probabilities, weights) for run in runs]
-    return np.asarray(np.mean(found, axis=0))
-
-
-def _system_rows(read: Mapping[str, Sequence[_Run]], group: NDArray[np.int64]) -> list[Row]:
+def _system_rows(runs: Runs, group: NDArray[np.int64], metric: str) -> list[Row]:
     """One row a system: means over seeds, intervals over groups of the mean over seeds."""
+    with_interval = dict.fromkeys((metric, "nll"))
     measures = {
-        f"{system} {name}": partial(_mean_over_seeds, name, runs)
-        for system, runs in read.items()
-        for name in ("accuracy", "nll")
+        f"{system} {name}": partial(_mean_over_seeds, name, of_system)
+        for system, of_system in runs.items()
+        for name in with_interval
     }
     limits = cluster_intervals(measures, group, np.random.default_rng(0))
     rows: list[Row] = []
-    for system, runs in read.items():
+    for system, of_system in runs.items():
         row: Row = {"system": system}
-        row |= {name: float(_mean_over_seeds(name, runs, None)) for name in _MEASURES}
-        for name in ("accuracy", "nll"):
+        for name in dict.fromkeys((metric, "nll", "macro_f1", "ece")):
+            row[name] = float(_mean_over_seeds(name, of_system, None))
+        for name in with_interval:
             row[f"{name}_low"], row[f"{name}_high"] = map(
                 number_or_none, limits[f"{system} {name}"]
             )
-        each = [float(run.right.mean()) for run in runs]
-        row |= {"least_seed": min(each), "most_seed": max(each)}
-        row["window_accuracy"] = float(np.mean([run.window_accuracy for run in runs]))
-        row["seconds"] = float(np.mean([_seconds(run.history) for run in runs]))
+        of_seeds = [float(run.measures[metric](None)) for run in of_system]
+        row |= {"least_seed": min(of_seeds), "most_seed": max(of_seeds)}
+        row["window_accuracy"] = float(np.mean([run.window_accuracy for run in of_system]))
+        row["seconds"] = float(np.mean([_seconds(run.history) for run in of_system]))
         rows.append(row)
-    return sorted(rows, key=lambda row: -row["accuracy"])
+    return sorted(rows, key=lambda row: -_goodness(metric) * row[metric])
+
+
+def _goodness(metric: str) -> int:
+    """Return 1 for a metric of which more is better, else -1."""
+    return -1 if metric in ("nll", "brier", "ece") else 1
 
 
 def _seconds(history: Sequence[Mapping[str, str]]) -> float:
     return sum(float(row["seconds"]) for row in history)
 
 
-def _fold_rows(read: Mapping[str, Sequence[_Run]]) -> list[Row]:
+def _fold_rows(runs: Runs, metric: str) -> list[Row]:
     """One row a run and fold, with counts from which all else can be computed again."""
     rows: list[Row] = []
-    for system, runs in read.items():
-        for seed, run in enumerate(runs):
-            losses = -np.log(np.clip(run.probabilities[np.arange(len(run.y)), run.y], 1e-15, 1))
+    for system, of_system in runs.items():
+        for seed, run in enumerate(of_system):
             for fold in sorted(set(run.folds), key=int):
-                here = np.array([on == fold for on in run.folds])
-                past = [row for row in run.history if float(row["fold"]) == float(fold)]
+                here = np.array([number == fold for number in run.folds])
+                epochs = [row for row in run.history if float(row["fold"]) == float(fold)]
                 row: Row = {"system": system, "seed": seed, "fold": fold}
                 row |= {"songs": int(here.sum()), "right": int(run.right[here].sum())}
                 row |= {
-                    "accuracy": float(run.right[here].mean()),
-                    "nll": float(losses[here].mean()),
+                    name: number_or_none(run.measures[name](here.astype(np.float64)))
+                    for name in (metric, "nll")
                 }
-                row |= {"epochs": len(past), "seconds": _seconds(past)}
+                row |= {"epochs": len(epochs), "seconds": _seconds(epochs)}
                 rows.append(row)
     return rows
 
 
-def _answer_rows(read: Mapping[str, Sequence[_Run]]) -> list[Row]:
-    """One row a song: its group, and for every run whether it was answered right."""
-    first = next(iter(read.values()))[0]
+def _answer_rows(runs: Runs) -> list[Row]:
+    """One row a song: its group, and for every run whether it was predicted right."""
+    first = next(iter(runs.values()))[0]
     rows: list[Row] = [
         {"id": song, "group": group} for song, group in zip(first.ids, first.groups, strict=True)
     ]
-    for system, runs in read.items():
-        for seed, run in enumerate(runs):
+    for system, of_system in runs.items():
+        for seed, run in enumerate(of_system):
             for row, right in zip(rows, run.right, strict=True):
                 row[f"{system} seed {seed}"] = int(right)
     return rows
@@ -203,52 +279,92 @@ def _curve(runs: Sequence[_Run]) -> dict[str, list[float]]:
     return {name: [float(np.mean(by[e])) for e in sorted(by)] for name, by in found.items()}
 
 
-def _difference_rows(
-    read: Mapping[str, Sequence[_Run]], groups: NDArray[np.int64] | None
-) -> list[Row]:
-    """One row a pair of systems: accuracy of a less that of b, the surest first.
+def _differences(runs: Runs, groups: NDArray[np.int64] | None, metric: str) -> list[Row]:
+    """One row a pair of systems: the metric of a less that of b, the surest first.
 
-    The interval and ``p`` take whole groups together and the mean over seeds of every song;
-    ``p_mcnemar`` is exact for the majority of an odd number of seeds and takes songs as
-    independent. Both are corrected for the number of pairs (Holm).
+    The interval and ``p`` take whole groups together and the mean over seeds; ``p_mcnemar`` is
+    exact for the majority of an odd number of seeds, counts songs predicted right and takes
+    them as independent. Both are corrected for the number of pairs (Holm).
     """
-    right = {name: np.stack([run.right for run in runs]) for name, runs in read.items()}
-    found = paired.compare(right, groups, np.random.default_rng(0))
+    right = {name: np.stack([run.right for run in of_system]) for name, of_system in runs.items()}
+    if metric == "accuracy":
+        pairs = paired.compare(right, groups, np.random.default_rng(0))
+    else:
+        pairs = [
+            _metric_difference(a, b, runs, group_index(groups, len(right[a][0])), metric)
+            for a, b in combinations(runs, 2)
+        ]
     rows: list[Row] = []
-    for pair in found:
+    for pair in pairs:
         a, b = right[pair["a"]], right[pair["b"]]
         odd = len(a) - 1 + len(a) % 2
         counts = paired.mcnemar_exact(
             paired.majority_right(a[:odd]), paired.majority_right(b[:odd])
         )
         row: Row = {"a": pair["a"], "b": pair["b"], "difference": pair["value"]}
-        row |= {"accuracy_a": float(a.mean()), "accuracy_b": float(b.mean())}
+        for side in ("a", "b"):
+            row[f"{metric}_{side}"] = float(_mean_over_seeds(metric, runs[pair[side]], None))
         row |= {"only_a_right": counts["only_a"], "only_b_right": counts["only_b"]}
-        row |= {"p_mcnemar": counts["p"], "p_adjusted": pair["p_holm"]}
         row |= {name: pair[name] for name in ("low", "high", "p", "seed_error", "smallest")}
-        rows.append(row | {"told_apart": pair["p_holm"] < _ALPHA})
-    adjusted = paired.holm([row["p_mcnemar"] for row in rows])
-    for row, p in zip(rows, adjusted.tolist(), strict=True):
-        row["p_mcnemar_adjusted"] = p
-    return sorted(rows, key=lambda row: (row["p"], -abs(row["difference"])))
+        rows.append(row | {"p_mcnemar": counts["p"]})
+    for plain, adjusted in (("p", "p_adjusted"), ("p_mcnemar", "p_mcnemar_adjusted")):
+        known = [1.0 if row[plain] is None else row[plain] for row in rows]
+        for row, p in zip(rows, paired.holm(known).tolist(), strict=True):
+            row[adjusted] = p
+    for row in rows:
+        row["told_apart"] = row["p_adjusted"] < _ALPHA
+    return sorted(rows, key=lambda row: (row["p_adjusted"], -abs(row["difference"])))
+
+
+def _metric_difference(
+    a: str, b: str, runs: Runs, group: NDArray[np.int64], metric: str
+) -> dict[str, Any]:
+    """Return a metric of a less that of b, as `paired.compare` does for accuracy.
+
+    Interval and ``p`` are the paired bootstrap's over groups.
+    """
+
+    def difference(weights: Floats | None) -> Scores:
+        ours, theirs = (_mean_over_seeds(metric, runs[name], weights) for name in (a, b))
+        return np.asarray(ours - theirs)
+
+    pair: dict[str, Any] = {"a": a, "b": b, "value": float(difference(None))}
+    values = [[float(run.measures[metric](None)) for run in runs[name]] for name in (a, b)]
+    seeds = min(map(len, values))
+    errors = [np.var(of_system, ddof=1) / seeds for of_system in values if seeds > 1]
+    pair["seed_error"] = float(np.sqrt(sum(errors))) if errors else None
+    if len(set(group.tolist())) < 2:
+        return pair | {"low": None, "high": None, "p": None, "smallest": 1.0}
+    rng = np.random.default_rng(0)
+    draws = resample_measures({metric: difference}, group, rng, _RESAMPLES)[metric]
+    draws = draws[~np.isnan(draws)]
+    low, high = percentile_interval(draws, 1 - _ALPHA)
+    tail = 1 + min((draws <= 0).sum(), (draws >= 0).sum())
+    z = NormalDist().inv_cdf(1 - _ALPHA / 2) + NormalDist().inv_cdf(_DETECTED)
+    p = min(1.0, 2 * float(tail) / (len(draws) + 1))
+    return pair | {"low": low, "high": high, "p": p, "smallest": z * float(draws.std())}
 
 
 def _sentences(
-    systems: Sequence[Row], pairs: Sequence[Row], songs: int, groups: int | None
+    systems: Sequence[Row], pairs: Sequence[Row], songs: int, groups: int | None, metric: str
 ) -> list[str]:
-    """Say in words what these songs can tell, and what they cannot."""
+    """Return in words what these songs can tell, and what they cannot."""
     best = systems[0]
-    said = [f"Highest: {best['system']} with {best['accuracy']:.3f}."]
-    told = [pair for pair in pairs if pair["told_apart"]]
-    for pair in told[:5]:
-        better, worse = (pair["a"], pair["b"]) if pair["difference"] > 0 else (pair["b"], pair["a"])
+    said = [f"Highest: {best['system']} with {best[metric]:.3f}."]
+    if metric != "accuracy":
+        order = "Highest" if _goodness(metric) > 0 else "Lowest"
+        said = [f"{order} {metric}: {best['system']} with {best[metric]:.3f}."]
+    apart = [pair for pair in pairs if pair["told_apart"]]
+    for pair in apart[:5]:
+        a_is_better = _goodness(metric) * pair["difference"] > 0
+        better, worse = (pair["a"], pair["b"]) if a_is_better else (pair["b"], pair["a"])
         points = 100 * abs(pair["difference"])
         said.append(f"{better} is better than {worse} by {points:.1f} points.")
-    if len(told) > 5:
-        said.append(f"{len(told) - 5} other pairs are told apart too.")
-    rest = len(pairs) - len(told)
+    if len(apart) > 5:
+        said.append(f"{len(apart) - 5} other pairs are told apart too.")
+    rest = len(pairs) - len(apart)
     if rest:
-        which = f"{rest} of {len(pairs)} pairs cannot" if told else "No two systems can"
+        which = f"{rest} of {len(pairs)} pairs cannot" if apart else "No two systems can"
         said.append(f"{which} be told apart: their order may be chance.")
     smallest = float(np.median([pair["smallest"] for pair in pairs]))
     said.append(paired.sentence(smallest, songs, groups))

@@ -1,7 +1,8 @@
-"""Every song judged once by a model that never heard it or its artist."""
+"""Cross-validate a recipe: every song judged once by a model not trained on it or its artist."""
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,63 +11,54 @@ import numpy as np
 from numpy.typing import NDArray
 
 from songbag.console import Console
-from songbag.data.dataset import SongBags
-from songbag.data.song_table import Song, SongTable, require_labels, split_names
+from songbag.data.dataset import BagDataset, SongDataset
+from songbag.data.song import Song, stratification_labels
 from songbag.data.splits import Certificate, certify, folds, validation_part
-from songbag.errors import ModelFileError, TrainingError
-from songbag.inference.model_file import PARTS, ModelFile, read_model, write_model
-from songbag.inference.predict import answer_bags
-from songbag.inference.tables import failure_row, with_own
-from songbag.metrics.calibration import Calibration, calibrate
-from songbag.metrics.label_kinds import kind_of
+from songbag.errors import TrainingError
+from songbag.inference.model_file import Card, Model, save_model
+from songbag.inference.predict import predict
+from songbag.inference.predictions import Predictions, SongPrediction, recalibrated
+from songbag.inference.predictor import Prediction
+from songbag.metrics.calibration import calibrate
 from songbag.report import write_report
-from songbag.settings import Limits, Own, Recipe
-from songbag.storage.csv_files import Row, read_csv, write_csv
-from songbag.tasks.evaluate import Evaluation, figures, judged_row, row_columns, summary
-from songbag.tasks.train import VALIDATION_SHARE, hear_labelled, split_method
-from songbag.training.adapt import adapted
-from songbag.training.calibrate import calibrated
-from songbag.training.checkpoint import forget_states, songs_hash
-from songbag.training.fit import Learning, require_trainable, save
-from songbag.training.members import chooses_epoch, folds_by_label, learn
+from songbag.settings import Own, Recipe
+from songbag.storage.csv_files import write_csv
+from songbag.storage.files import append_line, open_journal, read_journal
+from songbag.tasks.evaluate import Evaluation, JudgedSong, compute_figures, summary
+from songbag.tasks.train import VALIDATION_SHARE, load_labelled, split_method
+from songbag.training.adapt import adapt_recipe
+from songbag.training.checkpoint import dataset_hash, remove_checkpoints
+from songbag.training.fit import History, fit
+from songbag.training.plan import TrainingPlan, folds_by_label, needs_validation
 
 Folds = NDArray[np.int64]
+JOURNAL = "folds.journal"  # a line a fold: the same call goes on where it was stopped
 
 
-@dataclass
-class CrossValidated:
-    """Out-of-fold evaluation and the folder it was written to."""
+@dataclass(frozen=True)
+class CrossValidation:
+    """Out-of-fold evaluation, the fold of every song, and the history of all folds."""
 
     evaluation: Evaluation
-    folder: Path
+    fold_of: Folds
+    history: History
 
 
-def crossvalidate(
-    table: SongTable,
-    folder: Path,
-    recipe: Recipe,
-    cache: Path,
-    console: Console,
-    count: int = 5,
-    seed: int = 0,
-    limits: Limits | None = None,
-    workers: int | None = None,
-    threads: int | None = None,
-    own: Own | None = None,
-) -> CrossValidated:
-    """Hear a labelled table of songs, then `crossvalidate_bags`.
+@dataclass(frozen=True)
+class FoldResult:
+    """A fold's model card and history, and its predictions for the songs held out.
 
-    Raises
-    ------
-    SongTableError, TrainingError
+    ``model`` is None where the fold was taken from the journal.
     """
-    require_trainable(recipe)
-    heard = hear_labelled(table, recipe, cache, console, limits or Limits(), workers)
-    return crossvalidate_bags(heard, folder, recipe, console, count, seed, threads, own)
+
+    card: Card
+    history: History
+    items: Sequence[SongPrediction]
+    model: Model | None = None
 
 
-def crossvalidate_bags(
-    heard: SongBags,
+def cross_validate(
+    songs: SongDataset,
     folder: Path,
     recipe: Recipe,
     console: Console,
@@ -74,165 +66,200 @@ def crossvalidate_bags(
     seed: int = 0,
     threads: int | None = None,
     own: Own | None = None,
-) -> CrossValidated:
+    keep_models: bool = False,
+) -> CrossValidation:
     """Train ``count`` models, each judged on the fold it did not see.
 
-    Each model is calibrated on the answers of the others, about songs that those had not
-    heard, so no song calibrates its own answer. The same call goes on where it was stopped.
-    ``folder`` gets folds.csv, history.csv, predictions.csv, windows.csv, metrics.json,
-    report.html and models/foldN.songbag.
+    Each model is calibrated on the predictions of the others for songs those were not
+    trained on, so no song calibrates its own prediction. ``folder`` gets folds.csv,
+    history.csv, predictions.csv, windows.csv, metrics.json and report.html, and with
+    ``keep_models`` models/foldN.songbag. The same call goes on where it was stopped.
 
     Raises
     ------
     SongTableError, TrainingError
+        What is wrong with the songs.
     """
-    require_trainable(recipe)
-    require_labels(heard.table())
-    recipe = adapted(recipe, heard, console)
-    fold_of, certificate = fold_songs(heard, count, seed)
-    learning = Learning.of(heard.table(), recipe, console, seed, threads, own)
-    history: list[Row] = []
+    dataset = load_labelled(songs, recipe, console)
+    recipe = adapt_recipe(recipe, dataset, console)
+    fold_of, certificate = assign_folds(dataset, count, seed)
+    plan = TrainingPlan.of(dataset, recipe, console, seed, threads, own)
+    results = []
     for fold in range(count):
         console.say(f"fold {fold + 1} of {count}")
-        rest = heard.part((fold_of != fold).tolist())
-        history += [{"fold": fold + 1, **row} for row in _train_fold(rest, fold, learning, folder)]
-    # Members of a model have calibrated it already, on the songs that each had not heard.
-    calibrate_others = not recipe.training.folds
-    found = _calibrate_folds(heard, fold_of, learning, folder) if calibrate_others else None
-    evaluation = _judge_folds(heard, fold_of, learning, folder)
+        results.append(_run_fold(dataset, fold_of == fold, plan, folder, fold, keep_models))
+    if not recipe.training.folds:  # members of an ensemble have calibrated it already
+        results = calibrate_folds(results, dataset, fold_of, plan)
+    evaluation = _evaluate_folds(results, dataset, fold_of, plan)
+    temperatures = [result.card.temperature for result in results]
     evaluation.figures["split"] = msgspec.to_builtins(certificate)
-    evaluation.figures["calibration"] = found or _temperatures(folder, count)
-    evaluation.write(folder)
-    write_csv(folder / "history.csv", history, list(history[0]))
-    pairs = zip(heard.songs, fold_of.tolist(), strict=True)
-    write_csv(
-        folder / "folds.csv", [{"id": s.id, "fold": on + 1} for s, on in pairs], ["id", "fold"]
-    )
-    write_report(folder)
+    evaluation.figures["calibration"] = {"temperatures": temperatures}
+    history = [
+        {"fold": fold, **row} for fold, result in enumerate(results, 1) for row in result.history
+    ]
+    cross_validation = CrossValidation(evaluation, fold_of, history)
+    _write(cross_validation, dataset, folder)
+    for fold, result in enumerate(results):
+        if keep_models and result.model is not None:
+            save_model(model_path(folder, fold), replace(result.model, card=result.card))
     console.say(summary(evaluation.figures))
-    return CrossValidated(evaluation, folder)
+    return cross_validation
 
 
-def fold_songs(heard: SongBags, count: int, seed: int) -> tuple[Folds, Certificate]:
-    """Deal songs out to folds, whole groups, labels even; return them with a certificate.
+def _write(cross_validation: CrossValidation, dataset: BagDataset, folder: Path) -> None:
+    history = cross_validation.history
+    cross_validation.evaluation.write(folder)
+    write_csv(folder / "history.csv", history, list(history[0]))
+    folds_of_songs = zip(dataset.songs, cross_validation.fold_of.tolist(), strict=True)
+    rows = [{"id": song.id, "fold": fold + 1} for song, fold in folds_of_songs]
+    write_csv(folder / "folds.csv", rows, ["id", "fold"])
+    write_report(folder)
+
+
+def assign_folds(dataset: BagDataset, count: int, seed: int) -> tuple[Folds, Certificate]:
+    """Assign songs to folds, whole groups, labels even; return them with a certificate.
 
     Raises
     ------
     TrainingError
-        Too few groups, or a label that would be met but never learned.
+        Too few groups, or a label that would be tested but never trained on.
     """
-    names, groups = split_names(heard.songs), [song.group for song in heard.songs]
-    fold_of = folds(names, groups, count, seed)
-    _refuse_lost_labels(heard.songs, fold_of)
-    method = f"{count} folds, {split_method(heard.songs, given=False)}"
+    songs = dataset.songs
+    labels, groups = stratification_labels(songs), [song.group for song in songs]
+    fold_of = folds(labels, groups, count, seed)
+    require_learnable(songs, fold_of)
+    method = f"{count} folds, {split_method(songs, given=False)}"
     sides = [f"fold {fold + 1}" for fold in fold_of]
-    ids = [song.id for song in heard.songs]
-    return fold_of, certify(ids, names, groups, sides, method, seed)
+    return fold_of, certify([song.id for song in songs], labels, groups, sides, method, seed)
 
 
-def _calibrate_folds(
-    heard: SongBags, fold_of: Folds, learning: Learning, folder: Path
-) -> dict[str, Any]:
-    """Give each model the calibration that the other folds' answers ask for."""
-    count, y = int(fold_of.max()) + 1, learning.truths(heard.bags)
-    for fold in range(count):
-        _set(model_path(folder, fold), Calibration())
-    shares = np.zeros((len(heard), len(learning.labels)))
-    for fold in range(count):
-        held = heard.part((fold_of == fold).tolist())
-        answers = answer_bags(held, model_path(folder, fold))
-        shares[fold_of == fold] = [a.prediction.probabilities for a in answers if a.prediction]
-    kind = kind_of(learning.multilabel)
-    found = [calibrate(shares[fold_of != k], y[fold_of != k], kind) for k in range(count)]
-    for fold, one in enumerate(found):
-        _set(model_path(folder, fold), one)
-    return {"temperatures": [one.temperature for one in found]}
+def require_learnable(songs: Sequence[Song], fold_of: Folds) -> None:
+    """Refuse folds where all songs of a label are in one.
 
-
-def _temperatures(folder: Path, count: int) -> dict[str, Any]:
-    cards = (read_model(model_path(folder, fold), parts=()).card for fold in range(count))
-    return {"temperatures": [card.temperature for card in cards]}
-
-
-def _set(path: Path, calibration: Calibration) -> None:
-    model = read_model(path, PARTS)
-    write_model(path, ModelFile(calibrated(model.card, calibration), model.parts))
-
-
-def _judge_folds(heard: SongBags, fold_of: Folds, learning: Learning, folder: Path) -> Evaluation:
-    """Answer every song by the model that did not hear it; failed songs are rows too."""
-    rows: dict[str, Row] = {}
-    window_rows: list[Row] = []
-    for fold in range(int(fold_of.max()) + 1):
-        held, path = heard.part((fold_of == fold).tolist()), model_path(folder, fold)
-        card, answers = read_model(path, parts=()).card, answer_bags(held, path)
-        for song, answer in zip(held.songs, answers, strict=True):
-            rows[song.id] = judged_row(song, answer, card, f"fold {fold + 1}")
-            window_rows += answer.window_rows(card.labels)
-    everyone = [*heard.songs, *(song for song, _, _ in heard.failed)]
-    for song, reason, message in heard.failed:
-        failure = failure_row(song.id, reason, message, learning.labels)
-        failure |= {"label": song.label, "group": song.group_value}
-        rows[song.id] = with_own(failure, song.extra)
-    ordered = [rows[song.id] for song in everyone]
-    columns = row_columns(learning.labels, everyone)
-    found = figures(ordered, learning.labels, learning.multilabel)
-    excerpt = learning.recipe.excerpt
-    sources = {song.id: song.source(excerpt) for song in everyone if song.path}
-    return Evaluation(found, ordered, window_rows, learning.labels, columns, sources)
-
-
-def model_path(folder: Path, fold: int) -> Path:
-    """Return where the model of a fold (counted from 0) lies."""
-    return folder / "models" / f"fold{fold + 1}.songbag"
-
-
-def _refuse_lost_labels(songs: Sequence[Song], fold_of: Folds) -> None:
-    for name, found in folds_by_label(songs, fold_of).items():
-        if len(found) == 1:
+    Raises
+    ------
+    TrainingError
+    """
+    for label, numbers in folds_by_label(songs, fold_of).items():
+        if len(numbers) == 1:
             raise TrainingError(
-                f"all songs labelled '{name}' fall into one fold, so no model could both learn "
+                f"all songs labelled '{label}' fall into one fold, so no model could both learn "
                 "and meet them: they belong to one artist, or are too few. Use fewer folds, add "
                 "songs, or leave the label out."
             )
 
 
-def _train_fold(rest: SongBags, fold: int, learning: Learning, folder: Path) -> list[Row]:
-    """Train the model of one fold on ``rest`` and save it, unless it is there already."""
-    path = model_path(folder, fold)
-    history = path.with_suffix(".csv")
-    if _is_of(path, rest, learning) and history.exists():
-        learning.console.say("already trained")
-        return _read_history(history)
-    held = np.zeros(len(rest), dtype=np.bool_)
-    if chooses_epoch(learning.recipe):
-        names, groups = split_names(rest.songs), [song.group for song in rest.songs]
-        held = validation_part(names, groups, VALIDATION_SHARE, learning.seed)
-    fit, card = learn(rest, held, learning, path, resume=True)
-    write_csv(history, fit.history, list(fit.history[0]))
-    save(fit, card, path, learning.own.encoder)
-    forget_states(path)
-    return list(fit.history)
+def model_path(folder: Path, fold: int) -> Path:
+    """Return where the model of a fold (counted from 0) is kept."""
+    return folder / "models" / f"fold{fold + 1}.songbag"
 
 
-def _is_of(path: Path, rest: SongBags, learning: Learning) -> bool:
-    """Tell whether a model was trained just so: these songs, settings and seed."""
-    if not path.exists() or learning.own != Own():
-        return False  # objects of a user cannot be compared
-    try:
-        card = read_model(path, PARTS).card
-    except ModelFileError:
-        return False
-    return (
-        card.songs == songs_hash(rest.bags)
-        and card.seed == learning.seed
-        and card.labels == learning.labels
-        and card.recipe.trainings == learning.recipe.trainings
-        and card.recipe.sound == learning.recipe.sound
-        and msgspec.structs.replace(card.recipe.windows, stride=1)
-        == msgspec.structs.replace(learning.recipe.windows, stride=1)
-    )
+def _run_fold(
+    dataset: BagDataset,
+    held_out: NDArray[np.bool_],
+    plan: TrainingPlan,
+    folder: Path,
+    fold: int,
+    keep_model: bool,
+) -> FoldResult:
+    """Train on all songs but a fold and predict that, unless the journal has it already."""
+    rest, test = dataset.subset(~held_out), dataset.subset(held_out)
+    path, key = model_path(folder, fold), _fold_key(rest, test, plan)
+    for line in read_journal(folder / JOURNAL):
+        if line["key"] == key and (path.exists() or not keep_model):
+            plan.console.say("already trained")
+            return _decode_fold(line, test)
+    validation = np.zeros(len(rest), dtype=np.bool_)
+    if needs_validation(plan.recipe):
+        labels, groups = stratification_labels(rest.songs), [song.group for song in rest.songs]
+        validation = validation_part(labels, groups, VALIDATION_SHARE, plan.seed)
+    checkpoints = folder / f"fold{fold + 1}"
+    fitted = fit(rest, plan, validation, checkpoints, resume=True)
+    items = list(predict(fitted.model, test))
+    result = FoldResult(fitted.model.card, fitted.history, items, fitted.model)
+    if keep_model:
+        save_model(path, fitted.model)
+    if key:
+        with open_journal(folder / JOURNAL) as journal:
+            append_line(journal, {"key": key, **_encode_fold(result)})
+    remove_checkpoints(checkpoints)
+    return result
 
 
-def _read_history(path: Path) -> list[Row]:
-    return [{k: float(v) for k, v in row.items() if v} for row in read_csv(path)]
+def _fold_key(rest: BagDataset, test: BagDataset, plan: TrainingPlan) -> str:
+    """Return what changes whenever a fold's predictions could; empty for a user's objects."""
+    if plan.own != Own():
+        return ""  # objects of a user cannot be compared
+    parts = (plan.recipe, plan.labels, plan.seed, dataset_hash(rest), dataset_hash(test))
+    return hashlib.blake2b(msgspec.json.encode(parts), digest_size=16).hexdigest()
+
+
+def _encode_fold(result: FoldResult) -> dict[str, Any]:
+    """Return a fold as plain values; JSON keeps every bit of a float."""
+    predictions = []
+    for item in result.items:
+        assert item.prediction is not None  # of songs that were read
+        arrays = {name: getattr(item.prediction, name).tolist() for name in _STORED}
+        predictions.append({**arrays, "warnings": item.warnings, "level_db": item.level_db})
+    card = msgspec.structs.replace(result.card, heard=(), layers=())
+    return {"card": card, "history": result.history, "predictions": predictions}
+
+
+_STORED = (
+    *("probabilities", "logits", "score", "window_probabilities", "contributions"),
+    *("start_seconds", "end_seconds"),
+)
+
+
+def _decode_fold(line: dict[str, Any], test: BagDataset) -> FoldResult:
+    card = msgspec.convert(line["card"], Card)
+    items = []
+    for bag, values in zip(test.without_features(), line["predictions"], strict=True):
+        fields: dict[str, Any] = {name: np.array(values[name], np.float64) for name in _STORED}
+        fields |= {"outputs": np.zeros((0, 0), np.float32), "thresholds": card.thresholds}
+        prediction = Prediction(**fields, kind=card.kind)
+        items.append(
+            SongPrediction(
+                bag.song,
+                prediction,
+                warnings=tuple(values["warnings"]),
+                level_db=values["level_db"],
+                window_names=bag.windows,
+            )
+        )
+    return FoldResult(card, line["history"], items)
+
+
+def calibrate_folds(
+    results: Sequence[FoldResult], dataset: BagDataset, fold_of: Folds, plan: TrainingPlan
+) -> list[FoldResult]:
+    """Give each fold the calibration that fits the other folds' predictions."""
+    y, classes = plan.truths(dataset.songs), len(plan.labels)
+    shares = np.zeros((len(dataset), classes))
+    for fold, result in enumerate(results):
+        logits = Predictions(plan.labels, result.items).logits
+        shares[fold_of == fold] = plan.kind.probabilities(logits)
+    calibrated = []
+    for fold, result in enumerate(results):
+        calibration = calibrate(shares[fold_of != fold], y[fold_of != fold], plan.kind)
+        card = result.card.calibrated(calibration)
+        items = [recalibrated(item, card) for item in result.items]
+        calibrated.append(replace(result, card=card, items=items))
+    return calibrated
+
+
+def _evaluate_folds(
+    results: Sequence[FoldResult], dataset: BagDataset, fold_of: Folds, plan: TrainingPlan
+) -> Evaluation:
+    """Judge every song by the model that was not trained on it; failed songs come last."""
+    items = [iter(result.items) for result in results]
+    judged = []
+    for song, fold in zip(dataset.songs, fold_of.tolist(), strict=True):
+        item = replace(next(items[fold]), song=song)
+        judged.append(JudgedSong.of(item, results[fold].card, f"fold {fold + 1}"))
+    judged += [
+        JudgedSong(SongPrediction(one.song, None, one.reason, one.message), "")
+        for one in dataset.failures
+    ]
+    figures = compute_figures(judged, plan.labels, plan.kind)
+    return Evaluation(figures, judged, plan.labels, plan.kind, plan.recipe.excerpt)

@@ -8,7 +8,7 @@ import numpy as np
 from songbag.audio.synthesis import GENRES, synthesise
 from songbag.audio.waveform import write_waveform
 from songbag.console import Console
-from songbag.data.song_table import read_songs
+from songbag.data.open_songs import AudioOptions, open_songs
 from songbag.parallel.pool import in_order
 from songbag.recipes import load_recipe
 from songbag.storage.csv_files import Row, write_csv
@@ -48,10 +48,11 @@ def _died(song: tuple[str, int]) -> Row:
 
 
 def run_demo(folder: Path, songs: int, seed: int, console: Console) -> Path:
-    """Generate, train with the founding recipe, evaluate; return the report's path."""
-    from songbag.tasks.train import train_songs
+    """Generate songs, train the founding recipe, evaluate it; return the report's path."""
+    from songbag.tasks.train import train, write_training
 
-    table = read_songs(write_songs(folder, songs, seed, console))
-    recipe = load_recipe("founding")
-    trained = train_songs(table, folder / "demo.songbag", recipe, folder / "cache", console, seed)
-    return trained.folder / "report.html"
+    options = AudioOptions(cache=folder / "cache")
+    dataset = open_songs(write_songs(folder, songs, seed, console), options)
+    path = folder / "demo.songbag"
+    training = train(dataset, load_recipe("founding"), console, seed, model_path=path)
+    return write_training(training, path, console) / "report.html"

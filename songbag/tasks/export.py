@@ -16,7 +16,7 @@ from songbag.audio import features
 from songbag.audio.synthesis import synthesise
 from songbag.console import Console
 from songbag.errors import ExportError
-from songbag.inference.model_file import ModelFile, read_model
+from songbag.inference.model_file import Model
 from songbag.inference.predictor import Prediction, Predictor
 from songbag.onnx_runtime.session import open_session
 from songbag.storage.files import write_bytes
@@ -27,7 +27,7 @@ Waveform = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Exported:
+class ExportReport:
     """What was written.
 
     Attributes
@@ -43,31 +43,28 @@ class Exported:
     difference: float
 
 
-def export_model(model_path: str | Path, output: str | Path, console: Console) -> Exported:
+def export_model(model: Model, output: str | Path, console: Console) -> ExportReport:
     """Write the model as one ONNX graph from samples to the song's answer.
 
     Raises
     ------
-    ModelFileError
-        The model cannot be read.
     ExportError
         It predicts windows of a table, the package ``onnx`` is missing, or the graph does
         not say what the library says. Nothing is written then.
     """
-    model = read_model(model_path)
     if model.card.source == "table":
         raise ExportError(
-            f"{model_path}: this model predicts on a table of window features, not on sound, "
+            f"{model.path}: this model predicts on a table of window features, not on sound, "
             "so there is no way from samples to write down. Export a model trained on audio."
         )
     data = _graph(model)
     console.say("Comparing the graph with the library on ten minutes of sound and less ...")
     difference = _check(data, Predictor(model))
     write_bytes(output, data)
-    return Exported(Path(output), len(data), difference)
+    return ExportReport(Path(output), len(data), difference)
 
 
-def _graph(model: ModelFile) -> bytes:
+def _graph(model: Model) -> bytes:
     try:
         from songbag.inference.song_graph import song_graph
     except ModuleNotFoundError as error:

@@ -1,7 +1,7 @@
-"""Songs to a packed collection: extract what the cache lacks, then write shards and manifest.
+"""Pack songs into a collection: extract what the cache lacks, write shards and manifest.
 
-What a shard is called says what is in it, and a shard takes its name when it is whole. So
-a stopped run goes on behind the last shard, and ends with the bytes of an undisturbed one.
+A shard's name tells what is in it, and a shard gets its name when it is whole. So a stopped
+run continues behind the last shard, and ends with the bytes of an undisturbed one.
 """
 
 import hashlib
@@ -20,30 +20,27 @@ import numpy as np
 from songbag.audio.cache import Receipt
 from songbag.audio.extract import extract_all
 from songbag.console import Console
-from songbag.data.dataset import bag_of
-from songbag.data.packed import Packed
-from songbag.data.packed_manifest import (
+from songbag.data.audio_dataset import AudioDataset, read_bag
+from songbag.data.packed import PackedDataset, PackedFolder
+from songbag.data.packed_files import (
     FORMAT,
     SHARD,
     Collection,
-    Entry,
-    own_name,
-    require_arrow,
-    write_collection,
-    write_manifest,
-)
-from songbag.data.shards import (
     DamagedShardError,
+    Entry,
     Frames,
     Shard,
     frames_checksum,
+    own_name,
     read_shard,
+    require_arrow,
+    write_collection,
+    write_manifest,
     write_shard,
 )
-from songbag.data.song_table import Song, SongTable, require_files
-from songbag.data.unpacking import hear_packed
+from songbag.data.song_table import require_files
 from songbag.errors import AudioError, SongTableError
-from songbag.settings import Limits, Recipe
+from songbag.settings import Recipe
 from songbag.storage.files import remove_stale_temporaries
 from songbag.tasks.check import remarks
 
@@ -52,7 +49,7 @@ _SHARD_NAME = re.compile(r"frames-\d{5}-[0-9a-f]{16}\.safetensors")
 
 
 @dataclass(frozen=True)
-class Packing:
+class PackedReport:
     """What was packed: the folder, its shards and bytes, and songs that failed."""
 
     folder: Path
@@ -63,17 +60,14 @@ class Packing:
 
 
 def pack_songs(
-    table: SongTable,
+    dataset: AudioDataset,
     recipe: Recipe,
     folder: Path,
-    cache: Path,
     console: Console,
-    limits: Limits | None = None,
-    workers: int | None = None,
     shard_bytes: int = SHARD_BYTES,
     verify: bool = False,
-) -> Packing:
-    """Write the songs of a table, as a recipe hears them, into a folder of shards.
+) -> PackedReport:
+    """Write the songs of a dataset, with the frames of a recipe, into a folder of shards.
 
     Parameters
     ----------
@@ -88,18 +82,13 @@ def pack_songs(
         Files are missing, or pyarrow is.
     """
     require_arrow()
-    require_files(table)
-    for remark in table.remarks:
+    require_files(dataset.songs, dataset.origin)
+    for remark in dataset.remarks:
         console.say(remark)
-    limits = limits or Limits()
-    sources = [song.source(recipe.excerpt) for song in table.songs]
-    made = extract_all(sources, recipe.sound, cache, limits, workers)
-    receipts = list(console.track(made, len(sources)))
-    work = _Work(table.songs, receipts, recipe, folder, cache, limits, verify)
+    packer = _Packer(dataset, recipe, folder, verify)
+    packer.extract(console)
     folder.mkdir(parents=True, exist_ok=True)
-    shards = work.write(console, shard_bytes)
-    names = {shard.path.name for shard in shards}
-    manifest = write_manifest(folder, _columns(table.songs, receipts, work.places, shards, recipe))
+    shards = packer.write_shards(console, shard_bytes)
     entries = tuple(Entry(file=s.path.name, rows=s.rows, checksum=s.checksum) for s in shards)
     about = Collection(
         format=FORMAT,
@@ -107,63 +96,90 @@ def pack_songs(
         recipe=recipe.name,
         sound=recipe.sound,
         excerpt=recipe.excerpt,
-        multilabel=table.multilabel,
-        songs=len(table.songs),
-        manifest=manifest,
+        multilabel=dataset.multilabel,
+        songs=len(dataset.songs),
+        manifest=write_manifest(folder, packer.manifest_columns(shards)),
         shards=entries,
     )
     write_collection(folder, about)
-    _tidy(folder, names)
-    _report(table.songs, receipts, folder, recipe, console)
+    _remove_other_shards(folder, {shard.path.name for shard in shards})
+    packer.report(console)
+    failed = sum(receipt.status == "failed" for receipt in packer.receipts)
     total = sum(shard.path.stat().st_size for shard in shards)
-    failed = sum(receipt.status == "failed" for receipt in receipts)
-    return Packing(folder, len(receipts) - failed, len(shards), total, failed)
+    return PackedReport(folder, len(packer.receipts) - failed, len(shards), total, failed)
 
 
-@dataclass
-class _Work:
-    songs: Sequence[Song]
-    receipts: list[Receipt]
-    recipe: Recipe
-    folder: Path
-    cache: Path
-    limits: Limits
-    verify: bool
+class _Packer:
+    """One packing: the receipts of its songs, and which songs are in which shard."""
 
-    def write(self, console: Console, shard_bytes: int) -> list[Shard]:
-        """Write what is not there yet; ``places`` then says which songs are in which shard."""
+    def __init__(self, dataset: AudioDataset, recipe: Recipe, folder: Path, verify: bool) -> None:
+        self.dataset, self.recipe, self.folder, self.verify = dataset, recipe, folder, verify
+        self.sources = [song.source(recipe.excerpt) for song in dataset.songs]
+        self.receipts: list[Receipt] = []
+        self.shards: list[list[int]] = []  # of each shard, its songs' places in the dataset
+
+    def extract(self, console: Console) -> None:
+        """Put the frames of all songs into the cache."""
+        dataset = self.dataset
+        receipts = extract_all(
+            self.sources, self.recipe.sound, dataset.cache, dataset.limits, dataset.workers
+        )
+        self.receipts = list(console.track(receipts, len(self.sources)))
+
+    def write_shards(self, console: Console, shard_bytes: int) -> list[Shard]:
+        """Write the shards that are not there yet, and return all."""
         while True:
-            self.places = _dealt(self.receipts, self.recipe, shard_bytes)
-            total = sum(map(len, self.places))
+            self.shards = self._assign_songs(shard_bytes)
+            counts = np.cumsum([len(places) for places in self.shards]).tolist()
             try:
-                with console.bar("Packing", total) as advance:
-                    shards = []
-                    for number, places in enumerate(self.places):
-                        shards.append(self._shard(number, places))
-                        advance(sum(map(len, self.places[: number + 1])))
-                    return shards
-            except AudioError:  # a song has gone since; its receipt says so now
+                with console.bar("Packing", counts[-1] if counts else 0) as advance:
+                    written = []
+                    for number, places in enumerate(self.shards):
+                        written.append(self._shard(number, places))
+                        advance(counts[number])
+                    return written
+            except AudioError:  # a song has gone since, as its receipt says now
                 continue
 
-    def _shard(self, number: int, places: Sequence[int]) -> Shard:
-        about = [(self.receipts[place].key, self.receipts[place].samples) for place in places]
-        key = hashlib.blake2b(msgspec.json.encode(about), digest_size=8).hexdigest()
-        path = self.folder / SHARD.format(number, key)
-        counts = [_frames(self.receipts[place], self.recipe) for place in places]
-        try:
-            found = read_shard(path)
-            if not self.verify or _intact(found, counts):
-                return found
-        except DamagedShardError:
-            pass  # not there yet, or cut short by something else than us
-        return write_shard(path, counts, self.receipts[places[0]].bands, self._songs(places))
+    def _assign_songs(self, shard_bytes: int) -> list[list[int]]:
+        """Return the places of the songs of each shard: in order, as many as fit."""
+        shards: list[list[int]] = []
+        room = 0
+        for place, receipt in enumerate(self.receipts):
+            if receipt.status == "failed":
+                continue
+            size = 4 * receipt.bands * self._frame_count(receipt)
+            if size > room:
+                shards.append([])
+                room = shard_bytes
+            shards[-1].append(place)
+            room -= size
+        return shards
 
-    def _songs(self, places: Sequence[int]) -> Iterator[Frames]:
+    def _frame_count(self, receipt: Receipt) -> int:
+        return 1 + receipt.samples // self.recipe.sound.hop_length
+
+    def _shard(self, number: int, places: Sequence[int]) -> Shard:
+        receipts = [self.receipts[place] for place in places]
+        contents = msgspec.json.encode([(one.key, one.samples) for one in receipts])
+        key = hashlib.blake2b(contents, digest_size=8).hexdigest()
+        path = self.folder / SHARD.format(number, key)
+        counts = [self._frame_count(receipt) for receipt in receipts]
+        try:
+            shard = read_shard(path)
+            if not self.verify or _is_intact(shard, counts):
+                return shard
+        except DamagedShardError:
+            pass  # not there yet, or cut short by another program
+        return write_shard(path, counts, receipts[0].bands, self._read_frames(places))
+
+    def _read_frames(self, places: Sequence[int]) -> Iterator[Frames]:
+        dataset = self.dataset
         for place in places:
-            song, receipt = self.songs[place], self.receipts[place]
-            source = song.source(self.recipe.excerpt)
+            song, receipt = dataset.songs[place], self.receipts[place]
             try:
-                bag = bag_of(song, source, receipt, self.recipe, self.cache, self.limits)
+                source = self.sources[place]
+                bag = read_bag(song, source, receipt, self.recipe, dataset.cache, dataset.limits)
                 if bag.samples != receipt.samples:
                     raise AudioError("changed", f"{song.path}: changed while it was packed")
             except AudioError as error:
@@ -172,91 +188,61 @@ class _Work:
                 raise
             yield bag.features
 
+    def manifest_columns(self, shards: Sequence[Shard]) -> dict[str, list[Any]]:
+        """Return the manifest's columns: a song that failed has a reason and no frames."""
+        location: dict[int, tuple[int, int, int, bytes]] = {}
+        for number, (places, shard) in enumerate(zip(self.shards, shards, strict=True)):
+            first = 0
+            for place, checksum in zip(places, shard.checksums, strict=True):
+                count = self._frame_count(self.receipts[place])
+                location[place] = (number, first, count, checksum)
+                first += count
+        songs = self.dataset.songs
+        columns: dict[str, list[Any]] = defaultdict(list)
+        own = dict.fromkeys(name for song in songs for name in song.extra)
+        for place, (song, receipt) in enumerate(zip(songs, self.receipts, strict=True)):
+            packed = place in location
+            for name in ("id", "label", "artist", "split", "start", "end"):
+                columns[name].append(getattr(song, name))
+            columns["path"].append(os.path.abspath(song.path))
+            for name in ("status", "reason", "message", "warnings"):
+                columns[name].append(getattr(receipt, name))
+            where = location.get(place, (None,) * 4)
+            for name, value in zip(("shard", "first", "frames", "checksum"), where, strict=True):
+                columns[name].append(value)
+            for name in ("samples", "level_db"):
+                columns[name].append(getattr(receipt, name) if packed else None)
+            columns["content"].append(Path(receipt.key).stem.partition("-")[0] or None)
+            for name in own:
+                columns[own_name(name)].append(song.extra.get(name))
+        return columns
 
-def _frames(receipt: Receipt, recipe: Recipe) -> int:
-    return 1 + receipt.samples // recipe.sound.hop_length
+    def report(self, console: Console) -> None:
+        """Say which songs were left out, and what is doubtful about the others."""
+        for song, receipt in zip(self.dataset.songs, self.receipts, strict=True):
+            if receipt.status == "failed":
+                console.say(f"left out: {song.id}: {receipt.message}")
+            for warning in receipt.warnings:
+                console.say(f"warning: {song.id}: {warning}")
+        if all(song.label for song in self.dataset.songs):
+            for remark in remarks(PackedDataset.open(self.folder).load(self.recipe)):
+                console.say(remark)
 
 
-def _dealt(receipts: Sequence[Receipt], recipe: Recipe, most: int) -> list[list[int]]:
-    """Return the places of the songs of each shard: in order, as many as fit."""
-    shards: list[list[int]] = []
-    room = 0
-    for place, receipt in enumerate(receipts):
-        if receipt.status == "failed":
-            continue
-        size = 4 * receipt.bands * _frames(receipt, recipe)
-        if size > room:
-            shards.append([])
-            room = most
-        shards[-1].append(place)
-        room -= size
-    return shards
-
-
-def _intact(shard: Shard, counts: Sequence[int]) -> bool:
+def _is_intact(shard: Shard, counts: Sequence[int]) -> bool:
     frames, ends = shard.map(), np.cumsum(counts).tolist()
-    pieces = zip(counts, ends, shard.checksums, strict=True)
-    return all(frames_checksum(frames[end - n : end]) == one for n, end, one in pieces)
+    songs = zip(counts, ends, shard.checksums, strict=True)
+    return all(
+        frames_checksum(frames[end - count : end]) == checksum for count, end, checksum in songs
+    )
 
 
-def _columns(
-    songs: Sequence[Song],
-    receipts: Sequence[Receipt],
-    dealt: Sequence[Sequence[int]],
-    shards: Sequence[Shard],
-    recipe: Recipe,
-) -> dict[str, list[Any]]:
-    """Return the manifest's columns: a song that failed has a reason and no frames."""
-    lying: dict[int, tuple[int, int, int, bytes]] = {}
-    for number, (places, shard) in enumerate(zip(dealt, shards, strict=True)):
-        first = 0
-        for place, checksum in zip(places, shard.checksums, strict=True):
-            count = _frames(receipts[place], recipe)
-            lying[place] = (number, first, count, checksum)
-            first += count
-    columns: dict[str, list[Any]] = defaultdict(list)
-    own = dict.fromkeys(name for song in songs for name in song.extra)
-    for place, (song, receipt) in enumerate(zip(songs, receipts, strict=True)):
-        ok = place in lying
-        for name in ("id", "label", "artist", "split", "start", "end"):
-            columns[name].append(getattr(song, name))
-        columns["path"].append(os.path.abspath(song.path))
-        for name in ("status", "reason", "message", "warnings"):
-            columns[name].append(getattr(receipt, name))
-        where = lying.get(place, (None,) * 4)
-        for name, value in zip(("shard", "first", "frames", "checksum"), where, strict=True):
-            columns[name].append(value)
-        for name in ("samples", "level_db"):
-            columns[name].append(getattr(receipt, name) if ok else None)
-        columns["content"].append(Path(receipt.key).stem.partition("-")[0] or None)
-        for name in own:
-            columns[own_name(name)].append(song.extra.get(name))
-    return columns
-
-
-def _tidy(folder: Path, names: set[str]) -> None:
+def _remove_other_shards(folder: Path, names: set[str]) -> None:
     """Remove shards of an earlier packing into the same folder."""
     remove_stale_temporaries(folder)
     for file in folder.iterdir():
         if _SHARD_NAME.fullmatch(file.name) and file.name not in names:
             file.unlink()
-
-
-def _report(
-    songs: Sequence[Song],
-    receipts: Sequence[Receipt],
-    folder: Path,
-    recipe: Recipe,
-    console: Console,
-) -> None:
-    for song, receipt in zip(songs, receipts, strict=True):
-        if receipt.status == "failed":
-            console.say(f"left out: {song.id}: {receipt.message}")
-        for warning in receipt.warnings:
-            console.say(f"warning: {song.id}: {warning}")
-    if all(song.label for song in songs):
-        for remark in remarks(hear_packed(folder, recipe)):
-            console.say(remark)
 
 
 def verify_packed(folder: Path, console: Console) -> int:
@@ -267,8 +253,8 @@ def verify_packed(folder: Path, console: Console) -> int:
     SongTableError
         The damaged songs, with their shards.
     """
-    packed, damaged = Packed(folder), list[str]()
-    rows = packed.heard()
+    packed, damaged = PackedFolder(folder), list[str]()
+    rows = packed.rows("ok")
     for row in console.track(rows.tolist(), len(rows), "Verifying"):
         try:
             packed.frames(row)

@@ -16,9 +16,8 @@ import numpy as np
 from songbag.audio.windows import repeat_frames, start_seconds, window_frames
 from songbag.console import Console
 from songbag.data.bag import Bag
-from songbag.data.packed import PackedBags
-from songbag.data.packed_manifest import is_packed
-from songbag.data.unpacking import hear_packed
+from songbag.data.packed import PackedDataset
+from songbag.data.packed_files import is_packed
 from songbag.errors import SettingsError
 from songbag.settings import Recipe
 from songbag.storage.files import atomic_write
@@ -47,17 +46,15 @@ def write_parquet(
         )
     if folder.exists():
         raise SettingsError(f"{folder}: it exists. Remove it, or give another folder.")
-    heard = hear_packed(packed, recipe)
-    bags = heard.bags
-    assert isinstance(bags, PackedBags)
+    dataset = PackedDataset.open(packed).load(recipe)
     partial = folder.with_name(f"{folder.name}.partial")
-    key = bags.packed.about.manifest[:8] + _cut(recipe, content)
-    shards = bags.packed.numbers("shard")[bags.rows]
-    numbers = range(len(bags.packed.about.shards))
+    key = dataset.packed.about.manifest[:8] + _cut(recipe, content)
+    shards = dataset.shards()
+    numbers = range(len(dataset.packed.about.shards))
     for number in console.track(numbers, len(numbers), "Writing"):
         file = partial / f"part-{number:05d}-{key}.parquet"
         if not file.exists():
-            _write(file, bags.take(np.flatnonzero(shards == number)), recipe, content)
+            _write(file, dataset.subset(shards == number), recipe, content)
     for file in partial.iterdir():  # of a run with other songs or windows
         if key not in file.name or file.suffix != ".parquet":
             file.unlink()
@@ -71,7 +68,7 @@ def _cut(recipe: Recipe, content: str) -> str:
     return f"-windows-{recipe.windows.seconds:g}-{recipe.windows.hop_seconds:g}"
 
 
-def _write(file: Path, bags: PackedBags, recipe: Recipe, content: str) -> None:
+def _write(file: Path, dataset: PackedDataset, recipe: Recipe, content: str) -> None:
     import pyarrow
     from pyarrow import parquet
 
@@ -90,8 +87,8 @@ def _write(file: Path, bags: PackedBags, recipe: Recipe, content: str) -> None:
         atomic_write(file) as out,
         parquet.ParquetWriter(out, schema, compression="zstd") as writer,
     ):
-        for first in range(0, len(bags), _SONGS_AT_ONCE):
-            songs = [_rows(bag, recipe, content) for bag in bags[first : first + _SONGS_AT_ONCE]]
+        for first in range(0, len(dataset), _SONGS_AT_ONCE):
+            songs = [_rows(bag, recipe, content) for bag in dataset[first : first + _SONGS_AT_ONCE]]
             columns = zip(*songs, strict=True)
             writer.write_table(pyarrow.table(list(map(_joined, columns)), schema))
 
@@ -116,7 +113,7 @@ def _rows(bag: Bag, recipe: Recipe, content: str) -> Iterator[Any]:
         values = repeat_frames(bag.features, length)[places].reshape(len(bag.starts), -1)
     assert bag.starts is not None
     count = len(values)
-    for text in (bag.id, bag.label, bag.group):
+    for text in (bag.id, bag.label, bag.song.group):
         yield pyarrow.array([text] * count, pyarrow.string())
     yield pyarrow.array(start_seconds(bag.starts, recipe.sound), pyarrow.float64())
     ends = np.arange(0, values.size + 1, values.shape[1], dtype=np.int32)

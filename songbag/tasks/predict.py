@@ -1,142 +1,207 @@
-"""Predict a collection: rows as songs finish, and the same command goes on after a stop.
+"""Predict a collection of any size: rows as songs finish, resumable after a stop.
 
-While it runs, finished rows lie in ``<results>.journal``, one checked line a song, keyed
-by id, file size, modification time, part heard and model. The results file appears whole
-at the end and the journal goes.
+Two outputs can be resumed. A CSV or JSON file has a journal beside it,
+``<results>.journal``, one checked line a song, until the file is written whole. A folder of
+Parquet files gets one part after the other::
+
+    predictions/songs/part-00003-<hash>.parquet      a row a song, as in predictions.csv
+    predictions/windows/part-00003-<hash>.parquet    a row a window, if wanted
+
+A part's hash is of its songs, their files and the model; parts of other songs or another
+model are removed.
 """
 
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from io import FileIO
+from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from songbag.audio.cache import file_stamp
-from songbag.data.song_table import Song
+from songbag.data.audio_dataset import AudioDataset
+from songbag.data.dataset import SongDataset
+from songbag.data.packed_files import require_arrow
+from songbag.data.song import Song
 from songbag.errors import SettingsError
-from songbag.inference import tables
-from songbag.inference.model_file import Card, ModelFile
-from songbag.inference.predict import answer_all
-from songbag.parallel.pool import Workers
-from songbag.settings import Limits
+from songbag.inference.model_file import Card, Model
+from songbag.inference.predict import predict
+from songbag.inference.predictions import SongPrediction
+from songbag.inference.writers import (
+    song_columns,
+    song_row,
+    window_columns,
+    window_rows,
+    write_parquet_rows,
+)
+from songbag.metrics.calibration import confidence_for
 from songbag.storage.csv_files import Row
-from songbag.storage.files import append_line, open_journal, read_journal, write_bytes
+from songbag.storage.files import append_line, open_journal, read_journal
 from songbag.storage.remote import AnyPath, prefetch_stamps
 
 
 @dataclass(frozen=True)
-class Predicted:
-    """One song's row and window rows, ready for any output."""
+class PredictedRows:
+    """A song's row of predictions.csv and its rows of windows.csv."""
 
     row: Row
     windows: list[Row]
 
+    @classmethod
+    def of(cls, item: SongPrediction, labels: Sequence[str]) -> "PredictedRows":
+        """Return the rows of a song's prediction."""
+        return cls(song_row(item, labels), window_rows(item, labels))
+
     @property
     def failed(self) -> bool:
-        """Whether the song got no answer."""
+        """Whether the song has no prediction."""
         return bool(self.row["status"] == "failed")
 
+    def withheld_below(self, confidence: float) -> "PredictedRows":
+        """Return the rows without a label if that is less sure than ``confidence``."""
+        if not confidence or self.failed or self.row["confidence"] >= confidence:
+            return self
+        reason = f"less sure than {confidence:.3f}"
+        unsure = {"status": "unsure", "reason": reason, "predicted": None}
+        return replace(self, row=self.row | unsure)
 
-def predict_collection(
-    songs: Sequence[Song],
-    model_path: Path,
-    model: ModelFile,
-    cache: AnyPath,
-    results: Path | None = None,
-    limits: Limits | None = None,
-    workers: Workers = None,
-) -> Iterator[Predicted]:
+
+def predict_rows(
+    model: Model, dataset: SongDataset, results: Path | None = None
+) -> Iterator[PredictedRows]:
     """Yield every song's rows, in order, taking from the journal what is already there.
 
     Parameters
     ----------
     results : Path or None
-        File the caller will write; its journal is beside it. None keeps no journal.
+        File the caller will write; for songs in audio files its journal is beside it. None
+        keeps no journal.
     """
+    songs, labels = dataset.everyone(), model.card.labels
+    if results is None or not isinstance(dataset, AudioDataset):
+        yield from (PredictedRows.of(item, labels) for item in predict(model, dataset))
+        return
     prefetch_stamps(song.path for song in songs)
     keys = [song_key(song, model) for song in songs]
-    journal = None if results is None else results.with_name(f"{results.name}.journal")
-    done = {} if journal is None else {line["key"]: line for line in read_journal(journal)}
-    todo = [song for song, key in zip(songs, keys, strict=True) if key not in done]
-    answers = answer_all(todo, model_path, cache, limits, workers)
-    labels = model.card.labels
-    file: FileIO | None = None
-    if journal is not None:
-        file = open_journal(journal)
-    try:
-        for song, key in zip(songs, keys, strict=True):
-            if key in done:
-                yield Predicted(done[key]["row"], done[key]["windows"])
+    path = journal_path(results)
+    finished = {line["key"]: line for line in read_journal(path)}
+    todo = [song for song, key in zip(songs, keys, strict=True) if key not in finished]
+    predictions = predict(model, replace(dataset, songs=todo))
+    with open_journal(path) as journal:
+        for key in keys:
+            if key in finished:
+                yield PredictedRows(finished[key]["row"], finished[key]["windows"])
                 continue
-            answer = next(answers)
-            found = Predicted(
-                tables.with_own(answer.row(labels), song.extra), answer.window_rows(labels)
-            )
-            if file is not None:
-                append_line(file, {"key": key, "row": found.row, "windows": found.windows})
-            yield found
-    finally:
-        if file is not None:
-            file.close()
+            rows = PredictedRows.of(next(predictions), labels)
+            append_line(journal, {"key": key, "row": rows.row, "windows": rows.windows})
+            yield rows
+
+
+def journal_path(results: Path) -> Path:
+    """Return where the journal of a results file lies."""
+    return results.with_name(f"{results.name}.journal")
 
 
 def required_confidence(card: Card, precision: float) -> float:
-    """Return the confidence below which an answer is withheld to reach a precision.
+    """Return the confidence below which a label is withheld to reach a precision.
 
     Raises
     ------
     SettingsError
         The model was not calibrated, or never reached that precision.
     """
-    from songbag.metrics.calibration import confidence_for
-
     if not card.precision:
         raise SettingsError(
             "--precision needs a calibrated model with one label a song: train it with "
             "--recipe auto or fast, or take a model of songbag crossval."
         )
-    found = confidence_for(card.precision, precision)
-    if found is None:
+    reached = confidence_for(card.precision, precision)
+    if reached is None:
         most = max(point[3] for point in card.precision)
         raise SettingsError(
             f"--precision {precision:g}: on songs held out, even the surest answers of this "
             f"model do not reach that with certainty; at most {most:.2f} can be asked."
         )
-    return found[0]
+    return reached[0]
 
 
-def withheld(found: Predicted, confidence: float) -> Predicted:
-    """Return the song without an answer if that would be less sure than ``confidence``."""
-    if not confidence or found.failed or found.row["confidence"] >= confidence:
-        return found
-    reason = f"less sure than {confidence:.3f}"
-    return replace(found, row=found.row | {"status": "unsure", "reason": reason, "predicted": None})
-
-
-def finish(results: Path) -> None:
-    """Remove the journal of results that have been written."""
-    results.with_name(f"{results.name}.journal").unlink(missing_ok=True)
-
-
-def song_key(song: Song, model: ModelFile) -> str:
-    """Return what changes whenever the song's answer could."""
+def song_key(song: Song, model: Model) -> str:
+    """Return what changes whenever the song's prediction could."""
     part = (song.id, song.path, song.start, song.end, file_stamp(song.path), model.hash)
     return hashlib.blake2b(msgspec.json.encode(part), digest_size=12).hexdigest()
 
 
-def columns(labels: Sequence[str], songs: Sequence[Song]) -> list[str]:
-    """Return the columns of the results: answers first, the user's own columns last."""
-    base = tables.song_columns(labels)
-    own = dict.fromkeys(name for song in songs for name in song.extra)
-    return base + [name for name in own if name not in base]
+@dataclass(frozen=True)
+class Partition:
+    """A folder of Parquet parts.
+
+    Attributes
+    ----------
+    folder : path
+    songs : int
+        Songs of a part.
+    windows : bool
+        Whether windows are written too.
+    confidence : float
+        Probability below which a label is withheld.
+    """
+
+    folder: AnyPath
+    songs: int
+    windows: bool = False
+    confidence: float = 0.0
+
+    def file(self, kind: str, name: str) -> AnyPath:
+        """Return the file of a part's songs or windows."""
+        return self.folder / kind / f"{name}.parquet"
 
 
-def write_json_rows(path: Path, found: Sequence[Predicted], windows: bool) -> None:
-    """Write answers as a JSON list, each with its windows if wanted."""
-    rows: list[dict[str, Any]] = [
-        one.row | ({"windows_detail": one.windows} if windows else {}) for one in found
-    ]
-    write_bytes(path, msgspec.json.format(msgspec.json.encode(rows), indent=1) + b"\n")
+def predict_parts(model: Model, dataset: AudioDataset, out: Partition) -> Iterator[bool]:
+    """Write all parts that are not there; yield for every song, in order, if it failed.
+
+    A part is written whole when its last song is predicted, its windows first.
+    """
+    require_arrow()
+    songs, labels = dataset.songs, model.card.labels
+    prefetch_stamps(song.path for song in songs)
+    parts = [songs[first : first + out.songs] for first in range(0, len(songs), out.songs)]
+    base, columns = song_columns(labels), song_columns(labels, songs)
+    names = [_part_name(k, part, model, out, columns) for k, part in enumerate(parts)]
+    for kind in ("songs", "windows"):
+        for file in (out.folder / kind).glob("part-*.parquet"):
+            if file.stem not in names:
+                file.unlink()
+    written = [out.file("songs", name).exists() for name in names]
+    todo = [song for part, there in zip(parts, written, strict=True) if not there for song in part]
+    predictions = predict(model, replace(dataset, songs=todo))
+    for name, part, there in zip(names, parts, written, strict=True):
+        if there:
+            yield from _read_failures(out.file("songs", name))
+            continue
+        rows = []
+        for _ in part:
+            rows.append(PredictedRows.of(next(predictions), labels).withheld_below(out.confidence))
+            yield rows[-1].failed
+        if out.windows:
+            windows = [window for song in rows for window in song.windows]
+            write_parquet_rows(out.file("windows", name), windows, window_columns(labels))
+        user_columns = columns[len(base) :]
+        write_parquet_rows(out.file("songs", name), [song.row for song in rows], base, user_columns)
+
+
+def _part_name(
+    number: int, songs: Sequence[Song], model: Model, out: Partition, columns: Sequence[str]
+) -> str:
+    settings = msgspec.json.encode((out.windows, out.confidence, columns))
+    digest = hashlib.blake2b(settings, digest_size=8)
+    for song in songs:
+        digest.update(msgspec.json.encode((song_key(song, model), song.extra)))
+    return f"part-{number:05d}-{digest.hexdigest()}"
+
+
+def _read_failures(file: AnyPath) -> list[bool]:
+    from pyarrow import parquet
+
+    statuses = parquet.read_table(BytesIO(file.read_bytes()), columns=["status"]).column("status")
+    return [status.as_py() == "failed" for status in statuses]

@@ -1,235 +1,200 @@
-"""The main job: songs to a trained, evaluated model file. Read this file first."""
+"""Train a model: songs to a split, a fitted model and its evaluation. Read this file first."""
 
-import threading
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import partial
-from importlib import import_module
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
-from songbag.audio.cache import Receipt
 from songbag.console import Console
-from songbag.data.dataset import SongBags, Track, hear
-from songbag.data.song_table import Song, SongTable, require_files, require_labels, split_names
+from songbag.data.dataset import BagDataset, SongDataset
+from songbag.data.song import Song, stratification_labels
+from songbag.data.song_table import require_labels
 from songbag.data.splits import Certificate, certify, split_sides
-from songbag.data.unpacking import hear_packed
 from songbag.errors import TrainingError
-from songbag.inference.model_file import PARTS, ModelFile, read_model, write_model
-from songbag.inference.predict import answer_bags
-from songbag.parallel.pool import worker_count
-from songbag.parallel.ranks import is_rank_zero
+from songbag.inference.model_file import Model, save_model
+from songbag.parallel import ranks
 from songbag.report import write_report
-from songbag.settings import Limits, Own, Recipe
+from songbag.settings import Own, Recipe
 from songbag.storage.csv_files import write_csv
 from songbag.tasks.check import remarks
 from songbag.tasks.evaluate import Evaluation, evaluate_model, summary
-from songbag.training.adapt import adapted
-from songbag.training.checkpoint import forget_states
-from songbag.training.fit import Learning, require_trainable, save
-from songbag.training.members import chooses_epoch, learn
-
-if TYPE_CHECKING:
-    from songbag.training.trainer import Fit
+from songbag.training.adapt import adapt_recipe
+from songbag.training.checkpoint import remove_checkpoints
+from songbag.training.fit import History, fit
+from songbag.training.plan import TrainingPlan, needs_validation, require_trainable
 
 TEST_SHARE = 0.2  # of all songs, whole groups
 VALIDATION_SHARE = 0.15  # of the songs not tested; only where it chooses the epoch
-_WORTH_IT = 16  # songs a process for which it hears long enough to import something else
 
 
-@dataclass
-class Trained:
-    """What a training leaves: the model file, its evaluation, its history, its split."""
+@dataclass(frozen=True)
+class Split:
+    """Which songs are trained on and which are tested.
 
-    model_path: Path
-    folder: Path
-    evaluation: Evaluation | None
-    history: list[dict[str, float]]
+    Attributes
+    ----------
+    sides : ndarray of str, shape (songs,)
+        "train", "validation" or "test".
+    certificate : Certificate
+    """
+
+    sides: NDArray[np.str_]
     certificate: Certificate
-    failed: list[tuple[str, str]] = field(default_factory=list)
 
 
-def train_songs(
-    table: SongTable,
-    model_path: Path,
+@dataclass(frozen=True)
+class Training:
+    """A trained model with its evidence.
+
+    Attributes
+    ----------
+    model : Model
+        With the split's certificate and, where there are test songs, the figures.
+    evaluation : Evaluation or None
+        On the test songs; None where there are none.
+    history : list of dict
+        One row an epoch and member.
+    split : Split
+    dataset : BagDataset
+        The songs, with those that could not be read.
+    """
+
+    model: Model
+    evaluation: Evaluation | None
+    history: History
+    split: Split
+    dataset: BagDataset
+
+
+def train(
+    songs: SongDataset,
     recipe: Recipe,
-    cache: Path,
     console: Console,
     seed: int = 0,
-    limits: Limits | None = None,
-    workers: int | None = None,
     threads: int | None = None,
     own: Own | None = None,
-) -> Trained:
-    """Train on a labelled table of songs: hear them, then `train_bags`.
+    model_path: Path | None = None,
+    resume: bool = False,
+) -> Training:
+    """Split labelled songs, fit a recipe on one part, and evaluate the model on the other.
+
+    Parameters
+    ----------
+    model_path : Path, optional
+        File of the model to come: checkpoints of the training lie beside it, from which
+        ``resume`` goes on.
 
     Raises
     ------
     SongTableError, TrainingError
         What is wrong with the songs.
     """
-    require_trainable(recipe)
-    heard = hear_labelled(table, recipe, cache, console, limits or Limits(), workers)
-    return train_bags(heard, model_path, recipe, console, seed, threads, own)
+    dataset = load_labelled(songs, recipe, console)
+    recipe = adapt_recipe(recipe, dataset, console)
+    split = split_dataset(dataset, recipe, seed)
+    training_songs = dataset.subset(split.sides != "test")
+    validation = split.sides[split.sides != "test"] == "validation"
+    plan = TrainingPlan.of(dataset, recipe, console, seed, threads, own)
+    fitted = fit(training_songs, plan, validation, model_path, resume)
+    model, evaluation = fitted.model.with_card(split=split.certificate), None
+    if ranks.is_rank_zero() and (split.sides == "test").any():
+        test_songs = dataset.subset(split.sides == "test")
+        evaluation = evaluate_model(model, test_songs, console, side="test")
+        evaluation.figures["split"] = msgspec.to_builtins(split.certificate)
+        model = model.with_card(figures=evaluation.figures)
+    return Training(model, evaluation, fitted.history, split, dataset)
 
 
-def train_bags(
-    heard: SongBags,
-    model_path: Path,
-    recipe: Recipe,
-    console: Console,
-    seed: int = 0,
-    threads: int | None = None,
-    own: Own | None = None,
-    resume: bool = False,
-) -> Trained:
-    """Split, fit, save and judge: from bags on, audio and tables of windows are one.
+def write_training(training: Training, model_path: Path, console: Console) -> Path:
+    """Write a model file, and its evidence into a folder beside it, which is returned.
 
     Beside ``genre.songbag`` the folder ``genre-training`` gets split.csv, history.csv,
-    predictions.csv, windows.csv, metrics.json and report.html. While it learns,
-    genre.songbag.state keeps where it is; ``resume`` goes on from there.
+    predictions.csv, windows.csv, metrics.json and report.html. Only rank 0 writes.
+    """
+    folder = model_path.with_name(f"{model_path.stem}-training")
+    if not ranks.is_rank_zero():
+        return folder
+    save_model(model_path, training.model)
+    remove_checkpoints(model_path)
+    sides = zip(training.dataset.songs, training.split.sides.tolist(), strict=True)
+    rows = (
+        {"id": song.id, "label": song.label, "group": song.group_value, "side": side}
+        for song, side in sides
+    )
+    write_csv(folder / "split.csv", rows, ["id", "label", "group", "side"])
+    write_csv(folder / "history.csv", training.history, list(training.history[0]))
+    if training.evaluation is None:
+        console.say("no test songs: the model has no figures. Evaluate it on other songs.")
+        return folder
+    console.say(summary(training.evaluation.figures))
+    training.evaluation.write(folder)
+    write_report(folder)
+    return folder
+
+
+def load_labelled(songs: SongDataset, recipe: Recipe, console: Console) -> BagDataset:
+    """Return a dataset with the features of a recipe, and report what is wrong with its songs.
 
     Raises
     ------
     SongTableError, TrainingError
-        What is wrong with the songs.
+        Labels or files are missing, or no song of a label can be read.
     """
-    require_trainable(recipe)
-    require_labels(heard.table())
-    recipe = adapted(recipe, heard, console)
-    sides, certificate = _split(heard, recipe, seed)
-    taught, test = (heard.part([(side == "test") is on for side in sides]) for on in (False, True))
-    held = np.array([side == "validation" for side in sides if side != "test"])
-    learning = Learning.of(heard.table(), recipe, console, seed, threads, own)
-    fit, card = learn(taught, held, learning, model_path, resume)
-    folder = model_path.with_name(f"{model_path.stem}-training")
-    if not is_rank_zero():
-        return Trained(model_path, folder, None, fit.history, certificate)
-    card = msgspec.structs.replace(card, split=certificate)
-    save(fit, card, model_path, learning.own.encoder)
-    forget_states(model_path)
-    evaluation = None
-    if len(test):
-        evaluation = _evaluated(model_path, test, certificate, console)
+    require_trainable(recipe)  # before an hour of decoding
+    require_labels(songs.songs, songs.origin)
+    dataset = songs.load(recipe, console.track)
+    if songs.checked:
+        if dataset.failures:
+            console.say(f"{len(dataset.failures)} songs could not be heard when they were packed")
     else:
-        console.say("no test songs: the model has no figures. Evaluate it on other songs.")
-    _write_evidence(folder, heard, sides, fit, evaluation)
-    failed = [(song.id, message) for song, _, message in heard.failed]
-    return Trained(model_path, folder, evaluation, fit.history, certificate, failed)
+        report_problems(dataset, console)
+    lost = {label for failure in dataset.failures for label in failure.song.labels}
+    if lost := lost - set(dataset.labels):
+        raise TrainingError(f"no song labelled {', '.join(sorted(lost))} could be read.")
+    require_labels(dataset.songs, dataset.origin)  # a label may have lost all songs but one
+    return dataset
 
 
-def _split(heard: SongBags, recipe: Recipe, seed: int) -> tuple[list[str], Certificate]:
-    names = split_names(heard.songs)
-    groups = [song.group for song in heard.songs]
-    given = [song.split for song in heard.songs]
-    share = VALIDATION_SHARE if chooses_epoch(recipe) else 0.0
-    sides = split_sides(names, groups, given, seed, TEST_SHARE, share)
-    method = split_method(heard.songs, any(given))
-    ids = [song.id for song in heard.songs]
-    certificate = certify(ids, names, groups, sides, method, None if any(given) else seed)
-    return sides, certificate
-
-
-def hear_labelled(
-    table: SongTable,
-    recipe: Recipe,
-    cache: Path,
-    console: Console,
-    limits: Limits,
-    workers: int | None,
-) -> SongBags:
-    """Check a table for training, extract it, and report every song that failed."""
-    require_labels(table)
-    require_files(table)
-    for remark in table.remarks:
+def report_problems(dataset: BagDataset, console: Console) -> None:
+    """Say which songs were left out, and what is doubtful about the others."""
+    for remark in dataset.remarks:
         console.say(remark)
-    track: Track = console.track
-    if worker_count(workers, len(table.songs) // _WORTH_IT) > 1:
-        track = partial(_importing_ahead, track)
-    heard = hear(table, recipe, cache, limits, workers, track)
-    for song, _, message in heard.failed:
-        console.say(f"left out: {song.id}: {message}")
-    for bag in heard:
+    for failure in dataset.failures:
+        console.say(f"left out: {failure.song.id}: {failure.message}")
+    for bag in dataset.without_features():
         for warning in bag.warnings:
             console.say(f"warning: {bag.id}: {warning}")
-    for remark in remarks(heard):
+    for remark in remarks(dataset):
         console.say(remark)
-    lost = set(table.label_names()) - set(heard.table().label_names())
-    if lost:
-        raise TrainingError(f"no song labelled {', '.join(sorted(lost))} could be read.")
-    return heard
 
 
-def _importing_ahead(track: Track, made: Iterable[Receipt], count: int) -> Iterator[Receipt]:
-    """Track songs, and import torch meanwhile: most of a second of one core.
+def split_dataset(dataset: BagDataset, recipe: Recipe, seed: int) -> Split:
+    """Split songs by groups into train, validation and test.
 
-    After the first song: processes that hear are copies of this one, which needs it without
-    threads. Not in a daemon: a program that ends in the middle of torch's import may crash.
-    """
-    importing = threading.Thread(target=import_module, args=("torch",))
-    for receipt in track(made, count):
-        if importing.ident is None:
-            importing.start()
-        yield receipt
-
-
-def open_labelled(folder: Path, recipe: Recipe, console: Console) -> SongBags:
-    """Open a packed collection for training; it was checked when it was packed.
+    The table's own split is honoured. Validation songs are held out only where they choose
+    the epoch.
 
     Raises
     ------
-    SettingsError, SongTableError, TrainingError
-        What is wrong with the folder or its songs.
+    SongTableError, TrainingError
+        The given split is incomplete, or the songs cannot be split.
     """
-    heard = hear_packed(folder, recipe)
-    if heard.failed:
-        console.say(f"{len(heard.failed)} songs could not be heard when they were packed")
-    lost = {label for song, _, _ in heard.failed for label in song.labels}
-    if lost := lost - set(heard.table().label_names()):
-        raise TrainingError(f"no song labelled {', '.join(sorted(lost))} could be read.")
-    return heard
+    songs = dataset.songs
+    labels, groups = stratification_labels(songs), [song.group for song in songs]
+    given = [song.split for song in songs]
+    share = VALIDATION_SHARE if needs_validation(recipe) else 0.0
+    sides = split_sides(labels, groups, given, seed, TEST_SHARE, share)
+    method = split_method(songs, any(given))
+    ids = [song.id for song in songs]
+    certificate = certify(ids, labels, groups, sides, method, None if any(given) else seed)
+    return Split(np.array(sides), certificate)
 
 
 def split_method(songs: Sequence[Song], given: bool) -> str:
-    """Say in words how a split was made."""
+    """Return in words how a split was made."""
     column = songs[0].group_by
     by = column if any(song.group_value for song in songs) else f"song (no {column} is known)"
     return f"{'given by the table' if given else 'stratified by label'}, grouped by {by}"
-
-
-def _evaluated(
-    model_path: Path, test: SongBags, certificate: Certificate, console: Console
-) -> Evaluation:
-    """Judge the test songs from the saved file, and write the figures into it."""
-    answers = answer_bags(test, model_path)
-    found = evaluate_model(model_path, test.table(), answers, console)
-    for row in found.rows:
-        row["side"] = "test"
-    found.figures["split"] = msgspec.to_builtins(certificate)
-    model = read_model(model_path, PARTS)
-    card = msgspec.structs.replace(model.card, figures=found.figures)
-    write_model(model_path, ModelFile(card, model.parts))
-    console.say(summary(found.figures))
-    return found
-
-
-def _write_evidence(
-    folder: Path,
-    heard: SongBags,
-    sides: Sequence[str],
-    fit: "Fit",
-    evaluation: Evaluation | None,
-) -> None:
-    columns = ["id", "label", "group", "side"]
-    rows = (
-        {"id": song.id, "label": song.label, "group": song.group_value, "side": side}
-        for song, side in zip(heard.songs, sides, strict=True)
-    )
-    write_csv(folder / "split.csv", rows, columns)
-    write_csv(folder / "history.csv", fit.history, list(fit.history[0]))
-    if evaluation is not None:
-        evaluation.write(folder)
-        write_report(folder)

@@ -4,33 +4,36 @@ import msgspec
 import numpy as np
 
 from songbag.console import Console
-from songbag.data.dataset import SongBags, bare
+from songbag.data.dataset import BagDataset
 from songbag.settings import Recipe, Training, Windows
 
 _SHORTEST = 1.0  # seconds of a window
 _FEWEST = 5  # epochs
 
 
-def adapted(recipe: Recipe, heard: SongBags, console: Console) -> Recipe:
+def adapt_recipe(recipe: Recipe, dataset: BagDataset, console: Console) -> Recipe:
     """Return the recipe as its ``adapt`` wants it for these songs, and say each change."""
     few = recipe.adapt.below_songs
-    if recipe.branches and len(heard) < few:
+    if recipe.branches and len(dataset) < few:
         last = msgspec.structs.replace(recipe.branches[-1], folds=recipe.training.folds)
         console.say(
-            f"{len(heard)} songs are too few for a network to learn features from (fewer than "
+            f"{len(dataset)} songs are too few for a network to learn features from (fewer than "
             f"{few}): taking only '{last.network}'. To insist: --set adapt.below_songs=0"
         )
         recipe = msgspec.structs.replace(recipe, training=last, branches=())
-    recipe = msgspec.structs.replace(recipe, windows=_windows(recipe, heard, console))
-    trainings = [_training(one, recipe, len(heard), console) for one in recipe.trainings]
+    recipe = msgspec.structs.replace(recipe, windows=_windows(recipe, dataset, console))
+    trainings = [_training(one, recipe, len(dataset), console) for one in recipe.trainings]
     return msgspec.structs.replace(recipe, training=trainings[0], branches=tuple(trainings[1:]))
 
 
-def _windows(recipe: Recipe, heard: SongBags, console: Console) -> Windows:
+def _windows(recipe: Recipe, dataset: BagDataset, console: Console) -> Windows:
     cut = recipe.windows
-    if not recipe.adapt.short_windows or heard[0].starts is None:
+    if not recipe.adapt.short_windows or dataset[0].starts is None:
         return cut
-    middle = float(np.median([bag.samples for bag in bare(heard.bags)])) / recipe.sound.sample_rate
+    middle = (
+        float(np.median([bag.samples for bag in dataset.without_features()]))
+        / recipe.sound.sample_rate
+    )
     seconds = max(_SHORTEST, round(middle / 2, 1))
     if seconds >= cut.seconds:
         return cut

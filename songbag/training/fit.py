@@ -1,11 +1,14 @@
-"""Bags to a model file: fit, calibrate on songs held out in turn, export, save."""
+"""A dataset and a recipe to a model in memory: fit, calibrate on held-out songs, export.
+
+A recipe with folds gives an ensemble whose *members are the folds*: each network is fitted on
+all but one fold and predicts that one. These out-of-fold predictions weight the recipe's
+branches and calibrate the whole, in the pass that makes the members; nothing is fitted twice.
+"""
 
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -13,312 +16,335 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from songbag.audio.windows import window_and_hop, window_frames
-from songbag.console import Advance, Console
-from songbag.data.bag import Bag
-from songbag.data.dataset import bare, cut_on_grid
-from songbag.data.labels import join_labels, split_labels
-from songbag.data.song_table import SongTable
-from songbag.errors import TrainingError
-from songbag.inference.model_file import FORMAT, Card, heard_songs, sealed, write_model
+from songbag.audio.windows import window_and_hop
+from songbag.data.dataset import BagDataset, MemoryDataset
+from songbag.data.labels import join_labels
+from songbag.encoders.onnx_file import embedded
+from songbag.inference.model_file import FORMAT, Card, Model, song_hashes
 from songbag.metrics import baselines
-from songbag.metrics.label_kinds import kind_of
-from songbag.settings import Own, Recipe, Training
-from songbag.training.checkpoint import songs_hash
+from songbag.metrics.calibration import Calibration, branch_weights, calibrate
+from songbag.training.checkpoint import (
+    checkpoint_path,
+    dataset_hash,
+    open_checkpoint,
+    remove_checkpoints,
+)
+from songbag.training.plan import (
+    Labels,
+    TrainingPlan,
+    assign_folds,
+    require_trainable,
+    window_shape,
+)
 
 if TYPE_CHECKING:
-    from songbag.training.trainer import Checkpoint, Fit, Watch
+    from songbag.models.pooling import SongPooling
+    from songbag.models.song_network import Ensemble, SongNetwork
+    from songbag.training.trainer import Checkpoint, Fit
 
-Labels: TypeAlias = NDArray[np.int64]
+History: TypeAlias = list[dict[str, float]]
+
 _PACKAGES = ("songbag", "torch", "numpy", "av", "soxr", "onnxruntime")
-
-
-def require_trainable(recipe: Recipe) -> None:
-    """Refuse what could not be trained, before any song is read.
-
-    Raises
-    ------
-    SettingsError
-        A network or pooling is not installed.
-    TrainingError
-        Packages are missing, or a loss on the song goes through a pooling without a
-        gradient.
-    """
-    for training in recipe.trainings:
-        training.require_known_parts()
-        _require_solvable(training)
-    missing = [name for name in ("torch", "sklearn", "onnx", "onnxscript") if not find_spec(name)]
-    if missing:
-        raise TrainingError(
-            f"training needs packages that are not installed ({', '.join(missing)}). "
-            "Install them with: pip install 'songbag[train]'"
-        )
-    training = recipe.training
-    if training.loss != "window" and not training.pooling_part.differentiable:
-        raise TrainingError(
-            f"pooling '{training.pooling}' has no gradient, so a loss on the song cannot be "
-            "trained through it. Use --loss window with it, or --pooling mean_probability."
-        )
-
-
-def _require_solvable(training: Training) -> None:
-    """Refuse to solve exactly what is not linear in the songs' mean features."""
-    linear = training.network_part.linear and training.pooling_part.linear
-    if training.optimizer == "lbfgs" and not (linear and training.loss == "song"):
-        raise TrainingError(
-            "optimizer 'lbfgs' solves linear networks ('linear', 'statistics') with the loss on "
-            f"the song through mean_logit; this recipe has network '{training.network}', loss "
-            f"'{training.loss}', pooling '{training.pooling}'. Take --recipe cnn, or --set "
-            "training.optimizer=adamw."
-        )
+_CALIBRATION_FOLDS = 3  # of a single network whose pooling is overconfident
 
 
 @dataclass(frozen=True)
-class Learning:
-    """How bags become a model: all that stays the same from fold to fold.
+class Fitted:
+    """A fitted model, and one row of history an epoch and member."""
 
-    Attributes
-    ----------
-    recipe : Recipe
-    labels : tuple of str
-        In the order of every probability column.
-    console : Console
-    seed : int
-    multilabel : bool
-        Whether a song may have any number of the labels.
-    threads : int or None
-        Threads of torch; None leaves its own choice.
-    own : Own
-        A user's network, pooling or loss.
-    """
-
-    recipe: Recipe
-    labels: tuple[str, ...]
-    console: Console
-    seed: int = 0
-    multilabel: bool = False
-    threads: int | None = None
-    own: Own = field(default_factory=Own)
-
-    @classmethod
-    def of(
-        cls,
-        table: SongTable,
-        recipe: Recipe,
-        console: Console,
-        seed: int,
-        threads: int | None,
-        own: Own | None,
-    ) -> "Learning":
-        """Return how the songs of a table are learned."""
-        own = own or Own()
-        recipe = msgspec.structs.replace(recipe, training=own.named(recipe.training))
-        labels = tuple(table.label_names())
-        return cls(recipe, labels, console, seed, table.multilabel, threads, own)
-
-    def truths(self, bags: Sequence[Bag]) -> Labels:
-        """Return label indices (songs,), or 0 and 1 (songs, labels) with multilabel."""
-        index = {label: number for number, label in enumerate(self.labels)}
-        if not self.multilabel:
-            return np.fromiter((index[str(bag.label)] for bag in bare(bags)), np.int64, len(bags))
-        y = np.zeros((len(bags), len(self.labels)), dtype=np.int64)
-        for row, bag in zip(y, bare(bags), strict=True):
-            row[[index[label] for label in split_labels(bag.label or "")]] = 1
-        return y
+    model: Model
+    history: History
 
 
-def fit_bags(
-    bags: Sequence[Bag],
-    validation: Sequence[Bag],
-    learning: Learning,
-    title: str = "Training",
-    checkpoint: "Checkpoint | None" = None,
-) -> "Fit":
-    """Fit the network of ``learning.recipe.training`` on bags cut on its grid.
+def fit(
+    dataset: BagDataset,
+    plan: TrainingPlan,
+    validation: NDArray[np.bool_] | None = None,
+    model_path: Path | None = None,
+    resume: bool = False,
+) -> Fitted:
+    """Fit a recipe on the songs of a dataset.
 
     Parameters
     ----------
-    bags, validation : sequence of Bag
-        As `on_grid` cuts them.
-    title : str
-        Of the progress bar.
-    checkpoint : Checkpoint, optional
-        Where the state of the training is kept, and what it goes on from.
-    """
-    import torch
-
-    from songbag.training.trainer import fit
-
-    if learning.threads:
-        torch.set_num_threads(learning.threads)
-    training, seed, own = learning.recipe.training, learning.seed, learning.own
-    y, shape, classes = learning.truths(bags), window_shape(bags, learning), len(learning.labels)
-    began = time.monotonic()
-    with learning.console.bar(title, training.epochs * len(bags)) as advance:
-        held = (validation, learning.truths(validation))
-        watch = _watching(advance, len(bags))
-        found = fit(bags, y, held, classes, training, shape, seed, watch, own, checkpoint)
-    _say_end(found, time.monotonic() - began, learning.console)
-    return found
-
-
-def card_of(fit: "Fit", bags: Sequence[Bag], learning: Learning) -> Card:
-    """Return the card of a model fitted on bags, uncalibrated.
-
-    Parameters
-    ----------
-    bags : sequence of Bag
-        All that were heard in training, validation songs too, as `on_grid` cuts them.
-    """
-    from songbag.models.build import layer_table
-
-    y, classes = learning.truths(bags), len(learning.labels)
-    return Card(
-        format=FORMAT,
-        labels=learning.labels,
-        recipe=learning.recipe,
-        window_shape=window_shape(bags, learning),
-        source="table" if bags[0].starts is None else "audio",
-        space=fit.pooling.part.space,
-        multilabel=learning.multilabel,
-        thresholds=(0.5,) * classes if learning.multilabel else (),
-        seed=learning.seed,
-        heard=heard_songs(bag.id for bag in bare(bags)),
-        songs=songs_hash(bags),
-        majority=_majority(y, learning),
-        level=None if learning.multilabel else _level(bags, y, classes),
-        layers=tuple(layer_table(fit.network)),
-        versions={name: version(name) for name in _PACKAGES},
-    )
-
-
-def on_grid(bags: Sequence[Bag], learning: Learning) -> tuple[Sequence[Bag], Learning]:
-    """Return bags cut where all networks of a recipe can share their trunks, and the recipe so.
-
-    Raises
-    ------
-    TrainingError, ExportError
-        Windows of a shape that a network cannot take; a part of the user's that could not
-        be saved.
-    """
-    from songbag.models.build import time_stride
-
-    recipe, shape = learning.recipe, window_shape(bags, learning)
-    _require_exportable(learning, shape, bags[0].starts is not None)
-    names = [training.network for training in recipe.trainings if training.network != "own"]
-    strides = [time_stride(name, shape) for name in names] if bags[0].starts is not None else []
-    grid = math.lcm(*(stride or 1 for stride in strides))
-    cut = msgspec.structs.replace(recipe.windows, stride=grid)
-    recipe = msgspec.structs.replace(recipe, windows=cut)
-    return cut_on_grid(bags, recipe.sound, cut), replace(learning, recipe=recipe)
-
-
-def _watching(advance: Advance, songs: int) -> "Watch":
-    """Return what moves a bar of songs over all epochs."""
-    epoch, note = 0, ""
-
-    def watch(done: int, row: dict[str, float] | None) -> None:
-        nonlocal epoch, note
-        if row is not None:
-            epoch, note, done = int(row["epoch"]), _note(row), 0
-        advance(epoch * songs + done, note)
-
-    return watch
-
-
-def _majority(y: Labels, learning: Learning) -> str:
-    """Return the most frequent label; with multilabel all that half of the songs have."""
-    if learning.multilabel:
-        often = y.mean(axis=0) >= 0.5
-        return join_labels([name for name, on in zip(learning.labels, often, strict=True) if on])
-    return learning.labels[baselines.majority_label(y, len(learning.labels))]
-
-
-def _require_exportable(learning: Learning, shape: tuple[int, ...], whole_songs: bool) -> None:
-    """Refuse a user's parts that could not be saved, before hours of training."""
-    from songbag.models.build import build_own, song_pooling
-    from songbag.training.to_onnx import export_network, export_pooling
-
-    own, training = learning.own, learning.recipe.training
-    kind = kind_of(learning.multilabel)
-    pooling = song_pooling(training.pooling, own, len(learning.labels), kind)
-    if own.network is not None:
-        export_network(build_own(own.network, shape, pooling).eval(), whole_songs, 1)
-    if own.pooling is not None:
-        export_pooling(pooling)
-
-
-def window_shape(bags: Sequence[Bag], learning: Learning) -> tuple[int, ...]:
-    """Return the shape of one window.
+    validation : ndarray of bool, shape (songs,), optional
+        Songs that choose the epoch.
+    model_path : Path, optional
+        File of the model to come: checkpoints lie beside it, to go on from with ``resume``.
+        Without it the training keeps none.
 
     Raises
     ------
     TrainingError
-        A network of the recipe takes matrices, and these are none.
+        Windows have a shape that a network cannot take; a checkpoint is of another training.
+    ExportError
+        A part of the user's could not be saved.
     """
-    recipe = learning.recipe
-    if bags[0].starts is not None:
-        return window_frames(recipe.sound, recipe.windows), recipe.sound.bands
-    shape = bags[0].features.shape[1:]
-    for training in recipe.trainings:
-        if training.network_part.takes == "matrix" and len(shape) != 2:
-            raise TrainingError(
-                f"network '{training.network}' takes windows that are matrices (bands, frames); "
-                f"these have the shape {shape}. Use --network mlp, or give --shape."
-            )
-    return shape
+    require_trainable(plan.recipe)
+    if model_path is not None and not resume:
+        remove_checkpoints(model_path)
+    if validation is None:
+        validation = np.zeros(len(dataset), dtype=np.bool_)
+    plan, dataset = _on_grid(plan, dataset)
+    features: BagDataset = dataset
+    if plan.own.encoder:
+        bags = embedded(dataset, plan.own.encoder, plan.recipe, plan.console)
+        features = MemoryDataset(bags, dataset.origin)
+    training = plan.recipe.training
+    overconfident = training.pooling_part.overconfident
+    count = training.folds or (_CALIBRATION_FOLDS if overconfident else 0)
+    fold_of = assign_folds(dataset.songs, count, plan)
+    calibration = Calibration()
+    if training.folds and fold_of is not None:
+        result, calibration = _fit_ensemble(features, fold_of, plan, model_path)
+    else:
+        checkpoint = open_checkpoint(checkpoint_path(model_path), plan, dataset_hash(features))
+        parts = (features.subset(~validation), features.subset(validation))
+        result = fit_network(*parts, plan, checkpoint=checkpoint)
+        if fold_of is not None:
+            plan.console.say("calibration on songs held out in turn")
+            held_out = _fit_branch(features, fold_of, plan, model_path, "vote")
+            calibration = _calibrated(held_out.logits, dataset, plan)
+    model = _assemble(result, dataset, plan, calibration)
+    return Fitted(model, list(result.history))
 
 
-def _note(row: dict[str, float]) -> str:
-    note = f"loss {row['loss']:.3f}"
-    if "validation_accuracy" in row:
-        note += f", validation {row['validation_accuracy']:.2f}"
-    return note
+def _on_grid(plan: TrainingPlan, dataset: BagDataset) -> tuple[TrainingPlan, BagDataset]:
+    """Return songs cut where all networks of a recipe can share their trunks, and the plan so."""
+    from songbag.models.build import build_own, song_pooling, time_stride
+    from songbag.training.to_onnx import export_network, export_pooling
+
+    recipe, own, shape = plan.recipe, plan.own, window_shape(dataset, plan.recipe)
+    from_frames = dataset[0].starts is not None
+    # A user's parts that could not be saved are refused now, before hours of training.
+    pooling = song_pooling(recipe.training.pooling, own, len(plan.labels), plan.kind)
+    if own.network is not None:
+        export_network(build_own(own.network, shape, pooling).eval(), from_frames, 1)
+    if own.pooling is not None:
+        export_pooling(pooling)
+    names = [training.network for training in recipe.trainings if training.network != "own"]
+    strides = [time_stride(name, shape) or 1 for name in names] if from_frames else []
+    windows = msgspec.structs.replace(recipe.windows, stride=math.lcm(*strides))
+    recipe = msgspec.structs.replace(recipe, windows=windows)
+    return replace(plan, recipe=recipe), dataset.cut(recipe.sound, windows)
 
 
-def _say_end(found: "Fit", seconds: float, console: Console) -> None:
-    last = found.history[-1]
+# --- networks ---------------------------------------------------------------------------
+
+
+def fit_network(
+    dataset: BagDataset,
+    validation: BagDataset,
+    plan: TrainingPlan,
+    title: str = "Training",
+    checkpoint: "Checkpoint | None" = None,
+) -> "Fit":
+    """Fit the network of ``plan.recipe.training`` on songs cut on its grid.
+
+    Parameters
+    ----------
+    title : str
+        Of the progress bar.
+    checkpoint : Checkpoint, optional
+        Where the state of the training is saved, and the state it goes on from.
+    """
+    import torch
+
+    from songbag.training.trainer import fit as fit_bags
+
+    if plan.threads:
+        torch.set_num_threads(plan.threads)
+    training, console = plan.recipe.training, plan.console
+    y, shape = plan.truths(dataset.songs), window_shape(dataset, plan.recipe)
+    held_out = (validation, plan.truths(validation.songs))
+    began, classes = time.monotonic(), len(plan.labels)
+    with console.bar(title, training.epochs * len(dataset)) as advance:
+        finished, note = 0, ""
+
+        def watch(songs: int, row: dict[str, float] | None) -> None:
+            nonlocal finished, note
+            if row is not None:
+                finished, songs = int(row["epoch"]) * len(dataset), 0
+                note = f"loss {row['loss']:.3f}"
+                if "validation_accuracy" in row:
+                    note += f", validation {row['validation_accuracy']:.2f}"
+            advance(finished + songs, note)
+
+        result = fit_bags(
+            dataset, y, held_out, classes, training, shape, plan.seed, watch, plan.own, checkpoint
+        )
+    console.say(_summary(result, time.monotonic() - began))
+    return result
+
+
+def _summary(result: "Fit", seconds: float) -> str:
+    last = result.history[-1]
     if last["epoch"] == 1:
-        console.say(f"solved in {seconds:.0f} s")
-        return
-    text = f"trained {int(last['epoch'])} epochs in {seconds:.0f} s; kept epoch {found.kept_epoch}"
-    if found.stopped == "patience":
-        text += "; stopped because the validation songs no longer improved"
-    if found.stopped == "diverged":
-        text += "; stopped because the loss was no longer finite (lower the learning rate)"
-    if found.stopped == "interrupted":
-        text += "; interrupted, the best so far is kept"
-    console.say(text)
+        return f"solved in {seconds:.0f} s"
+    reasons = {
+        "": "",
+        "patience": "; stopped because the validation songs no longer improved",
+        "diverged": "; stopped because the loss was no longer finite (lower the learning rate)",
+        "interrupted": "; interrupted, the best so far is kept",
+    }
+    epochs = f"trained {int(last['epoch'])} epochs in {seconds:.0f} s"
+    return f"{epochs}; kept epoch {result.kept_epoch}{reasons[result.stopped]}"
 
 
-def _level(bags: Sequence[Bag], y: Labels, classes: int) -> dict[str, list[float]] | None:
-    levels = [bag.level_db for bag in bare(bags)]
-    if any(level is None for level in levels):
-        return None
-    return baselines.fit_level(np.array(levels, dtype=np.float64), y, classes)
+@dataclass(frozen=True)
+class Branch:
+    """Networks of one kind, each fitted on all but one fold.
+
+    Attributes
+    ----------
+    members : list of SongNetwork
+    logits : ndarray, shape (songs, classes)
+        Of every song, pooled, from the member that was not fitted on it.
+    history : list of dict
+        As `Fit.history`, with the number of the member.
+    """
+
+    members: "list[SongNetwork]"
+    logits: NDArray[np.float64]
+    history: History
 
 
-def save(fit: "Fit", card: Card, path: Path, encoder: bytes = b"") -> None:
-    """Export, check and write a model file; with an encoder it becomes part of the network."""
+def _fit_ensemble(
+    dataset: BagDataset,
+    fold_of: Labels,
+    plan: TrainingPlan,
+    model_path: Path | None,
+) -> "tuple[Fit, Calibration]":
+    """Fit the members of all branches, weight the branches, and calibrate the whole."""
+    from songbag.models.build import song_pooling
+    from songbag.models.song_network import Ensemble
+    from songbag.training.trainer import Fit
+
+    branches = []
+    for training in plan.recipe.trainings:
+        recipe = msgspec.structs.replace(plan.recipe, training=training, branches=())
+        branch_plan = replace(plan, recipe=recipe)
+        branches.append(_fit_branch(dataset, fold_of, branch_plan, model_path, training.network))
+    y = plan.truths(dataset.songs)
+    weights = branch_weights([branch.logits for branch in branches], y, plan.kind)
+    pairs = list(zip(weights, branches, strict=True))
+    logits = np.sum([weight * branch.logits for weight, branch in pairs], axis=0)
+    pooling = song_pooling(plan.recipe.training.pooling, plan.own, len(plan.labels), plan.kind)
+    used = [(weight, branch.members) for weight, branch in pairs if weight > 0]
+    network = Ensemble([members for _, members in used], [w for w, _ in used], pooling).eval()
+    history = [row for branch in branches for row in branch.history]
+    return Fit(network, pooling, history), _calibrated(logits, dataset, plan)
+
+
+def _fit_branch(
+    dataset: BagDataset,
+    fold_of: Labels,
+    plan: TrainingPlan,
+    model_path: Path | None,
+    name: str,
+) -> Branch:
+    """Fit one network for each fold, and predict the songs of that fold with it."""
+    from songbag.models.song_network import SongNetwork, song_logits
+
+    if plan.recipe.training.optimizer == "lbfgs":
+        return _solve_branch(dataset, fold_of, plan)
+    count = int(fold_of.max()) + 1
+    branch = Branch([], np.zeros((len(dataset), len(plan.labels))), [])
+    for fold in range(count):
+        rest, held_out = (dataset.subset(side) for side in (fold_of != fold, fold_of == fold))
+        member_plan = replace(plan, seed=1000 * plan.seed + fold)
+        path = checkpoint_path(model_path, f".{name}{fold + 1}")
+        checkpoint = open_checkpoint(path, member_plan, dataset_hash(rest))
+        title = f"Training {name}, {fold + 1} of {count}"
+        result = fit_network(rest, rest.subset([False] * len(rest)), member_plan, title, checkpoint)
+        assert isinstance(result.network, SongNetwork)
+        branch.members.append(result.network)
+        branch.logits[fold_of == fold] = song_logits(result.network, result.pooling, held_out)
+        branch.history.extend({"member": fold + 1, **row} for row in result.history)
+    return branch
+
+
+def _solve_branch(dataset: BagDataset, fold_of: Labels, plan: TrainingPlan) -> Branch:
+    """Solve a linear network for each fold; their mean is one linear network."""
+    from songbag.models.build import network_for, song_pooling
+    from songbag.models.linear_solver import solve_folds
+
+    training = plan.recipe.training
+    pooling = song_pooling(training.pooling, plan.own, len(plan.labels), plan.kind)
+    shape = window_shape(dataset, plan.recipe)
+    network = network_for(dataset, training, shape, pooling, plan.own)
+    y = plan.truths(dataset.songs)
+    with plan.console.bar(f"Solving {training.network}", len(dataset)) as advance:
+        logits, row = solve_folds(network, dataset, y, fold_of, pooling, training, advance)
+    return Branch([network.eval()], logits, [{"member": 1, "epoch": 1, **row}])
+
+
+# --- the model --------------------------------------------------------------------------
+
+
+def _calibrated(
+    logits: NDArray[np.float64], dataset: BagDataset, plan: TrainingPlan
+) -> Calibration:
+    return calibrate(plan.kind.probabilities(logits), plan.truths(dataset.songs), plan.kind)
+
+
+def _assemble(
+    result: "Fit", dataset: BagDataset, plan: TrainingPlan, calibration: Calibration
+) -> Model:
+    """Return the model of a fitted network: its card, weights and graphs.
+
+    Raises
+    ------
+    ExportError
+        A graph does not agree with the network.
+    """
+    from songbag.models.build import layer_table
+
+    y, classes = plan.truths(dataset.songs), len(plan.labels)
+    levels = [bag.level_db for bag in dataset.without_features()]
+    judged_by_level = not plan.kind.multilabel and None not in levels
+    card = Card(
+        format=FORMAT,
+        labels=plan.labels,
+        recipe=plan.recipe,
+        window_shape=window_shape(dataset, plan.recipe),
+        source="table" if dataset[0].starts is None else "audio",
+        space=result.pooling.part.space,
+        multilabel=plan.kind.multilabel,
+        seed=plan.seed,
+        heard=song_hashes(song.id for song in dataset.songs),
+        songs=dataset_hash(dataset),
+        majority=join_labels(plan.kind.majority(y, plan.labels)),
+        level=baselines.fit_level(np.array(levels, np.float64), y, classes)
+        if judged_by_level
+        else None,
+        layers=tuple(layer_table(result.network)),
+        versions={name: version(name) for name in _PACKAGES},
+    ).calibrated(calibration)
+    return Model.of_parts(card, _export(result.network, result.pooling, card, plan.own.encoder))
+
+
+def _export(
+    network: "SongNetwork | Ensemble", pooling: "SongPooling", card: Card, encoder: bytes
+) -> dict[str, bytes]:
+    """Return a model's weights and graphs; an encoder becomes part of the network's graph."""
     from safetensors.torch import save as save_weights
 
     from songbag.training.to_onnx import export_network, export_pooling
 
-    grid = card.recipe.windows.stride
-    hop = card.recipe.windows.hop_seconds * card.recipe.sound.sample_rate
-    hop_frames = max(1, int(hop / card.recipe.sound.hop_length) // grid) * grid
-    network = export_network(fit.network, card.source == "audio" and not encoder, hop_frames)
+    sound, windows = card.recipe.sound, card.recipe.windows
+    hop = int(windows.hop_seconds * sound.sample_rate / sound.hop_length)
+    hop_frames = max(1, hop // windows.stride) * windows.stride
+    graph = export_network(network, card.source == "audio" and not encoder, hop_frames)
     if encoder:
         from songbag.inference.encoder_graph import encoded_network
 
-        samples = window_and_hop(card.recipe.sound, card.recipe.windows)[0]
         frames, width = card.window_shape
-        network = encoded_network(encoder, network, frames, width, samples)
+        graph = encoded_network(encoder, graph, frames, width, window_and_hop(sound, windows)[0])
     # Copies, because a Keras model lists its weights under two names; in plain order.
-    state = {name: value.contiguous().clone() for name, value in fit.network.state_dict().items()}
-    parts = {
+    state = {name: value.contiguous().clone() for name, value in network.state_dict().items()}
+    return {
         "weights.safetensors": save_weights(state),
-        "network.onnx": network,
-        "pooling.onnx": export_pooling(fit.pooling),
+        "network.onnx": graph,
+        "pooling.onnx": export_pooling(pooling),
     }
-    write_model(path, sealed(card, parts))

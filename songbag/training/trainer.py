@@ -14,9 +14,8 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from songbag.data import batches
-from songbag.data.bag import Bag
 from songbag.data.batches import streamed
-from songbag.data.dataset import shards_of
+from songbag.data.dataset import BagDataset
 from songbag.errors import TrainingError
 from songbag.metrics.label_kinds import kind_of
 from songbag.models.build import network_for, scale_of, song_pooling
@@ -76,9 +75,9 @@ class Fit:
 
 
 def fit(
-    bags: Sequence[Bag],
+    bags: BagDataset,
     y: Labels,
-    held_out: tuple[Sequence[Bag], Labels],
+    held_out: tuple[BagDataset, Labels],
     classes: int,
     training: Training,
     window_shape: Sequence[int],
@@ -140,9 +139,9 @@ class _Run:
         self,
         network: SongNetwork,
         pooling: SongPooling,
-        bags: Sequence[Bag],
+        bags: BagDataset,
         y: Labels,
-        held_out: tuple[Sequence[Bag], Labels],
+        held_out: tuple[BagDataset, Labels],
         training: Training,
         seed: int,
         own: Own,
@@ -164,7 +163,7 @@ class _Run:
         if self.ranks.count > 1:  # the same order of songs for all, other windows and dropout
             self.drawn = np.random.default_rng([seed, self.ranks.rank])
             torch.manual_seed(seed + self.ranks.rank)
-        self.shards = shards_of(bags) if training.shards_at_once else None
+        self.shards = bags.shards() if training.shards_at_once else None
         self.within: dict[str, Any] | None = None  # how far an epoch is, and how it began
         self.kept = time.monotonic()
         self.own_loss = own.loss

@@ -16,12 +16,12 @@ from songbag.audio.audio_file import AudioReport
 from songbag.audio.sandbox import decode_in_sandbox
 from songbag.audio.source import Source
 from songbag.audio.waveform import write_waveform
-from songbag.data.song_table import Song
+from songbag.data.song import Song
 from songbag.errors import AudioError
-from songbag.inference.predict import answer_all
 from songbag.settings import Limits, Sound
 from tests.helpers.audio import read_waveform
 from tests.helpers.hostile import make_corpus
+from tests.helpers.songs import predict_files
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="pipes, sockets, devices")
 
@@ -181,7 +181,7 @@ def test_a_collection_of_bad_files_gets_a_row_each(
     """In two processes, shuffled, each file several times under --torture."""
     songs = [Song(id=f"{name} {number}", path=str(path))
              for number in range(often(1, 5)) for name, path in corpus.items()]  # fmt: skip
-    answers = list(answer_all(songs, model_path, tmp_path / "cache", workers=2))
+    answers = predict_files(songs, model_path, tmp_path / "cache", workers=2)
     assert [answer.id for answer in answers] == [song.id for song in songs]
     figure(
         "songs, answered", (len(songs), sum(answer.prediction is not None for answer in answers))

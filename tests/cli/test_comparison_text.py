@@ -5,7 +5,7 @@ import re
 import sys
 from types import SimpleNamespace
 
-from songbag.cli.comparison_text import leakage_text, verdict_text
+from songbag.cli.comparison_text import conclusion_text, leakage_text
 from tests.helpers.report_pages import (
     compared,
     leaked,
@@ -16,8 +16,8 @@ def test_a_comparison_on_a_pipe_is_plain_and_fits(tmp_path, monkeypatch):
     monkeypatch.delenv("COLUMNS", raising=False)
     found = compared(systems=6)
     found["systems"][0]["system"] = "a name [bold]that is longer than any column should be"
-    verdict = SimpleNamespace(folder=tmp_path, **found)
-    text = verdict_text(verdict)
+    verdict = SimpleNamespace(folder=tmp_path, **({"metric": "accuracy"} | found))
+    text = conclusion_text(verdict)
     assert "\x1b" not in text
     assert max(map(len, text.splitlines())) <= 80
     assert "[bold]" in text

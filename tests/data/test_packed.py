@@ -10,25 +10,20 @@ import pandas
 import pytest
 from click.testing import CliRunner
 
-from songbag.audio.cache import default_folder
 from songbag.audio.waveform import write_waveform
 from songbag.cli import main
 from songbag.console import Console
-from songbag.data.dataset import hear
-from songbag.data.packed import Packed
-from songbag.data.packed_manifest import read_collection
-from songbag.data.shards import DamagedShardError, read_shard, write_shard
-from songbag.data.song_table import read_songs
-from songbag.data.unpacking import hear_packed
+from songbag.data.packed import PackedDataset, PackedFolder
+from songbag.data.packed_files import DamagedShardError, read_collection, read_shard, write_shard
 from songbag.errors import SettingsError, SongTableError
-from songbag.inference.model_file import PARTS, read_model
+from songbag.inference.model_file import PARTS, load_model
 from songbag.recipes import load_recipe
-from songbag.settings import Limits
 from songbag.tasks.pack import pack_songs, verify_packed
-from songbag.training.checkpoint import songs_hash
-from songbag.training.fit import Learning
-from songbag.training.members import learn
+from songbag.training.checkpoint import dataset_hash
+from songbag.training.fit import fit
+from songbag.training.plan import TrainingPlan
 from tests.helpers import killing
+from tests.helpers.songs import audio_dataset
 
 QUIET = Console(quiet=True)
 
@@ -69,9 +64,17 @@ def cache(tmp_path_factory):
 
 
 def packed_into(folder, table, recipe, cache, verify=False):
-    return pack_songs(
-        read_songs(table), recipe, folder, cache, QUIET, workers=1, shard_bytes=30_000, verify=verify
-    )  # fmt: skip
+    dataset = audio_dataset(table, cache)
+    return pack_songs(dataset, recipe, folder, QUIET, shard_bytes=30_000, verify=verify)
+
+
+def audio_loaded(table, recipe, cache):
+    songs = list(audio_dataset(table, cache).songs)
+    return audio_dataset(songs, cache).load(recipe)
+
+
+def opened(folder, recipe):
+    return PackedDataset.open(folder).load(recipe)
 
 
 @pytest.fixture
@@ -83,11 +86,11 @@ def packed(table, recipe, cache, tmp_path):
 
 
 def test_a_folder_holds_what_a_table_holds(packed, table, recipe, cache):
-    ours = hear_packed(packed, recipe)
-    theirs = hear(read_songs(table), recipe, cache, Limits(), 1, lambda items, total: items)
+    ours = opened(packed, recipe)
+    theirs = audio_loaded(table, recipe, cache)
     assert len(ours) == len(theirs) == 9
     for mine, bag in zip(ours, theirs, strict=True):
-        assert (mine.id, mine.label, mine.group) == (bag.id, bag.label, bag.group)
+        assert (mine.id, mine.label, mine.song.group) == (bag.id, bag.label, bag.song.group)
         assert (mine.samples, mine.level_db, mine.warnings) == (
             bag.samples,
             bag.level_db,
@@ -96,7 +99,7 @@ def test_a_folder_holds_what_a_table_holds(packed, table, recipe, cache):
         np.testing.assert_array_equal(mine.features, bag.features)
         np.testing.assert_array_equal(mine.starts, bag.starts)
         assert not mine.features.flags.owndata
-    assert songs_hash(ours.bags) == songs_hash(theirs.bags)
+    assert dataset_hash(ours) == dataset_hash(theirs)
     for mine, song in zip(ours.songs, theirs.songs, strict=True):
         assert (mine.id, mine.label, mine.group, mine.extra) == (
             song.id,
@@ -105,10 +108,10 @@ def test_a_folder_holds_what_a_table_holds(packed, table, recipe, cache):
             song.extra,
         )
         assert mine.path.endswith(song.path.rpartition("/")[2])
-    assert [(s.id, reason) for s, reason, _ in ours.failed] == [
-        (s.id, reason) for s, reason, _ in theirs.failed
+    assert [(one.song.id, one.reason) for one in ours.failures] == [
+        (one.song.id, one.reason) for one in theirs.failures
     ]
-    part = ours.part([bag.label == "waltz" for bag in ours])
+    part = ours.subset([bag.label == "waltz" for bag in ours])
     assert [song.id for song in part.songs] == [bag.id for bag in part] == ["=s2", "=s5", "=s8"]
     assert [song.group for song in ours.grouped_by("mood").songs] == ["mood x"] * 9
     with pytest.raises(SongTableError, match="Did you mean 'mood'"):
@@ -126,25 +129,21 @@ def test_others_can_read_it(packed):
     song = songs.iloc[-2]
     frames = load_file(packed / about["shards"][int(song.shard)]["file"])["frames"]
     mine = frames[int(song["first"]) : int(song["first"] + song.frames)]
-    np.testing.assert_array_equal(mine, Packed(packed).frames(len(songs) - 2))
+    np.testing.assert_array_equal(mine, PackedFolder(packed).frames(len(songs) - 2))
 
 
 def test_training_on_it_gives_the_very_weights(trained, songs, tmp_path):
     recipe = load_recipe("founding", {"training.epochs": 8})
-    pack_songs(read_songs(songs), recipe, tmp_path, default_folder(), QUIET, workers=1)
-    heard = hear_packed(tmp_path, recipe)
+    pack_songs(audio_dataset(songs), recipe, tmp_path, QUIET)
+    dataset = opened(tmp_path, recipe)
     sides = pandas.read_csv(trained.folder / "split.csv").set_index("id").side
-    taught = heard.part([sides[s.id] != "test" for s in heard.songs])
-    held = np.array([sides[s.id] == "validation" for s in taught.songs])
-    learning = Learning.of(heard.table(), recipe, QUIET, 0, None, None)
-    fit, card = learn(taught, held, learning, tmp_path / "model.songbag", False)
-    model = read_model(trained.model_path, PARTS)
-    from safetensors.torch import load
-
-    assert card.songs == model.card.songs
-    assert card.heard == model.card.heard
-    for name, value in load(model.parts["weights.safetensors"]).items():
-        np.testing.assert_array_equal(value.numpy(), fit.network.state_dict()[name].numpy())
+    part = dataset.subset([sides[s.id] != "test" for s in dataset.songs])
+    validation = np.array([sides[s.id] == "validation" for s in part.songs])
+    ours = fit(part, TrainingPlan.of(dataset, recipe, QUIET), validation).model
+    model = load_model(trained.model_path, PARTS)
+    assert ours.card.songs == model.card.songs
+    assert ours.card.heard == model.card.heard
+    assert ours.parts == model.parts
 
 
 def test_answers_of_it_are_those_of_its_files(model_path, table, cache, tmp_path):
@@ -169,7 +168,7 @@ def test_packing_goes_on_and_tidies_up(packed, table, recipe, cache):
     (packed / "frames-00007-0123456789abcdef.safetensors").write_bytes(b"of an earlier packing")
     (packed / "notes.txt").write_text("a user's own")
     with pytest.raises(SongTableError, match="not packed to the end"):
-        hear_packed(packed, recipe)
+        opened(packed, recipe)
     packed_into(packed, table, recipe, cache)
     (packed / "notes.txt").unlink()
     assert killing.tree(packed) == before
@@ -194,7 +193,7 @@ def test_a_song_that_goes_while_it_is_packed_is_a_row(table, recipe, tmp_path):
     finally:
         pack.extract_all = extract_all
     assert (found.songs, found.failed) == (8, 3)
-    assert [reason for _, reason, _ in hear_packed(found.folder, recipe).failed][1] == "missing"
+    assert [one.reason for one in opened(found.folder, recipe).failures][1] == "missing"
 
 
 def test_every_damage_is_noticed_and_made_good(packed, table, recipe, cache):
@@ -217,7 +216,7 @@ def test_every_damage_is_noticed_and_made_good(packed, table, recipe, cache):
             with pytest.raises(SongTableError, match="Repeat the songbag pack"):
                 verify_packed(packed, QUIET)
             with pytest.raises(SongTableError):
-                list(hear_packed(packed, recipe))
+                list(opened(packed, recipe))
         packed_into(packed, table, recipe, cache, verify=True)
         assert killing.tree(packed) == before
     (packed / "songs.parquet").unlink()
@@ -237,7 +236,7 @@ def test_a_damaged_song_is_named_when_it_is_first_read(packed, recipe):
     data = bytearray(file.read_bytes())
     data[-1] ^= 1
     file.write_bytes(data)
-    heard = hear_packed(packed, recipe)  # opening reads no frames
+    heard = opened(packed, recipe)  # opening reads no frames
     assert len(heard[0].features)
     with pytest.raises(SongTableError, match=r"song '=s\d' are not what was packed.*--verify"):
         list(heard)
@@ -248,10 +247,10 @@ def test_a_damaged_song_is_named_when_it_is_first_read(packed, recipe):
 
 def test_another_sound_is_refused(packed, recipe):
     with pytest.raises(SettingsError, match=r"sound\.feature is mfcc there, logmel here"):
-        hear_packed(packed, load_recipe("cnn"))
+        opened(packed, load_recipe("cnn"))
     middle = load_recipe("founding", {"excerpt.seconds": 1.0})
     with pytest.raises(SettingsError, match=r"excerpt\.seconds is None there, 1\.0 here"):
-        hear_packed(packed, middle)
+        opened(packed, middle)
     found = songbag("train", packed, "-o", packed / "m.songbag")
     assert found.exit_code == 2
     assert "packed for the recipe 'founding'" in found.stderr
@@ -270,12 +269,12 @@ def test_others_get_parquet(packed, recipe, tmp_path, content):
     assert len(list(out.iterdir())) == files >= 3
     rows = pandas.read_parquet(out)
     assert list(rows.columns) == ["id", "label", "group", "start", "feature"]
-    heard = hear_packed(packed, recipe)
+    heard = opened(packed, recipe)
     shape = parquet.read_schema(next(out.iterdir())).metadata[b"shape"].decode()
     for bag in heard:
         mine = rows[rows.id == bag.id]
         features = np.stack(mine.feature)
-        assert set(mine.label) == {bag.label} and set(mine.group) == {bag.group}
+        assert set(mine.label) == {bag.label} and set(mine.group) == {bag.song.group}
         if content == "frames":
             assert shape == "1x13"
             np.testing.assert_array_equal(features, bag.features)

@@ -124,14 +124,14 @@ def test_many_problems_are_listed_together_and_counted(tmp_path):
 )
 def test_labels_that_cannot_be_learned(tmp_path, text, message):
     with pytest.raises(SongTableError, match=message):
-        require_labels(read_songs(table(tmp_path, text)))
+        require_labels(read_songs(table(tmp_path, text)).songs, "songs.csv")
 
 
 def test_missing_files_name_the_line(tmp_path):
     (tmp_path / "a.wav").touch()
     found = read_songs(table(tmp_path, "path,label\na.wav,x\nb.wav,x\n"))
     with pytest.raises(SongTableError, match=r"line 3: no file '.*b\.wav'"):
-        require_files(found)
+        require_files(found.songs, found.origin)
 
 
 def test_one_name_is_not_the_end_of_another(tmp_path):

@@ -18,12 +18,14 @@ from hypothesis import given, settings, strategies as st
 from songbag.audio.waveform import write_waveform
 from songbag.cli import main
 from songbag.console import visible
+from songbag.data.song import Song
 from songbag.data.song_table import read_songs
 from songbag.errors import SongTableError
-from songbag.inference import tables
+from songbag.inference.predictions import SongPrediction
+from songbag.inference.predictor import Prediction
 from songbag.report import write_report
 from songbag.storage.csv_files import csv_text
-from songbag.tasks.evaluate import Evaluation, figures
+from songbag.tasks.evaluate import Evaluation, JudgedSong, compute_figures
 
 EVIL = "\x1b[2J\x07\x1b]0;owned\x07=cmd|' /C calc'!A1\r\x9b31m\u202egpj"
 
@@ -208,20 +210,24 @@ def test_a_report_escapes_what_strangers_wrote(tmp_path):
     """Ids, labels, groups and messages in every place where the page shows them."""
     evil = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
     labels = (evil, "b")
-    columns = tables.probability_columns(labels)
-    row = {"id": evil, "status": "ok", "label": "b", "group": evil, "predicted": evil,
-           "confidence": 0.9, columns[0]: 0.9, columns[1]: 0.1, "windows": 1, "windows_right": 0,
-           "baseline_majority": evil, "baseline_level": evil, "side": "test"}  # fmt: skip
-    failed = tables.failure_row(f"{evil}2", evil, evil, labels) | {"label": "b", "group": evil}
-    rows = [row, {**row, "id": "c", "label": evil, "windows_right": 1}, failed]
-    said = {columns[0]: 0.9, columns[1]: 0.1, "start": 0.0, "end": 5.0, "window": 0}
-    windows = [{"id": song, **said} for song in (evil, "c")]
-    found = figures(rows, labels) | {
+
+    def judged(song, shares, majority):
+        windows = np.array([shares])
+        prediction = Prediction(
+            np.array(shares), windows[0], windows[0], windows, windows,
+            np.zeros(1), np.full(1, 5.0), windows,
+        )  # fmt: skip
+        item = SongPrediction(song, prediction)
+        return JudgedSong(item, "test", 0.0, majority, evil)
+
+    songs = [Song(name, "", label, evil) for name, label in ((evil, "b"), ("c", evil))]
+    failed = SongPrediction(Song(f"{evil}2", "", "b", evil), None, evil, evil)
+    rows = [*(judged(song, [0.9, 0.1], evil) for song in songs), JudgedSong(failed, "")]
+    found = compute_figures(rows, labels) | {
         "split": {"method": evil, "seed": 0, "groups": 1, "hash": evil, "counts": {evil: {"b": 1}}}
     }
-    listed = [*tables.song_columns(labels), "label", "group", "side"]
     out = tmp_path / evil.replace("/", "")
-    Evaluation(found, rows, windows, labels, listed).write(out)
+    Evaluation(found, rows, labels).write(out)
     page = write_report(out).read_text()
     assert "<script>alert" not in page
     assert "img" not in {name for name, _ in parts_of(page)}

@@ -207,29 +207,15 @@ def test_the_routes_are_equal_on_emotify(emotify, tmp_path):
 
 
 def same_by_both_routes(songs, epochs):
-    from songbag.audio.cache import default_folder
-    from songbag.console import Console
-    from songbag.data.dataset import cut_on_grid, hear
-    from songbag.data.song_table import read_songs
     from songbag.recipes import load_recipe
-    from songbag.settings import Limits
+    from tests.helpers.songs import audio_dataset
 
     recipe = load_recipe("founding", {"windows.stride": 6})
-    heard = hear(
-        read_songs(songs, allow_outside=True),
-        recipe,
-        default_folder(),
-        Limits(),
-        1,
-        Console(True).track,
-    )
     rows = []
-    for bag, song in zip(
-        cut_on_grid(heard.bags, recipe.sound, recipe.windows), heard.songs, strict=True
-    ):
+    for bag in audio_dataset(songs).load(recipe).cut(recipe.sound, recipe.windows):
         for start in bag.starts:
             window = bag.features[start : start + 216].T  # (bands, frames), as librosa gives
-            rows.append((bag.id, bag.label, song.artist, window))
+            rows.append((bag.id, bag.label, bag.song.artist, window))
     table = pandas.DataFrame(rows, columns=["name", "label", "artist", "feature"])
     bags = songbag.bags_from_table(table, song="name", label="label")
     # A table holds windows, so it cannot share a trunk: neither does the audio here.

@@ -17,7 +17,7 @@ from songbag.audio.waveform import read_blocks
 from songbag.audio.windows import window_and_hop
 from songbag.cli import main
 from songbag.console import Console
-from songbag.inference.model_file import PARTS, read_model
+from songbag.inference.model_file import PARTS, load_model
 from songbag.recipes import load_recipe
 from songbag.tasks.export import export_model
 
@@ -69,7 +69,7 @@ def model(songs, encoder, tmp_path_factory):
 
 
 def test_one_file_holds_the_encoder_and_says_what_both_say(model, songs, encoder):
-    kept = read_model(model, PARTS)
+    kept = load_model(model, PARTS)
     assert kept.card.source == "audio"
     assert kept.card.figures["metrics"]["accuracy"]["value"] > 0.5
     song = sorted((songs.parent / "audio").glob("*.wav"))[0]
@@ -105,7 +105,7 @@ def safetensors_of(kept):
 
 
 def test_it_is_exported_from_waveform_to_answer(model, tmp_path):
-    exported = export_model(model, tmp_path / "genre.onnx", Console(quiet=True))
+    exported = export_model(load_model(model), tmp_path / "genre.onnx", Console(quiet=True))
     assert exported.difference < 1e-4
     meta = onnx.load(exported.path).metadata_props
     settings = json.loads(next(one.value for one in meta if one.key == "songbag.settings"))

@@ -8,26 +8,27 @@ from safetensors.torch import save
 
 import songbag
 from songbag.console import Console
-from songbag.data.song_table import read_songs
+from songbag.inference.model_file import load_model
 from songbag.recipes import load_recipe
 from songbag.storage.files import write_bytes
 from songbag.tasks.compare import compare as compare_systems, systems_of
 from songbag.tasks.export import export_model
 from songbag.tasks.pack import pack_songs
-from songbag.training.checkpoint import kept_state, songs_hash
-from songbag.training.fit import Learning
+from songbag.training.checkpoint import dataset_hash, open_checkpoint
+from songbag.training.plan import TrainingPlan
 from songbag.training.trainer import fit
+from tests.helpers.songs import audio_dataset
 
 QUIET = Console(quiet=True)
 
 
 def pack(songs, folder, cache):
     recipe = load_recipe("founding")
-    pack_songs(read_songs(songs), recipe, folder, cache, QUIET, workers=1, shard_bytes=40_000)
+    pack_songs(audio_dataset(songs, cache), recipe, folder, QUIET, shard_bytes=40_000)
 
 
 def export(model, graph):
-    export_model(model, graph, QUIET)
+    export_model(load_model(model), graph, QUIET)
 
 
 def bags(count=24):
@@ -41,14 +42,14 @@ def bags(count=24):
 def train(folder):
     """Fit, keeping the state after every epoch, and write the weights."""
     torch.set_num_threads(1)
-    heard = bags()
+    dataset = bags()
     recipe = load_recipe("windows", {"training.epochs": 12, "training.dropout": 0.2})
-    learning = Learning.of(heard.table(), recipe, QUIET, 0, 1, None)
-    y = learning.truths(heard.bags)
-    kept = kept_state(folder / "state", learning, songs_hash(heard.bags))
-    kept.every_seconds = 0.0
+    plan = TrainingPlan.of(dataset, recipe, QUIET, 0, 1)
+    y = plan.truths(dataset.songs)
+    checkpoint = open_checkpoint(folder / "state", plan, dataset_hash(dataset))
+    checkpoint.every_seconds = 0.0
     nothing = ([], y[:0])
-    found = fit(heard.bags, y, nothing, 3, recipe.training, (5,), 0, checkpoint=kept)
+    found = fit(dataset, y, nothing, 3, recipe.training, (5,), 0, checkpoint=checkpoint)
     write_bytes(folder / "weights.safetensors", save(found.network.state_dict()))
 
 
@@ -56,4 +57,4 @@ def compare(folder):
     torch.set_num_threads(1)
     recipe = load_recipe("windows", {"training.epochs": 6})
     systems = systems_of([recipe], ["mean_logit", "max"], [], QUIET)
-    compare_systems(lambda _: bags(), systems, folder, QUIET, (0,), 2, 1)
+    compare_systems(bags(), systems, folder, QUIET, (0,), 2, 1)

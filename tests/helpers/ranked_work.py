@@ -7,8 +7,9 @@ import torch
 from safetensors.torch import save_file
 
 from songbag.data.bag import Bag
-from songbag.data.dataset import cut_on_grid
-from songbag.data.unpacking import hear_packed
+from songbag.data.dataset import MemoryDataset
+from songbag.data.packed import PackedDataset
+from songbag.data.song import Song
 from songbag.recipes import load_recipe
 from songbag.settings import Training
 from songbag.training.trainer import Checkpoint, fit
@@ -20,14 +21,14 @@ def songs(count=19):
     for k in range(count):
         frames = rng.normal(k % 3, 2, (60 + 8 * (k % 2), 16)).astype(np.float32)
         starts = np.arange(0, len(frames) - 39, 10)
-        bags.append(Bag(f"s{k}", frames, starts, label="aab"[k % 3]))
+        bags.append(Bag(Song(f"s{k}", "", "aab"[k % 3]), frames, starts))
     y = np.array([int(bag.label == "b") for bag in bags])
-    return bags, y, (40, 16)
+    return MemoryDataset(bags), y, (40, 16)
 
 
 def packed(folder):
     recipe = load_recipe("founding", {"windows.seconds": 1.0, "windows.hop_seconds": 0.5})
-    bags = cut_on_grid(hear_packed(folder, recipe).bags, recipe.sound, recipe.windows)
+    bags = PackedDataset.open(folder).load(recipe)
     return bags, np.arange(len(bags)) % 3, (44, 13)
 
 

@@ -131,8 +131,8 @@ def with_card(model_path, path, **changes):
     """Write a copy of a model whose card says something else."""
     import msgspec
 
-    from songbag.inference.model_file import ModelFile, read_model, write_model
+    from songbag.inference.model_file import Model, load_model, save_model
 
-    whole = read_model(model_path, ("network.onnx", "pooling.onnx", "weights.safetensors"))
-    write_model(path, ModelFile(msgspec.structs.replace(whole.card, **changes), whole.parts))
+    whole = load_model(model_path, ("network.onnx", "pooling.onnx", "weights.safetensors"))
+    save_model(path, Model(msgspec.structs.replace(whole.card, **changes), whole.parts))
     return path

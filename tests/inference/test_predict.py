@@ -13,22 +13,21 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from songbag.audio import features
-from songbag.audio.cache import default_folder
 from songbag.audio.extract import extract_all
 from songbag.audio.synthesis import synthesise
 from songbag.audio.windows import window_starts
-from songbag.data.dataset import cut_on_grid, hear
 from songbag.data.song_table import read_songs
 from songbag.errors import ModelFileError
 from songbag.inference import predict
-from songbag.inference.model_file import ModelFile, read_model, sealed, write_model
-from songbag.inference.predictor import Predictor
+from songbag.inference.model_file import Model, load_model, save_model
+from songbag.inference.predictor import Predictor, WindowOutputs
+from songbag.inference.writers import song_row, window_rows
 from songbag.metrics.label_kinds import SINGLE_LABEL
 from songbag.models.build import build
 from songbag.models.pooling import SongPooling
 from songbag.models.song_network import song_logits
 from songbag.parts import poolings
-from songbag.tasks import train
+from tests.helpers.songs import audio_dataset
 
 MEAN = SongPooling(poolings()["mean_probability"], 3)
 ALL_PARTS = ("weights.safetensors", "network.onnx", "pooling.onnx")
@@ -36,7 +35,7 @@ ALL_PARTS = ("weights.safetensors", "network.onnx", "pooling.onnx")
 
 @pytest.fixture(scope="module")
 def model(model_path):
-    return read_model(model_path, ALL_PARTS)
+    return load_model(model_path, ALL_PARTS)
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +57,7 @@ def test_contributions_add_up_to_the_score(predictor, seconds):
     found = predictor.predict([frames], lambda: samples)
     sound, cut = predictor.card.recipe.sound, predictor.card.recipe.windows
     assert len(found.contributions) == len(window_starts(samples, sound, cut))
-    np.testing.assert_allclose(
-        found.offset + found.contributions.sum(axis=0), found.score, atol=1e-5
-    )
+    np.testing.assert_allclose(found.contributions.sum(axis=0), found.score, atol=1e-5)
     assert found.probabilities.sum() == pytest.approx(1)
     np.testing.assert_allclose(found.window_probabilities.sum(axis=1), 1)
     assert (found.end_seconds > found.start_seconds).all()
@@ -68,10 +65,8 @@ def test_contributions_add_up_to_the_score(predictor, seconds):
 
 
 def test_prediction_equals_torch(model, predictor, songs):
-    table = read_songs(songs)
     recipe = model.card.recipe
-    heard = hear(table, recipe, default_folder(), train.Limits(), 1, lambda i, n: i)
-    bags = cut_on_grid(heard.bags, recipe.sound, recipe.windows)
+    bags = audio_dataset(songs).load(recipe).cut(recipe.sound, recipe.windows)
     from safetensors.torch import load
 
     network = build("founding", model.card.window_shape, MEAN, 0.0, None)
@@ -100,13 +95,13 @@ def test_a_pooling_without_a_space_leaves_windows_out(model):
 
     parts = {**model.parts, "pooling.onnx": export_pooling(SongPooling(poolings()["hard_vote"], 3))}
     card = msgspec.structs.replace(model.card, space=None)
-    predictor = Predictor(sealed(card, parts))
+    predictor = Predictor(Model.of_parts(card, parts))
     frames, samples = frames_of(card, 20.0)
     found = predictor.predict([frames], lambda: samples)
     votes = found.window_probabilities.argmax(axis=1)
-    assert found.answer[0] == np.bincount(votes, minlength=3).argmax()
+    assert found.label_indices[0] == np.bincount(votes, minlength=3).argmax()
     logits = np.log(np.array([[0.8, 0.1, 0.1], [0.6, 0.2, 0.2], [0.1, 0.8, 0.1]], np.float32))
-    by_hand = predictor.predict_outputs(logits, np.zeros(3), np.ones(3))
+    by_hand = predictor.predict_outputs(WindowOutputs(logits, np.zeros(3), np.ones(3)))
     assert (by_hand.contributions[:2, 0] > 0).all()
     assert by_hand.contributions[2, 0] < 0
     one = predictor.predict(*[[frames[:100]], lambda: 51200])
@@ -115,7 +110,7 @@ def test_a_pooling_without_a_space_leaves_windows_out(model):
 
 def test_temperature_acts_on_songs_only(model):
     frames, samples = frames_of(model.card, 20.0)
-    warm = Predictor(ModelFile(msgspec.structs.replace(model.card, temperature=3.0), model.parts))
+    warm = Predictor(Model(msgspec.structs.replace(model.card, temperature=3.0), model.parts))
     plain = Predictor(model)
     a, b = (one.predict([frames], lambda: samples) for one in (plain, warm))
     assert (a.window_probabilities == b.window_probabilities).all()
@@ -144,36 +139,32 @@ def test_the_graphs_run_in_plain_onnxruntime(model):
     assert logits.shape == (len(starts), 3)
 
 
-@pytest.mark.parametrize("together", [0, 1 << 24, 1 << 32])
-def test_cached_songs_are_answered_alike_by_threads(
-    model_path, songs, tmp_path, monkeypatch, together
-):
-    """In order, however many wait in memory; frames that were damaged are heard again."""
+def test_cached_songs_are_predicted_alike_by_processes(model_path, songs, tmp_path):
+    """In order, however many processes; frames that were damaged are decoded again."""
     some = read_songs(songs).songs
-    recipe = read_model(model_path).card.recipe
+    model = load_model(model_path)
+    recipe = model.card.recipe
     receipts = list(
         extract_all([s.source(recipe.excerpt) for s in some], recipe.sound, tmp_path, workers=1)
     )
     (tmp_path / receipts[5].key).write_bytes(b"damaged")
     (tmp_path / receipts[6].key).unlink()
-    monkeypatch.setattr(predict, "_THREAD_FROM", 1)
-    monkeypatch.setattr(predict, "_TOGETHER", together)
-    one, two = (
-        list(predict.answer_all(some, model_path, tmp_path, workers=workers)) for workers in (1, 2)
-    )
-    labels = read_model(model_path).card.labels
-    assert [answer.id for answer in two] == [song.id for song in some]
-    assert [a.row(labels) for a in two] == [a.row(labels) for a in one]
-    assert [a.window_rows(labels) for a in two] == [a.window_rows(labels) for a in one]
+    here = list(predict.predict(model, audio_dataset(songs, tmp_path)))
+    dataset = audio_dataset(songs, tmp_path, workers=2)
+    pool = list(predict._predict_in_pool(model, dataset, list(dataset.inputs(recipe))))
+    labels = model.card.labels
+    assert [item.id for item in pool] == [song.id for song in some]
+    assert [song_row(a, labels) for a in pool] == [song_row(a, labels) for a in here]
+    assert [window_rows(a, labels) for a in pool] == [window_rows(a, labels) for a in here]
 
 
 # --- model files ------------------------------------------------------------------------
 
 
 def test_a_model_file_comes_back_as_it_was(model, tmp_path):
-    write_model(tmp_path / "a.songbag", model)
-    write_model(tmp_path / "b.songbag", model)
-    again = read_model(tmp_path / "a.songbag", ALL_PARTS)
+    save_model(tmp_path / "a.songbag", model)
+    save_model(tmp_path / "b.songbag", model)
+    again = load_model(tmp_path / "a.songbag", ALL_PARTS)
     assert again.card == model.card
     assert again.parts == model.parts
     assert again.hash == model.hash
@@ -182,8 +173,8 @@ def test_a_model_file_comes_back_as_it_was(model, tmp_path):
 
 def test_figures_do_not_change_the_hash_and_weights_do(model):
     figures = msgspec.structs.replace(model.card, figures={})
-    assert ModelFile(figures, {}).hash == model.hash
-    other = sealed(model.card, {**model.parts, "network.onnx": b"other"})
+    assert Model(figures, {}).hash == model.hash
+    other = Model.of_parts(model.card, {**model.parts, "network.onnx": b"other"})
     assert other.hash != model.hash
 
 
@@ -237,18 +228,18 @@ def flip_network(entries):
 def test_foreign_and_changed_files_are_refused(model_path, tmp_path, change, message):
     path = rewritten(tmp_path / "x.songbag", model_path, change)
     with pytest.raises(ModelFileError, match=message):
-        read_model(path)
+        load_model(path)
 
 
 def test_a_card_whose_settings_disagree_with_its_windows_is_refused(model):
     card = msgspec.structs.replace(model.card, window_shape=(100, 13))
     with pytest.raises(ModelFileError, match="cannot be used"):
-        Predictor(ModelFile(card, model.parts))
+        Predictor(Model(card, model.parts))
 
 
 def test_a_graph_that_is_none_is_refused(model):
     with pytest.raises(ModelFileError, match="cannot be run"):
-        Predictor(ModelFile(model.card, {**model.parts, "network.onnx": b"nothing"}))
+        Predictor(Model(model.card, {**model.parts, "network.onnx": b"nothing"}))
 
 
 @pytest.mark.parametrize("content", [None, b"", b"nothing like a zip" * 100])
@@ -257,7 +248,7 @@ def test_what_is_no_model_is_refused(tmp_path, content):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(ModelFileError, match=r"x\.songbag"):
-        read_model(path)
+        load_model(path)
 
 
 @pytest.mark.torture
@@ -276,7 +267,7 @@ def test_damaged_bytes_never_crash_the_loader(model_path, tmp_path, often, figur
     def damage(data):
         path.write_bytes(damaged(bytearray(whole), data))
         try:
-            Predictor(read_model(path, ALL_PARTS))
+            Predictor(load_model(path, ALL_PARTS))
         except ModelFileError as error:
             assert "x.songbag" in str(error)
             refused.append(error)

@@ -7,7 +7,7 @@ import pytest
 from pyarrow import parquet
 
 from songbag.storage.csv_files import csv_text
-from songbag.tasks import predict_parquet
+from songbag.tasks import predict as task
 from tests.parallel.test_cluster import few, songbag  # noqa: F401
 
 ONE = ("--workers", 1)
@@ -37,11 +37,11 @@ def test_a_stopped_run_goes_on_and_other_songs_replace(few, model_path, tmp_path
     (half / parts[1].name).unlink()
     stamps = {file: os.stat(file).st_mtime_ns for file in half.iterdir()}
     asked = []
-    answer_all = predict_parquet.answer_all
+    predict = task.predict
     monkeypatch.setattr(
-        predict_parquet,
-        "answer_all",
-        lambda songs, *more: asked.extend(songs) or answer_all(songs, *more),
+        task,
+        "predict",
+        lambda model, dataset: asked.extend(dataset.songs) or predict(model, dataset),
     )
     assert songbag(*command, tmp_path / "half").exit_code == 1
     assert [song.id for song in asked] == ["song 3", "song 4", "song 5"]

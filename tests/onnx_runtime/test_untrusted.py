@@ -16,11 +16,12 @@ from safetensors.numpy import load, save
 
 from songbag.audio import features
 from songbag.audio.waveform import write_waveform
-from songbag.data.song_table import Song
+from songbag.data.song import Song
 from songbag.errors import ModelFileError
-from songbag.inference.model_file import read_model, sealed, write_model
-from songbag.inference.predict import answer_all
+from songbag.inference.model_file import Model, load_model, save_model
 from songbag.inference.predictor import Predictor
+from songbag.inference.writers import song_row
+from tests.helpers.songs import predict_files
 
 ALL = ("weights.safetensors", "network.onnx", "pooling.onnx")
 MEBIBYTES = 200  # the most that a refusal may cost
@@ -28,14 +29,14 @@ MEBIBYTES = 200  # the most that a refusal may cost
 
 @pytest.fixture(scope="module")
 def model(model_path):
-    return read_model(model_path, ALL)
+    return load_model(model_path, ALL)
 
 
 def with_graph(model, change, name="network.onnx"):
     """The model with one graph changed, its hashes right again."""
     graph = onnx.load_from_string(model.parts[name])
     change(graph)
-    return sealed(model.card, {**model.parts, name: graph.SerializeToString()})
+    return Model.of_parts(model.card, {**model.parts, name: graph.SerializeToString()})
 
 
 def external(graph):
@@ -135,12 +136,12 @@ GRAPHS = {
 def refused(paths):
     """The reason for every file, and the most memory used, in a process of its own."""
     code = (
-        "import sys; from songbag.inference.model_file import read_model\n"
+        "import sys; from songbag.inference.model_file import load_model\n"
         "from songbag.inference.predictor import Predictor; from songbag.errors import ModelFileError\n"
         "import numpy as np\n"
         "for path in sys.argv[1:]:\n"
         "    try:\n"
-        "        model = read_model(path, ('weights.safetensors', 'network.onnx', 'pooling.onnx'))\n"
+        "        model = load_model(path, ('weights.safetensors', 'network.onnx', 'pooling.onnx'))\n"
         "        frames = np.zeros((500, model.card.window_shape[-1]), np.float32)\n"
         "        Predictor(model).predict([frames], lambda: 500 * 512)\n"
         "        print('not refused')\n"
@@ -159,7 +160,7 @@ def refused(paths):
 @pytest.mark.torture
 def test_evil_graphs_are_refused_with_the_reason(model, tmp_path, figure):
     for change in GRAPHS:
-        write_model(tmp_path / change.__name__, with_graph(model, change))
+        save_model(tmp_path / change.__name__, with_graph(model, change))
     said, memory = refused(tmp_path / change.__name__ for change in GRAPHS)
     for change, one in zip(GRAPHS, said, strict=True):
         assert GRAPHS[change] in one, (change.__name__, one)
@@ -169,9 +170,9 @@ def test_evil_graphs_are_refused_with_the_reason(model, tmp_path, figure):
 
 def test_a_graph_in_another_format_is_refused(model, tmp_path):
     for data in (b"\x20\0\0\0ORTM" + bytes(50), b"\x0b\x0c", b"\x3a\xff\xff\xff\x7f", b"\xff" * 40):
-        write_model(tmp_path / "x.songbag", sealed(model.card, {**model.parts, "network.onnx": data}))  # fmt: skip
+        save_model(tmp_path / "x.songbag", Model.of_parts(model.card, {**model.parts, "network.onnx": data}))  # fmt: skip
         with pytest.raises(ModelFileError, match=r"x\.songbag: network\.onnx is "):
-            read_model(tmp_path / "x.songbag")
+            load_model(tmp_path / "x.songbag")
 
 
 def test_weights_that_are_not_numbers_are_refused(model, tmp_path):
@@ -179,10 +180,10 @@ def test_weights_that_are_not_numbers_are_refused(model, tmp_path):
     name = sorted(weights)[0]
     weights[name] = np.full_like(weights[name], np.inf)
     for data in (save(weights), b"\xff" * 8 + b"{}", b""):
-        changed = sealed(model.card, {**model.parts, "weights.safetensors": data})
-        write_model(tmp_path / "x.songbag", changed)
+        changed = Model.of_parts(model.card, {**model.parts, "weights.safetensors": data})
+        save_model(tmp_path / "x.songbag", changed)
         with pytest.raises(ModelFileError, match=r"weights\.safetensors"):
-            read_model(tmp_path / "x.songbag", ALL)
+            load_model(tmp_path / "x.songbag", ALL)
 
 
 def test_an_answer_that_is_no_number_is_a_failed_row(model, tmp_path):
@@ -194,14 +195,14 @@ def test_an_answer_that_is_no_number_is_a_failed_row(model, tmp_path):
                 values = np.full_like(numpy_helper.to_array(tensor), 3e38)
                 tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
 
-    write_model(tmp_path / "x.songbag", with_graph(model, huge))
+    save_model(tmp_path / "x.songbag", with_graph(model, huge))
     noise = 0.1 * np.random.default_rng(0).standard_normal(22050 * 6)
     write_waveform(tmp_path / "a.wav", noise.astype(np.float32), 22050)
     songs = [Song(id="a", path=str(tmp_path / "a.wav"))]
-    (answer,) = answer_all(songs, tmp_path / "x.songbag", tmp_path / "cache")
+    (answer,) = predict_files(songs, tmp_path / "x.songbag", tmp_path / "cache")
     assert answer.prediction is None
     assert answer.reason == "no_answer"
-    row = answer.row(model.card.labels)
+    row = song_row(answer, model.card.labels)
     assert {row[f"p_{label}"] for label in model.card.labels} == {None}
 
 
@@ -293,7 +294,7 @@ def test_what_is_no_file_is_refused_at_once(kind, tmp_path):
     else:
         path = f"{path}\0"
     with pytest.raises(ModelFileError, match=r"x\.songbag"):
-        read_model(path)
+        load_model(path)
 
 
 @pytest.mark.torture
@@ -318,7 +319,9 @@ def test_mutated_graphs_never_crash(model, often, figure):
         for _ in range(data.draw(st.integers(1, 4))):
             place = data.draw(st.integers(0, len(graph) - 1))
             graph[place] = data.draw(st.integers(0, 255))
-        outcome = in_a_fork(lambda: judge(sealed(model.card, {**model.parts, name: bytes(graph)})))
+        outcome = in_a_fork(
+            lambda: judge(Model.of_parts(model.card, {**model.parts, name: bytes(graph)}))
+        )
         outcomes["answered" if outcome == 0 else "refused"] += 1
         assert outcome in (0, 1), f"died of {outcome}"
 

@@ -6,7 +6,7 @@ import soxr
 
 from songbag.audio.fingerprint import SAME_RATE, STEP_SECONDS, Match, compare, fingerprint
 from songbag.audio.synthesis import synthesise
-from songbag.data.song_table import Song
+from songbag.data.song import Song
 from songbag.quality import copies
 from songbag.quality.copies import Pair, best_copies, pair_findings
 from songbag.quality.file_facts import Facts

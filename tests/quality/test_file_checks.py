@@ -1,6 +1,6 @@
 """What sets a file apart from the others."""
 
-from songbag.data.song_table import Song
+from songbag.data.song import Song
 from songbag.quality.file_checks import file_findings
 from songbag.quality.file_facts import Facts
 

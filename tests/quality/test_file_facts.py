@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from songbag.audio.waveform import write_waveform
-from songbag.data.song_table import Song
+from songbag.data.song import Song
 from songbag.quality import file_facts
 from songbag.settings import Excerpt, Limits
 

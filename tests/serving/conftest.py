@@ -2,7 +2,7 @@
 
 import pytest
 
-from songbag.inference.model_file import read_model
+from songbag.inference.model_file import load_model
 from tests.helpers.serving_process import Server
 
 
@@ -20,7 +20,7 @@ def audio(songs):
 
 @pytest.fixture(scope="session")
 def labels(model_path):
-    return read_model(model_path).card.labels
+    return load_model(model_path).card.labels
 
 
 @pytest.fixture(scope="package")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import requests
 
-from songbag.inference.model_file import ModelFile, read_model
+from songbag.inference.model_file import Model, load_model
 from songbag.inference.predictor import Predictor
 
 
@@ -37,18 +37,20 @@ def test_without_windows_the_rest_is_pooled_again(server, audio, labels):
 
 @pytest.mark.parametrize("pooling", ["hard_vote", "mean_logit", "mean_probability"])
 def test_without_is_right_for_every_pooling(model_path, pooling):
-    from songbag.inference.predict import Answer
+    from songbag.data.song import Song
+    from songbag.inference.predictions import SongPrediction
+    from songbag.inference.predictor import WindowOutputs
     from songbag.models.pooling import SongPooling
     from songbag.parts import poolings
     from songbag.serving.answer_cache import answer_without, encode_answer
     from songbag.training.to_onnx import export_pooling
 
-    model = read_model(model_path)
+    model = load_model(model_path)
     parts = model.parts | {"pooling.onnx": export_pooling(SongPooling(poolings()[pooling], 3))}
-    predictor = Predictor(ModelFile(model.card, parts))
+    predictor = Predictor(Model(model.card, parts))
     said = 3 * np.random.default_rng(0).standard_normal((11, 3)).astype(np.float32)
-    found = predictor.predict_outputs(said, np.arange(11.0), np.arange(11.0) + 5)
-    text = encode_answer(Answer("a", found), found, model.hash)
+    found = predictor.predict_outputs(WindowOutputs(said, np.arange(11.0), np.arange(11.0) + 5))
+    text = encode_answer(SongPrediction(Song("a", ""), found), found, model.hash)
     got, left = answer_without(predictor, model.hash, text, (1, 5))
     assert left == [0, 2, 3, 4, 6, 7, 8, 9, 10]
     assert got.prediction.start_seconds.tolist() == left

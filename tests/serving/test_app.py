@@ -12,7 +12,7 @@ import msgspec
 import pytest
 import requests
 
-from songbag.inference.model_file import read_model
+from songbag.inference.model_file import load_model
 from songbag.settings import Excerpt
 from tests.helpers.serving_process import Server, with_card
 
@@ -96,7 +96,7 @@ def test_parts_are_given_as_asked(server, audio):
 
 
 def test_an_excerpt_is_drawn_where_it_lies(model_path, audio, tmp_path):
-    recipe = read_model(model_path).card.recipe
+    recipe = load_model(model_path).card.recipe
     middle = msgspec.structs.replace(recipe, excerpt=Excerpt(seconds=10, place="middle"))
     path = with_card(model_path, tmp_path / "middle.songbag", recipe=middle)
     with Server(path, tmp_path) as server:
@@ -141,7 +141,7 @@ def test_model_and_health(server, model_path, labels):
     card = requests.get(f"{server.url}/model", timeout=10).json()
     assert card["labels"] == list(labels)
     assert card["figures"]["metrics"]["accuracy"]["value"] is not None
-    assert card["hash"] == read_model(model_path).hash
+    assert card["hash"] == load_model(model_path).hash
     assert "heard" not in card
     health = server.health()
     assert (health["status"], health["at_work"], health["waiting"]) == ("ok", 0, 0)

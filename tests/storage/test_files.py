@@ -229,8 +229,8 @@ def test_a_flipped_bit_of_the_index_changes_no_receipt(noises, tmp_path):
 
 
 def test_frames_that_were_damaged_and_a_song_that_has_gone_are_a_failed_song(noises, tmp_path):
-    from songbag.data.dataset import hear
-    from songbag.data.song_table import Song, SongTable
+    from songbag.data.audio_dataset import AudioDataset
+    from songbag.data.song import Song
     from songbag.recipes import load_recipe
 
     songs = [Song(id=str(n), path=one.path, label="x") for n, one in enumerate(noises)]
@@ -244,9 +244,9 @@ def test_frames_that_were_damaged_and_a_song_that_has_gone_are_a_failed_song(noi
         return receipts
 
     recipe = load_recipe("founding")
-    heard = hear(SongTable(songs, "here"), recipe, tmp_path / "c", Limits(), 1, damaging)
-    assert [song.id for song in heard.songs] == [bag.id for bag in heard] == ["0", "2", "3"]
-    assert [(song.id, reason) for song, reason, _ in heard.failed] == [("1", "missing")]
+    dataset = AudioDataset(songs, "here", tmp_path / "c", workers=1).load(recipe, damaging)
+    assert [song.id for song in dataset.songs] == [bag.id for bag in dataset] == ["0", "2", "3"]
+    assert [(one.song.id, one.reason) for one in dataset.failures] == [("1", "missing")]
 
 
 def test_a_locked_index_costs_only_time(noises, tmp_path, monkeypatch):

@@ -22,8 +22,8 @@ from songbag.data.song_table import read_songs
 from songbag.errors import SettingsError, SongTableError
 from songbag.quality import file_facts
 from songbag.quality.findings import COLUMNS, KINDS
-from songbag.settings import Limits
 from tests.helpers.audio import read_waveform
+from tests.helpers.songs import audio_dataset
 
 RATE = 22050
 
@@ -322,7 +322,6 @@ def test_answers_of_a_cross_validation_rank_labels(songs, tmp_path):
 
 
 def test_a_training_says_what_costs_nothing(songs, tmp_path):
-    from songbag.data.dataset import hear
     from songbag.recipes import load_recipe
     from songbag.tasks.check import remarks
 
@@ -331,9 +330,8 @@ def test_a_training_says_what_costs_nothing(songs, tmp_path):
     extra = dict(rows[0], path="audio/again" + Path(rows[0]["path"]).suffix, label="waltz")
     shutil.copy(songs.parent / rows[0]["path"], songs.parent / extra["path"])
     write_rows(songs.parent / "again.csv", [*rows, extra])
-    table = read_songs(songs.parent / "again.csv")
-    heard = hear(table, load_recipe("founding"), tmp_path, Limits(), 1, lambda made, n: made)
-    lines = remarks(heard)
+    dataset = audio_dataset(songs.parent / "again.csv", tmp_path)
+    lines = remarks(dataset.load(load_recipe("founding")))
     assert lines[0].startswith("error: label_conflict: audio/again")
     assert any("'GALLOP band 1' (1 song)" in line for line in lines)
     (songs.parent / extra["path"]).unlink()

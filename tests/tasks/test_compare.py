@@ -54,7 +54,7 @@ def chosen(poolings, losses=("song",), epochs=6):
 def compared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("comparison")
     systems = [*chosen(["mean_logit", "max"]), chosen(["mean_logit", "max"], ["window"])[0]]
-    compare(lambda _: made_songs(), systems, folder, QUIET, range(SEEDS), 2, 1)
+    compare(made_songs(), systems, folder, QUIET, range(SEEDS), 2, 1)
     return folder
 
 
@@ -150,7 +150,7 @@ def test_it_says_what_the_songs_cannot_tell(compared):
 
 def test_a_difference_that_is_there_is_told_apart(tmp_path):
     systems = chosen(["mean_logit", "max"], epochs=1)
-    compare(lambda _: made_songs(90, 2, 3.0), systems, tmp_path, QUIET, [0], 2, 1)
+    compare(made_songs(90, 2, 3.0), systems, tmp_path, QUIET, [0], 2, 1)
     # The second system's answers are spoilt by hand: every other song gets the wrong label.
     path = tmp_path / "runs" / "windows-max-song-seed0" / "predictions.csv"
     rows = rows_of(path)
@@ -170,7 +170,7 @@ def test_a_difference_that_is_there_is_told_apart(tmp_path):
 
 def test_runs_of_other_songs_are_refused(compared, tmp_path):
     systems = chosen(["mean_logit", "max"], epochs=1)
-    compare(lambda _: made_songs(24), systems, tmp_path, QUIET, [0], 2, 1)
+    compare(made_songs(24), systems, tmp_path, QUIET, [0], 2, 1)
     runs = {
         "one": [tmp_path / "runs" / "windows-max-song-seed0"],
         "other": [compared / "runs" / "windows-max-song-seed0"],
@@ -191,6 +191,11 @@ def test_what_cannot_be_compared():
         chosen(["vote", "voter"])
     with pytest.raises(SettingsError, match="no loss 'songs'"):
         chosen(["vote"], ["song", "songs"])
+
+
+def folds_done(folder):
+    journals = folder.rglob("folds.journal")
+    return sum(path.read_bytes().count(b"\n") for path in journals)
 
 
 @pytest.mark.full  # test_killed.py kills comparisons in every run, sooner
@@ -215,10 +220,10 @@ def test_a_killed_comparison_goes_on_and_ends_as_an_undisturbed_one(tmp_path):
     whole = start(tmp_path / "whole")
     assert "differences under" in whole.communicate()[0]
     killed = 0
-    for wanted in (1, 4):  # models that lie there when it is killed
+    for wanted in (1, 4):  # folds that are in a journal when it is killed
         process = start(tmp_path / "killed")
         while process.poll() is None and killed < 2:
-            if len(list((tmp_path / "killed").rglob("fold*.songbag"))) >= wanted:
+            if folds_done(tmp_path / "killed") >= wanted:
                 os.kill(process.pid, signal.SIGKILL)
                 killed += 1
                 break
@@ -270,6 +275,6 @@ def test_what_leaks_is_measured(leaked):
 
 def test_several_labels_have_no_leak_meter(tmp_path):
     songs = made_songs(12)
-    many = replace(songs, songs=[replace(song, multilabel=True) for song in songs.songs])
+    many = songs.with_songs([replace(song, multilabel=True) for song in songs.songs])
     with pytest.raises(TrainingError, match="one label each"):
         measure_leakage(many, tmp_path, load_recipe("windows"), QUIET, 2)

@@ -11,6 +11,7 @@ from songbag.audio import features
 from songbag.audio.synthesis import GENRES, synthesise
 from songbag.audio.windows import window_starts
 from songbag.data.bag import Bag
+from songbag.data.song import Song
 from songbag.models.pooling import SongPooling
 from songbag.models.song_network import song_logits
 from songbag.parts import poolings
@@ -36,7 +37,7 @@ def made():
         spectra.append(features.frames(song, Sound(mel_bands=128)).mean(axis=0))
         frames = features.frames(song, recipe.sound)
         starts = window_starts(len(song), recipe.sound, cut)
-        bags.append(Bag(str(number), frames, starts, GENRES[genre]))
+        bags.append(Bag(Song(str(number), "", GENRES[genre]), frames, starts))
     return np.array(levels), np.array(spectra), bags, y
 
 
@@ -80,7 +81,7 @@ def judged(bags, labels, truth, epochs):
             song_logits(found.network, pooling, held).argmax(1).numpy() == truth[test]
         ).tolist()
         for bag, label in zip(held, truth[test], strict=True):
-            alone = [Bag("", bag.features[s : s + 216], np.array([0])) for s in bag.starts]
+            alone = [Bag(bag.song, bag.features[s : s + 216], np.array([0])) for s in bag.starts]
             said = song_logits(found.network, pooling, alone).argmax(1).numpy()
             window_right += (said == label).tolist()
     return np.mean(song_right), np.mean(window_right)

@@ -16,21 +16,18 @@ from click.testing import CliRunner
 import songbag
 from songbag.audio import features
 from songbag.audio.audio_file import AudioReport
-from songbag.audio.cache import default_folder
 from songbag.audio.waveform import read_blocks
 from songbag.cli import main
-from songbag.console import Console
-from songbag.data.song_table import read_songs
 from songbag.errors import ExportError
 from songbag.inference import song_graph, sound_graph
-from songbag.inference.model_file import read_model
+from songbag.inference.model_file import load_model
 from songbag.inference.predictor import Predictor
 from songbag.onnx_runtime.graph_builder import GraphBuilder
 from songbag.onnx_runtime.session import open_session
 from songbag.recipes import load_recipe
 from songbag.settings import Limits, Sound
 from songbag.tasks.export import checked_sounds
-from songbag.tasks.train import train_songs
+from tests.helpers.songs import audio_dataset, train_file
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -63,7 +60,7 @@ def exported(request, songs, model_path, graph_path, tmp_path_factory):
     name, changes = RECIPES[request.param]
     recipe = load_recipe(name, {**changes, "training.epochs": 1})
     model = folder / "genre.songbag"
-    train_songs(read_songs(songs), model, recipe, default_folder(), Console(quiet=True))
+    train_file(audio_dataset(songs), model, recipe)
     return model, songbag.load(model).export(folder / "genre.onnx")
 
 
@@ -85,7 +82,7 @@ def heard(path, sample_rate):
 
 def test_the_graph_says_what_the_library_says(exported, songs):
     model, graph = exported
-    predictor = Predictor(read_model(model))
+    predictor = Predictor(load_model(model))
     sound = predictor.card.recipe.sound
     song = next((songs.parent / "audio").iterdir())
     waveforms = dict(checked_sounds(sound.sample_rate)) | {"song": heard(song, sound.sample_rate)}
@@ -108,7 +105,7 @@ def test_the_graph_says_what_the_library_says(exported, songs):
 
 
 def test_lengths_at_every_edge_of_the_window_law(model_path, graph_path):
-    predictor = Predictor(read_model(model_path))
+    predictor = Predictor(load_model(model_path))
     sound = predictor.card.recipe.sound
     noise = np.random.default_rng(1).standard_normal(300_000).astype(np.float32)
     window, hop = 5 * sound.sample_rate, int(2.5 * sound.sample_rate)
@@ -187,7 +184,7 @@ def test_nothing_of_ours_is_needed(model_path, graph_path, songs, tmp_path):
 
 def test_the_file_says_what_it_is(exported):
     model, graph = exported
-    card = read_model(model).card
+    card = load_model(model).card
     about = onnxruntime.InferenceSession(graph).get_modelmeta()
     said = about.custom_metadata_map
     assert tuple(json.loads(said["songbag.labels"])) == card.labels
@@ -195,7 +192,7 @@ def test_the_file_says_what_it_is(exported):
     assert float(said["songbag.window_seconds"]) == card.recipe.windows.seconds
     assert float(said["songbag.hop_seconds"]) == card.recipe.windows.hop_seconds
     assert said["songbag.recipe"] == card.recipe.name
-    assert said["songbag.api"] == read_model(model).hash
+    assert said["songbag.api"] == load_model(model).hash
     settings = json.loads(said["songbag.settings"])
     assert settings["sound"]["mel_bands"] == card.recipe.sound.mel_bands
     assert about.producer_name == "songbag"
@@ -244,11 +241,11 @@ def test_a_graph_that_disagrees_is_not_written(model_path, tmp_path, monkeypatch
 def test_a_temperature_is_in_the_graph(model_path, graph_path, tmp_path):
     import msgspec
 
-    from songbag.inference.model_file import sealed, write_model
+    from songbag.inference.model_file import Model, save_model
 
-    model = read_model(model_path, ("network.onnx", "pooling.onnx", "weights.safetensors"))
+    model = load_model(model_path, ("network.onnx", "pooling.onnx", "weights.safetensors"))
     card = msgspec.structs.replace(model.card, temperature=2.5)
-    write_model(tmp_path / "warm.songbag", sealed(card, model.parts))
+    save_model(tmp_path / "warm.songbag", Model.of_parts(card, model.parts))
     noise = np.random.default_rng(0).standard_normal(200_000).astype(np.float32)
     cold = run(graph_path, noise)
     warm = run(songbag.load(tmp_path / "warm.songbag").export(tmp_path / "warm.onnx"), noise)

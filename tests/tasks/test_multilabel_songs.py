@@ -10,14 +10,16 @@ import pytest
 import songbag
 from songbag.console import Console
 from songbag.data.labels import join_labels, rarest_labels, split_labels
+from songbag.data.song import label_names
 from songbag.data.song_table import read_songs, require_labels
 from songbag.data.window_table import bags_from_table
-from songbag.errors import SongTableError
-from songbag.inference.model_file import read_model
-from songbag.inference.tables import probability_columns
+from songbag.errors import SettingsError, SongTableError
+from songbag.inference.model_file import load_model
+from songbag.inference.writers import probability_columns
 from songbag.recipes import load_recipe
-from songbag.tasks.cross_validate import crossvalidate_bags
-from songbag.tasks.evaluate import figures
+from songbag.tasks.compare import compare, systems_of
+from songbag.tasks.cross_validate import cross_validate
+from tests.helpers.songs import figures_of
 
 QUIET = Console(quiet=True)
 
@@ -62,15 +64,15 @@ def test_a_column_labels_makes_songs_multilabel(tmp_path):
     path.write_text("path,labels\na.wav,sad;piano\nb.wav,piano|live\nc.wav,\nd.wav,live;sad\n")
     table = read_songs(path)
     assert table.multilabel
-    assert table.label_names() == ["live", "piano", "sad"]
+    assert label_names(table.songs) == ["live", "piano", "sad"]
     assert [song.label for song in table.songs] == ["piano;sad", "live;piano", "", "live;sad"]
-    require_labels(table)
+    require_labels(table.songs, "")
     path.write_text("path,label,labels\na.wav,x,y\n")
     with pytest.raises(SongTableError, match="a column label and a column labels"):
         read_songs(path)
     path.write_text("path,labels\na.wav,x;y\nb.wav,x\nc.wav,x;y\n")
     with pytest.raises(SongTableError, match="'x' is on every song"):
-        require_labels(read_songs(path))
+        require_labels(read_songs(path).songs, "")
 
 
 @pytest.mark.parametrize("pooling", ["mean_logit", "linear_softmax", "attention"])
@@ -108,30 +110,52 @@ def test_labels_are_learned_predicted_and_judged(pooling, tmp_path):
 
 def test_crossval_of_several_labels_and_its_figures_again_from_the_file(tmp_path):
     recipe = load_recipe("windows", {"training.epochs": 15})
-    found = crossvalidate_bags(bags_of(window_frame()), tmp_path, recipe, QUIET, 3)
+    found = cross_validate(bags_of(window_frame()), tmp_path, recipe, QUIET, 3, keep_models=True)
     with open(tmp_path / "predictions.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    again = figures(rows, found.evaluation.labels, multilabel=True)
+    again = figures_of(rows, found.evaluation.labels, multilabel=True)
     written = json.loads((tmp_path / "metrics.json").read_text())
     for name, value in written["metrics"].items():
         assert again["metrics"][name]["value"] == pytest.approx(value["value"], abs=1e-4)
     assert len(rows) == 48
     thresholds = [
-        read_model(p, parts=()).card.thresholds for p in sorted(tmp_path.rglob("*.songbag"))
+        load_model(p, parts=()).card.thresholds for p in sorted(tmp_path.rglob("*.songbag"))
     ]
     assert len(set(thresholds)) > 1  # each from the other folds' songs
+
+
+def test_several_labels_are_compared_by_mean_average_precision(tmp_path):
+    recipe = load_recipe("windows", {"training.epochs": 8})
+    systems = systems_of([recipe], ["mean_logit", "max"], [], QUIET)
+    found = compare(bags_of(window_frame()), systems, tmp_path, QUIET, [0, 1], 2)
+    assert found.metric == "map"
+    with open(tmp_path / "systems.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    written = [
+        json.loads(path.read_text())["metrics"]["map"]["value"]
+        for path in sorted(tmp_path.glob(f"runs/{rows[0]['system']}-seed*/metrics.json"))
+    ]
+    assert float(rows[0]["map"]) == pytest.approx(np.mean(written), abs=1e-4)
+    assert float(rows[0]["map_low"]) <= float(rows[0]["map"]) <= float(rows[0]["map_high"])
+    assert float(rows[0]["map"]) >= float(rows[1]["map"])
+    (difference,) = found.differences
+    assert difference["low"] <= difference["difference"] <= difference["high"]
+    assert found.said[0].startswith("Highest map: ")
+    by_loss = compare(bags_of(window_frame()), systems, tmp_path, QUIET, [0, 1], 2, metric="nll")
+    assert by_loss.systems[0]["nll"] <= by_loss.systems[1]["nll"]
+    with pytest.raises(SettingsError, match="no metric of songs with several labels"):
+        compare(bags_of(window_frame()), systems, tmp_path, QUIET, [0], 2, metric="accuracy")
 
 
 def test_models_and_tables_of_other_kinds_do_not_mix(tmp_path):
     many = bags_of(window_frame(24))
     model = songbag.train(many, tmp_path / "m.songbag", epochs=2, quiet=True).model.path
-    from songbag.inference.predict import answer_bags
     from songbag.tasks.evaluate import evaluate_model
 
     frame = window_frame(24).assign(label=lambda f: np.where(f.index % 2 < 2, "sad", "live"))
     single = bags_from_table(frame, "song", "label", "v*")
     with pytest.raises(SongTableError, match="one label a song, the model several labels"):
-        evaluate_model(model, single.table(), answer_bags(single, model), QUIET)
+        evaluate_model(load_model(model), single, QUIET)
 
 
 # --- calibration ------------------------------------------------------------------------
@@ -159,7 +183,7 @@ def single_frame(songs=60, seed=0, spread=1.5):
 def test_crossval_calibrates_each_fold_on_the_others(tmp_path):
     recipe = load_recipe("windows", {"training.epochs": 100})
     bags = bags_from_table(single_frame(), "song", "label", "v*")
-    found = crossvalidate_bags(bags, tmp_path, recipe, QUIET, 4)
+    found = cross_validate(bags, tmp_path, recipe, QUIET, 4, keep_models=True)
     temperatures = found.evaluation.figures["calibration"]["temperatures"]
     assert len(temperatures) == 4
     assert all(t > 1 for t in temperatures)  # sixty songs by heart: far too sure
@@ -172,7 +196,7 @@ def test_crossval_calibrates_each_fold_on_the_others(tmp_path):
     after, before = (-np.log(p[np.arange(len(y)), y].clip(1e-12)).mean() for p in (shares, raw))
     assert after < before
     for fold, path in enumerate(sorted(tmp_path.rglob("fold*.songbag"))):
-        card = read_model(path, parts=()).card
+        card = load_model(path, parts=()).card
         assert card.temperature == pytest.approx(temperatures[fold])
         assert card.precision
 
@@ -189,16 +213,16 @@ def test_a_vote_is_calibrated_unasked_and_others_when_asked(tmp_path):
 
 def test_unsure_answers_are_withheld(tmp_path):
     from songbag.errors import SettingsError
-    from songbag.tasks.predict import Predicted, required_confidence, withheld
+    from songbag.tasks.predict import PredictedRows, required_confidence
 
     bags = bags_from_table(single_frame(120, spread=0.7), "song", "label", "v*")
     found = songbag.train(bags, tmp_path / "m.songbag", epochs=10, folds=4, quiet=True)
     card = found.model.card
     least = required_confidence(card, 0.7)
     assert 0.5 <= least < 1
-    sure = Predicted({"id": "x", "status": "ok", "confidence": least, "predicted": "a"}, [])
-    assert withheld(sure, least) is sure
-    row = withheld(Predicted(sure.row | {"confidence": least - 0.01}, []), least).row
+    sure = PredictedRows({"id": "x", "status": "ok", "confidence": least, "predicted": "a"}, [])
+    assert sure.withheld_below(least) is sure
+    row = PredictedRows(sure.row | {"confidence": least - 0.01}, []).withheld_below(least).row
     assert (row["status"], row["predicted"]) == ("unsure", None)
     with pytest.raises(SettingsError, match="at most"):
         required_confidence(card, 0.9999)

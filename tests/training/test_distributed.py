@@ -15,7 +15,7 @@ from songbag.cli import main
 from songbag.console import Console
 from songbag.data.batches import streamed
 from songbag.data.song_table import read_songs
-from songbag.inference.model_file import read_model
+from songbag.inference.model_file import load_model
 from songbag.recipes import load_recipe
 from songbag.tasks.pack import pack_songs
 from songbag.training.distributed import Ranks
@@ -108,7 +108,7 @@ def test_torchrun_trains_one_model_and_prints_once(packed, tmp_path):
     _, done = killing.run([*command, "--set", "windows.hop_seconds=0.5"])
     assert done.stdout.count("report ") == 1
     assert done.stderr.count("trained 2 epochs") == 1
-    assert read_model(model).card.labels == ("drift", "gallop", "waltz")
+    assert load_model(model).card.labels == ("drift", "gallop", "waltz")
 
 
 def test_one_process_is_asked_for_what_is_not_trained_together(monkeypatch, tmp_path):

@@ -9,10 +9,10 @@ from songbag.audio.features import cepstrum_matrix
 from songbag.audio.windows import window_starts
 from songbag.console import Console
 from songbag.data.bag import Bag
-from songbag.data.dataset import SongBags
-from songbag.data.song_table import Song
+from songbag.data.dataset import MemoryDataset
+from songbag.data.song import Song
 from songbag.errors import SettingsError, TrainingError
-from songbag.inference.model_file import read_model
+from songbag.inference.model_file import load_model, save_model
 from songbag.inference.predictor import Predictor
 from songbag.metrics.calibration import branch_weights, fit_temperature
 from songbag.metrics.label_kinds import MULTILABEL, SINGLE_LABEL
@@ -24,9 +24,9 @@ from songbag.parts import poolings
 from songbag.recipes import load_recipe
 from songbag.settings import Own, Recipe, Training
 from songbag.tasks import cross_validate
-from songbag.training import checkpoint, fit, members
-from songbag.training.adapt import adapted
-from songbag.training.fit import Learning
+from songbag.training import checkpoint, fit, plan as plan_module
+from songbag.training.adapt import adapt_recipe
+from songbag.training.plan import TrainingPlan
 from songbag.training.to_onnx import export_network
 
 BANDS = 64
@@ -38,7 +38,7 @@ def made_songs(count, labels="abc", seconds=12.0, seed=0, artists=None):
     """Songs of noise in dB whose spectrum, or whose rate of swinging, tells the label."""
     rng, sound = np.random.default_rng(seed), RECIPE.sound
     samples = int(seconds * sound.sample_rate)
-    bags, songs = [], []
+    bags = []
     for number in range(count):
         label = labels[number % len(labels)]
         frames = rng.normal(-40, 3, (1 + samples // sound.hop_length, BANDS)) + rng.normal(0, 6)
@@ -47,9 +47,9 @@ def made_songs(count, labels="abc", seconds=12.0, seed=0, artists=None):
         starts = window_starts(samples, sound, RECIPE.windows)
         artist = f"artist {number // len(labels) % artists}" if artists else f"artist {number}"
         name = f"song {number}"
-        bags.append(Bag(name, frames.astype(np.float32), starts, label, artist, -20.0, samples))
-        songs.append(Song(id=name, path=f"{name}.wav", label=label, artist=artist))
-    return SongBags(bags, songs, "made")
+        song = Song(id=name, path=f"{name}.wav", label=label, artist=artist)
+        bags.append(Bag(song, frames.astype(np.float32), starts, -20.0, samples))
+    return MemoryDataset(bags, "made")
 
 
 def mean(classes, kind=SINGLE_LABEL):
@@ -133,11 +133,11 @@ def test_the_mean_of_solutions_says_the_mean_and_nobody_judges_what_he_learned()
     y = np.arange(18) % 3
     fold_of = np.arange(18) // 3 % 3
     shape = (108, BANDS)
-    network = build.network_for(heard.bags, LBFGS, shape, mean(3), Own())
-    logits, row = linear_solver.solve_folds(network, heard.bags, y, fold_of, mean(3), LBFGS)
+    network = build.network_for(heard, LBFGS, shape, mean(3), Own())
+    logits, row = linear_solver.solve_folds(network, heard, y, fold_of, mean(3), LBFGS)
     assert row["penalty"] in linear_solver.MULTIPLES
-    again = build.network_for(heard.bags, LBFGS, shape, mean(3), Own())
-    x = linear_solver.song_features(again, heard.bags)
+    again = build.network_for(heard, LBFGS, shape, mean(3), Own())
+    x = linear_solver.song_features(again, heard)
     head, each = linear_solver.linear_head(again), []
     for fold in range(3):
         taught = torch.from_numpy(fold_of != fold)
@@ -202,20 +202,17 @@ def learned(tmp_path_factory):
     """A model of all branches in two folds each, and the songs it was learned from."""
     heard = made_songs(24)
     path = tmp_path_factory.mktemp("members") / "auto.songbag"
-    learning = Learning(RECIPE, ("a", "b", "c"), Console(quiet=True), threads=1)
-    result, card = members.learn(heard, np.zeros(24, dtype=bool), learning, path, False)
-    fit.save(result, card, path)
-    return heard, path, result, learning
+    plan = TrainingPlan(RECIPE, ("a", "b", "c"), Console(quiet=True), threads=1)
+    fitted = fit.fit(heard, plan)
+    save_model(path, fitted.model)
+    return heard, path, fitted, plan
 
 
 def test_one_file_holds_all_members(learned):
-    heard, path, fit, _ = learned
-    model = read_model(path)
-    assert {len(branch) for branch in fit.network.branches} <= {1, 2}
-    assert sum(row["parameters"] for row in model.card.layers) == sum(
-        parameter.numel() for parameter in fit.network.parameters()
-    )
-    assert {row["member"] for row in fit.history} == {1, 2}
+    heard, path, fitted, _ = learned
+    model = load_model(path)
+    assert any(row["layer"].startswith("2 x ") for row in model.card.layers)
+    assert {row["member"] for row in fitted.history} == {1, 2}
     found = Predictor(model).predict(iter([heard[0].features]), lambda: heard[0].samples)
     assert found.probabilities.sum() == pytest.approx(1)
     assert np.abs(found.contributions.sum(axis=0) - found.score).max() <= 1e-5
@@ -226,14 +223,14 @@ def test_a_label_of_one_artist_cannot_be_cross_validated():
     songs = [Song(f"{k}", f"{k}.wav", "ab"[k % 2], f"artist {k % 2 * k}") for k in range(12)]
     fold_of = np.array([0 if song.label == "a" else k % 3 for k, song in enumerate(songs)])
     with pytest.raises(TrainingError, match="labelled 'a' fall into one fold"):
-        cross_validate._refuse_lost_labels(songs, fold_of)
-    cross_validate._refuse_lost_labels(songs, np.arange(12) // 2 % 3)
+        cross_validate.require_learnable(songs, fold_of)
+    cross_validate.require_learnable(songs, np.arange(12) // 2 % 3)
 
 
 def test_members_are_not_trained_again_after_a_stop(learned, tmp_path, monkeypatch):
-    heard, path, _, learning = learned
+    heard, path, _, plan = learned
     kept = tmp_path / "auto.songbag"
-    real, calls = members.fit_bags, []
+    real, calls = fit.fit_network, []
 
     def stop_at_second(*arguments):
         calls.append(arguments[3])
@@ -241,44 +238,42 @@ def test_members_are_not_trained_again_after_a_stop(learned, tmp_path, monkeypat
             raise RuntimeError("the power went")
         return real(*arguments)
 
-    monkeypatch.setattr(members, "fit_bags", stop_at_second)
-    held = np.zeros(24, dtype=bool)
+    monkeypatch.setattr(fit, "fit_network", stop_at_second)
     with pytest.raises(RuntimeError):
-        members.learn(heard, held, learning, kept, False)
-    monkeypatch.setattr(members, "fit_bags", real)
+        fit.fit(heard, plan, model_path=kept)
+    monkeypatch.setattr(fit, "fit_network", real)
     assert len(list(tmp_path.glob("*.state"))) == 1
-    result, card = members.learn(heard, held, learning, kept, True)
-    fit.save(result, card, kept)
-    checkpoint.forget_states(kept)
+    save_model(kept, fit.fit(heard, plan, model_path=kept, resume=True).model)
+    checkpoint.remove_checkpoints(kept)
     assert kept.read_bytes() == path.read_bytes()
     assert [one.name for one in tmp_path.iterdir()] == ["auto.songbag"]
 
 
 def test_no_fold_takes_the_only_songs_of_a_label(capsys):
-    learning = Learning(RECIPE, ("a", "b", "c"), Console())
+    plan = TrainingPlan(RECIPE, ("a", "b", "c"), Console())
     heard = made_songs(12, artists=2)
-    fold_of = members.inner_folds(heard, 5, learning)
+    fold_of = plan_module.assign_folds(heard.songs, 5, plan)
     assert set(fold_of) == {0, 1}  # two artists a label allow two folds
-    assert members.inner_folds(made_songs(12, artists=1), 5, learning) is None
+    assert plan_module.assign_folds(made_songs(12, artists=1).songs, 5, plan) is None
     assert "is not calibrated" in capsys.readouterr().err
 
 
 def test_few_songs_take_the_last_branch_and_say_so(capsys):
     recipe = load_recipe("auto")
-    found = adapted(recipe, made_songs(12), Console())
+    found = adapt_recipe(recipe, made_songs(12), Console())
     assert [one.network for one in found.trainings] == ["statistics"]
     assert found.training.folds == recipe.training.folds
     assert "12 songs are too few" in capsys.readouterr().err
-    assert adapted(RECIPE, made_songs(12), Console()).trainings == RECIPE.trainings
+    assert adapt_recipe(RECIPE, made_songs(12), Console()).trainings == RECIPE.trainings
 
 
 def test_short_recordings_get_short_windows_and_many_songs_fewer_epochs(capsys):
-    short = adapted(RECIPE, made_songs(9, seconds=4.0), Console())
+    short = adapt_recipe(RECIPE, made_songs(9, seconds=4.0), Console())
     assert (short.windows.seconds, short.windows.hop_seconds) == (2.0, 1.0)
-    tiny = adapted(RECIPE, made_songs(9, seconds=0.5), Console())
+    tiny = adapt_recipe(RECIPE, made_songs(9, seconds=0.5), Console())
     assert tiny.windows.seconds == 1.0
     many = load_recipe("auto", {"adapt.most_visits": 90, "adapt.below_songs": 0})
-    assert adapted(many, made_songs(9), Console()).training.epochs == 10
+    assert adapt_recipe(many, made_songs(9), Console()).training.epochs == 10
     said = capsys.readouterr().err
     assert "windows of 2 s instead of 5 s" in said
     assert "10 instead of 60" in said
@@ -287,6 +282,6 @@ def test_short_recordings_get_short_windows_and_many_songs_fewer_epochs(capsys):
 def test_what_is_not_linear_is_not_solved():
     for changes in ({"training.pooling": "vote"}, {"training.loss": "window"}):
         with pytest.raises(TrainingError, match="'lbfgs' solves linear networks"):
-            fit.require_trainable(load_recipe("fast", changes))
+            plan_module.require_trainable(load_recipe("fast", changes))
     with pytest.raises(SettingsError, match="nothing could weigh them"):
         Recipe("mine", branches=(LBFGS,))

@@ -10,7 +10,7 @@ import numpy as np
 import pandas
 import pytest
 
-from songbag.inference.model_file import PARTS, read_model
+from songbag.inference.model_file import PARTS, load_model
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_a_killed_training_goes_on_to_the_same_model(table, tmp_path):
     process = start(table, model, "--epochs", "2500", "--resume")
     assert "going on after epoch" in process.communicate()[1]
     assert not state.exists()
-    ours, theirs = (read_model(path, PARTS) for path in (model, whole))
+    ours, theirs = (load_model(path, PARTS) for path in (model, whole))
     assert ours.parts["weights.safetensors"] == theirs.parts["weights.safetensors"]
     changed = start(table, model, "--epochs", "3", "--resume")
     assert changed.wait() == 0  # nothing to go on from: begins anew

@@ -11,6 +11,7 @@ from torch import nn
 from songbag.audio.windows import window_starts
 from songbag.data import batches
 from songbag.data.bag import Bag
+from songbag.data.song import Song
 from songbag.errors import ExportError, TrainingError
 from songbag.metrics.label_kinds import SINGLE_LABEL
 from songbag.models import build, losses, networks
@@ -215,7 +216,9 @@ def made_bags(count, classes=2, seconds=(0.4, 1.0, 3.0), seed=0):
         frames = rng.standard_normal((1 + samples // 512, 13)).astype(np.float32)
         frames[: len(frames) // 2, number % classes] += 3
         starts = window_starts(samples, SOUND, CUT)
-        bags.append(Bag(str(number), frames, starts, f"label{number % classes}", samples=samples))
+        bags.append(
+            Bag(Song(str(number), "", f"label{number % classes}"), frames, starts, samples=samples)
+        )
     return bags, np.arange(count) % classes
 
 

@@ -1,0 +1,95 @@
+"""What a user names as songs becomes a dataset: the one place that asks which kind it is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from songbag.audio.cache import default_folder
+from songbag.data.audio_dataset import AudioDataset
+from songbag.data.dataset import SongDataset
+from songbag.data.packed import PackedDataset
+from songbag.data.packed_files import is_packed
+from songbag.data.song_table import read_songs
+from songbag.parallel.pool import Workers
+from songbag.settings import Limits
+from songbag.storage.remote import AnyPath
+
+if TYPE_CHECKING:
+    import pandas
+
+    SongsLike: TypeAlias = str | AnyPath | pandas.DataFrame | Sequence[str | AnyPath] | SongDataset
+
+
+@dataclass(frozen=True)
+class AudioOptions:
+    """How audio files are found and read.
+
+    Attributes
+    ----------
+    cache : path, optional
+        Folder of extracted frames; ``$SONGBAG_CACHE`` or the user's cache by default.
+    max_hours : float
+        Longest recording that is decoded.
+    workers : int, engine or None
+        Processes that decode, one a core by default; or a cluster.
+    allow_outside : bool
+        Let a table name files outside its folder.
+    remote : bool
+        Let a table name URLs of object stores.
+    """
+
+    cache: AnyPath | None = None
+    max_hours: float = 1.0
+    workers: Workers = None
+    allow_outside: bool = False
+    remote: bool = False
+
+
+def open_songs(
+    songs: "SongsLike", options: AudioOptions | None = None, group: str | None = None
+) -> SongDataset:
+    """Return the dataset of a folder, table, DataFrame, list of paths or packed collection.
+
+    Parameters
+    ----------
+    songs
+        A dataset (of `songbag.bags_from_table`, say) is returned as it is.
+    options : AudioOptions, optional
+    group : str, optional
+        Column that must not stand on two sides of a split, instead of ``artist``.
+
+    Raises
+    ------
+    SongTableError
+        The songs cannot be listed; there is no column ``group``.
+    """
+    if isinstance(songs, SongDataset):
+        dataset = songs
+    elif isinstance(songs, str | Path) and is_packed(songs):
+        dataset = PackedDataset.open(Path(songs))
+    else:
+        dataset = open_audio(songs, options)
+    return dataset if group is None else dataset.grouped_by(group)
+
+
+def open_audio(
+    songs: "str | AnyPath | pandas.DataFrame | Sequence[str | AnyPath]",
+    options: AudioOptions | None = None,
+    group: str | None = None,
+) -> AudioDataset:
+    """Return the dataset of songs in audio files: a folder, a table, or a list of paths.
+
+    Raises
+    ------
+    SongTableError
+        The songs cannot be listed; there is no column ``group``.
+    """
+    options = options or AudioOptions()
+    dataset = AudioDataset.of_table(
+        read_songs(songs, options.allow_outside, options.remote),
+        options.cache or default_folder(),
+        Limits.of_hours(options.max_hours),
+        options.workers,
+    )
+    return dataset if group is None else dataset.grouped_by(group)

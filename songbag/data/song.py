@@ -1,0 +1,100 @@
+"""A song: one recording, where it lies and what is known of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from songbag.audio.source import Source
+from songbag.data.labels import rarest_labels, split_labels
+from songbag.errors import SongTableError, suggestion
+from songbag.settings import Excerpt
+
+
+@dataclass(frozen=True, slots=True)
+class Song:
+    """One recording: where it lies and what is known of it.
+
+    Attributes
+    ----------
+    id : str
+        What the user calls it; it comes out of every step exactly once.
+    path : str
+        File or URL that can be opened; empty for windows of a table.
+    label : str or None
+        The truth, if known. With ``multilabel`` a set of labels, as `songbag.data.labels`
+        writes it.
+    artist, split : str or None
+    start, end : float, float or None
+        Seconds inside the file.
+    line : int or None
+        The table's line, None in a folder.
+    extra : dict
+        The user's other columns.
+    group_by : str
+        Column whose value must not be on two sides of a split.
+    multilabel : bool
+
+    Examples
+    --------
+    >>> song = Song("a.mp3", "music/a.mp3", label="rock", artist="The Band")
+    >>> song.labels, song.group
+    (('rock',), 'artist The Band')
+    """
+
+    id: str
+    path: str
+    label: str | None = None
+    artist: str | None = None
+    split: str | None = None
+    start: float = 0.0
+    end: float | None = None
+    line: int | None = None
+    extra: dict[str, str] = field(default_factory=dict)
+    group_by: str = "artist"
+    multilabel: bool = False
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """All labels of the song: one, none where it is unknown, any number with multilabel."""
+        if self.multilabel:
+            return split_labels(self.label or "")
+        return (self.label,) if self.label else ()
+
+    @property
+    def group_value(self) -> str | None:
+        """Value of the ``group_by`` column, None where it is unknown."""
+        value = self.artist if self.group_by == "artist" else self.extra.get(self.group_by)
+        return value or None
+
+    @property
+    def group(self) -> str:
+        """What must not be on two sides of a split: the artist if known, else the song."""
+        return f"{self.group_by} {self.group_value}" if self.group_value else f"song {self.id}"
+
+    def source(self, excerpt: Excerpt) -> Source:
+        """Return the part of the file that an excerpt takes."""
+        return Source(path=self.path, start=self.start, end=self.end, excerpt=excerpt)
+
+
+def label_names(songs: Sequence[Song]) -> list[str]:
+    """Return all labels of songs, sorted: the order of every probability column."""
+    return sorted({label for song in songs for label in song.labels})
+
+
+def stratification_labels(songs: Sequence[Song]) -> list[str]:
+    """Return the label by which a split is stratified: of several labels the rarest."""
+    texts = [song.label or "" for song in songs]
+    return rarest_labels(texts) if any(song.multilabel for song in songs) else texts
+
+
+def grouped_by(songs: Sequence[Song], column: str) -> list[Song]:
+    """Return the songs grouped by a column of their table instead of the artist.
+
+    Raises
+    ------
+    SongTableError
+        No song has the column.
+    """
+    known = {name for song in songs for name in song.extra} | {"artist"}
+    if column not in known:
+        raise SongTableError(f"no column '{column}' to group by.{suggestion(column, known)}")
+    return [replace(song, group_by=column) for song in songs]

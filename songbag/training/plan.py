@@ -1,0 +1,159 @@
+"""Plan a training: what stays the same from fold to fold, and what cannot be trained."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import TypeAlias
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from songbag.audio.windows import window_frames
+from songbag.console import Console
+from songbag.data.dataset import BagDataset
+from songbag.data.song import Song, stratification_labels
+from songbag.data.splits import folds
+from songbag.errors import TrainingError
+from songbag.metrics.label_kinds import SINGLE_LABEL, LabelKind
+from songbag.settings import Own, Recipe
+
+Labels: TypeAlias = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """How songs become a model: all that stays the same from fold to fold.
+
+    Attributes
+    ----------
+    recipe : Recipe
+    labels : tuple of str
+        In the order of every probability column.
+    console : Console
+    seed : int
+    kind : LabelKind
+        How many labels a song may have.
+    threads : int or None
+        Threads of torch; None leaves its own choice.
+    own : Own
+        A user's network, pooling or loss.
+    """
+
+    recipe: Recipe
+    labels: tuple[str, ...]
+    console: Console
+    seed: int = 0
+    kind: LabelKind = SINGLE_LABEL
+    threads: int | None = None
+    own: Own = field(default_factory=Own)
+
+    @classmethod
+    def of(
+        cls,
+        dataset: BagDataset,
+        recipe: Recipe,
+        console: Console,
+        seed: int = 0,
+        threads: int | None = None,
+        own: Own | None = None,
+    ) -> "TrainingPlan":
+        """Return the plan for a dataset."""
+        own = own or Own()
+        recipe = msgspec.structs.replace(recipe, training=own.named(recipe.training))
+        return cls(recipe, dataset.labels, console, seed, dataset.kind, threads, own)
+
+    def truths(self, songs: Sequence[Song]) -> Labels:
+        """Return label indices (songs,), or 0 and 1 (songs, labels) with multilabel."""
+        return self.kind.truths([song.labels for song in songs], self.labels)
+
+
+def require_trainable(recipe: Recipe) -> None:
+    """Refuse what could not be trained, before any song is read.
+
+    Raises
+    ------
+    SettingsError
+        A network or pooling is not installed.
+    TrainingError
+        Packages are missing; a loss on the song goes through a pooling without a gradient;
+        or the exact solver is asked for what it cannot solve.
+    """
+    for training in recipe.trainings:
+        training.require_known_parts()
+        linear = training.network_part.linear and training.pooling_part.linear
+        if training.optimizer == "lbfgs" and not (linear and training.loss == "song"):
+            raise TrainingError(
+                "optimizer 'lbfgs' solves linear networks ('linear', 'statistics') with the loss "
+                "on the song through mean_logit; this recipe has network "
+                f"'{training.network}', loss '{training.loss}', pooling '{training.pooling}'. "
+                "Take --recipe cnn, or --set training.optimizer=adamw."
+            )
+    missing = [name for name in ("torch", "sklearn", "onnx", "onnxscript") if not find_spec(name)]
+    if missing:
+        raise TrainingError(
+            f"training needs packages that are not installed ({', '.join(missing)}). "
+            "Install them with: pip install 'songbag[train]'"
+        )
+    training = recipe.training
+    if training.loss != "window" and not training.pooling_part.differentiable:
+        raise TrainingError(
+            f"pooling '{training.pooling}' has no gradient, so a loss on the song cannot be "
+            "trained through it. Use --loss window with it, or --pooling mean_probability."
+        )
+
+
+def needs_validation(recipe: Recipe) -> bool:
+    """Return whether songs are held out to choose the epoch; members need none."""
+    return recipe.training.keep == "best" and not recipe.training.folds
+
+
+def window_shape(dataset: BagDataset, recipe: Recipe) -> tuple[int, ...]:
+    """Return the shape of one window: (frames, bands) of audio, any shape of a table.
+
+    Raises
+    ------
+    TrainingError
+        A network of the recipe takes matrices, and these are none.
+    """
+    if dataset[0].starts is not None:
+        return window_frames(recipe.sound, recipe.windows), recipe.sound.bands
+    shape = dataset[0].features.shape[1:]
+    for training in recipe.trainings:
+        if training.network_part.takes == "matrix" and len(shape) != 2:
+            raise TrainingError(
+                f"network '{training.network}' takes windows that are matrices (bands, frames); "
+                f"these have the shape {shape}. Use --network mlp, or give --shape."
+            )
+    return shape
+
+
+def assign_folds(songs: Sequence[Song], count: int, plan: TrainingPlan) -> Labels | None:
+    """Assign songs to at most ``count`` folds, so that no label is in one fold alone.
+
+    None where no folds are asked for, or the songs allow none, which is then said.
+    """
+    names, groups = stratification_labels(songs), [song.group for song in songs]
+    for fewer in range(count, 1, -1):
+        try:
+            fold_of = folds(names, groups, fewer, plan.seed)
+        except TrainingError:
+            continue
+        if all(len(numbers) > 1 for numbers in folds_by_label(songs, fold_of).values()):
+            return fold_of
+    if count:
+        plan.console.say(
+            "no song can be held out, because a label has songs of one artist only: the model "
+            "is a single network, and is not calibrated"
+        )
+    return None
+
+
+def folds_by_label(songs: Sequence[Song], fold_of: Labels) -> dict[str, set[int]]:
+    """Return the folds in which each label is found."""
+    numbers: dict[str, set[int]] = defaultdict(set)
+    for song, fold in zip(songs, fold_of.tolist(), strict=True):
+        for label in song.labels:
+            numbers[label].add(fold)
+    return numbers
