@@ -1,11 +1,17 @@
 """Linear networks solved exactly: logistic regression on the songs' mean features.
 
-With the mean of logits the song's logits are linear in the mean of its windows' features,
-so the loss on songs is convex and its minimum needs no epochs.
+With the mean of logits the logits of a song are linear in the mean of its windows' features,
+so the loss on songs is convex and its minimum needs no epochs. The mean cross-entropy of songs
+plus penalty / 2 times the sum of squared weights is minimised by L-BFGS [1]_.
+
+References
+----------
+.. [1] Nocedal, Wright (2006), Numerical optimization, 2nd edition, algorithm 7.5.
 """
 
 import time
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +20,7 @@ from torch import Tensor, nn
 
 from songbag.data import batches
 from songbag.data.bag import Bag
+from songbag.errors import TrainingError
 from songbag.metrics.calibration import fit_temperature
 from songbag.models.losses import LOSSES, smoothed, song_weights
 from songbag.models.pooling import SongPooling
@@ -27,27 +34,32 @@ _STEPS = 200
 
 
 def linear_head(network: SongNetwork) -> LinearHead | None:
-    """Return the network's linear head, if that is what it has."""
+    """Return the network's linear head, None if it has none."""
     return next((part for part in network.modules() if isinstance(part, LinearHead)), None)
 
 
 def song_features(
     network: SongNetwork, bags: Sequence[Bag], advance: Callable[[int], None] = lambda done: None
 ) -> Tensor:
-    """Return mean features (songs, values) of a network with a linear head, all windows heard."""
-    head, frames = linear_head(network), network.window_shape[0]
-    assert head is not None
-    seen: list[Tensor] = []
+    """Return mean features (songs, values) over all windows of a network with a linear head.
 
-    def see(part: nn.Module, windows: object, features: Tensor) -> None:
-        seen.append(features.double().mean(dim=0))
+    Raises
+    ------
+    TrainingError
+        The network has no linear head.
+    """
+    head, frames = _required_head(network), network.window_shape[0]
+    means: list[Tensor] = []
 
-    with head.features.register_forward_hook(see), torch.no_grad():
+    def collect(part: nn.Module, windows: object, features: Tensor) -> None:
+        means.append(features.double().mean(dim=0))
+
+    with head.features.register_forward_hook(collect), torch.no_grad():
         for done, bag in enumerate(bags, start=1):
-            chosen = np.arange(bag.window_count) if bag.starts is None else bag.starts
-            network(torch.from_numpy(batches.cut_windows(bag, chosen, frames)))
+            starts = np.arange(bag.window_count) if bag.starts is None else bag.starts
+            network(torch.from_numpy(batches.cut_windows(bag, starts, frames)))
             advance(done)
-    return torch.stack(seen)
+    return torch.stack(means)
 
 
 def standardise(head: LinearHead, x: Tensor) -> None:
@@ -63,10 +75,9 @@ def solve(
     network: SongNetwork, bags: Sequence[Bag], y: Labels, pooling: SongPooling, training: Training
 ) -> dict[str, float]:
     """Give a linear network the weights of least loss on songs; return a row of history."""
-    began, head = time.perf_counter(), linear_head(network)
-    assert head is not None
+    began = time.perf_counter()
     x = song_features(network, bags)
-    loss = solve_head(head, x, y, pooling, training, training.weight_decay)
+    loss = solve_head(_required_head(network), x, y, pooling, training, training.weight_decay)
     seconds = time.perf_counter() - began
     speed = len(bags) / seconds
     return {"epoch": 1, "seconds": seconds, "songs_per_second": speed, "loss": loss}
@@ -77,13 +88,20 @@ def solve_head(
 ) -> float:
     """Standardise a head on songs and give it the weights of least loss; return that loss.
 
-    The mean cross-entropy of songs plus ``penalty`` / 2 times the sum of squared weights,
-    as ridge-penalised logistic regression.
-
     Parameters
     ----------
     x : Tensor of float64, shape (songs, values)
     y : label indices (songs,), or 0 and 1 (songs, labels) with multilabel
+
+    Examples
+    --------
+    >>> from songbag.parts import poolings
+    >>> head = LinearHead(nn.Flatten(), values=1, outputs=1)
+    >>> x, y = torch.tensor([[0.0], [1.0], [2.0], [3.0]]).double(), np.array([0, 0, 1, 1])
+    >>> pooling = SongPooling(poolings()["mean_logit"], classes=2)
+    >>> loss = solve_head(head, x, y, pooling, Training(), penalty=0.1)
+    >>> head(x.float()).sigmoid().flatten().detach()
+    tensor([0.1149, 0.3361, 0.6639, 0.8851])
     """
     standardise(head, x)
     scaled = (x - head.mean) / head.deviation
@@ -123,60 +141,66 @@ def solve_folds(
 ) -> tuple[NDArray[np.float64], dict[str, float]]:
     """Solve on all but each fold, and give the network the mean of the solutions.
 
-    Of the penalties (`MULTIPLES` of ``training.weight_decay``) the one is kept whose
-    solutions, each asked about the fold it had not seen, have the least negative
-    log-likelihood at their best temperature. The mean of linear models is one.
+    Of the penalties (`MULTIPLES` of ``training.weight_decay``) it takes the one whose
+    solutions, each applied to the fold that it was solved without, have the least negative
+    log-likelihood at their best temperature. The mean of linear networks is a linear network.
 
     Returns
     -------
     logits : ndarray, shape (songs, classes)
-        Of every song from the solution that had not seen it.
+        Of every song from the solution without it.
     row : dict
         For the history: loss, seconds, penalty.
     """
-    began, head = time.perf_counter(), linear_head(network)
-    assert head is not None
+    began, head = time.perf_counter(), _required_head(network)
     x, count = song_features(network, bags, advance), int(fold_of.max()) + 1
     best = np.inf
     for multiple in MULTIPLES:
         penalty = multiple * training.weight_decay
-        solved = [
-            _solved(head, x, y, fold_of != k, pooling, training, penalty) for k in range(count)
-        ]
-        logits = np.zeros((len(bags), pooling.classes))
-        for k, (matrix, bias, _) in enumerate(solved):
-            held = torch.from_numpy(fold_of == k)
-            logits[fold_of == k] = both_classes(x[held] @ matrix.T + bias).numpy()
+        logits, solutions = np.zeros((len(bags), pooling.classes)), []
+        for fold in range(count):
+            rest, held_out = fold_of != fold, fold_of == fold
+            songs = x[torch.from_numpy(rest)]
+            loss = solve_head(head, songs, y[rest], pooling, training, penalty)
+            solution = _Solution.of(head, loss)
+            solutions.append(solution)
+            logits[held_out] = solution.logits(x[torch.from_numpy(held_out)]).numpy()
         likelihood = fit_temperature(logits, y, pooling.kind).nll_after
         if likelihood < best:
-            best, kept, kept_logits, kept_penalty = likelihood, solved, logits, penalty
-    _mean_solution(head, x, kept)
-    row = {"loss": float(np.mean([loss for *_, loss in kept])), "penalty": kept_penalty}
-    return kept_logits, row | {"seconds": time.perf_counter() - began}
-
-
-Solution = tuple[Tensor, Tensor, float]  # matrix and bias on features as they are, and the loss
-
-
-def _solved(
-    head: LinearHead,
-    x: Tensor,
-    y: Labels,
-    taught: NDArray[np.bool_],
-    pooling: SongPooling,
-    training: Training,
-    penalty: float,
-) -> Solution:
-    loss = solve_head(head, x[torch.from_numpy(taught)], y[taught], pooling, training, penalty)
-    matrix = head.linear.weight.detach().double() / head.deviation.double()
-    return matrix, head.linear.bias.detach().double() - matrix @ head.mean.double(), loss
-
-
-def _mean_solution(head: LinearHead, x: Tensor, solved: Sequence[Solution]) -> None:
-    """Give the head the mean of solutions, with the scale of all songs."""
+            best, best_logits, best_solutions, best_penalty = likelihood, logits, solutions, penalty
     standardise(head, x)
-    matrix = torch.stack([one[0] for one in solved]).mean(dim=0)
-    bias = torch.stack([one[1] for one in solved]).mean(dim=0)
+    matrix = torch.stack([solution.matrix for solution in best_solutions]).mean(dim=0)
+    bias = torch.stack([solution.bias for solution in best_solutions]).mean(dim=0)
     with torch.no_grad():
         head.linear.weight.copy_(matrix * head.deviation.double())
         head.linear.bias.copy_(bias + matrix @ head.mean.double())
+    mean_loss = float(np.mean([solution.loss for solution in best_solutions]))
+    seconds = time.perf_counter() - began
+    return best_logits, {"loss": mean_loss, "penalty": best_penalty, "seconds": seconds}
+
+
+class _Solution(NamedTuple):
+    """A solved head on features that are not standardised, in float64."""
+
+    matrix: Tensor
+    bias: Tensor
+    loss: float
+
+    @classmethod
+    def of(cls, head: LinearHead, loss: float) -> "_Solution":
+        matrix = head.linear.weight.detach().double() / head.deviation.double()
+        bias = head.linear.bias.detach().double() - matrix @ head.mean.double()
+        return cls(matrix, bias, loss)
+
+    def logits(self, x: Tensor) -> Tensor:
+        return both_classes(x @ self.matrix.T + self.bias)
+
+
+def _required_head(network: SongNetwork) -> LinearHead:
+    head = linear_head(network)
+    if head is None:
+        raise TrainingError(
+            "only a linear network can be solved exactly, and this one has no LinearHead "
+            "(songbag.models.song_statistics). Set training.optimizer to adamw."
+        )
+    return head
