@@ -67,7 +67,7 @@ def _opset(*parts: onnx.ModelProto) -> int:
 
 
 def _probabilities(nodes: GraphBuilder, logits: str, card: Card, song: bool) -> str:
-    """Add what `songbag.metrics.calibration.probabilities` says; windows are not calibrated."""
+    """Add `LabelKind.probabilities` of logits; windows are not calibrated."""
     scaled = nodes.add("Div", logits, float32(card.temperature)) if song else logits
     return (
         nodes.add("Sigmoid", scaled) if card.multilabel else nodes.add("Softmax", scaled, axis=-1)

@@ -1,4 +1,4 @@
-"""Baselines that need no network: the most frequent label, and the recording's level alone.
+"""The baseline of the recording's level: what its loudness alone says of the label.
 
 References
 ----------
@@ -9,17 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from songbag.metrics.classification import Floats, Ints
-
-
-def majority_label(y: Ints, classes: int) -> int:
-    """Return the most frequent label of y (n,), the lowest on ties.
-
-    >>> majority_label(np.array([2, 1, 2]), classes=3)
-    2
-    """
-    if len(y) == 0 or max(y) >= classes:
-        raise ValueError(f"labels must lie in 0 .. {classes - 1}, and y must not be empty")
-    return int(np.bincount(y, minlength=classes).argmax())
 
 
 def _levels(level_db: Floats) -> NDArray[np.float64]:

@@ -65,8 +65,8 @@ class LabelKind(ABC):
         As files and options say it.
     description : str
         For messages.
-    headline, headline_title : str
-        The metric by which models are judged first, and its name in tables.
+    headline : str
+        The metric by which models are judged first.
     balances : bool
         Whether songs can be weighed by how rare their label is.
     abstains : bool
@@ -78,7 +78,6 @@ class LabelKind(ABC):
     multilabel: ClassVar[bool]
     description: ClassVar[str]
     headline: ClassVar[str]
-    headline_title: ClassVar[str]
     balances: ClassVar[bool]
     abstains: ClassVar[bool]
 
@@ -232,7 +231,7 @@ class SingleLabel(LabelKind):
     name = "single label"
     multilabel = False
     description = "one label a song"
-    headline, headline_title = "accuracy", "song accuracy"
+    headline = "accuracy"
     balances = True
     abstains = True
 
@@ -311,7 +310,7 @@ class Multilabel(LabelKind):
     name = "multilabel"
     multilabel = True
     description = "several labels a song (column labels)"
-    headline, headline_title = "map", "mean AP"
+    headline = "map"
     balances = False
     abstains = False
 

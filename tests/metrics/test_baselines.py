@@ -1,4 +1,4 @@
-"""The baselines against scikit-learn and cases computed by hand."""
+"""The level baseline against scikit-learn and cases computed by hand."""
 
 import json
 
@@ -7,13 +7,6 @@ import pytest
 from sklearn.naive_bayes import GaussianNB
 
 from songbag.metrics import baselines, classification
-
-
-def test_majority_label():
-    assert baselines.majority_label(np.array([2, 1, 2]), 4) == 2
-    assert baselines.majority_label(np.array([3, 1, 3, 1]), 4) == 1
-    with pytest.raises(ValueError):
-        baselines.majority_label(np.array([4]), 4)
 
 
 def test_level_baseline_is_gaussian_naive_bayes():
