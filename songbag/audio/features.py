@@ -18,7 +18,6 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from songbag.audio.fourier import rfft
 from songbag.errors import SettingsError
 from songbag.parts import features
 from songbag.settings import Sound
@@ -164,7 +163,7 @@ def _spectra(padded: NDArray[np.float32], sound: Sound) -> Frames:
     shape, strides = (1 + (len(padded) - length) // hop, length), (hop * 4, 4)
     views = np.ndarray(shape, np.float32, np.asarray(padded, np.float32), 0, strides)
     # float32 throughout: librosa does the same, and it is twice as fast
-    spectrum = rfft(views * hann(length))
+    spectrum = np.fft.rfft(views * hann(length))
     power = np.square(spectrum.real)
     power += np.square(spectrum.imag)
     # A triangle of the mel filter bank covers few bins, so most of its matrix is zeros: apply

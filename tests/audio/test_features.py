@@ -7,10 +7,9 @@ import sys
 import librosa
 import numpy as np
 import pytest
-import scipy.fft
 from hypothesis import given, settings, strategies as st
 
-from songbag.audio import features, fourier
+from songbag.audio import features
 from songbag.audio.synthesis import synthesise
 from songbag.errors import SettingsError
 from songbag.settings import Sound
@@ -45,25 +44,6 @@ def test_log_mel_equals_librosa(waveform, bands, top_db):
     loud = truth > truth.max() - 80
     np.testing.assert_allclose(ours[loud], truth[loud], atol=1e-3)
     np.testing.assert_allclose(ours, truth, atol=0.5)
-
-
-@pytest.mark.parametrize("length", [400, 512, 1000, 1024, 2048])
-def test_the_transforms_of_scipy_and_numpy_agree(length):
-    signals = np.random.default_rng(length).standard_normal((128, length)).astype(np.float32)
-    ours, truth = fourier.rfft(signals), np.fft.rfft(signals.astype(np.float64))
-    assert ours.dtype == np.complex64
-    np.testing.assert_allclose(ours, truth, atol=1e-6 * np.abs(truth).max())
-    np.testing.assert_array_equal(ours, scipy.fft.rfft(signals))
-    np.testing.assert_array_equal(ours[3:4], fourier.rfft(signals[3:4]))
-
-
-@pytest.mark.parametrize("found", [None, lambda signals: 2 * np.fft.rfft(signals)])
-def test_without_scipy_or_with_another_one_numpy_transforms(monkeypatch, found):
-    def scipys():
-        return fourier.find_spec("no such package").origin if found is None else found
-
-    monkeypatch.setattr(fourier, "_scipys", scipys)
-    assert fourier._transform() is fourier._numpys
 
 
 def test_min_frequency_equals_librosa(waveform):
