@@ -1,14 +1,14 @@
-"""Who: songs from a folder, a table or a DataFrame, each with an id that is kept.
+"""Read lists of songs: folders, table files, DataFrames, and lists of these.
 
 A table has the columns ``path`` and (for training) ``label``, or ``labels`` for songs with
-several, and may have ``id``, ``artist``, ``split``, ``start`` and ``end``; all others travel
-along into the results.
+several labels. It may have ``id``, ``artist``, ``split``, ``start`` and ``end``; all other
+columns are copied into the results.
 """
 
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -38,20 +38,20 @@ _SHOWN = 8  # problems listed in one error
 
 @dataclass(frozen=True)
 class SongTable:
-    """Songs with unique ids, and remarks a user should read (files left out, say)."""
+    """Songs with unique ids.
+
+    Attributes
+    ----------
+    songs : sequence of Song
+    origin : str
+        The path, for messages.
+    remarks : list of str
+        What a user should know, such as files that are left out.
+    """
 
     songs: Sequence[Song]
     origin: str
     remarks: list[str] = field(default_factory=list)
-
-    def label_names(self) -> list[str]:
-        """Label names in the one order used everywhere: sorted."""
-        return sorted({label for song in self.songs for label in song.labels})
-
-    @property
-    def multilabel(self) -> bool:
-        """Whether songs may have several labels."""
-        return any(song.multilabel for song in self.songs)
 
 
 def read_songs(
@@ -59,7 +59,7 @@ def read_songs(
     allow_outside: bool = False,
     remote: bool = False,
 ) -> SongTable:
-    """Read songs from a folder, a table file, a DataFrame, or a list of any paths.
+    r"""Read songs from a folder, a table file, a DataFrame, or a list of any paths.
 
     Parameters
     ----------
@@ -75,26 +75,231 @@ def read_songs(
     Raises
     ------
     SongTableError
-        What is wrong, with the lines.
+        All problems of the table, with their lines.
+
+    Examples
+    --------
+    >>> _ = Path("songs.csv").write_text("path,label,id\na.mp3,rock,001\nb.mp3,jazz,002\n")
+    >>> [(song.id, song.path, song.label) for song in read_songs("songs.csv").songs]
+    [('001', 'a.mp3', 'rock'), ('002', 'b.mp3', 'jazz')]
     """
-    allowed = _Allowed(allow_outside, remote)
     if isinstance(origin, str | AnyPath):
-        return _remarked(_read_path(origin, allowed))
-    if hasattr(origin, "columns"):
+        table = _read_path(origin, allow_outside, remote)
+    elif hasattr(origin, "columns"):
         rows = read_rows(cast("pandas.DataFrame", origin))
-        return _remarked(_from_rows(rows, "the DataFrame", Path("."), _Allowed(True, remote)))
-    return _remarked(_joined([_read_path(one, allowed) for one in origin]))
+        rules = _PathRules(Path("."), outside=True, remote=remote)
+        table = _songs_of_rows(rows, "the DataFrame", rules)
+    else:
+        table = _join([_read_path(path, allow_outside, remote) for path in origin])
+    return _with_remarks(table)
+
+
+def _read_path(origin: str | AnyPath, allow_outside: bool, remote: bool) -> SongTable:
+    path = parse_path(origin) if isinstance(origin, str) else origin
+    if path.is_dir():
+        return _read_folder(path)
+    if path.suffix.lower() in TABLES:
+        if not path.exists():
+            raise SongTableError(f"{path}: there is no such table.")
+        rules = _PathRules(path.parent, allow_outside, remote)
+        with local_file(path) as file:
+            return _songs_of_rows(read_rows(file, str(path)), str(path), rules)
+    return SongTable([Song(id=path.as_posix(), path=str(path))], str(path))
+
+
+def _read_folder(folder: AnyPath) -> SongTable:
+    """Return all audio files below a folder; the first folder below it is the label."""
+    songs, others = [], Counter[str]()
+    for file, relative in files_below(folder):
+        if any(part.startswith(".") for part in relative.parts):
+            continue
+        if file.suffix.lower() not in EXTENSIONS:
+            others[file.suffix.lower() or "no ending"] += 1
+            continue
+        label = relative.parts[0] if len(relative.parts) > 1 else None
+        songs.append(Song(id=relative.as_posix(), path=str(file), label=label))
+    remarks = []
+    if others:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in others.most_common(5))
+        remarks.append(f"{folder}: {others.total()} files have no audio ending, left out ({kinds})")
+    if not songs:
+        raise SongTableError(
+            f"{folder}: no audio files below it. Looked for {' '.join(sorted(EXTENSIONS))}."
+        )
+    return SongTable(songs, str(folder), remarks)
+
+
+def _join(tables: Iterable[SongTable]) -> SongTable:
+    """Return the songs of several inputs; ids of files in folders are then their paths."""
+    songs: dict[str, Song] = {}
+    remarks: list[str] = []
+    origins = []
+    for table in tables:
+        origins.append(table.origin)
+        remarks += table.remarks
+        for song in table.songs:
+            if song.line is None:
+                name = song.path if is_url(song.path) else Path(song.path).as_posix()
+                song = Song(id=name, path=song.path, label=song.label)
+            elif song.id in songs and songs[song.id] != song:
+                raise SongTableError(f"{table.origin}, line {song.line}: id '{song.id}' is taken.")
+            songs[song.id] = song  # the same file named twice is one song
+    return SongTable(list(songs.values()), ", ".join(origins), remarks)
+
+
+# --- rows of a table --------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class _Allowed:
-    """What a table may name: files outside its folder, URLs of object stores."""
+class _PathRules:
+    """Which files a table may name.
 
+    Attributes
+    ----------
+    root : path
+        The table's folder, to which its paths are relative.
+    outside, remote : bool
+        Whether files outside the folder and URLs of object stores are allowed.
+    """
+
+    root: AnyPath
     outside: bool
     remote: bool
 
+    def resolve(self, path: str) -> str:
+        """Return the file or URL that a path in the table names.
 
-def _remarked(table: SongTable) -> SongTable:
+        Raises
+        ------
+        SongTableError, SettingsError
+            The table may not name it.
+        """
+        if not path:
+            raise SongTableError("the path is empty")
+        if "\0" in path or ("://" in path and not self.remote):
+            raise SongTableError(f"{path!r} is not a path of a file; URLs are not read (--remote)")
+        if "://" in path:
+            require_store_url(path)
+            return path
+        if not isinstance(self.root, Path):
+            if path.startswith("/") or ".." in path.split("/"):
+                raise SongTableError(
+                    f"{path!r} lies outside the table's folder; give its URL, --remote"
+                )
+            return str(self.root / path)
+        file = self.root / path
+        try:
+            inside = self.outside or file.resolve().is_relative_to(self.root.resolve())
+        except (OSError, RuntimeError, ValueError) as error:  # links in a circle, long names
+            raise SongTableError(f"'{str(file)[:200]}' cannot be looked up: {error}") from None
+        if not inside:
+            raise SongTableError(
+                f"'{file}' lies outside the table's folder; allow that with --allow-outside"
+            )
+        return str(file)
+
+
+def _songs_of_rows(
+    rows: Iterable[tuple[int, dict[str, Any]]], origin: str, rules: _PathRules
+) -> SongTable:
+    songs: list[Song] = []
+    problems: list[str] = []
+    lines: dict[str, int] = {}
+    for line, row in rows:
+        if not songs and not problems:
+            _require_columns(origin, list(row))
+        cells = {name.strip(): (cell or "").strip() for name, cell in row.items() if name}
+        try:
+            song = _make_song(line, cells, rules)
+        except (SongTableError, SettingsError) as error:
+            problems.append(f"line {line}: {error}")
+            continue
+        if song.id == (row.get("id") or "").strip():
+            song = replace(song, id=str(row["id"]))  # with its spaces: ids are never changed
+        if song.id in lines:
+            problems.append(f"line {line}: id '{song.id}' already stands in line {lines[song.id]}")
+        lines.setdefault(song.id, line)
+        songs.append(song)
+    _raise_problems(origin, problems)
+    if not songs:
+        raise SongTableError(f"{origin}: the table holds no songs.")
+    return SongTable(songs, origin)
+
+
+def _require_columns(origin: str, columns: list[str]) -> None:
+    if "label" in columns and "labels" in columns:
+        raise SongTableError(
+            f"{origin}: it has a column label and a column labels. Keep label where every song "
+            "has one, labels where songs may have several."
+        )
+    if "path" not in columns:
+        raise SongTableError(
+            f"{origin}: there is no column 'path'.{suggestion('path', columns)} "
+            f"Needed: path, and label for training. Used: {', '.join(KNOWN_COLUMNS[2:])}."
+        )
+
+
+def _make_song(line: int, cells: Mapping[str, str], rules: _PathRules) -> Song:
+    path = cells["path"]
+    start = _seconds(cells.get("start", ""), "start") or 0.0
+    end = _seconds(cells.get("end", ""), "end")
+    if end is not None and end <= start:
+        raise SongTableError(f"end {end:g} s does not lie after start {start:g} s")
+    part = ""
+    if start or end is not None:
+        part = f"#{start:g}-{'' if end is None else f'{end:g}'}"
+    multilabel = "labels" in cells
+    return Song(
+        id=cells.get("id") or (path if is_url(path) else Path(path).as_posix()) + part,
+        path=rules.resolve(path),
+        start=start,
+        end=end,
+        line=line,
+        extra={name: cell for name, cell in cells.items() if name not in KNOWN_COLUMNS},
+        multilabel=multilabel,
+        **user_fields(cells, cells.get("labels" if multilabel else "label", ""), multilabel),
+    )
+
+
+def user_fields(cells: Mapping[str, str], label: str, multilabel: bool) -> dict[str, Any]:
+    """Return the label, artist and split of a `Song` as a user's table states them.
+
+    Raises
+    ------
+    SongTableError
+        The split is not a side.
+
+    Examples
+    --------
+    >>> user_fields({"artist": "Ann", "split": "val"}, "sad|piano", multilabel=True)
+    {'label': 'piano;sad', 'artist': 'Ann', 'split': 'validation'}
+    """
+    split = cells.get("split", "")
+    if split and split.lower() not in SIDES:
+        raise SongTableError(f"split is '{split}'; it must be train, validation or test")
+    return {
+        "label": join_labels(split_labels(label)) if multilabel else label or None,
+        "artist": cells.get("artist") or None,
+        "split": SIDES.get(split.lower()),
+    }
+
+
+def _seconds(text: str, column: str) -> float | None:
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise SongTableError(f"{column} is '{text}'; it must be seconds, 0 or more")
+    return value
+
+
+# --- names ------------------------------------------------------------------------------
+
+
+def _with_remarks(table: SongTable) -> SongTable:
     """Replace bytes in names that are not UTF-8, and count cells that look like formulas."""
     songs = [
         song
@@ -135,214 +340,60 @@ def _is_formula(cell: str) -> bool:
     return False
 
 
+# --- requirements -----------------------------------------------------------------------
+
+
 def require_labels(songs: Sequence[Song], origin: str) -> None:
-    """Refuse songs that cannot be trained on: labels missing, or of a single song.
+    """Refuse songs that cannot be trained on: without a label, or the only one of a label.
 
     Raises
     ------
     SongTableError
+        All problems, with their lines.
     """
     unknown = (song for song in songs if not song.label and not song.multilabel)
     problems = [f"{_where(song)}song '{song.id}' has no label" for song in unknown]
-    songs_of = Counter(label for song in songs for label in song.labels)
+    counts = Counter(label for song in songs for label in song.labels)
     for song in songs:
         problems += [
             f"{_where(song)}label '{label}' has a single song, '{song.id}': it cannot "
             "be both learned and tested. Add songs, or leave the label out"
             for label in song.labels
-            if songs_of[label] == 1
+            if counts[label] == 1
         ]
     if any(song.multilabel for song in songs):
         problems += [
             f"label '{label}' is on every song: nothing to tell apart"
-            for label, count in songs_of.items()
+            for label, count in counts.items()
             if count == len(songs)
         ]
-    if len(songs_of) < 2 and not problems:
-        only = f"every song is labelled '{next(iter(songs_of))}'" if songs_of else "no label"
+    if len(counts) < 2 and not problems:
+        only = f"every song is labelled '{next(iter(counts))}'" if counts else "no label"
         problems.append(f"{only}: nothing to tell apart")
-    _refuse(origin, problems)
+    _raise_problems(origin, problems)
 
 
 def require_files(songs: Sequence[Song], origin: str) -> None:
-    """Refuse songs whose files are not there."""
+    """Refuse songs whose files do not exist; URLs are not looked up.
+
+    Raises
+    ------
+    SongTableError
+        All missing files, with their lines.
+    """
     missing = [
         f"{_where(song)}no file '{song.path}'"
         for song in songs
         if not is_url(song.path) and not os.path.isfile(song.path)
     ]
-    _refuse(origin, missing)
-
-
-# --- folders and files ------------------------------------------------------------------
-
-
-def _read_path(origin: str | AnyPath, allowed: _Allowed) -> SongTable:
-    path = parse_path(origin) if isinstance(origin, str) else origin
-    if path.is_dir():
-        return _read_folder(path)
-    if path.suffix.lower() in TABLES:
-        if not path.exists():
-            raise SongTableError(f"{path}: there is no such table.")
-        with local_file(path) as file:
-            return _from_rows(read_rows(file, str(path)), str(path), path.parent, allowed)
-    return SongTable([Song(id=path.as_posix(), path=str(path))], str(path))
-
-
-def _read_folder(folder: AnyPath) -> SongTable:
-    """Every audio file below a folder; the first folder below it is the label."""
-    songs, others = [], Counter[str]()
-    for file, relative in files_below(folder):
-        if any(part.startswith(".") for part in relative.parts):
-            continue
-        if file.suffix.lower() not in EXTENSIONS:
-            others[file.suffix.lower() or "no ending"] += 1
-            continue
-        label = relative.parts[0] if len(relative.parts) > 1 else None
-        songs.append(Song(id=relative.as_posix(), path=str(file), label=label))
-    remarks = []
-    if others:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in others.most_common(5))
-        remarks.append(f"{folder}: {others.total()} files have no audio ending, left out ({kinds})")
-    if not songs:
-        raise SongTableError(
-            f"{folder}: no audio files below it. Looked for {' '.join(sorted(EXTENSIONS))}."
-        )
-    return SongTable(songs, str(folder), remarks)
-
-
-def _joined(tables: Iterable[SongTable]) -> SongTable:
-    """Put several inputs together; a folder's ids then begin with the folder's name."""
-    songs: dict[str, Song] = {}
-    remarks: list[str] = []
-    origins = []
-    for table in tables:
-        origins.append(table.origin)
-        remarks += table.remarks
-        for song in table.songs:
-            if song.line is None:
-                name = song.path if is_url(song.path) else Path(song.path).as_posix()
-                song = Song(id=name, path=song.path, label=song.label)
-            elif song.id in songs and songs[song.id] != song:
-                raise SongTableError(f"{table.origin}, line {song.line}: id '{song.id}' is taken.")
-            songs[song.id] = song  # the same file named twice is one song
-    return SongTable(list(songs.values()), ", ".join(origins), remarks)
-
-
-# --- rows of a table --------------------------------------------------------------------
-
-
-def _from_rows(
-    rows: Iterable[tuple[int, dict[str, Any]]], origin: str, root: AnyPath, allowed: _Allowed
-) -> SongTable:
-    songs: list[Song] = []
-    problems: list[str] = []
-    lines: dict[str, int] = {}
-    for line, row in rows:
-        if not songs and not problems:
-            _require_columns(origin, list(row))
-        try:
-            cells = {k.strip(): (v or "").strip() for k, v in row.items() if k}
-            song = _song(line, cells, _located(cells["path"], root, allowed))
-            if song.id == (row.get("id") or "").strip():
-                song = replace(song, id=str(row["id"]))  # an id comes out as it went in
-            if not allowed.outside and isinstance(root, Path) and not is_url(song.path):
-                _refuse_outside(song, root)
-        except (SongTableError, SettingsError) as error:
-            problems.append(f"line {line}: {error}")
-            continue
-        if song.id in lines:
-            problems.append(f"line {line}: id '{song.id}' already stands in line {lines[song.id]}")
-        lines.setdefault(song.id, line)
-        songs.append(song)
-    _refuse(origin, problems)
-    if not songs:
-        raise SongTableError(f"{origin}: the table holds no songs.")
-    return SongTable(songs, origin)
-
-
-def _require_columns(origin: str, columns: list[str]) -> None:
-    if "label" in columns and "labels" in columns:
-        raise SongTableError(
-            f"{origin}: it has a column label and a column labels. Keep label where every song "
-            "has one, labels where songs may have several."
-        )
-    if "path" not in columns:
-        raise SongTableError(
-            f"{origin}: there is no column 'path'.{suggestion('path', columns)} "
-            f"Needed: path, and label for training. Used: {', '.join(KNOWN_COLUMNS[2:])}."
-        )
-
-
-def _located(path: str, root: AnyPath, allowed: _Allowed) -> str:
-    """Return what a table's path names, unless it may not name that."""
-    if not path:
-        raise SongTableError("the path is empty")
-    if "\0" in path or ("://" in path and not allowed.remote):
-        raise SongTableError(f"{path!r} is not a path of a file; URLs are not read (--remote)")
-    if "://" in path:
-        require_store_url(path)
-        return path
-    if not isinstance(root, Path) and (path.startswith("/") or ".." in path.split("/")):
-        raise SongTableError(f"{path!r} lies outside the table's folder; give its URL, --remote")
-    return str(root / path)
-
-
-def _song(line: int, row: dict[str, str], where: str) -> Song:
-    path = row["path"]
-    split = row.get("split", "")
-    if split and split.lower() not in SIDES:
-        raise SongTableError(f"split is '{split}'; it must be train, validation or test")
-    start = _seconds(row.get("start", ""), "start") or 0.0
-    end = _seconds(row.get("end", ""), "end")
-    if end is not None and end <= start:
-        raise SongTableError(f"end {end:g} s does not lie after start {start:g} s")
-    multilabel = "labels" in row
-    label = join_labels(split_labels(row["labels"])) if multilabel else row.get("label") or None
-    whole = start == 0 and end is None
-    part = "" if whole else f"#{start:g}-{'' if end is None else f'{end:g}'}"
-    return Song(
-        id=row.get("id") or (path if is_url(path) else Path(path).as_posix()) + part,
-        path=where,
-        label=label,
-        artist=row.get("artist") or None,
-        split=SIDES[split.lower()] if split else None,
-        start=start,
-        end=end,
-        line=line,
-        extra={name: value for name, value in row.items() if name not in KNOWN_COLUMNS},
-        multilabel=multilabel,
-    )
-
-
-def _seconds(text: str, column: str) -> float | None:
-    if not text:
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value < math.inf:
-        raise SongTableError(f"{column} is '{text}'; it must be seconds, 0 or more")
-    return value
-
-
-def _refuse_outside(song: Song, root: Path) -> None:
-    try:
-        inside = Path(song.path).resolve().is_relative_to(root.resolve())
-    except (OSError, RuntimeError, ValueError) as error:  # links in a circle, names too long
-        raise SongTableError(f"'{song.path[:200]}' cannot be looked up: {error}") from None
-    if not inside:
-        raise SongTableError(
-            f"'{song.path}' lies outside the table's folder; allow that with --allow-outside"
-        )
+    _raise_problems(origin, missing)
 
 
 def _where(song: Song) -> str:
     return "" if song.line is None else f"line {song.line}: "
 
 
-def _refuse(origin: str, problems: list[str]) -> None:
+def _raise_problems(origin: str, problems: list[str]) -> None:
     if not problems:
         return
     shown = "\n".join(f"  {problem}." for problem in problems[:_SHOWN])

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from songbag.data.bag import Bag
 from songbag.data.dataset import MemoryDataset
-from songbag.data.labels import join_labels, split_labels
 from songbag.data.song import Song
-from songbag.data.song_table import SIDES
+from songbag.data.song_table import user_fields
 from songbag.data.table_files import column_names, read_columns, require_column
 from songbag.data.window_columns import (
     feature_matrix,
@@ -27,6 +26,9 @@ from songbag.errors import SongTableError
 
 if TYPE_CHECKING:
     import pandas
+
+# Arguments of `bags_from_arrays`; columns of these names get an underscore.
+_ARGUMENTS = {"features", "labels", "songs", "shape", "origin", "windows", "order", "multilabel"}
 
 
 def bags_from_arrays(
@@ -67,30 +69,51 @@ def bags_from_arrays(
     ------
     SongTableError
         Lengths differ, a value is not finite, a song has two labels; the row is named.
+
+    Examples
+    --------
+    >>> windows = np.zeros((3, 20), dtype=np.float32)
+    >>> dataset = bags_from_arrays(windows, ["rock", "jazz", "rock"], ["a", "b", "a"])
+    >>> [(bag.id, bag.features.shape) for bag in dataset]
+    [('a', (2, 20)), ('b', (1, 20))]
     """
     values = require_finite(reshape_windows(np.asarray(features), shape, origin), origin)
-    told = {"songs": songs, **({} if labels is None else {"labels": labels}), **columns}
-    for name, column in told.items():
-        if len(column) != len(values):
+    for name, column in {"songs": songs, "labels": labels, **columns}.items():
+        if column is not None and len(column) != len(values):
             raise SongTableError(
                 f"{origin}: {len(values)} windows but {len(column)} {name}; give one a window."
             )
-    codes, ids = _coded(songs)
-    rows, first, counts = _by_song(codes, len(ids), order)
-    known = _per_song(told, codes, first, ids, origin)
-    if rows is not None:
-        values = values[rows]
+    codes, ids = _factorize(songs)
+    if codes.min() < 0:
+        row = int(np.flatnonzero(codes < 0)[0])
+        raise SongTableError(f"row {row + 1}: the song's name is empty.")
+    first = np.empty(len(ids), dtype=np.int64)
+    first[codes[::-1]] = np.arange(len(codes))[::-1]  # the last assignment wins: the first row
+    cells: dict[str, list[str]] = {}
+    for name, column in columns.items():
+        texts, differing = _constant_by_song(column, codes, first)
+        if differing is None:
+            cells[name] = texts
+    if labels is not None:
+        cells["labels"], differing = _constant_by_song(labels, codes, first)
+        if differing is not None:
+            song, before = ids[codes[differing]], first[codes[differing]]
+            cell, cell_before = np.asarray(labels, dtype=object)[[differing, before]]
+            raise SongTableError(
+                f"{origin}, row {differing + 1}: song '{song}' is labelled '{_text(cell)}' here "
+                f"and '{_text(cell_before)}' in row {before + 1}. A song has one label."
+            )
     names = None if windows is None else np.asarray(windows, dtype=object)
-    if names is not None and rows is not None:
-        names = names[rows]
-    bags, songs = list[Bag](), _songs(ids, known, origin, multilabel)
-    begin = 0
-    for song, count in zip(songs, counts.tolist(), strict=True):
-        part = slice(begin, begin + count)
+    if order is not None or (np.diff(codes) < 0).any():
+        rows = np.lexsort((np.arange(len(codes)) if order is None else np.asarray(order), codes))
+        values, names = values[rows], None if names is None else names[rows]
+    bags, start = list[Bag](), 0
+    counts = np.bincount(codes, minlength=len(ids)).tolist()
+    for song, count in zip(_songs(ids, cells, origin, multilabel), counts, strict=True):
+        part = slice(start, start + count)
         window_names = () if names is None else tuple(map(str, names[part]))
-        bag = Bag(song, values[part], windows=window_names)
-        bags.append(bag)
-        begin += count
+        bags.append(Bag(song, values[part], windows=window_names))
+        start += count
     return MemoryDataset(bags, origin)
 
 
@@ -143,105 +166,65 @@ def bags_from_table(
     ids, windows, numbers = parse_names(columns[song], song_pattern, origin)
     if order is not None:
         numbers = np.asarray(columns[order])
-    told = {
+    others = {
         name: values
         for name, values in columns.items()
         if name not in {song, label, order, *features} and np.ndim(values) == 1
     }
+    for name in _ARGUMENTS & set(others):
+        others[f"{name}_"] = others.pop(name)
     values = feature_matrix(columns, features, origin)
     labels = None if label is None else columns[label]
     return bags_from_arrays(
-        values, labels, ids, shape, origin, windows, numbers, multilabel, **_safe(told)
+        values, labels, ids, shape, origin, windows, numbers, multilabel, **others
     )
 
 
-# --- songs ------------------------------------------------------------------------------
-
-
-def _coded(values: Any) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
-    """Return a number for every row and the distinct values, in order of appearance."""
+def _factorize(values: Any) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
+    """Return a code for every row, -1 where it is missing, and the values in order of codes."""
     import pandas
 
     codes, distinct = pandas.factorize(pandas.Series(values), use_na_sentinel=True)
     return np.asarray(codes, dtype=np.int64), np.asarray(distinct, dtype=object)
 
 
-def _by_song(
-    codes: NDArray[np.int64], count: int, numbers: Sequence[Any] | None
-) -> tuple[NDArray[np.int64] | None, NDArray[np.int64], NDArray[np.int64]]:
-    """Return the order that puts songs together (None: they are), first rows and counts."""
-    if codes.min() < 0:
-        row = int(np.flatnonzero(codes < 0)[0])
-        raise SongTableError(f"row {row + 1}: the song's name is empty.")
-    together = bool((np.diff(codes) >= 0).all())
-    order = None if together else np.argsort(codes, kind="stable")
-    if numbers is not None:
-        order = np.lexsort((np.asarray(numbers), codes))
-    first = np.empty(count, dtype=np.int64)
-    first[codes[::-1]] = np.arange(len(codes))[::-1]  # the last one written is the first row
-    return order, first, np.bincount(codes, minlength=count)
+def _constant_by_song(
+    column: Any, songs: NDArray[np.int64], first: NDArray[np.int64]
+) -> tuple[list[str], int | None]:
+    """Return the text in each song's first row, and the first row that differs from it.
 
-
-def _per_song(
-    told: dict[str, Any],
-    codes: NDArray[np.int64],
-    first: NDArray[np.int64],
-    ids: NDArray[np.object_],
-    origin: str,
-) -> dict[str, list[str]]:
-    """Keep the columns that say one thing about each song; return their values by song.
-
-    Labels must; a song with two is refused.
+    Parameters
+    ----------
+    songs : ndarray, shape (windows,)
+        Codes of the songs.
+    first : ndarray, shape (songs,)
+        First row of each song.
     """
-    known: dict[str, list[str]] = {}
-    for name, column in told.items():
-        if name == "songs":
-            continue
-        inner, distinct = _coded(column)
-        texts = ["" if value != value else str(value) for value in distinct]
-        wrong = np.flatnonzero(inner != inner[first][codes])
-        if len(wrong) and name == "labels":
-            row, song = int(wrong[0]), codes[wrong[0]]
-            here = texts[inner[row]] if inner[row] >= 0 else ""
-            raise SongTableError(
-                f"{origin}, row {row + 1}: song '{ids[song]}' is labelled '{here}' here and "
-                f"'{texts[inner[first[song]]]}' in row {first[song] + 1}. A song has one label."
-            )
-        if not len(wrong):
-            known[name] = [texts[code] if code >= 0 else "" for code in inner[first].tolist()]
-    return known
+    codes, distinct = _factorize(column)
+    different = np.flatnonzero(codes != codes[first][songs])
+    if len(different):
+        return [], int(different[0])
+    texts = [_text(value) for value in distinct]
+    return [texts[code] if code >= 0 else "" for code in codes[first].tolist()], None
+
+
+def _text(value: Any) -> str:
+    return "" if value is None or value != value else str(value)
 
 
 def _songs(
-    ids: NDArray[np.object_], known: dict[str, list[str]], origin: str, multilabel: bool
+    ids: NDArray[np.object_], cells: dict[str, list[str]], origin: str, multilabel: bool
 ) -> list[Song]:
-    nothing = [""] * len(ids)
-    labels, artists, splits = (known.pop(one, nothing) for one in ("labels", "artist", "split"))
-    wrong = {split for split in splits if split and split.lower() not in SIDES}
-    if wrong:
-        raise SongTableError(
-            f"{origin}: split is '{wrong.pop()}'; it must be train, validation or test."
-        )
-    if multilabel:
-        labels = [join_labels(split_labels(label)) for label in labels]
-    extras = [dict(zip(known, values, strict=True)) for values in zip(*known.values(), strict=True)]
-    return [
-        Song(
-            id=str(id_),
-            path="",
-            label=label if multilabel else label or None,
-            artist=artist or None,
-            split=SIDES.get(split.lower()),
-            extra=extra,
-            multilabel=multilabel,
-        )
-        for id_, label, artist, split, extra in zip(
-            ids, labels, artists, splits, extras or ({} for _ in ids), strict=True
-        )
-    ]
-
-
-def _safe(told: dict[str, Any]) -> dict[str, Any]:
-    """Rename columns that would collide with the arguments of `bags_from_arrays`."""
-    taken = {"features", "labels", "songs", "shape", "origin", "windows", "order", "multilabel"}
-    return {f"{name}_" if name in taken else name: column for name, column in told.items()}
+    """Return the songs with the cells of their columns, and "labels" as their label."""
+    songs = []
+    rows = zip(*cells.values(), strict=True) if cells else ((),) * len(ids)
+    for id_, row in zip(ids, rows, strict=True):
+        fields = dict(zip(cells, row, strict=True))
+        label = fields.pop("labels", "")
+        try:
+            known = user_fields(fields, label, multilabel)
+        except SongTableError as error:
+            raise SongTableError(f"{origin}: {error}.") from None
+        extra = {name: cell for name, cell in fields.items() if name not in ("artist", "split")}
+        songs.append(Song(id=str(id_), path="", extra=extra, multilabel=multilabel, **known))
+    return songs
