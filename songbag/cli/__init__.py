@@ -1,47 +1,38 @@
-"""The command line: one file for what learns, one for what answers, one for what serves.
+"""The command line: one file per group of commands.
 
 Commands import what they need when they run, so that ``--help`` and ``predict`` never
 load torch.
 """
 
-import atexit
-import gc
 import sys
 
 import click
 
-from songbag.cli.check import check
 from songbag.cli.compare import compare, leakage
-from songbag.cli.export import export
-from songbag.cli.extract import extract
-from songbag.cli.pack import pack
+from songbag.cli.deploy import export, serve
 from songbag.cli.predict import evaluate, info, predict, report
-from songbag.cli.serve import serve
+from songbag.cli.prepare import check, extract, pack
 from songbag.cli.train import crossval, demo, train
 from songbag.errors import SongbagError
 
 
-def _say(text: str) -> None:
-    from songbag.console import visible
-
-    click.echo(f"songbag: {visible(text)}", err=True)
-
-
 class _Commands(click.Group):
-    """Turns Songbag's errors into a message and exit code 2."""
+    """Ends with a message and exit code 2 where a command raises an error of Songbag."""
 
     def invoke(self, ctx: click.Context) -> object:
-        atexit.register(gc.freeze)  # or Python looks through torch once more: a fifth of a second
+        from songbag.console import visible
+
         try:
             return super().invoke(ctx)
         except SongbagError as error:
-            _say(str(error))
-        except BrokenPipeError:
-            # The reader of our output has gone (| head): stop quietly.
+            message = str(error)
+        except BrokenPipeError:  # the reader of the output has gone, as in "| head"
             sys.stderr.close()
+            return ctx.exit(2)
         except OSError as error:
             name = f" ({error.filename})" if error.filename else ""
-            _say(f"{error.strerror or error}{name}")
+            message = f"{error.strerror or error}{name}"
+        click.echo(f"songbag: {visible(message)}", err=True)
         return ctx.exit(2)
 
     def list_commands(self, ctx: click.Context) -> list[str]:

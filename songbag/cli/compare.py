@@ -1,19 +1,21 @@
-"""Commands that tell what is better, and what a figure is worth: compare, leakage."""
+"""Commands that run many trainings: compare, leakage."""
 
 from pathlib import Path
 from typing import Any
 
 import click
 
+from songbag.cli.help_sections import OUTPUT, TRAINING, command, option
 from songbag.cli.options import (
-    cache_option,
-    collection_options,
+    PATH,
+    audio_file_options,
+    recipe_and_songs,
     recipe_changes,
-    table_options,
     training_options,
+    window_table_options,
 )
-from songbag.cli.train import recipe_and_songs
 
+_RECIPE = "cnn"  # one network for each training, where "auto" would train many
 _ALIASES = {"mean": "mean_probability"}
 
 
@@ -21,19 +23,22 @@ def _names(text: str) -> list[str]:
     return [_ALIASES.get(name.strip(), name.strip()) for name in text.split(",") if name.strip()]
 
 
-@click.command()
-@click.argument("songs", type=click.Path(path_type=Path))
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder.")
-@click.option("--poolings", default="", help="Names with commas, e.g. mean,vote,attention.")
-@click.option("--losses", default="", help="song, window or both: song,window.")
-@click.option("--recipes", default="", help="Names or .toml files with commas.")
-@click.option("--seeds", default=3, show_default=True, type=click.IntRange(1), help="How many.")
-@click.option("--folds", default=5, show_default=True, type=click.IntRange(2), help="How many.")
-@click.option("--metric", help="Compare by it.  [default: accuracy; several labels: map]")
-@training_options
-@table_options
-@cache_option
-@collection_options
+@command
+@click.argument("songs", type=PATH)
+@option("-o", "--output", required=True, type=PATH, section=OUTPUT, help="Folder.")
+@option("--poolings", default="", section="Comparison",
+        help="Names with commas, e.g. mean,vote,attention.")  # fmt: skip
+@option("--losses", default="", section="Comparison", help="song, window or both: song,window.")
+@option("--recipes", default="", section="Comparison", help="Names or .toml files with commas.")
+@option("--seeds", default=3, show_default=True, type=click.IntRange(1), section="Comparison",
+        help="Repetitions of each cross-validation.")  # fmt: skip
+@option("--folds", default=5, show_default=True, type=click.IntRange(2), section="Comparison",
+        help="Folds of each cross-validation.")  # fmt: skip
+@option("--metric", section="Comparison",
+        help="Compare by it.  [default: accuracy; several labels: map]")  # fmt: skip
+@training_options(_RECIPE)
+@audio_file_options
+@window_table_options
 def compare(
     songs: Path,
     output: Path,
@@ -45,14 +50,14 @@ def compare(
     metric: str | None,
     **options: Any,
 ) -> None:
-    """Compare poolings, losses or recipes on SONGS, and say what can be told.
+    """Compare poolings, losses or recipes on SONGS.
 
     All systems are cross-validated on the same folds and seeds. The folder gets
     systems.csv, differences.csv (paired intervals and tests, corrected for their number),
     runs.csv, answers.csv, report.html and every run; the same command goes on where it
     was stopped.
     """
-    from songbag.cli.comparison_text import conclusion_text
+    from songbag.cli.terminal import conclusion_text
     from songbag.console import Console
     from songbag.parallel.ranks import require_single_process
     from songbag.recipes import load_recipe
@@ -60,41 +65,42 @@ def compare(
 
     require_single_process("a comparison")
     console = Console(options["quiet"])
-    own, dataset = recipe_and_songs(songs, options)
+    recipe, dataset = recipe_and_songs(songs, options, _RECIPE)
     changes = recipe_changes(options)
-    chosen = [load_recipe(name, changes) for name in _names(recipes)] or [own]
-    systems = systems_of(chosen, _names(poolings), _names(losses), console)
-    first = options["seed"]
-    turns = range(first, first + seeds)
+    bases = [load_recipe(name, changes) for name in _names(recipes)] or [recipe]
+    systems = systems_of(bases, _names(poolings), _names(losses), console)
+    seed_range = range(options["seed"], options["seed"] + seeds)
     threads = options["threads"]
-    conclusion = compare(dataset, systems, output, console, turns, folds, threads, metric=metric)
+    conclusion = compare(
+        dataset, systems, output, console, seed_range, folds, threads, metric=metric
+    )
     click.echo(conclusion_text(conclusion))
     click.echo(f"report  {output / 'report.html'}")
 
 
-@click.command()
-@click.argument("songs", type=click.Path(path_type=Path))
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder.")
-@click.option("--folds", default=5, show_default=True, type=click.IntRange(2), help="How many.")
-@training_options
-@table_options
-@cache_option
-@collection_options
+@command
+@click.argument("songs", type=PATH)
+@option("-o", "--output", required=True, type=PATH, section=OUTPUT, help="Folder.")
+@option("--folds", default=5, show_default=True, type=click.IntRange(2), section=TRAINING,
+        help="Of the cross-validation.")  # fmt: skip
+@training_options(_RECIPE)
+@audio_file_options
+@window_table_options
 def leakage(songs: Path, output: Path, folds: int, **options: Any) -> None:
-    """Measure how much of a figure is leakage: the same model under right and wrong splits.
+    """Measure how much of a figure is leakage.
 
-    Whole artists held out, whole songs, single windows (wrong, as a warning), and each of
-    artists and windows with labels that mean nothing. The folder gets leakage.csv,
-    report.html and a report for every split.
+    The same model is evaluated under right and wrong splits: whole artists held out, whole
+    songs, single windows (wrong, as a warning), and each of artists and windows with labels
+    that mean nothing. The folder gets leakage.csv, report.html and a report for every split.
     """
-    from songbag.cli.comparison_text import leakage_text
+    from songbag.cli.terminal import leakage_text
     from songbag.console import Console
     from songbag.parallel.ranks import require_single_process
     from songbag.tasks.leakage import measure_leakage, sentences
 
-    require_single_process("the leak meter")
+    require_single_process("a measurement of leakage")
     console = Console(options["quiet"])
-    recipe, dataset = recipe_and_songs(songs, options)
+    recipe, dataset = recipe_and_songs(songs, options, _RECIPE)
     rows = measure_leakage(dataset, output, recipe, console, folds, options["seed"])
     click.echo(leakage_text(rows, sentences(rows)))
     click.echo(f"report  {output / 'report.html'}")

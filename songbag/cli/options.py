@@ -1,100 +1,82 @@
-"""Options that several commands share, and what they become."""
+"""Options that several commands share, and the settings and songs that they stand for."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from songbag.cli.help_sections import (
+    RUNNING,
+    SONGS,
+    TRAINING,
+    WINDOW_TABLE,
+    Callback,
+    option,
+    together,
+)
 from songbag.errors import SettingsError
 from songbag.parts import networks, poolings
 from songbag.storage.remote import AnyPath, parse_path
 
 if TYPE_CHECKING:
-    from songbag.data.dataset import MemoryDataset
+    from songbag.data.dataset import MemoryDataset, SongDataset
     from songbag.data.open_songs import AudioOptions
     from songbag.parallel.pool import Workers
     from songbag.settings import Own, Recipe
 
-_DEFAULTS = {"compare": "cnn", "leakage": "cnn"}
-Command = TypeVar("Command", bound=Callable[..., Any])
 
-
-class PathOrUrl(click.ParamType[AnyPath]):
-    """A path of this machine, or the URL of an object store."""
-
+class _PathOrUrl(click.ParamType[AnyPath]):
     name = "path"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> AnyPath:
-        """Return what the word names."""
         return parse_path(value) if isinstance(value, str) else value
 
 
-PATH_OR_URL = PathOrUrl()
+PATH = click.Path(path_type=Path)
+PATH_OR_URL = _PathOrUrl()  # of this machine, or in an object store
 
 
-def cache_option(command: Command) -> Command:
-    """Add --cache."""
-    text = "Folder for extracted frames.  [default: $SONGBAG_CACHE, else the user's cache]"
-    return click.option("--cache", type=PATH_OR_URL, help=text)(command)
+# --- songs ------------------------------------------------------------------------------
 
 
-def collection_options(command: Command) -> Command:
-    """Add --max-hours, --workers, --allow-outside and --quiet."""
-    options = (
-        click.option("--max-hours", default=1.0, show_default=True, help="Longest recording."),
-        click.option("--workers", type=click.IntRange(1), help="Processes.  [default: one a core]"),
-        click.option("--allow-outside", is_flag=True, help="Let a table name files elsewhere."),
-        click.option("-q", "--quiet", is_flag=True, help="No messages, no progress."),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
+def audio_file_options(callback: Callback) -> Callback:
+    """Add the options of songs in audio files, and --quiet."""
+    return together(
+        option("--max-hours", default=1.0, show_default=True, section=SONGS,
+               help="Longest recording."),
+        option("--allow-outside", is_flag=True, section=SONGS,
+               help="Let a table name files elsewhere."),
+        option("--cache", type=PATH_OR_URL, section=RUNNING,
+               help="Extracted frames.  [default: $SONGBAG_CACHE, else the user's cache]"),
+        option("--workers", type=click.IntRange(1), section=RUNNING,
+               help="Processes.  [default: one a core]"),
+        option("-q", "--quiet", is_flag=True, section=RUNNING, help="No messages, no progress."),
+    )(callback)  # fmt: skip
 
 
-def audio_options(options: dict[str, Any], workers: "Workers" = None) -> "AudioOptions":
-    """Return how audio files are found and read, by the options of a command."""
-    from songbag.data.open_songs import AudioOptions
-
-    return AudioOptions(
-        options["cache"],
-        options["max_hours"],
-        workers or options["workers"],
-        options["allow_outside"],
-        options.get("remote", False),
-    )
+def cluster_options(callback: Callback) -> Callback:
+    """Add --remote and --cluster."""
+    return together(
+        option("--remote", is_flag=True, section=SONGS,
+               help="Let a table name URLs: s3://bucket/a.mp3."),
+        option("--cluster", metavar="ADDRESS", section=RUNNING,
+               help="Dask: tcp://host:8786, or local:2."),
+    )(callback)  # fmt: skip
 
 
-def spread_options(command: Command) -> Command:
-    """Add --cluster and --remote."""
-    options = (
-        click.option("--cluster", metavar="ADDRESS", help="Dask: tcp://host:8786, or local:2."),
-        click.option("--remote", is_flag=True, help="Let a table name URLs: s3://bucket/a.mp3."),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-class PartOption(click.Option):
-    """An option whose help ends in the names of the known parts, looked up when it is shown."""
-
-    def __init__(self, *arguments: Any, names: Callable[[], Iterable[str]], **more: Any) -> None:
-        super().__init__(*arguments, **more)
-        self.names, self.text = names, self.help
-
-    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        """Return how the option is written, and its help."""
-        self.help = f"{self.text} {', '.join(self.names())}."
-        return super().get_help_record(ctx)
+group_option = option(
+    "--group", metavar="COLUMN", section=SONGS,
+    help="Column that no split divides.  [default: artist]",
+)  # fmt: skip
 
 
 @contextmanager
-def working(options: dict[str, Any]) -> "Iterator[Workers]":
-    """Yield who works: processes of this machine, or the cluster that was named."""
+def open_workers(options: dict[str, Any]) -> "Iterator[Workers]":
+    """Yield the number of processes of this machine, or the cluster that was named."""
     if options["cluster"] is None:
         yield options["workers"]
         return
@@ -110,38 +92,51 @@ def working(options: dict[str, Any]) -> "Iterator[Workers]":
         yield engine
 
 
-def table_options(command: Command) -> Command:
-    """Add the options that say the songs are a table of window features."""
-    options = (
-        click.option("--song", metavar="COLUMN", help="The table has a row a window: its song."),
-        click.option("--song-pattern", metavar="REGEX", help="Finds the song in that column."),
-        click.option("--label", metavar="COLUMN", help="Column of the label."),
-        click.option(
-            "--feature", "features", multiple=True, metavar="COLUMN",
-            help="Column of arrays, or columns such as 'mfcc_*'.",
-        ),
-        click.option("--order", metavar="COLUMN", help="Column that orders a song's windows."),
-        click.option("--shape", metavar="13x216", help="Shape of a window given flat."),
-        click.option("--multilabel", is_flag=True, help="Labels are sets: piano;sad."),
-        click.option("--preview", is_flag=True, help="Show what --song-pattern finds, and stop."),
-    )  # fmt: skip
-    for option in reversed(options):
-        command = option(command)
-    return command
+def read_audio_options(options: dict[str, Any], workers: "Workers" = None) -> "AudioOptions":
+    """Return where and how audio files are read."""
+    from songbag.data.open_songs import AudioOptions
+
+    return AudioOptions(
+        options["cache"],
+        options["max_hours"],
+        workers or options["workers"],
+        options["allow_outside"],
+        options.get("remote", False),
+    )
+
+
+# --- window tables ----------------------------------------------------------------------
+
+
+def window_table_options(callback: Callback) -> Callback:
+    """Add the options that say which columns of a window table are what."""
+    return together(
+        option("--song", metavar="COLUMN", section=WINDOW_TABLE,
+               help="The table has a row a window: its song."),
+        option("--song-pattern", metavar="REGEX", section=WINDOW_TABLE,
+               help="Finds the song in that column."),
+        option("--label", metavar="COLUMN", section=WINDOW_TABLE, help="Column of the label."),
+        option("--feature", "features", multiple=True, metavar="COLUMN", section=WINDOW_TABLE,
+               help="Column of arrays, or columns such as 'mfcc_*'."),
+        option("--order", metavar="COLUMN", section=WINDOW_TABLE,
+               help="Column that orders a song's windows."),
+        option("--shape", metavar="13x216", section=WINDOW_TABLE,
+               help="Shape of a window given flat."),
+        option("--multilabel", is_flag=True, section=WINDOW_TABLE,
+               help="Labels are sets: piano;sad."),
+        option("--preview", is_flag=True, section=WINDOW_TABLE,
+               help="Show what --song-pattern finds, and stop."),
+    )(callback)  # fmt: skip
 
 
 def read_window_table(table: Path, options: dict[str, Any]) -> "MemoryDataset | None":
-    """Return the bags of a table of windows, None when the songs are audio."""
+    """Return the dataset of a window table, None where --song does not name a column.
+
+    With --preview, prints what the pattern finds and ends the command.
+    """
     if options["song"] is None:
-        for name in (
-            "song_pattern",
-            "label",
-            "features",
-            "order",
-            "shape",
-            "preview",
-            "multilabel",
-        ):
+        others = ("song_pattern", "label", "features", "order", "shape", "preview", "multilabel")
+        for name in others:
             if options[name]:
                 flag = name.replace("_", "-").removesuffix("s")
                 raise SettingsError(f"--{flag} is for tables of windows; name the --song column.")
@@ -172,65 +167,89 @@ def read_window_table(table: Path, options: dict[str, Any]) -> "MemoryDataset | 
     )
 
 
-def training_options(command: Command) -> Command:
-    """Add the options of commands that train: those that change the recipe, and the seed."""
-    default = _DEFAULTS.get(command.__name__, "auto")
-    text = f"Name or .toml file.  [default: {default}; tables: windows]"
-    options = (
-        click.option("--recipe", help=text),
-        click.option("--network", cls=PartOption, names=networks, help="Looks at a window:"),
-        click.option("--pooling", cls=PartOption, names=poolings, help="Joins windows:"),
-        click.option("--loss", type=click.Choice(["song", "window"]), help="What is minimised."),
-        click.option("--epochs", type=int, help="Passes over the training songs."),
-        click.option("--excerpt", type=float, help="Hear only so many seconds of each song."),
-        click.option("--middle", is_flag=True, help="With --excerpt: the middle, not the start."),
-        click.option(
-            "--set", "settings", multiple=True, metavar="KEY=VALUE",
-            help="Any setting, e.g. training.learning_rate=0.001.",
-        ),
-        click.option("--group", metavar="COLUMN", help="Never on two sides.  [default: artist]"),
-        click.option("--seed", default=0, show_default=True, help="Of split and training."),
-        click.option("--threads", type=click.IntRange(1), help="Threads of torch."),
+# --- training ---------------------------------------------------------------------------
+
+
+def excerpt_options(section: str) -> Callable[[Callback], Callback]:
+    """Return a decorator that adds --excerpt and --middle."""
+    return together(
+        option("--excerpt", type=float, section=section,
+               help="Take only so many seconds of each song."),
+        option("--middle", is_flag=True, section=section,
+               help="With --excerpt: the middle, not the start."),
     )  # fmt: skip
-    for option in reversed(options):
-        command = option(command)
-    return command
 
 
-def encoder_option(command: Command) -> Command:
-    """Add --embedding."""
-    text = "Encoder of a window's samples, not trained; recipe embeddings."
-    kind = click.Path(path_type=Path)
-    return click.option("--embedding", type=kind, metavar="ONNX", help=text)(command)
+def training_options(default: str = "auto") -> Callable[[Callback], Callback]:
+    """Return a decorator that adds what changes the recipe, the group and the seed.
 
-
-def default_recipe(command: str, options: dict[str, Any], table: bool) -> str:
-    """Return the recipe of a command whose user names none.
-
-    Who names a network, a pooling or a loss wants one network with it, and not the members
-    of ``auto``; what compares many trainings takes one network each.
+    Parameters
+    ----------
+    default : str
+        Recipe of songs in audio files.
     """
-    if table:
-        return "windows"
-    if options.get("embedding") is not None:
-        return "embeddings"
-    chosen = any(options[name] is not None for name in ("network", "pooling", "loss"))
-    return "cnn" if chosen else _DEFAULTS.get(command, "auto")
+    return together(
+        option("--recipe", section=TRAINING,
+               help=f"Name or .toml file.  [default: {default}; tables: windows]"),
+        option("--network", names=networks, section=TRAINING, help="Classifies windows:"),
+        option("--pooling", names=poolings, section=TRAINING, help="Joins windows to a song:"),
+        option("--loss", type=click.Choice(["song", "window"]), section=TRAINING,
+               help="What is minimised."),
+        option("--epochs", type=int, section=TRAINING, help="Passes over the training songs."),
+        option("--set", "settings", multiple=True, metavar="KEY=VALUE", section=TRAINING,
+               help="Any setting, e.g. training.learning_rate=0.001."),
+        option("--seed", default=0, show_default=True, section=TRAINING,
+               help="Of split and training."),
+        group_option,
+        excerpt_options(SONGS),
+        option("--threads", type=click.IntRange(1), section=RUNNING, help="Threads of torch."),
+    )  # fmt: skip
 
 
-def own_encoder(options: dict[str, Any], recipe: "Recipe") -> "Own":
-    """Return the encoder that --embedding names."""
-    from songbag.settings import Own
+embedding_option = option(
+    "--embedding", type=PATH, metavar="ONNX", section=TRAINING,
+    help="Encoder of a window's samples, not trained; recipe embeddings.",
+)  # fmt: skip
 
-    if options["embedding"] is None:
-        return Own()
-    from songbag.encoders.onnx_file import read_encoder
 
-    return Own(encoder=read_encoder(options["embedding"], recipe))
+def recipe_and_songs(
+    songs: Path, options: dict[str, Any], default: str = "auto"
+) -> "tuple[Recipe, SongDataset]":
+    """Return the recipe that the options ask for, and the songs to train on.
+
+    Without --recipe, a network, pooling or loss asks for the recipe ``cnn``, which has one
+    network, instead of the ``default`` with its members.
+    """
+    from songbag.data.open_songs import open_songs
+    from songbag.parallel.ranks import require_single_process
+    from songbag.recipes import load_recipe
+
+    window_table = read_window_table(songs, options)
+    name = options["recipe"]
+    if name is None and window_table is not None:
+        name = "windows"
+    if name is None and options.get("embedding") is not None:
+        name = "embeddings"
+    if name is None and any(options[part] is not None for part in ("network", "pooling", "loss")):
+        name = "cnn"
+    recipe = load_recipe(name or default, recipe_changes(options))
+    dataset = open_songs(window_table or songs, read_audio_options(options), options["group"])
+    if not dataset.checked:
+        require_single_process("decoding songs")
+    return recipe, dataset
 
 
 def recipe_changes(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the dotted settings that options of a training stand for."""
+    """Return the dotted settings of a recipe that options stand for.
+
+    Examples
+    --------
+    >>> recipe_changes({"epochs": 5, "excerpt": None, "middle": False,
+    ...                 "settings": ["sound.feature=mfcc", "training.dropout = 0.5"]})
+    {'training.epochs': 5, 'sound.feature': 'mfcc', 'training.dropout': 0.5}
+    """
+    import tomllib
+
     changes: dict[str, Any] = {
         f"training.{name}": options[name]
         for name in ("network", "pooling", "loss", "epochs")
@@ -245,15 +264,33 @@ def recipe_changes(options: dict[str, Any]) -> dict[str, Any]:
         key, equals, value = text.partition("=")
         if not equals:
             raise SettingsError(f"--set {text}: write KEY=VALUE, for example training.epochs=10.")
-        changes[key.strip()] = _parsed(value.strip())
+        try:
+            changes[key.strip()] = tomllib.loads(f"value = {value.strip()}")["value"]
+        except tomllib.TOMLDecodeError:  # a word without quotes
+            changes[key.strip()] = value.strip()
     return changes
 
 
-def _parsed(text: str) -> Any:
-    """Read a value as TOML would, bare words as text."""
-    import tomllib
+def own_encoder(options: dict[str, Any], recipe: "Recipe") -> "Own":
+    """Return the encoder that --embedding names."""
+    from songbag.settings import Own
 
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
+    if options["embedding"] is None:
+        return Own()
+    from songbag.encoders.onnx_file import read_encoder
+
+    return Own(encoder=read_encoder(options["embedding"], recipe))
+
+
+# --- exit codes -------------------------------------------------------------------------
+
+
+def exit_code(failed: int, total: int) -> int:
+    """Return 0 where no song failed, 1 where some did, 2 where all did.
+
+    Examples
+    --------
+    >>> exit_code(0, 3), exit_code(1, 3), exit_code(3, 3)
+    (0, 1, 2)
+    """
+    return 0 if not failed else 2 if failed == total else 1

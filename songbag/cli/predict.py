@@ -1,4 +1,4 @@
-"""Commands that answer: evaluate, predict, info, report. None of them needs torch."""
+"""Commands that use a model: evaluate, predict, info, report. None of them imports torch."""
 
 import sys
 from pathlib import Path
@@ -6,42 +6,40 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from songbag.cli.help_sections import OUTPUT, command, option
 from songbag.cli.options import (
+    PATH,
     PATH_OR_URL,
-    audio_options,
-    cache_option,
-    collection_options,
+    audio_file_options,
+    cluster_options,
+    exit_code,
+    open_workers,
+    read_audio_options,
     read_window_table,
-    spread_options,
-    table_options,
-    working,
+    window_table_options,
 )
 from songbag.errors import SettingsError
 from songbag.storage.remote import is_url
 
 if TYPE_CHECKING:
-    from songbag.console import Console
-    from songbag.data.audio_dataset import AudioDataset
     from songbag.data.dataset import SongDataset
-    from songbag.inference.model_file import Model
 
 
-@click.command()
-@click.argument("model", type=click.Path(path_type=Path))
-@click.argument("songs", type=click.Path(path_type=Path))
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder.")
-@click.option("--all", "everything", is_flag=True, help="Judge songs heard in training too.")
-@table_options
-@cache_option
-@collection_options
+@command
+@click.argument("model", type=PATH)
+@click.argument("songs", type=PATH)
+@option("-o", "--output", required=True, type=PATH, section=OUTPUT, help="Folder.")
+@option("--all", "everything", is_flag=True, section=OUTPUT, help="Evaluate songs of training too.")
+@audio_file_options
+@window_table_options
 @click.pass_context
 def evaluate(
     ctx: click.Context, /, model: Path, songs: Path, output: Path, everything: bool, **options: Any
 ) -> None:
-    """Judge MODEL on labelled SONGS it has not heard.
+    """Evaluate MODEL on labelled SONGS that were not in its training.
 
     The folder gets metrics.json, predictions.csv, windows.csv and report.html. Songs that
-    the model was trained on are predicted but not judged, unless --all is given.
+    the model was trained on are predicted but do not count, unless --all is given.
     """
     from songbag.console import Console
     from songbag.data.open_songs import open_songs
@@ -49,7 +47,7 @@ def evaluate(
     from songbag.report import write_report
     from songbag.tasks.evaluate import evaluate_model, summary
 
-    dataset = open_songs(read_window_table(songs, options) or songs, audio_options(options))
+    dataset = open_songs(read_window_table(songs, options) or songs, read_audio_options(options))
     console = Console(options["quiet"])
     evaluation = evaluate_model(load_model(model), dataset, console, everything)
     evaluation.write(output)
@@ -58,30 +56,21 @@ def evaluate(
     ctx.exit(1 if evaluation.figures["failed"] else 0)
 
 
-@click.command()
-@click.argument("model", type=click.Path(path_type=Path))
+@command
+@click.argument("model", type=PATH)
 @click.argument("songs", nargs=-1, required=True)
-@click.option("--windows", is_flag=True, help="Every window's answer as well.")
-@click.option(
-    "--precision",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    help="Answer only where so large a share is right, e.g. 0.9.",
-)
-@click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Write a CSV file.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write a JSON file.")
-@click.option("-o", "--output", type=PATH_OR_URL, help="Folder of Parquet files, for many songs.")
-@click.option(
-    "--part",
-    "part_songs",
-    default=1000,
-    show_default=True,
-    type=click.IntRange(1),
-    help="With -o: songs a file.",
-)
-@table_options
-@cache_option
-@collection_options
-@spread_options
+@option("--windows", is_flag=True, section=OUTPUT, help="Every window's answer as well.")
+@option("--precision", type=click.FloatRange(0, 1, min_open=True, max_open=True), section=OUTPUT,
+        help="Answer only where so large a share is right, e.g. 0.9.")  # fmt: skip
+@option("--csv", "csv_file", type=PATH, section=OUTPUT, help="Write a CSV file.")
+@option("--json", "json_file", type=PATH, section=OUTPUT, help="Write a JSON file.")
+@option("-o", "--output", type=PATH_OR_URL, section=OUTPUT,
+        help="Folder of Parquet files, for many songs.")  # fmt: skip
+@option("--part", "part_songs", default=1000, show_default=True, type=click.IntRange(1),
+        section=OUTPUT, help="With -o: songs a file.")  # fmt: skip
+@audio_file_options
+@cluster_options
+@window_table_options
 @click.pass_context
 def predict(ctx: click.Context, /, model: Path, songs: tuple[str, ...], **options: Any) -> None:
     """Say what SONGS are.
@@ -97,91 +86,71 @@ def predict(ctx: click.Context, /, model: Path, songs: tuple[str, ...], **option
     exit code is 1; when no song could be read it is 2. With --precision a song whose
     answer would be too unsure gets none, and the status unsure.
     """
+    from songbag.cli.terminal import Results
     from songbag.console import Console
     from songbag.data.audio_dataset import AudioDataset
-    from songbag.data.open_songs import open_songs
     from songbag.inference.model_file import load_model
-    from songbag.tasks.predict import required_confidence
+    from songbag.tasks.predict import Partition, predict_parts, predict_rows, required_confidence
 
-    _refuse_two_outputs(options)
-    window_table = read_window_table(Path(songs[0]), options)
-    inputs = _inputs(songs) if window_table is None else [songs[0]]
-    audio = audio_options(options, ctx.with_resource(working(options)))
-    dataset = open_songs(window_table or (inputs[0] if len(inputs) == 1 else inputs), audio)
-    loaded, precision = load_model(model), options["precision"]
-    confidence = 0.0 if precision is None else required_confidence(loaded.card, precision)
-    console = Console(options["quiet"])
-    for remark in dataset.remarks:
-        console.say(remark)
-    count = len(dataset.everyone())
-    if isinstance(dataset, AudioDataset) and options["output"]:
-        failed = _predict_parts(loaded, dataset, confidence, console, options)
-    elif options["output"]:
-        raise SettingsError("-o is for songs with audio; for a packed folder give --csv.")
-    else:
-        failed = _predict_rows(loaded, dataset, confidence, console, options)
-    if failed and isinstance(dataset, AudioDataset):
-        console.say(f"{failed} of {count} songs could not be read; see their reasons")
-    ctx.exit(0 if not failed else 2 if failed == count else 1)
-
-
-def _refuse_two_outputs(options: dict[str, Any]) -> None:
     if options["output"] and (options["csv_file"] or options["json_file"] or options["song"]):
         raise SettingsError(
             "-o writes a folder of Parquet files of songs with audio. --csv and --json write one "
             "file, also for a table of windows (--song): give either."
         )
+    console = Console(options["quiet"])
+    dataset = _open_inputs(ctx, songs, options)
+    for remark in dataset.remarks:
+        console.say(remark)
+    loaded, precision = load_model(model), options["precision"]
+    confidence = 0.0 if precision is None else required_confidence(loaded.card, precision)
+    everyone = dataset.everyone()
+    if options["output"]:
+        if not isinstance(dataset, AudioDataset):
+            raise SettingsError("-o is for songs with audio; for a packed folder give --csv.")
+        parts = Partition(options["output"], options["part_songs"], options["windows"], confidence)
+        failures = predict_parts(loaded, dataset, parts)
+        failed = sum(console.track(failures, len(everyone), "Predicting"))
+    else:
+        results = Results(loaded.card.labels, everyone, options)
+        predictions = predict_rows(loaded, dataset, results.file)
+        if len(everyone) > 1 and (results.file is not None or sys.stdout.isatty()):
+            predictions = console.track(predictions, len(everyone), "Predicting")
+        failed = results.write(song.withheld_below(confidence) for song in predictions)
+    if failed and isinstance(dataset, AudioDataset):
+        console.say(f"{failed} of {len(everyone)} songs could not be read; see their reasons")
+    ctx.exit(exit_code(failed, len(everyone)))
 
 
-def _predict_rows(
-    model: "Model",
-    dataset: "SongDataset",
-    confidence: float,
-    console: "Console",
-    options: dict[str, Any],
-) -> int:
-    from songbag.cli.terminal import Results
-    from songbag.tasks.predict import predict_rows
-
-    songs = dataset.everyone()
-    results = Results(model.card.labels, songs, options)
-    rows = (row.withheld_below(confidence) for row in predict_rows(model, dataset, results.file))
-    shown = len(songs) > 1 and (results.file is not None or sys.stdout.isatty())
-    return results.take(console.track(rows, len(songs), "Predicting") if shown else rows)
-
-
-def _predict_parts(
-    model: "Model",
-    dataset: "AudioDataset",
-    confidence: float,
-    console: "Console",
-    options: dict[str, Any],
-) -> int:
-    from songbag.tasks.predict import Partition, predict_parts
-
-    out = Partition(options["output"], options["part_songs"], options["windows"], confidence)
-    failed = predict_parts(model, dataset, out)
-    return sum(console.track(failed, len(dataset.songs), "Predicting"))
-
-
-def _inputs(songs: tuple[str, ...]) -> list[str]:
+def _open_inputs(
+    ctx: click.Context, songs: tuple[str, ...], options: dict[str, Any]
+) -> "SongDataset":
+    """Return the dataset of all arguments, with patterns and standard input replaced by paths."""
     import glob
 
-    found: list[str] = []
-    for one in songs:
-        if one == "-":
-            found += [line.rstrip("\r\n") for line in sys.stdin if line.strip()]
-        elif any(mark in one for mark in "*?[") and not (is_url(one) or Path(one).exists()):
-            found += sorted(glob.glob(one, recursive=True)) or [one]
+    from songbag.data.open_songs import open_songs
+    from songbag.data.packed_files import is_packed
+
+    audio = read_audio_options(options, ctx.with_resource(open_workers(options)))
+    window_table = read_window_table(Path(songs[0]), options)
+    if window_table is not None:
+        return window_table
+    if len(songs) == 1 and is_packed(songs[0]):
+        return open_songs(songs[0], audio)
+    paths: list[str] = []
+    for name in songs:
+        if name == "-":
+            paths += [line.rstrip("\r\n") for line in sys.stdin if line.strip()]
+        elif any(mark in name for mark in "*?[") and not (is_url(name) or Path(name).exists()):
+            paths += sorted(glob.glob(name, recursive=True)) or [name]
         else:
-            found.append(one)
-    return found
+            paths.append(name)
+    return open_songs(paths, audio)  # a list: the ids of songs in a folder are their paths
 
 
-@click.command()
-@click.argument("model", type=click.Path(path_type=Path))
-@click.option("--network", is_flag=True, help="Show the layer table.")
-@click.option("--json", "as_json", is_flag=True, help="The whole card as JSON.")
+@command
+@click.argument("model", type=PATH)
+@option("--network", is_flag=True, help="Show the layer table.")
+@option("--json", "as_json", is_flag=True, help="The whole card as JSON.")
 def info(model: Path, network: bool, as_json: bool) -> None:
     """Show what MODEL is: labels, settings, split, figures, versions."""
     import msgspec
@@ -196,13 +165,14 @@ def info(model: Path, network: bool, as_json: bool) -> None:
         click.echo(layer_text(card) if network else card_text(card))
 
 
-@click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="HTML file.")
+@command
+@click.argument("folder", type=PATH)
+@option("-o", "--output", type=PATH, help="HTML file.")
 def report(folder: Path, output: Path | None) -> None:
-    """Write the report of a FOLDER made by train, crossval, evaluate, compare or leakage.
+    """Write the HTML report of a FOLDER of results.
 
-    One page that needs no network: it can be mailed, printed, and opened anywhere.
+    FOLDER is one that train, crossval, evaluate, compare or leakage wrote. The report is
+    one page that needs no network: it can be mailed, printed, and opened anywhere.
     """
     from songbag.report import write_report
 

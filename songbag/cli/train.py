@@ -1,53 +1,30 @@
-"""Commands that learn: train, crossval, demo."""
+"""Commands that train: train, crossval, demo."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from songbag.cli.help_sections import OUTPUT, RUNNING, TRAINING, command, option
 from songbag.cli.options import (
-    audio_options,
-    cache_option,
-    collection_options,
-    default_recipe,
-    encoder_option,
+    PATH,
+    audio_file_options,
+    embedding_option,
     own_encoder,
-    read_window_table,
-    recipe_changes,
-    table_options,
+    recipe_and_songs,
     training_options,
+    window_table_options,
 )
 
-if TYPE_CHECKING:
-    from songbag.data.dataset import SongDataset
-    from songbag.settings import Recipe
 
-
-def recipe_and_songs(songs: Path, options: dict[str, Any]) -> "tuple[Recipe, SongDataset]":
-    """Return the recipe that options ask for, and the dataset of the songs."""
-    from songbag.data.open_songs import open_songs
-    from songbag.parallel.ranks import require_single_process
-    from songbag.recipes import load_recipe
-
-    window_table = read_window_table(songs, options)
-    command = click.get_current_context().info_name or ""
-    default = default_recipe(command, options, table=window_table is not None)
-    recipe = load_recipe(options["recipe"] or default, recipe_changes(options))
-    dataset = open_songs(window_table or songs, audio_options(options), options["group"])
-    if not dataset.checked:
-        require_single_process("hearing songs")
-    return recipe, dataset
-
-
-@click.command()
-@click.argument("songs", type=click.Path(path_type=Path))
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Model file.")
-@click.option("--resume", is_flag=True, help="Go on with a training that was stopped.")
-@encoder_option
-@training_options
-@table_options
-@cache_option
-@collection_options
+@command
+@click.argument("songs", type=PATH)
+@option("-o", "--output", required=True, type=PATH, section=OUTPUT, help="Model file.")
+@embedding_option
+@training_options()
+@audio_file_options
+@option("--resume", is_flag=True, section=RUNNING, help="Go on with a training that was stopped.")
+@window_table_options
 @click.pass_context
 def train(ctx: click.Context, /, songs: Path, output: Path, resume: bool, **options: Any) -> None:
     """Train on SONGS and write a model with its evaluation.
@@ -87,16 +64,16 @@ def train(ctx: click.Context, /, songs: Path, output: Path, resume: bool, **opti
     ctx.exit(1 if training.dataset.failures else 0)
 
 
-@click.command()
-@click.argument("songs", type=click.Path(path_type=Path))
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder.")
-@click.option("--folds", default=5, show_default=True, type=click.IntRange(2), help="How many.")
-@click.option("--keep-models", is_flag=True, help="Write the model of every fold too.")
-@encoder_option
-@training_options
-@table_options
-@cache_option
-@collection_options
+@command
+@click.argument("songs", type=PATH)
+@option("-o", "--output", required=True, type=PATH, section=OUTPUT, help="Folder.")
+@option("--keep-models", is_flag=True, section=OUTPUT, help="Write the model of every fold too.")
+@option("--folds", default=5, show_default=True, type=click.IntRange(2), section=TRAINING,
+        help="Of the cross-validation.")  # fmt: skip
+@embedding_option
+@training_options()
+@audio_file_options
+@window_table_options
 @click.pass_context
 def crossval(
     ctx: click.Context,
@@ -107,24 +84,23 @@ def crossval(
     keep_models: bool,
     **options: Any,
 ) -> None:
-    """Cross-validate on SONGS: every song judged by a model that never heard its artist.
+    """Cross-validate on SONGS.
 
-    The folder gets folds.csv, history.csv, predictions.csv, windows.csv, metrics.json and
-    report.html, and with --keep-models the model of every fold. The same command goes on
-    where it was stopped.
+    Each song is predicted by a model trained on other artists. The folder gets folds.csv,
+    history.csv, predictions.csv, windows.csv, metrics.json and report.html, and with
+    --keep-models the model of every fold. The same command goes on where it was stopped.
     """
     from songbag.console import Console
     from songbag.parallel.ranks import require_single_process
     from songbag.tasks.cross_validate import cross_validate
 
     require_single_process("a cross-validation")
-    console = Console(options["quiet"])
     recipe, dataset = recipe_and_songs(songs, options)
     evaluation = cross_validate(
         dataset,
         output,
         recipe,
-        console,
+        Console(options["quiet"]),
         folds,
         options["seed"],
         options["threads"],
@@ -136,21 +112,15 @@ def crossval(
     ctx.exit(1 if evaluation.figures["failed"] else 0)
 
 
-@click.command()
-@click.option(
-    "-o",
-    "--output",
-    default="demo",
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="Folder for songs, model and report.",
-)
-@click.option("--seed", default=0, show_default=True, help="Of the songs and the training.")
-@click.option("--songs", default=40, show_default=True, help="Songs a genre.")
-@click.option("--only-songs", is_flag=True, help="Write the songs and songs.csv, then stop.")
-@click.option("-q", "--quiet", is_flag=True, help="No messages, no progress.")
+@command
+@option("-o", "--output", default="demo", show_default=True, type=PATH,
+        help="Folder for songs, model and report.")  # fmt: skip
+@option("--seed", default=0, show_default=True, help="Of the songs and the training.")
+@option("--songs", default=40, show_default=True, help="Songs a genre.")
+@option("--only-songs", is_flag=True, help="Write the songs and songs.csv, then stop.")
+@option("-q", "--quiet", is_flag=True, help="No messages, no progress.")
 def demo(output: Path, seed: int, songs: int, only_songs: bool, quiet: bool) -> None:
-    """Generate songs, train on them, judge them, and print where the report is."""
+    """Train and evaluate on generated songs."""
     from songbag.console import Console
     from songbag.tasks.demo import run_demo, write_songs
 

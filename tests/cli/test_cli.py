@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from songbag.cli import main
+from songbag.parts import poolings
 from tests.helpers.songs import figures_of
 
 COMMANDS = [
@@ -44,6 +45,21 @@ def test_every_command_has_help_that_fits_a_terminal():
         for parameter in main.commands[name].params:
             if parameter.param_type_name == "option":
                 assert parameter.help, f"{name} {parameter.name} has no help"
+
+
+def test_long_help_has_its_options_under_headings():
+    for name in COMMANDS:
+        text = CliRunner().invoke(main, [name, "--help"], terminal_width=80).output
+        headings = re.findall(r"^(\w[\w ]*):$", text, re.MULTILINE)
+        assert headings[-1] == ("Options" if len(headings) == 1 else "Running")
+        assert headings == list(dict.fromkeys(headings))
+        assert max(map(len, re.split(r"^\w[\w ]*:$", text, flags=re.MULTILINE)[1:])) < 1200
+    train = CliRunner().invoke(main, ["train", "--help"], terminal_width=80).output
+    assert re.findall(r"^(\w[\w ]*):$", train, re.MULTILINE) == [
+        *("Output", "Training", "Songs", "Window table", "Running")
+    ]
+    for pooling in poolings():
+        assert pooling in train
 
 
 def test_the_cli_page_is_what_help_says():
