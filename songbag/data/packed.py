@@ -35,10 +35,10 @@ from songbag.data.packed_files import (
     frames_checksum,
     read_collection,
     read_shard,
-    require_arrow,
     users_name,
 )
 from songbag.data.song import Song
+from songbag.data.table_files import require_pyarrow
 from songbag.errors import SettingsError, SongTableError, suggestion
 from songbag.settings import Recipe, Sound, Windows
 
@@ -57,7 +57,7 @@ class PackedFolder:
     """
 
     def __init__(self, folder: Path) -> None:
-        require_arrow()
+        require_pyarrow("packed collections")
         self.folder = folder
         self.about: Collection = read_collection(folder)
         self._columns: dict[str, Any] = {}

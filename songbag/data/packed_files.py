@@ -173,19 +173,6 @@ def users_name(name: str) -> str:
     return name.removeprefix(_OWN)
 
 
-def require_arrow() -> None:
-    """Refuse to go on without pyarrow, saying how to install it."""
-    from importlib.util import find_spec
-
-    # Its own allocators keep 15 MB of what they gave back; whoever wants one sets it.
-    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
-
-    if find_spec("pyarrow") is None:
-        raise SongTableError(
-            "packed collections need pyarrow. Install it with: pip install 'songbag[parquet]'"
-        )
-
-
 # --- shards ---
 
 Frames = NDArray[np.float32]

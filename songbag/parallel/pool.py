@@ -12,7 +12,7 @@ import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
@@ -228,33 +228,6 @@ class Worker:
         """Kill the process, whatever it is doing."""
         self._pool.close()
         self._started = False
-
-
-class Threads:
-    """Some threads, the caller's one of them, for work outside of Python. To be closed."""
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-        self._others = ThreadPoolExecutor(count - 1) if count > 1 else None
-
-    def each(self, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-        """Return ``work(item)`` of all, in order; each thread takes one stretch of the items.
-
-        Threads that do the same wait for each other less than those that do different
-        things, and handing items over one by one would cost as much as a cached song.
-        """
-        if self._others is None:
-            return [work(item) for item in items]
-        size = max(1, -(-len(items) // self._count))
-        stretches = [items[first : first + size] for first in range(size, len(items), size)]
-        done = self._others.map(lambda some: [work(item) for item in some], stretches)
-        mine = [work(item) for item in items[:size]]
-        return [*mine, *(result for some in done for result in some)]
-
-    def close(self) -> None:
-        """End the threads once they have done what they do."""
-        if self._others is not None:
-            self._others.shutdown(cancel_futures=True)
 
 
 def _nothing(_: object = None) -> None:

@@ -33,12 +33,12 @@ from songbag.data.packed_files import (
     frames_checksum,
     own_name,
     read_shard,
-    require_arrow,
     write_collection,
     write_manifest,
     write_shard,
 )
 from songbag.data.song_table import require_files
+from songbag.data.table_files import require_pyarrow
 from songbag.errors import AudioError, SongTableError
 from songbag.settings import Recipe
 from songbag.storage.files import remove_stale_temporaries
@@ -81,7 +81,7 @@ def pack_songs(
     SongTableError
         Files are missing, or pyarrow is.
     """
-    require_arrow()
+    require_pyarrow("packed collections")
     require_files(dataset.songs, dataset.origin)
     for remark in dataset.remarks:
         console.say(remark)

@@ -22,8 +22,8 @@ import msgspec
 from songbag.audio.cache import file_stamp
 from songbag.data.audio_dataset import AudioDataset
 from songbag.data.dataset import SongDataset
-from songbag.data.packed_files import require_arrow
 from songbag.data.song import Song
+from songbag.data.table_files import require_pyarrow
 from songbag.errors import SettingsError
 from songbag.inference.model_file import Card, Model
 from songbag.inference.predict import predict
@@ -162,7 +162,7 @@ def predict_parts(model: Model, dataset: AudioDataset, out: Partition) -> Iterat
 
     A part is written whole when its last song is predicted, its windows first.
     """
-    require_arrow()
+    require_pyarrow("Parquet files")
     songs, labels = dataset.songs, model.card.labels
     prefetch_stamps(song.path for song in songs)
     parts = [songs[first : first + out.songs] for first in range(0, len(songs), out.songs)]
