@@ -5,7 +5,8 @@ import re
 import sys
 from types import SimpleNamespace
 
-from songbag.cli.comparison_text import conclusion_text, leakage_text
+from songbag.cli.terminal import conclusion_text, leakage_text
+
 from tests.helpers.report_pages import (
     compared,
     leaked,
