@@ -6,7 +6,6 @@ import sys
 from types import SimpleNamespace
 
 from songbag.cli.terminal import conclusion_text, leakage_text
-
 from tests.helpers.report_pages import (
     compared,
     leaked,
