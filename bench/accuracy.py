@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from songbag.metrics.paired import accuracy_difference
+from songbag.storage.csv_files import read_csv
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = {
@@ -40,8 +41,8 @@ def run(songs: Path, out: Path, name: str, seed: int) -> dict:
         command += ["--cache", str(out.parent / "cache"), "--workers", "1", "--allow-outside"]
         subprocess.run(command, check=True)
     figures = json.loads((folder / "metrics.json").read_text())
-    rows = read(folder / "predictions.csv")
-    wanted = [row.get("id") or row["path"] for row in read(songs)]
+    rows = read_csv(folder / "predictions.csv")
+    wanted = [row.get("id") or row["path"] for row in read_csv(songs)]
     assert sorted(row["id"] for row in rows) == sorted(wanted), "every id exactly once"
     value, ece = figures["metrics"]["accuracy"], figures["metrics"]["ece"]["value"]
     before = nll_before(rows, figures["calibration"]["temperatures"])
@@ -66,14 +67,9 @@ def nll_before(rows: list[dict], temperatures: list[float]) -> float:
     return float(-np.log(raw[np.arange(len(rows)), said]).mean())
 
 
-def read(path: Path) -> list[dict]:
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
 def pair_of(songs: Path, labels: str, out: Path) -> Path:
     """Write the table of the songs of two labels, and return it."""
-    rows = [row for row in read(songs) if row["label"] in labels.split(",")]
+    rows = [row for row in read_csv(songs) if row["label"] in labels.split(",")]
     path = out / "songs.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w", newline="", encoding="utf-8") as file:
@@ -104,7 +100,7 @@ def gains(out: Path, names: list[str], seeds: int) -> None:
     """Print what ``auto`` gains on every other recipe, paired by song."""
     right, groups = {}, np.zeros(0)
     for name in names:
-        tables = [read(out / f"{name}-{seed}" / "predictions.csv") for seed in range(seeds)]
+        tables = [read_csv(out / f"{name}-{seed}" / "predictions.csv") for seed in range(seeds)]
         right[name] = np.array([[r["predicted"] == r["label"] for r in rows] for rows in tables])
         groups = np.unique([r["group"] or r["id"] for r in tables[0]], return_inverse=True)[1]
     for name in names:

@@ -24,6 +24,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from songbag.console import Console  # noqa: E402
+from songbag.storage.csv_files import read_csv  # noqa: E402
 from songbag.tasks.demo import write_songs  # noqa: E402
 from tests.helpers.clusters import Cluster  # noqa: E402
 
@@ -76,8 +77,7 @@ def some_songs(origin: Path | None, count: int, folder: Path) -> Path:
     """Write a table of the first songs, round the labels; generated ones if there are none."""
     if origin is None:
         origin = write_songs(folder / "made", (count + 2) // 3, 0, Console(quiet=True))
-    with open(origin, newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_csv(origin)
     by_label: dict[str, list[dict[str, str]]] = {}
     for row in rows:
         row["path"] = str((origin.parent / row["path"]).resolve())
@@ -110,8 +110,7 @@ def measure(table: Path, model: Path, folder: Path) -> Units:
     start = songbag("predict", "--help", codes=(0, 2))
     receipts = folder / "receipts.csv"
     extract = songbag("extract", table, *out, cache, "--workers", 1, "-o", receipts) - start
-    with open(receipts, newline="") as file:
-        seconds = [float(row["seconds"]) for row in csv.DictReader(file) if row["seconds"]]
+    seconds = [float(row["seconds"]) for row in read_csv(receipts) if row["seconds"]]
     minutes, songs = sum(seconds) / 60, len(seconds)
     train = ("train", table, *out, cache, "--threads", 1, "--epochs")
     alone = ("--recipe", "cnn", "-o", folder / "cnn.songbag")

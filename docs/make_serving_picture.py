@@ -1,18 +1,18 @@
 """Write docs/serving.png: the page on songs of `songbag demo` that its model never heard."""
 
-import csv
 import sys
 import tempfile
 from pathlib import Path
 
+from songbag.storage.csv_files import read_csv
 from tests.helpers.browser import all_answered, browser, drop, expect, opened
 from tests.helpers.serving_process import Server
 
 
 def main(demo: Path) -> None:
     """Take the picture with the model and the test songs of a demo folder."""
-    with open(demo / "demo-training" / "predictions.csv", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["predicted"] == row["label"]]
+    predictions = read_csv(demo / "demo-training" / "predictions.csv")
+    rows = [row for row in predictions if row["predicted"] == row["label"]]
     files = [demo / row["id"] for row in rows[:: max(1, len(rows) // 4)]][:5]
     with (
         tempfile.TemporaryDirectory() as folder,

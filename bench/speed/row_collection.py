@@ -6,7 +6,6 @@ collection, one of the large one. Every figure comes from a process of its own; 
 the system says of it, looked at 20 times a second. Needs 7 GB of disk.
 """
 
-import csv
 import os
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from songbag.data.packed_files import (
 )
 from songbag.recipes import load_recipe
 from songbag.settings import Excerpt
+from songbag.storage.csv_files import read_csv
 
 SAMPLES, LABELS = 30 * 22050, ("drift", "gallop", "waltz", "swing")
 SHARD_SONGS, HELD_OUT = 3900, 40
@@ -120,8 +120,8 @@ def trained(folder: Path, work: Path, epochs: int) -> dict[str, float]:
         time.sleep(0.05)
     if process.returncode:
         raise SystemExit("the training failed")
-    with open(work / "model-training" / "history.csv", newline="") as file:
-        speeds = [float(row["songs_per_second"]) for row in csv.DictReader(file)]
+    history = read_csv(work / "model-training" / "history.csv")
+    speeds = [float(row["songs_per_second"]) for row in history]
     return {"peak": max(seen), "songs/s": max(speeds)}
 
 

@@ -74,6 +74,7 @@ def test_nine_files_give_nine_rows(model_path, nine):
     rows = {Path(row["id"]).name: row for row in rows_of(done.stdout)}
     assert done.returncode == 1
     assert len(rows) == 9
+    assert {row["id"] for row in rows.values()} == {f"{nine}/{name}" for name in rows}
     failed = {name: row["reason"] for name, row in rows.items() if row["status"] == "failed"}
     assert failed == {"empty.mp3": "empty", "photo.mp3": "not_audio"}
     assert "truncated" in rows["half.mp3"]["warnings"]
