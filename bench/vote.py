@@ -12,7 +12,7 @@ from songbag.data.bag import Bag
 from songbag.data.song import Song
 from songbag.models.vote import vote
 from songbag.settings import Training
-from songbag.training.trainer import fit
+from songbag.training.trainer import train_network
 
 
 def median(work, rounds=21):
@@ -42,7 +42,7 @@ def training_step(pooling, classes):
         network="founding", pooling=pooling, optimizer="rmsprop", windows_per_song=0, epochs=6,
         schedule="constant", keep="last",
     )  # fmt: skip
-    rows = fit(bags, y, ([], y[:0]), classes, training, (216, 13), 0).history
+    rows = train_network((bags, y), classes, training, (216, 13), 0).history
     return 1000 * float(np.median([row["seconds"] for row in rows[1:]])) / 8
 
 

@@ -202,14 +202,14 @@ class Training(Record, frozen=True):
     average: Share = 0.0
 
     @property
-    def network_part(self) -> NetworkPart:
-        """What the network is; of one passed in Python nothing is known.
+    def augments(self) -> bool:
+        """Whether windows are changed at random."""
+        changes = self.mixup, self.gain, self.filtering, self.time_mask, self.band_mask
+        return any(changes)
 
-        Raises
-        ------
-        SettingsError
-            It is not installed.
-        """
+    @property
+    def network_part(self) -> NetworkPart:
+        """What the network is, as `pooling_part`."""
         return NetworkPart(name="own") if self.network == "own" else networks()[self.network]
 
     @property
@@ -219,7 +219,7 @@ class Training(Record, frozen=True):
         Raises
         ------
         SettingsError
-            It is not installed.
+            There is none of this name.
 
         Examples
         --------

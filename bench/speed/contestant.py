@@ -72,7 +72,7 @@ def our_side(data, model, table, cache):
     from songbag.inference.model_file import load_model
     from songbag.inference.predict import predict as predict_dataset
     from songbag.settings import Training
-    from songbag.training.trainer import fit
+    from songbag.training.trainer import train_network
 
     starts, shape = data["starts"], (int(data["length"]), data["frames"].shape[2])
     samples = int(data["samples"])
@@ -89,7 +89,7 @@ def our_side(data, model, table, cache):
             network="founding", pooling="mean_probability", optimizer="rmsprop", epochs=epochs,
             schedule="constant", windows_per_song=0, weight_decay=0.0, balance=False, keep="last",
         )  # fmt: skip
-        return fit(bags, y, ([], y[:0]), int(y.max()) + 1, training, shape, SEED).history
+        return train_network((bags, y), int(y.max()) + 1, training, shape, SEED).history
 
     def train():
         began = time.perf_counter()

@@ -21,10 +21,10 @@ def prepare(folder):
     import torch
 
     from songbag.data.open_songs import AudioOptions, open_audio
-    from songbag.models.build import build
+    from songbag.metrics.label_kinds import SINGLE_LABEL
+    from songbag.models.build import build, scale_of, song_pooling
     from songbag.recipes import load_recipe
     from songbag.settings import Own
-    from songbag.training.trainer import scale_of, song_pooling
 
     table, recipe = songs()["all"], load_recipe("founding")
     cache = FOLDER / "cache"
@@ -34,7 +34,7 @@ def prepare(folder):
     mean, deviation = scale_of(bags)
     names = sorted({bag.label for bag in bags})
     torch.manual_seed(0)
-    pooling = song_pooling("mean_probability", Own(), len(names), False)
+    pooling = song_pooling("mean_probability", Own(), len(names), SINGLE_LABEL)
     torch.manual_seed(0)
     network = build("founding", (216, 13), pooling, 0.0, None, False)
     turn = {1: (0,), 2: (1, 0), 4: (2, 3, 1, 0)}
@@ -84,7 +84,7 @@ def network_share():
     from songbag.data.bag import Bag
     from songbag.data.dataset import MemoryDataset
     from songbag.data.song import Song
-    from songbag.models import networks
+    from songbag.models import song_network
     from songbag.settings import Training
     from songbag.training import optimizers, trainer
 
@@ -103,9 +103,10 @@ def network_share():
     starts = 6 * (np.arange(23) * 55125 // (512 * 6))
     frames = (rng.normal(size=(2584, 13)).astype(np.float32) for _ in range(200))
     bags = MemoryDataset([Bag(Song(str(n), ""), one, starts) for n, one in enumerate(frames)])
-    kept = [(networks.SongNetwork, "song", "forward"), (networks.SongNetwork, "forward", "forward"),
+    network = song_network.SongNetwork
+    kept = [(network, "song", "forward"), (network, "forward", "forward"),
             (torch.Tensor, "backward", "backward"), (optimizers.RMSprop, "step", "optimiser"),
-            (trainer._Run, "_losses", "pooling and loss")]  # fmt: skip
+            (trainer.Trainer, "song_losses", "pooling and loss")]  # fmt: skip
     before = [(place, name, getattr(place, name)) for place, name, _ in kept]
     training = Training(
         network="founding", pooling="mean_probability", optimizer="rmsprop", epochs=5,
@@ -115,7 +116,7 @@ def network_share():
     for place, name, part in kept:
         setattr(place, name, timed(part, getattr(place, name)))
     try:
-        history = trainer.fit(bags, y, ([], y[:0]), 3, training, (216, 13), 0).history
+        history = trainer.train_network((bags, y), 3, training, (216, 13), 0).history
     finally:
         for place, name, old in before:
             setattr(place, name, old)

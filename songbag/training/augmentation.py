@@ -1,26 +1,69 @@
-"""Windows changed at random, so that what does not tell the label is not learned."""
+"""Random changes of windows in training, so that what they change is not learned."""
 
 import numpy as np
 from numpy.typing import NDArray
+
+from songbag.settings import Training
 
 Array = NDArray[np.float32]
 _KNOTS = 5  # of a random equaliser
 
 
-def masked(
-    windows: Array, fill: Array, time_mask: int, band_mask: int, rng: np.random.Generator
-) -> Array:
-    """Overwrite one random stretch of frames and one of bands in every window.
-
-    SpecAugment (Park et al. 2019, section 2) without warping, one mask of each kind.
+def augment(
+    windows: Array,
+    targets: Array,
+    training: Training,
+    mask_value: Array | None,
+    mixes: bool,
+    rng: np.random.Generator,
+) -> tuple[Array, Array]:
+    """Return the windows of songs, and their targets, changed as a training asks for.
 
     Parameters
     ----------
-    windows : ndarray, shape (songs, windows, frames, bands); changed in place
-    fill : ndarray, shape (bands,)
+    windows : ndarray, shape (songs, windows, *window_shape)
+        Masks are written into it.
+    targets : ndarray, shape (songs, classes)
+    mask_value : ndarray, shape (bands,), or None
+        What masked values become; None masks nothing.
+    mixes : bool
+        Whether songs may be mixed.
+    """
+    if mask_value is not None:
+        mask(windows, mask_value, training.time_mask, training.band_mask, rng)
+    if training.gain or training.filtering:
+        windows = colour(windows, training.gain, training.filtering, rng)
+    if mixes and training.mixup and len(windows) > 1:
+        windows, targets = mix(windows, targets, training.mixup, rng)
+    return windows, targets
+
+
+def mask(
+    windows: Array, value: Array, time_mask: int, band_mask: int, rng: np.random.Generator
+) -> None:
+    """Overwrite one random stretch of frames and one of bands in every window, in place.
+
+    SpecAugment without warping, one mask of each kind [1]_.
+
+    Parameters
+    ----------
+    windows : ndarray, shape (songs, windows, frames, bands)
+    value : ndarray, shape (bands,)
         What masked values become: the training mean of each band.
     time_mask, band_mask : int
         Longest masks; lengths are uniform from 0.
+
+    References
+    ----------
+    .. [1] Park et al. (2019), SpecAugment: a simple data augmentation method for automatic
+       speech recognition, Interspeech, section 2.
+
+    Examples
+    --------
+    >>> windows = np.ones((1, 1, 100, 2), np.float32)
+    >>> mask(windows, np.zeros(2, np.float32), 50, 0, np.random.default_rng(0))
+    >>> int((windows == 0).all(axis=3).sum())  # masked frames
+    43
     """
     songs, count, frames, bands = windows.shape
     for axis_size, longest, along_time in ((frames, time_mask, True), (bands, band_mask, False)):
@@ -29,13 +72,12 @@ def masked(
         length = rng.integers(0, min(longest, axis_size) + 1, size=(songs, count, 1))
         first = (rng.random((songs, count, 1)) * (axis_size - length + 1)).astype(np.int64)
         place = np.arange(axis_size)
-        hidden = (place >= first) & (place < first + length)
-        mask = hidden[..., :, None] if along_time else hidden[..., None, :]
-        np.copyto(windows, fill, where=mask)
-    return windows
+        inside = (place >= first) & (place < first + length)
+        where = inside[..., :, None] if along_time else inside[..., None, :]
+        np.copyto(windows, value, where=where)
 
 
-def coloured(windows: Array, gain: float, filtering: float, rng: np.random.Generator) -> Array:
+def colour(windows: Array, gain: float, filtering: float, rng: np.random.Generator) -> Array:
     """Return windows in dB as if recorded louder or softer, through another equaliser.
 
     Parameters
@@ -46,6 +88,13 @@ def coloured(windows: Array, gain: float, filtering: float, rng: np.random.Gener
     filtering : float
         dB. Every song gets one curve over its bands: straight lines between five points,
         each uniform within plus and minus this.
+
+    Examples
+    --------
+    >>> windows = np.zeros((1, 2, 3, 4), np.float32)
+    >>> louder = colour(windows, gain=6.0, filtering=0.0, rng=np.random.default_rng(0))
+    >>> bool((louder == louder[0, 0, 0, 0]).all()), float(abs(louder).max()) <= 6
+    (True, True)
     """
     songs, _, _, bands = windows.shape
     knots = rng.uniform(-filtering, filtering, (songs, _KNOTS))
@@ -56,13 +105,25 @@ def coloured(windows: Array, gain: float, filtering: float, rng: np.random.Gener
     return louder
 
 
-def mixed(
+def mix(
     windows: Array, targets: Array, strength: float, rng: np.random.Generator
 ) -> tuple[Array, Array]:
-    """Mix every song with another of the batch, input and target alike.
+    """Return every song mixed with another of the batch, windows and targets alike.
 
-    mixup (Zhang et al. 2018, equation 1) of songs: one weight from Beta(strength,
-    strength) a song, the larger share staying with the song itself.
+    mixup of songs: one weight from Beta(strength, strength) per song, the larger share staying
+    with the song itself [1]_.
+
+    References
+    ----------
+    .. [1] Zhang et al. (2018), mixup: beyond empirical risk minimization, ICLR, equation 1.
+
+    Examples
+    --------
+    >>> targets = np.eye(2, dtype=np.float32)
+    >>> windows = np.ones((2, 1, 3, 4), np.float32) * targets[:, :1, None, None]
+    >>> mixed, shares = mix(windows, targets, 0.4, np.random.default_rng(0))
+    >>> bool((mixed[:, 0, 0, 0] == shares[:, 0]).all())
+    True
     """
     other = rng.permutation(len(windows))
     share = rng.beta(strength, strength, size=len(windows)).astype(np.float32)

@@ -1,9 +1,9 @@
-"""Several processes train one network, as ``torchrun`` starts them.
+"""Train one network in several processes, as ``torchrun`` starts them.
 
-Every process (a *rank*) has the same weights and meets its share of the songs of each
-batch; losses are divided by the whole batch, and gradients added up before each step. So
-the step is that of one process. Not by torch's wrapper for this, which knows only
-``forward``: a trunk shared over a song is called in another way.
+Every process (a *rank*) has the same weights and takes its share of the songs of each batch;
+losses are divided by the whole batch, and gradients summed over the ranks before each step, so
+that the step is that of one process. torch's own wrapper for this calls only ``forward``: it
+cannot run a trunk that is shared over a song.
 """
 
 import os
@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, distributed as together, nn
+from torch import Tensor, nn
+
+from songbag.parallel.ranks import world_size
 
 Indices = NDArray[np.int64]
 
@@ -32,16 +34,21 @@ class Ranks:
             return torch.device("cpu")
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
 
-    def share(self, songs: Indices, lanes: Indices | None = None) -> tuple[Indices, float]:
-        """Return this rank's songs of a batch, and what their losses count.
+    def split_batch(self, songs: Indices, lanes: Indices | None = None) -> tuple[Indices, float]:
+        """Return this rank's songs of a batch, and the weight of their losses.
 
         Parameters
         ----------
         lanes : ndarray, shape (songs,), optional
             Lane of each song of the batch: then a rank takes whole lanes, its own shards.
 
-        Where a rank would have none, all ranks take the whole batch, and it counts less:
-        the same sums, and no rank waits for one that has nothing to say.
+        Where a rank would have no songs, all ranks take the whole batch with less weight: the
+        same sums, without a rank that has no gradients.
+
+        Examples
+        --------
+        >>> Ranks(rank=1, count=2).split_batch(np.array([10, 11, 12]))
+        (array([11]), 1.0)
         """
         if self.count == 1:
             return songs, 1.0
@@ -50,7 +57,7 @@ class Ranks:
             return songs, 1 / self.count
         return songs[owner == self.rank], 1.0
 
-    def add_gradients(self, network: nn.Module) -> None:
+    def sum_gradients(self, network: nn.Module) -> None:
         """Replace every gradient by its sum over the ranks, in one message."""
         if self.count == 1:
             return
@@ -59,42 +66,44 @@ class Ranks:
             if weight.grad is None:
                 weight.grad = torch.zeros_like(weight)
         flat = torch.cat([weight.grad.reshape(-1) for weight in weights if weight.grad is not None])
-        together.all_reduce(flat)
+        torch.distributed.all_reduce(flat)
         parts = torch.split(flat, [weight.numel() for weight in weights])
         for weight, part in zip(weights, parts, strict=True):
             weight.grad = part.view_as(weight).clone()
 
-    def added(self, *values: float) -> list[float]:
+    def all_sum(self, *values: float) -> list[float]:
         """Return the sums of values over the ranks."""
         if self.count == 1:
             return list(values)
         sums = torch.tensor(values, dtype=torch.float64, device=self.device)
-        together.all_reduce(sums)
+        torch.distributed.all_reduce(sums)
         return [float(value) for value in sums]
 
-    def gathered(self, value: Any) -> list[Any]:
+    def all_gather(self, value: Any) -> list[Any]:
         """Return the values of all ranks, in order."""
-        found = [value] * self.count
+        values = [value] * self.count
         if self.count > 1:
-            together.all_gather_object(found, value)
-        return found
+            torch.distributed.all_gather_object(values, value)
+        return values
 
 
-def joined() -> Ranks:
+def join_ranks() -> Ranks:
     """Return this process's rank, joining the others if ``torchrun`` started several."""
-    count = int(os.environ.get("WORLD_SIZE", 1))
-    if count == 1:
+    if world_size() == 1:
         return Ranks()
-    if not together.is_initialized():
-        together.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-    found = Ranks(together.get_rank(), together.get_world_size())
-    if found.device.type == "cuda":
-        torch.cuda.set_device(found.device)
-    return found
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    ranks = Ranks(torch.distributed.get_rank(), torch.distributed.get_world_size())
+    if ranks.device.type == "cuda":
+        torch.cuda.set_device(ranks.device)
+    return ranks
 
 
-class SharedNorm(nn.BatchNorm2d):
-    """Batch norm over the windows of all ranks; in evaluation the ordinary one."""
+class SyncBatchNorm(nn.BatchNorm2d):
+    """Batch norm over the windows of all ranks; in evaluation the ordinary one.
+
+    torch's own class of this name needs GPUs.
+    """
 
     def _get_name(self) -> str:
         return "BatchNorm2d"
@@ -127,12 +136,12 @@ class SharedNorm(nn.BatchNorm2d):
         return normal
 
 
-def share_norms(network: nn.Module) -> None:
-    """Put a `SharedNorm` in the place of every batch norm of a network."""
+def synchronise_norms(network: nn.Module) -> None:
+    """Put a `SyncBatchNorm` in the place of every batch norm of a network."""
     for name, layer in list(network.named_children()):
         if type(layer) is nn.BatchNorm2d:
-            norm = SharedNorm(layer.num_features, layer.eps, layer.momentum)
+            norm = SyncBatchNorm(layer.num_features, layer.eps, layer.momentum)
             norm.load_state_dict(layer.state_dict())
             setattr(network, name, norm)
         else:
-            share_norms(layer)
+            synchronise_norms(layer)

@@ -40,7 +40,7 @@ from songbag.training.plan import (
 if TYPE_CHECKING:
     from songbag.models.pooling import SongPooling
     from songbag.models.song_network import Ensemble, SongNetwork
-    from songbag.training.trainer import Checkpoint, Fit
+    from songbag.training.trainer import Checkpoint, FittedNetwork
 
 History: TypeAlias = list[dict[str, float]]
 
@@ -138,7 +138,7 @@ def fit_network(
     plan: TrainingPlan,
     title: str = "Training",
     checkpoint: "Checkpoint | None" = None,
-) -> "Fit":
+) -> "FittedNetwork":
     """Fit the network of ``plan.recipe.training`` on songs cut on its grid.
 
     Parameters
@@ -150,13 +150,13 @@ def fit_network(
     """
     import torch
 
-    from songbag.training.trainer import fit as fit_bags
+    from songbag.training.trainer import train_network
 
     if plan.threads:
         torch.set_num_threads(plan.threads)
     training, console = plan.recipe.training, plan.console
     y, shape = plan.truths(dataset.songs), window_shape(dataset, plan.recipe)
-    held_out = (validation, plan.truths(validation.songs))
+    held_out = (validation, plan.truths(validation.songs)) if len(validation) else None
     began, classes = time.monotonic(), len(plan.labels)
     with console.bar(title, training.epochs * len(dataset)) as advance:
         finished, note = 0, ""
@@ -170,14 +170,15 @@ def fit_network(
                     note += f", validation {row['validation_accuracy']:.2f}"
             advance(finished + songs, note)
 
-        result = fit_bags(
-            dataset, y, held_out, classes, training, shape, plan.seed, watch, plan.own, checkpoint
+        songs, seed, own = (dataset, y), plan.seed, plan.own
+        result = train_network(
+            songs, classes, training, shape, seed, held_out, watch, own, checkpoint
         )
     console.say(_summary(result, time.monotonic() - began))
     return result
 
 
-def _summary(result: "Fit", seconds: float) -> str:
+def _summary(result: "FittedNetwork", seconds: float) -> str:
     last = result.history[-1]
     if last["epoch"] == 1:
         return f"solved in {seconds:.0f} s"
@@ -188,7 +189,7 @@ def _summary(result: "Fit", seconds: float) -> str:
         "interrupted": "; interrupted, the best so far is kept",
     }
     epochs = f"trained {int(last['epoch'])} epochs in {seconds:.0f} s"
-    return f"{epochs}; kept epoch {result.kept_epoch}{reasons[result.stopped]}"
+    return f"{epochs}; kept epoch {result.epoch}{reasons[result.stopped]}"
 
 
 @dataclass(frozen=True)
@@ -201,7 +202,7 @@ class Branch:
     logits : ndarray, shape (songs, classes)
         Of every song, pooled, from the member that was not fitted on it.
     history : list of dict
-        As `Fit.history`, with the number of the member.
+        As `FittedNetwork.history`, with the number of the member.
     """
 
     members: "list[SongNetwork]"
@@ -214,11 +215,11 @@ def _fit_ensemble(
     fold_of: Labels,
     plan: TrainingPlan,
     model_path: Path | None,
-) -> "tuple[Fit, Calibration]":
+) -> "tuple[FittedNetwork, Calibration]":
     """Fit the members of all branches, weight the branches, and calibrate the whole."""
     from songbag.models.build import song_pooling
     from songbag.models.song_network import Ensemble
-    from songbag.training.trainer import Fit
+    from songbag.training.trainer import FittedNetwork
 
     branches = []
     for training in plan.recipe.trainings:
@@ -233,7 +234,7 @@ def _fit_ensemble(
     used = [(weight, branch.members) for weight, branch in pairs if weight > 0]
     network = Ensemble([members for _, members in used], [w for w, _ in used], pooling).eval()
     history = [row for branch in branches for row in branch.history]
-    return Fit(network, pooling, history), _calibrated(logits, dataset, plan)
+    return FittedNetwork(network, pooling, history), _calibrated(logits, dataset, plan)
 
 
 def _fit_branch(
@@ -289,7 +290,7 @@ def _calibrated(
 
 
 def _assemble(
-    result: "Fit", dataset: BagDataset, plan: TrainingPlan, calibration: Calibration
+    result: "FittedNetwork", dataset: BagDataset, plan: TrainingPlan, calibration: Calibration
 ) -> Model:
     """Return the model of a fitted network: its card, weights and graphs.
 

@@ -16,7 +16,7 @@ from songbag.tasks.export import export_model
 from songbag.tasks.pack import pack_songs
 from songbag.training.checkpoint import dataset_hash, open_checkpoint
 from songbag.training.plan import TrainingPlan
-from songbag.training.trainer import fit
+from songbag.training.trainer import train_network
 from tests.helpers.songs import audio_dataset
 
 QUIET = Console(quiet=True)
@@ -48,8 +48,8 @@ def train(folder):
     y = plan.truths(dataset.songs)
     checkpoint = open_checkpoint(folder / "state", plan, dataset_hash(dataset))
     checkpoint.every_seconds = 0.0
-    nothing = ([], y[:0])
-    found = fit(dataset, y, nothing, 3, recipe.training, (5,), 0, checkpoint=checkpoint)
+    songs = (dataset, y)
+    found = train_network(songs, 3, recipe.training, (5,), 0, checkpoint=checkpoint)
     write_bytes(folder / "weights.safetensors", save(found.network.state_dict()))
 
 

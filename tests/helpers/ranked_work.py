@@ -12,7 +12,7 @@ from songbag.data.packed import PackedDataset
 from songbag.data.song import Song
 from songbag.recipes import load_recipe
 from songbag.settings import Training
-from songbag.training.trainer import Checkpoint, fit
+from songbag.training.trainer import Checkpoint, train_network
 
 
 def songs(count=19):
@@ -50,9 +50,9 @@ def train(rank, count, port, out, settings, folder=None, state=None, stop=0):
 
     old = None if state is None else torch.load(state, weights_only=True)
     checkpoint = Checkpoint(keep if stop else lambda found: None, old, 0.0)
-    none = ([], y[:0])
     training = Training(**settings)
-    found = fit(bags, y, none, int(y.max()) + 1, training, shape, 0, checkpoint=checkpoint)
+    classes = int(y.max()) + 1
+    found = train_network((bags, y), classes, training, shape, 0, checkpoint=checkpoint)
     losses = torch.tensor([row["loss"] for row in found.history], dtype=torch.float64)
     if rank == 0:
         state = found.network.state_dict() | {"losses": losses}

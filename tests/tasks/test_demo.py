@@ -18,7 +18,7 @@ from songbag.parts import poolings
 from songbag.recipes import load_recipe
 from songbag.settings import Sound, Windows
 from songbag.tasks.demo import SECONDS
-from songbag.training.trainer import fit
+from songbag.training.trainer import train_network
 
 SONGS = 40  # a genre
 FOLDS = StratifiedKFold(5, shuffle=True, random_state=0)
@@ -74,8 +74,8 @@ def judged(bags, labels, truth, epochs):
     pooling = SongPooling(poolings()[recipe.training.pooling], 3)
     for number, (train, test) in enumerate(FOLDS.split(truth, truth)):
         part = [bags[i] for i in train]
-        nobody = ([], labels[:0])
-        found = fit(part, labels[train], nobody, 3, recipe.training, (216, 13), number)
+        songs = (part, labels[train])
+        found = train_network(songs, 3, recipe.training, (216, 13), number)
         held = [bags[i] for i in test]
         song_right += (
             song_logits(found.network, pooling, held).argmax(1).numpy() == truth[test]

@@ -121,13 +121,13 @@ def test_one_process_is_asked_for_what_is_not_trained_together(monkeypatch, tmp_
 
 def test_ranks_share_a_batch():
     songs = np.arange(10, 15)
-    shares = [Ranks(rank, 2).share(songs) for rank in range(2)]
+    shares = [Ranks(rank, 2).split_batch(songs) for rank in range(2)]
     assert [part.tolist() for part, _ in shares] == [[10, 12, 14], [11, 13]]
-    assert Ranks().share(songs) == (songs, 1.0)
-    by_lane = [Ranks(rank, 2).share(songs, np.array([0, 3, 2, 2, 0]))[0] for rank in range(2)]
+    assert Ranks().split_batch(songs) == (songs, 1.0)
+    by_lane = [Ranks(rank, 2).split_batch(songs, np.array([0, 3, 2, 2, 0]))[0] for rank in range(2)]
     assert [part.tolist() for part in by_lane] == [[10, 12, 13, 14], [11]]
     for rank in range(3):  # one song for three: each takes a third of its loss
-        part, counts = Ranks(rank, 3).share(songs[:1])
+        part, counts = Ranks(rank, 3).split_batch(songs[:1])
         assert (part.tolist(), counts) == ([10], 1 / 3)
 
 

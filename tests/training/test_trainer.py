@@ -19,7 +19,8 @@ from songbag.models.pooling import SongPooling
 from songbag.models.song_network import Ensemble, SongNetwork, both_classes, song_logits
 from songbag.parts import poolings
 from songbag.settings import Sound, Training, Windows
-from songbag.training import augmentation, onnx_templates, to_onnx, trainer
+from songbag.training import augmentation, onnx_templates, to_onnx
+from songbag.training.trainer import Checkpoint, train_network
 
 
 def mean(classes):
@@ -254,8 +255,8 @@ def test_a_song_scores_alone_as_in_a_batch():
 
 
 def fitted(training, bags, y, held=None, seed=0, watch=lambda songs, row: None):
-    held = held or ([], y[:0])
-    return trainer.fit(bags, y, held, int(y.max()) + 1, training, (44, 13), seed, watch)
+    classes = int(y.max()) + 1
+    return train_network((bags, y), classes, training, (44, 13), seed, held, watch)
 
 
 @pytest.mark.parametrize("loss", ["song", "window"])
@@ -301,12 +302,12 @@ def test_the_best_epoch_by_song_loss_is_kept_and_patience_stops():
     training = Training(epochs=40, patience=3, keep="best", schedule="constant", learning_rate=0.02)
     found = fitted(training, bags, y, held)
     losses = [row["validation_loss"] for row in found.history]
-    assert found.kept_epoch == 1 + int(np.argmin(losses))
+    assert found.epoch == 1 + int(np.argmin(losses))
     logits = song_logits(found.network, mean(2), held[0])
     kept = torch.nn.functional.cross_entropy(logits, torch.as_tensor(held[1]))
     assert float(kept) == pytest.approx(min(losses), abs=1e-5)
     if found.stopped == "patience":
-        assert len(losses) - found.kept_epoch == 3
+        assert len(losses) - found.epoch == 3
 
 
 def test_an_interrupt_keeps_the_best_so_far():
@@ -350,18 +351,17 @@ def test_rare_labels_weigh_more():
 def test_masks_hide_behind_the_mean():
     rng = np.random.default_rng(0)
     windows = np.ones((2, 50, 30, 8), np.float32)
-    masked = augmentation.masked(windows.copy(), np.full(8, 5, np.float32), 10, 4, rng)
-    hidden = (masked == 5).any(axis=(2, 3))
-    assert hidden.any()
-    assert set(np.unique(masked)) <= {1, 5}
-    assert (masked == 5).all(axis=3).sum(axis=2).max() <= 10
+    augmentation.mask(windows, np.full(8, 5, np.float32), 10, 4, rng)
+    assert (windows == 5).any()
+    assert set(np.unique(windows)) <= {1, 5}
+    assert (windows == 5).all(axis=3).sum(axis=2).max() <= 10
 
 
 def test_mixup_mixes_inputs_and_targets_alike():
     rng = np.random.default_rng(0)
     targets = np.eye(4, dtype=np.float32)
     windows = targets[:, None, None, :] * np.ones((4, 3, 5, 4), np.float32)
-    mixed, mixed_targets = augmentation.mixed(windows, targets, 0.4, rng)
+    mixed, mixed_targets = augmentation.mix(windows, targets, 0.4, rng)
     np.testing.assert_allclose(mixed.mean(axis=(1, 2)), mixed_targets, atol=1e-6)
     assert (np.diag(mixed_targets) >= 0.5).all()
 
@@ -384,15 +384,16 @@ def test_going_on_gives_the_weights_of_an_undisturbed_training(changes):
     states = []
 
     def trained(state=None):
-        kept = trainer.Checkpoint(lambda s: states.append(pickle_round(s)), state, 0.0)
-        return trainer.fit(bags, y, held, int(y.max()) + 1, training, (44, 13), 3, checkpoint=kept)
+        checkpoint = Checkpoint(lambda s: states.append(pickle_round(s)), state, 0.0)
+        classes = int(y.max()) + 1
+        return train_network((bags, y), classes, training, (44, 13), 3, held, checkpoint=checkpoint)
 
     whole = trained()
     for state in states[:-1]:
         again = trained(state)
         for name, value in whole.network.state_dict().items():
             assert torch.equal(value, again.network.state_dict()[name])
-        assert again.kept_epoch == whole.kept_epoch
+        assert again.epoch == whole.epoch
         losses = [[row["loss"] for row in found.history] for found in (whole, again)]
         assert losses[0] == losses[1]
 
