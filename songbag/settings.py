@@ -1,7 +1,7 @@
 """Frozen records of every choice that changes a number, and the recipes that name them.
 
 `Sound` names the cache and `Windows` cuts the frames; both are saved in every model, so
-that a song is heard in serving exactly as it was in training. `Training` is what only
+that a song is read in serving exactly as it was in training. `Training` is what only
 learning needs. A `Recipe` is one of each, written as TOML in ``songbag/recipes``.
 """
 
@@ -90,7 +90,7 @@ class Sound(Record, frozen=True):
         if self.hop_length > self.frame_length:
             raise SettingsError(
                 f"sound.hop_length {self.hop_length} exceeds frame_length "
-                f"{self.frame_length}: samples between frames would never be heard."
+                f"{self.frame_length}: samples between frames would never be used."
             )
 
     @property
@@ -122,7 +122,7 @@ class Windows(Record, frozen=True):
 
 
 class Excerpt(Record, frozen=True):
-    """Which part of a song is heard: its first or middle ``seconds`` (None: all of it)."""
+    """Which part of a song is used: its first or middle ``seconds`` (None: all of it)."""
 
     seconds: Positive | None = None
     place: Literal["first", "middle"] = "first"

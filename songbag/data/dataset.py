@@ -49,7 +49,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Recording:
-    """What reading a song told about it (see `Bag`)."""
+    """Facts about the recording that reading a song gave (see `Bag`)."""
 
     samples: int
     level_db: float | None = None

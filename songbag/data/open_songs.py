@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AudioOptions:
-    """How audio files are found and read.
+    """How audio files are listed and read.
 
     Attributes
     ----------

@@ -51,7 +51,7 @@ class Entry(Record, frozen=True):
 
 
 class Collection(Record, frozen=True):
-    """How the songs of a folder were heard, and which files belong to it.
+    """The settings of the frames of a folder, and the files that belong to it.
 
     Attributes
     ----------
@@ -111,18 +111,18 @@ def read_collection(folder: Path) -> Collection:
         value = msgspec.json.decode(file.read_bytes())
         if value["format"] > FORMAT:
             raise SongTableError(f"{file}: packed by Songbag {value['songbag']}, a newer one.")
-        found = msgspec.convert(value, Collection)
-        intact = found.sealed() == found
+        about = msgspec.convert(value, Collection)
+        intact = about.sealed() == about
     except (ValueError, KeyError, TypeError):
         intact = False
     if not intact:
         raise SongTableError(f"{file}: damaged. Repeat the songbag pack command.")
-    if not (folder / MANIFEST).is_file() or content_hash(folder / MANIFEST) != found.manifest:
+    if not (folder / MANIFEST).is_file() or content_hash(folder / MANIFEST) != about.manifest:
         raise SongTableError(
             f"{folder / MANIFEST}: not the file that {ABOUT} names: damaged, changed, or packing "
             "was stopped. Repeat the songbag pack command."
         )
-    return found
+    return about
 
 
 def write_collection(folder: Path, about: Collection) -> None:

@@ -79,7 +79,7 @@ def parse_names(
                 numbers.append(int(match[2]))
             except ValueError:
                 raise SongTableError(
-                    f"{origin}, row {row}: the pattern's second group found '{match[2]}', which "
+                    f"{origin}, row {row}: the pattern's second group is '{match[2]}', which "
                     "is no number."
                 ) from None
     return ids, column, np.array(numbers) if numbers else None

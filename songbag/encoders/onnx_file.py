@@ -1,4 +1,4 @@
-"""Songs through an encoder that somebody else trained: a vector a window."""
+"""Embed windows with a pre-trained encoder from an ONNX file."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,11 +26,11 @@ def read_encoder(path: str | Path, recipe: Recipe) -> bytes:
     ------
     SettingsError
         The file cannot be read, is no ONNX graph with one input and one output, or cannot
-        take windows as the recipe cuts them; or the recipe does not hear waveforms.
+        take windows as the recipe cuts them; or the feature of the recipe is not the waveform.
     """
     if not features()[recipe.sound.feature].is_waveform:
         raise SettingsError(
-            f"an encoder hears samples, and the recipe '{recipe.name}' hears "
+            f"an encoder takes samples, and the feature of the recipe '{recipe.name}' is "
             f"{recipe.sound.feature}. Use it with --recipe embeddings."
         )
     try:
@@ -70,35 +70,34 @@ class Encoder:
 
     def __call__(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return embeddings (windows, values) of windows (windows, at least the samples)."""
-        heard = np.ascontiguousarray(windows[:, : self.samples])
+        samples = np.ascontiguousarray(windows[:, : self.samples])
         try:
-            found = self._session.run(None, {self._input: heard})[0]
+            vectors = self._session.run(None, {self._input: samples})[0]
         except Exception as error:  # onnxruntime raises its own untyped family
             reason = str(error).strip().splitlines()[-1][:200]
             raise TrainingError(
-                f"the encoder does not take {len(heard)} windows of {self.samples} samples "
+                f"the encoder does not take {len(samples)} windows of {self.samples} samples "
                 f"({reason}). Set windows.seconds and sound.sample_rate as it wants them, and "
                 "export it with any number of windows."
             ) from None
-        if found.ndim != 2 or len(found) != len(heard) or not np.isfinite(found).all():
+        if vectors.ndim != 2 or len(vectors) != len(samples) or not np.isfinite(vectors).all():
             raise TrainingError(
-                f"the encoder turns {len(heard)} windows into the shape {found.shape}; needed is "
-                "one row of numbers a window."
+                f"the encoder turns {len(samples)} windows into the shape {vectors.shape}; needed "
+                "is one row of numbers a window."
             )
-        vectors: NDArray[np.float32] = found.astype(np.float32, copy=False)
-        return vectors
+        return np.asarray(vectors, dtype=np.float32)
 
 
 def embedded(bags: Sequence[Bag], encoder: bytes, recipe: Recipe, console: Console) -> list[Bag]:
     """Return bags whose windows are the embeddings of the windows of bags of waveforms."""
     run, length = Encoder(encoder, recipe), window_frames(recipe.sound, recipe.windows)
-    found = []
+    embedded_bags = []
     for bag in console.track(bags, len(bags), "Embedding"):
         assert bag.starts is not None
         frames = repeat_frames(bag.features, length)
         vectors = [
-            run(np.stack([frames[start : start + length].ravel() for start in some]))
-            for some in np.split(bag.starts, range(_AT_ONCE, len(bag.starts), _AT_ONCE))
+            run(np.stack([frames[start : start + length].ravel() for start in batch]))
+            for batch in np.split(bag.starts, range(_AT_ONCE, len(bag.starts), _AT_ONCE))
         ]
-        found.append(replace(bag, features=np.concatenate(vectors), starts=None))
-    return found
+        embedded_bags.append(replace(bag, features=np.concatenate(vectors), starts=None))
+    return embedded_bags

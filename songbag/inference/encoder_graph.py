@@ -21,7 +21,7 @@ def encoded_network(
     window_frames, width : int
         Frames of a window, and samples of a frame.
     samples : int
-        Of a window that the encoder hears.
+        Of a window that the encoder takes.
 
     Raises
     ------
@@ -36,9 +36,9 @@ def encoded_network(
     places = nodes.add("Add", nodes.add("Unsqueeze", "starts", int64(1)), np.arange(window_frames))
     cut = nodes.add("Gather", "frames", places, axis=0)
     flat = nodes.add("Reshape", cut, int64(0, window_frames * width))
-    heard = nodes.add("Slice", flat, int64(0), int64(samples), int64(1))
+    samples_used = nodes.add("Slice", flat, int64(0), int64(samples), int64(1))
     (given,), (made,) = body.graph.input, body.graph.output
-    vectors = nodes.include(body, "encoder", {given.name: heard})[made.name]
+    vectors = nodes.include(body, "encoder", {given.name: samples_used})[made.name]
     outputs = nodes.include(head, "network", {"windows": vectors})["outputs"]
     inputs = {"frames": ("frames", width), "starts": ("windows",)}
     classes = head.graph.output[0].type.tensor_type.shape.dim[1].dim_value

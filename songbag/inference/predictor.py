@@ -127,7 +127,7 @@ class Predictor:
     def window_outputs(self, blocks: Iterable[Array], samples: Callable[[], int]) -> WindowOutputs:
         """Return the network's outputs for a song's windows, and their positions.
 
-        Windows are run as soon as their frames have arrived; only their outputs are kept.
+        Windows are run as soon as their frames have arrived; only their outputs stay in memory.
         """
         sound, cut = self.card.recipe.sound, self.card.recipe.windows
         waiting, behind = np.zeros((0, self._bands), dtype=np.float32), 0

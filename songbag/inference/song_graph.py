@@ -56,11 +56,11 @@ def _part(model: Model, name: str) -> onnx.ModelProto:
 
 def _opset(*parts: onnx.ModelProto) -> int:
     """Return the one version of operations in which all parts are written."""
-    found = {(one.domain, one.version) for part in parts for one in part.opset_import}
-    (domain, version), *others = sorted(found)
+    versions = {(one.domain, one.version) for part in parts for one in part.opset_import}
+    (domain, version), *others = sorted(versions)
     if domain or others or any(part.functions for part in parts):
         raise ExportError(
-            f"the model's graphs use the operations {sorted(found)}; only one version of ONNX's "
+            f"the model's graphs use the operations {sorted(versions)}; only one version of ONNX's "
             "own can be joined. Nothing was written. Save the model again with this Songbag."
         )
     return int(version)

@@ -43,7 +43,7 @@ def systems_of(
     SettingsError
         An unknown name, or fewer than two systems are left.
     """
-    found: list[System] = []
+    systems: list[System] = []
     for recipe in recipes:
         for pooling in poolings or [recipe.training.pooling]:
             for loss in losses or [recipe.training.loss]:
@@ -54,10 +54,10 @@ def systems_of(
                     console.say(f"left out: {pooling} with the loss on the song (no gradient)")
                     continue
                 named = msgspec.structs.replace(recipe, training=training)
-                found.append(System(f"{recipe.name}-{pooling}-{loss}", named))
-    if len(found) < 2:
+                systems.append(System(f"{recipe.name}-{pooling}-{loss}", named))
+    if len(systems) < 2:
         raise SettingsError("there is nothing to compare: give two or more --poolings or --losses.")
-    return found
+    return systems
 
 
 def compare(

@@ -271,12 +271,12 @@ def _answer_rows(runs: Runs) -> list[Row]:
 
 def _curve(runs: Sequence[_Run]) -> dict[str, list[float]]:
     """Mean losses by epoch over folds and seeds, as far as any of them went."""
-    found: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    losses: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in (row for run in runs for row in run.history):
         for name in ("loss", "validation_loss"):
             if row.get(name):
-                found[name][int(float(row["epoch"]))].append(float(row[name]))
-    return {name: [float(np.mean(by[e])) for e in sorted(by)] for name, by in found.items()}
+                losses[name][int(float(row["epoch"]))].append(float(row[name]))
+    return {name: [float(np.mean(by[e])) for e in sorted(by)] for name, by in losses.items()}
 
 
 def _differences(runs: Runs, groups: NDArray[np.int64] | None, metric: str) -> list[Row]:

@@ -37,7 +37,8 @@ def write_parquet(
     Raises
     ------
     SettingsError
-        The songs are not packed, or were not heard as the recipe hears; ``folder`` exists.
+        The songs are not packed, or with another sound than the recipe's; ``folder``
+        exists.
     """
     if not is_packed(packed):
         raise SettingsError(

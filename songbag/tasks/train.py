@@ -148,7 +148,7 @@ def load_labelled(songs: SongDataset, recipe: Recipe, console: Console) -> BagDa
     dataset = songs.load(recipe, console.track)
     if songs.checked:
         if dataset.failures:
-            console.say(f"{len(dataset.failures)} songs could not be heard when they were packed")
+            console.say(f"{len(dataset.failures)} songs could not be read when they were packed")
     else:
         report_problems(dataset, console)
     lost = {label for failure in dataset.failures for label in failure.song.labels}
