@@ -202,6 +202,11 @@ class Training(Record, frozen=True):
     average: Share = 0.0
 
     @property
+    def uses_solver(self) -> bool:
+        """Whether a linear network is solved on all songs at once, without epochs."""
+        return self.optimizer == "lbfgs"
+
+    @property
     def augments(self) -> bool:
         """Whether windows are changed at random."""
         changes = self.mixup, self.gain, self.filtering, self.time_mask, self.band_mask

@@ -57,7 +57,7 @@ def network_for(
         scale = torch.from_numpy(mean), torch.from_numpy(deviation)
     network = build(training.network, window_shape, pooling, training.dropout, scale, bands_first)
     head = linear_head(network)
-    if head is not None and training.optimizer != "lbfgs":  # the solver scales the same features
+    if head is not None and not training.uses_solver:  # the solver scales the same features
         standardise(head, song_features(network, bags))
     return network
 

@@ -23,7 +23,7 @@ from songbag.inference.writers import (
     with_user_columns,
 )
 from songbag.metrics import baselines
-from songbag.metrics.label_kinds import SINGLE_LABEL, LabelKind
+from songbag.metrics.label_kinds import SINGLE_LABEL, LabelKind, kind_of
 from songbag.metrics.windows_needed import WindowPlan, accuracy_by_windows
 from songbag.report.recordings import write_recordings
 from songbag.settings import Excerpt
@@ -181,12 +181,10 @@ def evaluate_model(
 
 
 def _require_known_labels(card: Card, songs: Iterable[Song], origin: str) -> None:
-    kinds = {True: "several labels a song (column labels)", False: "one label a song"}
     for song in songs:
         if song.multilabel != card.multilabel:
-            raise SongTableError(
-                f"{origin}: it has {kinds[song.multilabel]}, the model {kinds[card.multilabel]}."
-            )
+            theirs = kind_of(song.multilabel).description
+            raise SongTableError(f"{origin}: it has {theirs}, the model {card.kind.description}.")
         unknown = [label for label in song.labels if label not in card.labels]
         if unknown or not (song.labels or song.multilabel):
             where = f", line {song.line}" if song.line else ""
@@ -282,15 +280,14 @@ def _window_spacing(predictions: Predictions) -> WindowPlan:
 
 def summary(figures: dict[str, Any]) -> str:
     """Return the figures in a few lines for a terminal."""
-    multilabel = bool(figures.get("multilabel"))
-    headline, name = ("map", "mean AP") if multilabel else ("accuracy", "song accuracy")
-    value = figures["metrics"][headline]
+    kind = kind_of(bool(figures.get("multilabel")))
+    value = figures["metrics"][kind.headline]
     interval = ""
     if value["low"] is not None:
         by = f"{figures['groups']} groups" if figures["groups"] else "songs"
         interval = f"  95 % interval {value['low']:.3f} to {value['high']:.3f} (over {by})"
-    lines = [f"{name:<16} {value['value']:.3f}{interval}"]
-    if multilabel:
+    lines = [f"{kind.headline_title:<16} {value['value']:.3f}{interval}"]
+    if kind.multilabel:
         decided = figures["metrics"]["hamming_accuracy"]["value"]
         lines.append(f"decisions right  {decided:.3f}")
         constant = figures["baselines"]["map"]

@@ -48,7 +48,7 @@ def _windows(recipe: Recipe, dataset: BagDataset, console: Console) -> Windows:
 def _training(training: Training, recipe: Recipe, songs: int, console: Console) -> Training:
     most = recipe.adapt.most_visits
     epochs = max(_FEWEST, most // songs)
-    if not most or training.optimizer == "lbfgs" or epochs >= training.epochs:
+    if not most or training.uses_solver or epochs >= training.epochs:
         return training
     console.say(
         f"{songs} songs need fewer epochs: {epochs} instead of {training.epochs}. "

@@ -247,7 +247,7 @@ def _fit_branch(
     """Fit one network for each fold, and predict the songs of that fold with it."""
     from songbag.models.song_network import SongNetwork, song_logits
 
-    if plan.recipe.training.optimizer == "lbfgs":
+    if plan.recipe.training.uses_solver:
         return _solve_branch(dataset, fold_of, plan)
     count = int(fold_of.max()) + 1
     branch = Branch([], np.zeros((len(dataset), len(plan.labels))), [])

@@ -83,7 +83,7 @@ def require_trainable(recipe: Recipe) -> None:
     for training in recipe.trainings:
         training.require_known_parts()
         linear = training.network_part.linear and training.pooling_part.linear
-        if training.optimizer == "lbfgs" and not (linear and training.loss == "song"):
+        if training.uses_solver and not (linear and training.loss == "song"):
             raise TrainingError(
                 "optimizer 'lbfgs' solves linear networks ('linear', 'statistics') with the loss "
                 "on the song through mean_logit; this recipe has network "

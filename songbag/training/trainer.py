@@ -121,7 +121,7 @@ def train_network(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         network = network_for(dataset, training, window_shape, pooling, own)
-        if training.optimizer == "lbfgs":
+        if training.uses_solver:
             row = solve(network, dataset, y, pooling, training)
             return FittedNetwork(network.eval(), pooling, [row], 1)
         checkpoint = checkpoint or Checkpoint()
