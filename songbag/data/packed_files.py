@@ -136,7 +136,13 @@ def write_manifest(folder: Path, columns: Mapping[str, Sequence[Any]]) -> str:
     import pyarrow
     from pyarrow import parquet
 
-    kinds = _kinds(pyarrow)
+    kinds = {
+        **dict.fromkeys(("start", "end", "level_db"), pyarrow.float64()),
+        **dict.fromkeys(("shard", "frames"), pyarrow.int32()),
+        **dict.fromkeys(("first", "samples"), pyarrow.int64()),
+        "warnings": pyarrow.list_(pyarrow.string()),
+        "checksum": pyarrow.binary(16),
+    }  # all others are text
     arrays = {
         name: pyarrow.array(columns[name], kinds.get(name, pyarrow.string()))
         for name in (*FACTS, *(name for name in columns if name not in FACTS))
@@ -146,21 +152,6 @@ def write_manifest(folder: Path, columns: Mapping[str, Sequence[Any]]) -> str:
             pyarrow.table(arrays), file, compression="zstd", row_group_size=_GROUP_ROWS
         )
     return content_hash(folder / MANIFEST)
-
-
-def _kinds(pyarrow: Any) -> dict[str, Any]:
-    """Arrow types of the columns that are not text."""
-    return {
-        "start": pyarrow.float64(),
-        "end": pyarrow.float64(),
-        "shard": pyarrow.int32(),
-        "first": pyarrow.int64(),
-        "frames": pyarrow.int32(),
-        "samples": pyarrow.int64(),
-        "level_db": pyarrow.float64(),
-        "warnings": pyarrow.list_(pyarrow.string()),
-        "checksum": pyarrow.binary(16),
-    }
 
 
 def own_name(column: str) -> str:

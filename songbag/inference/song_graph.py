@@ -1,8 +1,10 @@
-"""From samples to a song's answer: hearing, the model's own graphs, calibration.
+"""Build the exported graph: samples to frames, the model's own graphs, calibration.
 
 The model's graphs are joined by the names of their inputs and outputs, as
 `songbag.inference.predictor` runs them; nothing here knows what is inside.
 """
+
+from importlib.metadata import version
 
 import msgspec
 import onnx
@@ -46,7 +48,9 @@ def song_graph(model: Model) -> onnx.ModelProto:
         outputs["score"] = (pooled["score"], (classes,))
         outputs["contributions"] = (pooled["contributions"], ("windows", classes))
     graph = nodes.model({"waveform": ("samples",)}, outputs)
-    _describe(graph, model)
+    graph.producer_name, graph.producer_version = "songbag", version("songbag")
+    graph.doc_string = _DESCRIPTION.format(rate=sound.sample_rate)
+    onnx.helper.set_model_props(graph, _metadata(card, model.hash))
     return graph
 
 
@@ -57,13 +61,13 @@ def _part(model: Model, name: str) -> onnx.ModelProto:
 def _opset(*parts: onnx.ModelProto) -> int:
     """Return the one version of operations in which all parts are written."""
     versions = {(one.domain, one.version) for part in parts for one in part.opset_import}
-    (domain, version), *others = sorted(versions)
+    (domain, number), *others = sorted(versions)
     if domain or others or any(part.functions for part in parts):
         raise ExportError(
             f"the model's graphs use the operations {sorted(versions)}; only one version of ONNX's "
             "own can be joined. Nothing was written. Save the model again with this Songbag."
         )
-    return int(version)
+    return int(number)
 
 
 def _probabilities(nodes: GraphBuilder, logits: str, card: Card, song: bool) -> str:
@@ -72,16 +76,6 @@ def _probabilities(nodes: GraphBuilder, logits: str, card: Card, song: bool) -> 
     return (
         nodes.add("Sigmoid", scaled) if card.multilabel else nodes.add("Softmax", scaled, axis=-1)
     )
-
-
-def _describe(graph: onnx.ModelProto, model: Model) -> None:
-    """Write into the graph what it is, so that the file can be used without ours."""
-    import songbag
-
-    card = model.card
-    graph.producer_name, graph.producer_version = "songbag", songbag.__version__
-    graph.doc_string = _DESCRIPTION.format(rate=card.recipe.sound.sample_rate)
-    onnx.helper.set_model_props(graph, _metadata(card, model.hash))
 
 
 _DESCRIPTION = (

@@ -8,7 +8,7 @@ where a spreadsheet would take them for a formula.
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
@@ -18,12 +18,6 @@ from songbag.inference.predictions import SongPrediction
 from songbag.storage.csv_files import Row
 from songbag.storage.files import write_bytes
 from songbag.storage.remote import AnyPath
-
-if TYPE_CHECKING:
-    import pyarrow
-
-_TEXT_COLUMNS = frozenset({"id", "status", "reason", "predicted", "warnings"})
-_COUNT_COLUMNS = frozenset({"windows", "window"})
 
 
 def probability_columns(labels: Sequence[str]) -> list[str]:
@@ -110,18 +104,14 @@ def write_parquet_rows(
     import pyarrow
     from pyarrow import parquet
 
-    fields = [(name, _arrow_type(name)) for name in columns]
+    kinds = {
+        **dict.fromkeys(("id", "status", "reason", "predicted", "warnings"), pyarrow.string()),
+        **dict.fromkeys(("windows", "window"), pyarrow.int64()),
+    }
+    fields = [(name, kinds.get(name, pyarrow.float64())) for name in columns]
     fields += [(name, pyarrow.string()) for name in user_columns]
     arrays = [pyarrow.array([row.get(name) for row in rows], kind) for name, kind in fields]
     table = pyarrow.Table.from_arrays(arrays, schema=pyarrow.schema(fields))
     out = BytesIO()
     parquet.write_table(table, out, compression="zstd")
     write_bytes(file, out.getvalue())
-
-
-def _arrow_type(column: str) -> "pyarrow.DataType":
-    import pyarrow
-
-    if column in _TEXT_COLUMNS:
-        return pyarrow.string()
-    return pyarrow.int64() if column in _COUNT_COLUMNS else pyarrow.float64()
