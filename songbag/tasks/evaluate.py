@@ -278,6 +278,9 @@ def _window_spacing(predictions: Predictions) -> WindowPlan:
     return WindowPlan(window_seconds=length, hop_seconds=float(np.median(steps)))
 
 
+_HEADLINES = {"accuracy": "song accuracy", "map": "mean AP"}
+
+
 def summary(figures: dict[str, Any]) -> str:
     """Return the figures in a few lines for a terminal."""
     kind = kind_of(bool(figures.get("multilabel")))
@@ -286,7 +289,7 @@ def summary(figures: dict[str, Any]) -> str:
     if value["low"] is not None:
         by = f"{figures['groups']} groups" if figures["groups"] else "songs"
         interval = f"  95 % interval {value['low']:.3f} to {value['high']:.3f} (over {by})"
-    lines = [f"{kind.headline_title:<16} {value['value']:.3f}{interval}"]
+    lines = [f"{_HEADLINES[kind.headline]:<16} {value['value']:.3f}{interval}"]
     if kind.multilabel:
         decided = figures["metrics"]["hamming_accuracy"]["value"]
         lines.append(f"decisions right  {decided:.3f}")
