@@ -225,11 +225,6 @@ class Training(Record, frozen=True):
         ------
         SettingsError
             There is none of this name.
-
-        Examples
-        --------
-        >>> Training(pooling="hard_vote").pooling_part.differentiable
-        False
         """
         return PoolingPart(name="own") if self.pooling == "own" else poolings()[self.pooling]
 
