@@ -209,6 +209,12 @@ class Shard:
         values = np.frombuffer(view, np.float32, self.rows * self.bands, self.offset)
         return values.reshape(self.rows, self.bands)
 
+    def is_intact(self, counts: Sequence[int]) -> bool:
+        """Read all songs, of so many frames each, and compare them with their checksums."""
+        songs = np.split(self.map(), np.cumsum(counts)[:-1])
+        pairs = zip(songs, self.checksums, strict=True)
+        return all(frames_checksum(song) == checksum for song, checksum in pairs)
+
 
 def frames_checksum(frames: Frames) -> bytes:
     """Return 16 bytes (BLAKE2b) that change with any bit of frames (frames, bands)."""

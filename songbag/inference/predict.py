@@ -10,12 +10,12 @@ from typing import TypeAlias
 from songbag.audio.cache import file_stamp
 from songbag.audio.sandbox import reuse_decoder, stop_decoder
 from songbag.data.audio_dataset import AudioInput
-from songbag.data.dataset import Recording, SongDataset, SongInput
+from songbag.data.dataset import SongDataset, SongInput
 from songbag.data.song import Song
 from songbag.errors import AudioError, ModelFileError, SongTableError
 from songbag.inference.model_file import Model, load_model, save_model
 from songbag.inference.predictions import Predictions, SongPrediction
-from songbag.inference.predictor import Prediction, Predictor
+from songbag.inference.predictor import Predictor
 from songbag.parallel.memory import keep_memory
 from songbag.parallel.pool import in_order
 from songbag.settings import Limits
@@ -85,25 +85,18 @@ def predict_song(predictor: Predictor, song: SongInput) -> SongPrediction:
     except ModelFileError as error:  # about this song only: the model was readable
         name = song.song.path or song.song.id
         return SongPrediction(song.song, None, "no_answer", f"{name}: {error}")
-    return _with_recording(song.song, predictor, prediction, recording())
+    facts, sound, cut = recording(), card.recipe.sound, card.recipe.windows
+    warnings = facts.warnings
+    if facts.samples < int(cut.seconds * sound.sample_rate):
+        length = f"{facts.samples / sound.sample_rate:.1f} s"
+        warnings += (f"short: {length} repeated to fill one window of {cut.seconds:g} s",)
+    return SongPrediction(song.song, prediction, warnings=warnings, level_db=facts.level_db)
 
 
 def predict_file(predictor: Predictor, song: Song, limits: Limits) -> SongPrediction:
     """Return the prediction for one song from its file alone, without a cache."""
     source = song.source(predictor.card.recipe.excerpt)
     return predict_song(predictor, AudioInput(song, source, None, Path(), limits))
-
-
-def _with_recording(
-    song: Song, predictor: Predictor, prediction: Prediction, recording: Recording
-) -> SongPrediction:
-    """Add the recording's facts, and a warning where it is shorter than one window."""
-    sound, cut = predictor.card.recipe.sound, predictor.card.recipe.windows
-    warnings = recording.warnings
-    if recording.samples < int(cut.seconds * sound.sample_rate):
-        length = f"{recording.samples / sound.sample_rate:.1f} s"
-        warnings += (f"short: {length} repeated to fill one window of {cut.seconds:g} s",)
-    return SongPrediction(song, prediction, warnings=warnings, level_db=recording.level_db)
 
 
 def _predict_here(predictor: Predictor, inputs: Iterable[SongInput]) -> Iterator[SongPrediction]:

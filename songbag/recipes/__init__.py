@@ -30,9 +30,17 @@ def load_recipe(name: str | Path, changes: dict[str, Any] | None = None) -> Reci
     SettingsError
         Unknown recipe, unreadable TOML, unknown or invalid setting.
     """
-    text = _recipe_text(name)
+    own = Path(name).suffix == ".toml"
+    if not own and str(name) not in recipe_names():
+        raise SettingsError(
+            f"there is no recipe '{name}'.{suggestion(str(name), recipe_names())} "
+            "A path ending in .toml reads your own."
+        )
+    file = Path(name) if own else resources.files("songbag") / "recipes" / f"{name}.toml"
     try:
-        values = tomllib.loads(text)
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{name}: the recipe cannot be read: {error}") from None
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{name}: not TOML: {error}") from None
     values.setdefault("name", Path(name).stem)
@@ -43,17 +51,3 @@ def load_recipe(name: str | Path, changes: dict[str, Any] | None = None) -> Reci
             table = table.setdefault(step, {})
         table[last] = value
     return read(Recipe, values, f"recipe {name}")
-
-
-def _recipe_text(name: str | Path) -> str:
-    if Path(name).suffix == ".toml":
-        try:
-            return Path(name).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"{name}: the recipe cannot be read: {error}") from None
-    if str(name) not in recipe_names():
-        raise SettingsError(
-            f"there is no recipe '{name}'.{suggestion(str(name), recipe_names())} "
-            "A path ending in .toml reads your own."
-        )
-    return (resources.files("songbag") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")

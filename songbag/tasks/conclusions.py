@@ -111,6 +111,37 @@ class _Run:
     window_accuracy: float
     history: list[dict[str, str]]
 
+    @classmethod
+    def read(cls, folder: Path) -> "_Run":
+        """Read the run that a cross-validation left in a folder."""
+        figures = msgspec.json.decode((folder / "metrics.json").read_bytes())
+        labels = figures["labels"]
+        rows = [row for row in read_csv(folder / "predictions.csv") if row["status"] == "ok"]
+        rows.sort(key=lambda row: row["id"])
+        shares = np.array(
+            [[float(row[name]) for name in probability_columns(labels)] for row in rows]
+        )
+        kind = kind_of(bool(figures.get("multilabel")))
+        truths = [
+            split_labels(row["label"]) if kind.multilabel else (row["label"],) for row in rows
+        ]
+        if kind.multilabel:  # each fold has its own thresholds
+            decided = [split_labels(row["predicted"]) for row in rows]
+            decisions = kind.truths(decided, labels).astype(np.bool_)
+        else:
+            decisions = kind.decisions(shares)
+        return cls(
+            kind,
+            [row["id"] for row in rows],
+            kind.truths(truths, labels),
+            [row["group"] or row["id"] for row in rows],
+            [row["side"].removeprefix("fold ") for row in rows],
+            kind.normalized(shares),
+            decisions,
+            figures["window_accuracy"],
+            read_csv(folder / "history.csv"),
+        )
+
     @cached_property
     def right(self) -> NDArray[np.bool_]:
         """Which songs were predicted right, with several labels all of them."""
@@ -138,7 +169,7 @@ def conclude(
     metric : str
         See `chosen_metric`.
     """
-    runs = {name: [_read_run(path) for path in of_system] for name, of_system in paths.items()}
+    runs = {name: [_Run.read(path) for path in of_system] for name, of_system in paths.items()}
     first = next(iter(runs.values()))[0]
     for name, of_system in runs.items():
         if any(run.ids != first.ids for run in of_system):
@@ -170,32 +201,6 @@ def conclude(
     write_json(folder / "comparison.json", comparison)
     write_report(folder)
     return Conclusion(folder, systems, pairs, said, metric)
-
-
-def _read_run(folder: Path) -> _Run:
-    figures = msgspec.json.decode((folder / "metrics.json").read_bytes())
-    labels = figures["labels"]
-    rows = [row for row in read_csv(folder / "predictions.csv") if row["status"] == "ok"]
-    rows.sort(key=lambda row: row["id"])
-    shares = np.array([[float(row[name]) for name in probability_columns(labels)] for row in rows])
-    kind = kind_of(bool(figures.get("multilabel")))
-    truths = [split_labels(row["label"]) if kind.multilabel else (row["label"],) for row in rows]
-    if kind.multilabel:  # each fold has its own thresholds
-        decided = [split_labels(row["predicted"]) for row in rows]
-        decisions = kind.truths(decided, labels).astype(np.bool_)
-    else:
-        decisions = kind.decisions(shares)
-    return _Run(
-        kind,
-        [row["id"] for row in rows],
-        kind.truths(truths, labels),
-        [row["group"] or row["id"] for row in rows],
-        [row["side"].removeprefix("fold ") for row in rows],
-        kind.normalized(shares),
-        decisions,
-        figures["window_accuracy"],
-        read_csv(folder / "history.csv"),
-    )
 
 
 def _mean_over_seeds(name: str, runs: Sequence[_Run], weights: Floats | None) -> Scores:

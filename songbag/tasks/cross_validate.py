@@ -33,6 +33,10 @@ from songbag.training.plan import TrainingPlan, folds_by_label, needs_validation
 
 Folds = NDArray[np.int64]
 JOURNAL = "folds.journal"  # a line a fold: the same call goes on where it was stopped
+_STORED = (
+    *("probabilities", "logits", "score", "window_probabilities", "contributions"),
+    *("start_seconds", "end_seconds"),
+)
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,34 @@ class FoldResult:
     history: History
     items: Sequence[SongPrediction]
     model: Model | None = None
+
+    def journal_line(self) -> dict[str, Any]:
+        """Return the fold as plain values; JSON keeps every bit of a float."""
+        predictions = []
+        for item in self.items:
+            assert item.prediction is not None  # of songs that were read
+            arrays = {name: getattr(item.prediction, name).tolist() for name in _STORED}
+            predictions.append({**arrays, "warnings": item.warnings, "level_db": item.level_db})
+        card = msgspec.structs.replace(self.card, heard=(), layers=())
+        return {"card": card, "history": self.history, "predictions": predictions}
+
+    @classmethod
+    def of_line(cls, line: dict[str, Any], test: BagDataset) -> "FoldResult":
+        """Return the fold that `journal_line` wrote; ``test`` are the songs held out."""
+        card = msgspec.convert(line["card"], Card)
+        items = []
+        for bag, values in zip(test.without_features(), line["predictions"], strict=True):
+            fields: dict[str, Any] = {name: np.array(values[name], np.float64) for name in _STORED}
+            fields |= {"outputs": np.zeros((0, 0), np.float32), "thresholds": card.thresholds}
+            item = SongPrediction(
+                bag.song,
+                Prediction(**fields, kind=card.kind),
+                warnings=tuple(values["warnings"]),
+                level_db=values["level_db"],
+                window_names=bag.windows,
+            )
+            items.append(item)
+        return cls(card, line["history"], items)
 
 
 def cross_validate(
@@ -168,7 +200,7 @@ def _run_fold(
     for line in read_journal(folder / JOURNAL):
         if line["key"] == key and (path.exists() or not keep_model):
             plan.console.say("already trained")
-            return _decode_fold(line, test)
+            return FoldResult.of_line(line, test)
     validation = np.zeros(len(rest), dtype=np.bool_)
     if needs_validation(plan.recipe):
         labels, groups = stratification_labels(rest.songs), [song.group for song in rest.songs]
@@ -181,7 +213,7 @@ def _run_fold(
         save_model(path, fitted.model)
     if key:
         with open_journal(folder / JOURNAL) as journal:
-            append_line(journal, {"key": key, **_encode_fold(result)})
+            append_line(journal, {"key": key, **result.journal_line()})
     remove_checkpoints(checkpoints)
     return result
 
@@ -192,42 +224,6 @@ def _fold_key(rest: BagDataset, test: BagDataset, plan: TrainingPlan) -> str:
         return ""  # objects of a user cannot be compared
     parts = (plan.recipe, plan.labels, plan.seed, dataset_hash(rest), dataset_hash(test))
     return hashlib.blake2b(msgspec.json.encode(parts), digest_size=16).hexdigest()
-
-
-def _encode_fold(result: FoldResult) -> dict[str, Any]:
-    """Return a fold as plain values; JSON keeps every bit of a float."""
-    predictions = []
-    for item in result.items:
-        assert item.prediction is not None  # of songs that were read
-        arrays = {name: getattr(item.prediction, name).tolist() for name in _STORED}
-        predictions.append({**arrays, "warnings": item.warnings, "level_db": item.level_db})
-    card = msgspec.structs.replace(result.card, heard=(), layers=())
-    return {"card": card, "history": result.history, "predictions": predictions}
-
-
-_STORED = (
-    *("probabilities", "logits", "score", "window_probabilities", "contributions"),
-    *("start_seconds", "end_seconds"),
-)
-
-
-def _decode_fold(line: dict[str, Any], test: BagDataset) -> FoldResult:
-    card = msgspec.convert(line["card"], Card)
-    items = []
-    for bag, values in zip(test.without_features(), line["predictions"], strict=True):
-        fields: dict[str, Any] = {name: np.array(values[name], np.float64) for name in _STORED}
-        fields |= {"outputs": np.zeros((0, 0), np.float32), "thresholds": card.thresholds}
-        prediction = Prediction(**fields, kind=card.kind)
-        items.append(
-            SongPrediction(
-                bag.song,
-                prediction,
-                warnings=tuple(values["warnings"]),
-                level_db=values["level_db"],
-                window_names=bag.windows,
-            )
-        )
-    return FoldResult(card, line["history"], items)
 
 
 def calibrate_folds(

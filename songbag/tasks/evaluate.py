@@ -208,10 +208,11 @@ def compute_figures(
     )
     windows = int(predictions.window_counts.sum())
     right = sum(float(one.windows_right or 0) for one in known)
-    by_baseline = {
-        name: _share_right([(getattr(one, name), one.item.song.label) for one in known])
-        for name in ("majority", "level")
-    }
+    by_baseline: dict[str, float | None] = {}
+    for name in ("majority", "level"):
+        answers = [getattr(one, name) for one in known]
+        hits = [answer == one.item.song.label for answer, one in zip(answers, known, strict=True)]
+        by_baseline[name] = float(np.mean(hits)) if answers and all(answers) else None
     return {
         **figures,
         "failed": len(judged) - len(known),
@@ -219,13 +220,6 @@ def compute_figures(
         "windows": windows,
         "baselines": by_baseline | figures.get("baselines", {}),
     }
-
-
-def _share_right(pairs: Sequence[tuple[str | None, str | None]]) -> float | None:
-    """Return the share of (predicted, true) that agree, None where one is not known."""
-    if not pairs or any(not predicted for predicted, _ in pairs):
-        return None
-    return float(np.mean([predicted == truth for predicted, truth in pairs]))
 
 
 def group_numbers(judged: Sequence[JudgedSong]) -> NDArray[np.int64] | None:

@@ -30,7 +30,6 @@ from songbag.data.packed_files import (
     Entry,
     Frames,
     Shard,
-    frames_checksum,
     own_name,
     read_shard,
     write_collection,
@@ -102,7 +101,11 @@ def pack_songs(
         shards=entries,
     )
     write_collection(folder, about)
-    _remove_other_shards(folder, {shard.path.name for shard in shards})
+    remove_stale_temporaries(folder)
+    names = {shard.path.name for shard in shards}
+    for file in folder.iterdir():  # shards of an earlier packing into the same folder
+        if _SHARD_NAME.fullmatch(file.name) and file.name not in names:
+            file.unlink()
     packer.report(console)
     failed = sum(receipt.status == "failed" for receipt in packer.receipts)
     total = sum(shard.path.stat().st_size for shard in shards)
@@ -167,7 +170,7 @@ class _Packer:
         counts = [self._frame_count(receipt) for receipt in receipts]
         try:
             shard = read_shard(path)
-            if not self.verify or _is_intact(shard, counts):
+            if not self.verify or shard.is_intact(counts):
                 return shard
         except DamagedShardError:
             pass  # not there yet, or cut short by another program
@@ -227,22 +230,6 @@ class _Packer:
         if all(song.label for song in self.dataset.songs):
             for remark in remarks(PackedDataset.open(self.folder).load(self.recipe)):
                 console.say(remark)
-
-
-def _is_intact(shard: Shard, counts: Sequence[int]) -> bool:
-    frames, ends = shard.map(), np.cumsum(counts).tolist()
-    songs = zip(counts, ends, shard.checksums, strict=True)
-    return all(
-        frames_checksum(frames[end - count : end]) == checksum for count, end, checksum in songs
-    )
-
-
-def _remove_other_shards(folder: Path, names: set[str]) -> None:
-    """Remove shards of an earlier packing into the same folder."""
-    remove_stale_temporaries(folder)
-    for file in folder.iterdir():
-        if _SHARD_NAME.fullmatch(file.name) and file.name not in names:
-            file.unlink()
 
 
 def verify_packed(folder: Path, console: Console) -> int:

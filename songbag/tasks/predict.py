@@ -156,6 +156,16 @@ class Partition:
         """Return the file of a part's songs or windows."""
         return self.folder / kind / f"{name}.parquet"
 
+    def part_name(
+        self, number: int, songs: Sequence[Song], model: Model, columns: Sequence[str]
+    ) -> str:
+        """Return a part's name, another one wherever its content could differ."""
+        settings = msgspec.json.encode((self.windows, self.confidence, columns))
+        digest = hashlib.blake2b(settings, digest_size=8)
+        for song in songs:
+            digest.update(msgspec.json.encode((song_key(song, model), song.extra)))
+        return f"part-{number:05d}-{digest.hexdigest()}"
+
 
 def predict_parts(model: Model, dataset: AudioDataset, out: Partition) -> Iterator[bool]:
     """Write all parts that are not there; yield for every song, in order, if it failed.
@@ -163,11 +173,13 @@ def predict_parts(model: Model, dataset: AudioDataset, out: Partition) -> Iterat
     A part is written whole when its last song is predicted, its windows first.
     """
     require_pyarrow("Parquet files")
+    from pyarrow import parquet
+
     songs, labels = dataset.songs, model.card.labels
     prefetch_stamps(song.path for song in songs)
     parts = [songs[first : first + out.songs] for first in range(0, len(songs), out.songs)]
     base, columns = song_columns(labels), song_columns(labels, songs)
-    names = [_part_name(k, part, model, out, columns) for k, part in enumerate(parts)]
+    names = [out.part_name(k, part, model, columns) for k, part in enumerate(parts)]
     for kind in ("songs", "windows"):
         for file in (out.folder / kind).glob("part-*.parquet"):
             if file.stem not in names:
@@ -177,7 +189,9 @@ def predict_parts(model: Model, dataset: AudioDataset, out: Partition) -> Iterat
     predictions = predict(model, replace(dataset, songs=todo))
     for name, part, there in zip(names, parts, written, strict=True):
         if there:
-            yield from _read_failures(out.file("songs", name))
+            data = BytesIO(out.file("songs", name).read_bytes())
+            statuses = parquet.read_table(data, columns=["status"])["status"].to_pylist()
+            yield from (status == "failed" for status in statuses)
             continue
         rows = []
         for _ in part:
@@ -188,20 +202,3 @@ def predict_parts(model: Model, dataset: AudioDataset, out: Partition) -> Iterat
             write_parquet_rows(out.file("windows", name), windows, window_columns(labels))
         user_columns = columns[len(base) :]
         write_parquet_rows(out.file("songs", name), [song.row for song in rows], base, user_columns)
-
-
-def _part_name(
-    number: int, songs: Sequence[Song], model: Model, out: Partition, columns: Sequence[str]
-) -> str:
-    settings = msgspec.json.encode((out.windows, out.confidence, columns))
-    digest = hashlib.blake2b(settings, digest_size=8)
-    for song in songs:
-        digest.update(msgspec.json.encode((song_key(song, model), song.extra)))
-    return f"part-{number:05d}-{digest.hexdigest()}"
-
-
-def _read_failures(file: AnyPath) -> list[bool]:
-    from pyarrow import parquet
-
-    statuses = parquet.read_table(BytesIO(file.read_bytes()), columns=["status"]).column("status")
-    return [status.as_py() == "failed" for status in statuses]

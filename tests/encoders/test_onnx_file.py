@@ -137,7 +137,7 @@ def test_encoders_that_cannot_be_used_are_refused_before_any_song_is_read(songs,
         tmp_path / "one.onnx", Encode(), torch.zeros(1, int(RATE * SECONDS)), dynamic=False
     )
     assert "any number of windows" in said(one)
-    assert "hears logmel. Use it with --recipe embeddings" in said(encoder, "--recipe", "fast")
+    assert "is logmel. Use it with --recipe embeddings" in said(encoder, "--recipe", "fast")
 
     class Two(nn.Module):
         def forward(self, samples):
