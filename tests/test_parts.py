@@ -18,7 +18,7 @@ from songbag.inference import sound_graph
 from songbag.inference.model_file import PARTS, load_model, save_model
 from songbag.inference.predictor import Predictor
 from songbag.models import build
-from songbag.models.pooling import SongPooling
+from songbag.models.song_network import SongPooling
 from songbag.onnx_runtime.graph_builder import GraphBuilder
 from songbag.parts import FeaturePart, NetworkPart, PoolingPart, networks, poolings
 from songbag.registry import Registry

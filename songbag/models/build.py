@@ -15,8 +15,7 @@ from songbag.errors import TrainingError
 from songbag.metrics.label_kinds import LabelKind
 from songbag.models.linear_solver import linear_head, song_features, standardise
 from songbag.models.networks import with_scorer
-from songbag.models.pooling import SongPooling
-from songbag.models.song_network import Ensemble, SongNetwork
+from songbag.models.song_network import Ensemble, SongNetwork, SongPooling
 from songbag.parts import PoolingPart, networks, poolings
 from songbag.settings import Own, Training
 

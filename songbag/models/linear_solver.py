@@ -23,8 +23,7 @@ from songbag.data.bag import Bag
 from songbag.errors import TrainingError
 from songbag.metrics.calibration import fit_temperature
 from songbag.models.losses import LOSSES, smoothed, song_weights
-from songbag.models.pooling import SongPooling
-from songbag.models.song_network import SongNetwork, both_classes
+from songbag.models.song_network import SongNetwork, SongPooling, both_classes
 from songbag.models.song_statistics import LinearHead
 from songbag.settings import Training
 

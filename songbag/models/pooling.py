@@ -1,129 +1,84 @@
-"""Poolings: the windows' logits of songs become one logit vector a song.
+"""Poolings: the logits of a song's windows become the logits of the song.
 
 Every operator is ``f(logits, scores, multilabel)``:
 
 logits : (songs, windows, classes)
-    Of songs with equally many windows; batches groups songs by count.
+    Of songs with equally many windows; batches group songs by that number.
 scores : (songs, windows, k)
-    What the pooling learned, made by its scorer (`songbag.models.networks`): how much
-    attention each window gets, or one number repeated for every window. k is 1, or one
-    a label for multilabel; poolings that learn nothing do not look at it.
+    What the pooling learned, from its scorer (`songbag.models.networks`): how much attention
+    each window gets, or one number repeated for every window. k is 1, or the number of labels
+    for multilabel; poolings that learn nothing ignore it.
 multilabel : bool
     False: one label a song, softmax over classes. Two classes come as the centred pair
     (-z/2, z/2), whose softmax is the sigmoid of z. True: a sigmoid for every label.
 
-It returns song logits (songs, classes), whose softmax (or sigmoid) is the song's answer.
+It returns song logits (songs, classes), whose softmax (or sigmoid) gives the song's
+probabilities. `songbag.parts.poolings` lists the operators with their properties.
 
 Notation: z_t window logits, centred over classes unless multilabel; p_t their softmax or
 sigmoid; T windows; w_t weights that sum to one over the windows. A weighted mean of
 probabilities sum_t w_t p_t with other weights for every class does not sum to one over
-classes; it is divided by its sum. References are at the end of the file.
-"""
+classes; it is divided by its sum.
 
-from collections.abc import Callable
+References
+----------
+.. [1] Pinheiro, Collobert (2015), From image-level to pixel-level labeling with convolutional
+   networks, CVPR, arXiv:1411.6228.
+.. [2] Maron, Lozano-Perez (1998), A framework for multiple-instance learning, NIPS.
+.. [3] Wang, Li, Metze (2019), A comparison of five multiple instance learning pooling functions
+   for sound event detection, ICASSP, arXiv:1810.09050.
+.. [4] Liu et al. (2021), Power pooling: an adaptive pooling function for weakly labelled sound
+   event detection, IJCNN, arXiv:2010.09985.
+.. [5] McFee, Salamon, Bello (2018), Adaptive pooling operators for weakly labeled sound event
+   detection, TASLP, arXiv:1804.10070.
+.. [6] Ilse, Tomczak, Welling (2018), Attention-based deep multiple instance learning, ICML,
+   arXiv:1802.04712.
+.. [7] Javed et al. (2022), Additive MIL, NeurIPS, arXiv:2206.01794.
+.. [8] Early et al. (2024), Inherently interpretable time series classification via multiple
+   instance learning, ICLR, arXiv:2311.10049.
+
+Examples
+--------
+Two windows are slightly for the first class, one is strongly for the second:
+
+>>> logits = torch.tensor([[[0.5, -0.5], [0.5, -0.5], [-3.0, 3.0]]])
+>>> for pool in (mean_logit, mean_probability, hard_vote, max_logit, noisy_or):
+...     p = pool(logits).softmax(dim=-1)[0]
+...     print(f"{pool.__name__:17}{p[0]:.2f} {p[1]:.2f}")
+mean_logit       0.21 0.79
+mean_probability 0.49 0.51
+hard_vote        0.62 0.38
+max_logit        0.08 0.92
+noisy_or         0.48 0.52
+"""
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from songbag.metrics.label_kinds import SINGLE_LABEL, LabelKind
-from songbag.parts import PoolingPart
-
-Operator = Callable[..., Tensor]
-
-TOP_SHARE = 0.25  # of the windows that top_k looks at, at least one
-
-
-class SongPooling:
-    """A pooling for a task: takes a network's outputs (songs, windows, classes + k).
-
-    Parameters
-    ----------
-    part : PoolingPart
-        `songbag.parts.poolings` has them by name.
-    classes : int
-    kind : LabelKind
-        Whether a song has one label or any number of them.
-
-    Examples
-    --------
-    >>> from songbag.parts import poolings
-    >>> pooling = SongPooling(poolings()["mean_logit"], classes=2)
-    >>> outputs = torch.tensor([[[-2.0, 2.0], [1.0, -1.0]]])  # one song of two windows
-    >>> pooling.song(outputs)
-    tensor([[-0.5000,  0.5000]])
-    >>> pooling.contributions(outputs, pooling.song(outputs))
-    tensor([[[-1.0000,  1.0000],
-             [ 0.5000, -0.5000]]])
-    """
-
-    def __init__(self, part: PoolingPart, classes: int, kind: LabelKind = SINGLE_LABEL) -> None:
-        self.part, self.classes, self.kind = part, classes, kind
-        self.pool, self.weights, self.left_out = map(part.load, ("target", "weights", "left_out"))
-        self.wants_scores = part.accepts("scores", "multilabel")
-
-    @property
-    def outputs(self) -> int:
-        """Outputs of a network: one z for two classes, else one a class or label."""
-        return 1 if self.classes == 2 and not self.kind.multilabel else self.classes
-
-    @property
-    def heads(self) -> int:
-        """Scores a window that the pooling wants from its scorer."""
-        if self.part.scorer == "":
-            return 0
-        return self.classes if self.kind.multilabel else 1
-
-    def logits(self, outputs: Tensor) -> Tensor:
-        """Return the windows' logits (songs, windows, classes) without the scores."""
-        return outputs[..., : self.classes]
-
-    def song(self, outputs: Tensor) -> Tensor:
-        """Return song logits (songs, classes)."""
-        return self._apply(self.pool, outputs)
-
-    def score(self, song: Tensor) -> Tensor:
-        """Return song logits in the pooling's own space, (songs, classes)."""
-        return song if self.part.space == "logit" else probability(song, self.kind.multilabel)
-
-    def contributions(self, outputs: Tensor, score: Tensor) -> Tensor | None:
-        """Return what each window adds to the score, (songs, windows, classes).
-
-        They sum to the score over the windows where there is a space. Elsewhere, what the
-        score loses without the window; None where that is found by pooling again.
-        """
-        logits = self.logits(outputs)
-        if self.left_out is not None:
-            without = self.score(self._apply(self.left_out, outputs))
-            wide = score.unsqueeze(1).expand_as(without)
-            count = torch.ones_like(logits).sum(dim=1, keepdim=True)
-            return torch.where(count > 1, wide - without, wide)  # nothing left: all of it
-        if self.weights is None:
-            return None
-        weights = self._apply(self.weights, outputs)
-        if self.part.space == "logit":
-            return weights * centred(logits, self.kind.multilabel)
-        shares = weights * probability(logits, self.kind.multilabel)
-        return shares if self.kind.multilabel else shares / shares.sum(dim=(1, 2), keepdim=True)
-
-    def _apply(self, operator: Operator, outputs: Tensor) -> Tensor:
-        logits = self.logits(outputs)
-        if not self.wants_scores:
-            return operator(logits)
-        scores, multilabel = outputs[..., self.classes :], self.kind.multilabel
-        return operator(logits, scores=scores, multilabel=multilabel)
-
-
+TOP_SHARE = 0.25  # of the windows that top_k takes, at least one
 NONE = torch.zeros(0)  # the scores of a pooling that learns nothing
 
 
 def centred(logits: Tensor, multilabel: bool = False) -> Tensor:
-    """Subtract the mean over classes: the same probabilities, a unique origin."""
+    """Subtract the mean over classes: the same probabilities, a unique origin.
+
+    Examples
+    --------
+    >>> centred(torch.tensor([3.0, 1.0]))
+    tensor([ 1., -1.])
+    """
     return logits if multilabel else logits - logits.mean(dim=-1, keepdim=True)
 
 
 def probability(logits: Tensor, multilabel: bool) -> Tensor:
-    """Softmax over classes, or a sigmoid for every label."""
+    """Softmax over classes, or a sigmoid for every label.
+
+    Examples
+    --------
+    >>> probability(torch.tensor([0.0, 0.0]), multilabel=True)
+    tensor([0.5000, 0.5000])
+    """
     return logits.sigmoid() if multilabel else logits.softmax(dim=-1)
 
 
@@ -151,8 +106,13 @@ def uniform(logits: Tensor, scores: Tensor = NONE, multilabel: bool = False) -> 
 def mean_logit(logits: Tensor, scores: Tensor = NONE, multilabel: bool = False) -> Tensor:
     """Mean of the windows' logits, 1/T sum_t z_t.
 
-    The geometric mean of the windows' probabilities, normalised. Every window pulls as
-    hard as its logit is large, so one very sure window can outvote many unsure ones.
+    The geometric mean of the windows' probabilities, normalised. A window counts as much as its
+    logit is large, so one very confident window can outweigh many uncertain ones.
+
+    Examples
+    --------
+    >>> mean_logit(torch.tensor([[[4.0, 0.0], [0.0, 0.0]]]))
+    tensor([[ 1., -1.]])
     """
     return centred(logits, multilabel).mean(dim=1)
 
@@ -160,8 +120,14 @@ def mean_logit(logits: Tensor, scores: Tensor = NONE, multilabel: bool = False) 
 def mean_probability(logits: Tensor, scores: Tensor = NONE, multilabel: bool = False) -> Tensor:
     """Mean of the windows' probabilities, 1/T sum_t p_t.
 
-    The founding answer: GlobalAveragePooling1D over windows. A window's pull is bounded,
-    so outliers do little harm; it is under-confident where windows disagree.
+    GlobalAveragePooling1D over windows, as in the founding question's answer. The influence of a
+    window is bounded, so outliers do little harm; it is underconfident where windows disagree.
+
+    Examples
+    --------
+    >>> p = torch.tensor([[[0.9, 0.1], [0.5, 0.5]]])
+    >>> mean_probability(p.log()).exp()
+    tensor([[0.7000, 0.3000]])
     """
     return _mean_of(logits, uniform(logits, scores, multilabel).log(), multilabel)
 
@@ -169,9 +135,15 @@ def mean_probability(logits: Tensor, scores: Tensor = NONE, multilabel: bool = F
 def hard_vote(logits: Tensor, scores: Tensor = NONE, multilabel: bool = False) -> Tensor:
     """Share of windows that vote for a class; ties go by the mean probability.
 
-    The asker's majority vote. The mean probability counts as one more vote shared out
-    among the classes: it breaks ties, never overturns a majority and keeps logarithms
-    finite. It has no useful gradient: train with a loss on the window, or through `vote`.
+    The mean probability counts as one more vote, divided among the classes: it breaks ties,
+    never overturns a majority and keeps logarithms finite. It has no useful gradient: train with
+    a loss on the window, or through `songbag.models.vote.vote`.
+
+    Examples
+    --------
+    >>> p = torch.tensor([[[0.9, 0.1], [0.4, 0.6], [0.4, 0.6]]])
+    >>> hard_vote(p.log()).exp()  # (1 + 1.7 / 3) / 4 and (2 + 1.3 / 3) / 4
+    tensor([[0.3917, 0.6083]])
     """
     if multilabel:
         votes = (logits > 0).to(logits.dtype)
@@ -193,22 +165,26 @@ def max_weights(logits: Tensor, scores: Tensor = NONE, multilabel: bool = False)
 def max_logit(logits: Tensor, scores: Tensor = NONE, multilabel: bool = False) -> Tensor:
     """Largest logit over the windows, class by class, max_t z_t.
 
-    For labels that one window settles ("there is a solo"). It grows with the length of the
-    song, and one wrong window decides; only that window learns.
+    For labels that one window decides ("there is a solo"). It grows with the length of the
+    song, one wrong window decides it, and only that window has a gradient.
+
+    Examples
+    --------
+    >>> max_logit(torch.tensor([[[4.0, -4.0], [-1.0, 1.0]]]))
+    tensor([[4., 1.]])
     """
     return centred(logits, multilabel).amax(dim=1)
 
 
 def _ranks(values: Tensor) -> Tensor:
-    """Place of every window among the others, 0 for the largest, class by class."""
+    """Return the rank of every window, 0 for the largest value, class by class."""
     return values.argsort(dim=1, descending=True).argsort(dim=1).to(values.dtype)
 
 
 def top_weights(logits: Tensor, scores: Tensor = NONE, multilabel: bool = False) -> Tensor:
     """Equal weight on the k = max(1, T/4) largest logits, class by class.
 
-    k need not be whole: the last window counts in part. So a song heard twice is the same
-    song.
+    k need not be whole: the last window counts in part. So every window twice gives the same.
     """
     ranks = _ranks(centred(logits, multilabel))
     count = torch.ones_like(logits).sum(dim=1, keepdim=True).mul(TOP_SHARE).clamp(min=1)
@@ -218,7 +194,14 @@ def top_weights(logits: Tensor, scores: Tensor = NONE, multilabel: bool = False)
 def top_k(logits: Tensor, scores: Tensor = NONE, multilabel: bool = False) -> Tensor:
     """Mean of the quarter of the windows with the largest logits, class by class.
 
-    Between mean and max: intros and breaks are not asked, one window does not decide.
+    Between mean and max: intros and breaks do not count, and no single window decides.
+
+    Examples
+    --------
+    >>> logits = torch.tensor([[[3.0, -3.0]], [[1.0, -1.0]]]).repeat(1, 4, 1)
+    >>> top_k(logits)  # of four windows one
+    tensor([[ 3., -3.],
+            [ 1., -1.]])
     """
     weights = top_weights(logits, scores, multilabel)
     return (weights * centred(logits, multilabel)).sum(dim=1)
@@ -229,6 +212,12 @@ def log_mean_exp(logits: Tensor, scores: Tensor = NONE, multilabel: bool = False
 
     r to 0 is the mean of logits, r to infinity the maximum ([1]_ eq. 6). Division by T keeps it
     from growing with the song's length.
+
+    Examples
+    --------
+    >>> sharp = torch.full((1, 2, 1), 100.0)
+    >>> log_mean_exp(torch.tensor([[[4.0, -4.0], [0.0, 0.0]]]), sharp).round(decimals=1)
+    tensor([[4., -0.]])
     """
     sharpness = F.softplus(scores[:, 0]).clamp(min=1e-3)
     values = sharpness.unsqueeze(1) * centred(logits, multilabel)
@@ -238,8 +227,13 @@ def log_mean_exp(logits: Tensor, scores: Tensor = NONE, multilabel: bool = False
 def noisy_or(logits: Tensor, scores: Tensor = NONE, multilabel: bool = False) -> Tensor:
     """Chance that at least one window is of the class, 1 - prod_t (1 - p_t) ([2]_ section 3).
 
-    Beware: it grows with the number of windows whatever they hold (p = .05 in 60 windows
-    gives .95), so long songs get every label. Several classes are divided by their sum.
+    It grows with the number of windows whatever they hold (p = .05 in 60 windows gives .95), so
+    long songs get every label. Several classes are divided by their sum.
+
+    Examples
+    --------
+    >>> noisy_or(torch.full((1, 60, 1), 0.05).logit(), multilabel=True).sigmoid()
+    tensor([[0.9539]])
     """
     if multilabel:
         unlikely = F.softplus(logits).sum(dim=1).clamp(min=1e-30)
@@ -267,6 +261,12 @@ def linear_softmax(logits: Tensor, scores: Tensor = NONE, multilabel: bool = Fal
 
     For labels that hold in part of a song. A window is pushed up if its probability
     exceeds half of the song's, else down.
+
+    Examples
+    --------
+    >>> p = torch.tensor([[[0.9], [0.1]]])
+    >>> linear_softmax(p.logit(), multilabel=True).sigmoid()  # (0.81 + 0.01) / (0.9 + 0.1)
+    tensor([[0.8200]])
     """
     return _mean_of(logits, _log_linear(logits, scores, multilabel), multilabel)
 
@@ -285,6 +285,12 @@ def power(logits: Tensor, scores: Tensor = NONE, multilabel: bool = False) -> Te
 
     w_t = p_t^n / sum p^n with n = softplus(score): n = 0 is the mean, n = 1 the linear
     softmax, large n the maximum. A window is pushed up if p_t exceeds n/(n+1) of the song's.
+
+    Examples
+    --------
+    >>> p, flat = torch.tensor([[[0.9], [0.1]]]), torch.full((1, 2, 1), -100.0)
+    >>> power(p.logit(), flat, multilabel=True).sigmoid()  # n = 0: the mean
+    tensor([[0.5000]])
     """
     return _mean_of(logits, _log_power(logits, scores, multilabel), multilabel)
 
@@ -303,11 +309,17 @@ def autopool(logits: Tensor, scores: Tensor = NONE, multilabel: bool = False) ->
 
     w_t = softmax_t(a p_t): a = 0 is the mean (where it starts), a to infinity the maximum,
     a below 0 leans to the minimum.
+
+    Examples
+    --------
+    >>> p, sharp = torch.tensor([[[0.9], [0.1]]]), torch.full((1, 2, 1), 100.0)
+    >>> autopool(p.logit(), sharp, multilabel=True).sigmoid()
+    tensor([[0.9000]])
     """
     return _mean_of(logits, _log_auto(logits, scores, multilabel), multilabel)
 
 
-# --- weights from what a window sounds like ---------------------------------------------
+# --- learned weights ---------------------------------------------------------------------
 
 
 def attention_weights(logits: Tensor, scores: Tensor = NONE, multilabel: bool = False) -> Tensor:
@@ -320,7 +332,13 @@ def attention(logits: Tensor, scores: Tensor = NONE, multilabel: bool = False) -
 
     Scores come from each window's embedding h: v' tanh(V h) ([6]_ eq. 8), or gated,
     v' (tanh(V h) * sigmoid(U h)) (eq. 9). Weighting logits instead of embeddings makes the
-    contributions exact ([7]_). Starts as the mean; on few songs it tends to learn little.
+    contributions exact ([7]_). It starts as the mean; on few songs it tends to learn little.
+
+    Examples
+    --------
+    >>> logits, scores = torch.tensor([[[4.0, 0.0], [0.0, 4.0]]]), torch.tensor([[[0.0], [50.0]]])
+    >>> attention(logits, scores)  # all of it to the second window
+    tensor([[-2.,  2.]])
     """
     weights = attention_weights(logits, scores, multilabel)
     return (weights * centred(logits, multilabel)).sum(dim=1)
@@ -336,23 +354,11 @@ def conjunctive(logits: Tensor, scores: Tensor = NONE, multilabel: bool = False)
 
     MILLET's conjunctive pooling ([8]_ eq. 6) with normalised gates, so that one window gives
     its own logits. Unlike attention a gate does not compete with the other windows.
+
+    Examples
+    --------
+    >>> logits, scores = torch.tensor([[[4.0, 0.0], [0.0, 4.0]]]), torch.tensor([[[0.0], [50.0]]])
+    >>> conjunctive(logits, scores)  # (0.5 * 2 - 1 * 2) / 1.5
+    tensor([[-0.6667,  0.6667]])
     """
     return (gate_weights(logits, scores, multilabel) * centred(logits, multilabel)).sum(dim=1)
-
-
-# References
-# ----------
-# .. [1] Pinheiro, Collobert (2015), From image-level to pixel-level labeling with
-#    convolutional networks, CVPR, arXiv:1411.6228.
-# .. [2] Maron, Lozano-Perez (1998), A framework for multiple-instance learning, NIPS.
-# .. [3] Wang, Li, Metze (2019), A comparison of five multiple instance learning pooling
-#    functions for sound event detection, ICASSP, arXiv:1810.09050.
-# .. [4] Liu et al. (2021), Power pooling: an adaptive pooling function for weakly labelled
-#    sound event detection, IJCNN, arXiv:2010.09985.
-# .. [5] McFee, Salamon, Bello (2018), Adaptive pooling operators for weakly labeled sound
-#    event detection, TASLP, arXiv:1804.10070.
-# .. [6] Ilse, Tomczak, Welling (2018), Attention-based deep multiple instance learning,
-#    ICML, arXiv:1802.04712.
-# .. [7] Javed et al. (2022), Additive MIL, NeurIPS, arXiv:2206.01794.
-# .. [8] Early et al. (2024), Inherently interpretable time series classification via
-#    multiple instance learning, ICLR, arXiv:2311.10049.

@@ -1,11 +1,11 @@
-"""Networks applied to whole songs: window logits of one network, or the mean of several.
+"""Networks and poolings applied to whole songs.
 
-`SongNetwork` runs a window network on songs, `Ensemble` averages song networks, and
-`song_logits` asks either about bags.
+`SongNetwork` gives the logits of a song's windows, `Ensemble` the mean of several networks', and
+`SongPooling` makes the song's logits of them.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from songbag.data import batches
 from songbag.data.bag import Bag
-from songbag.models.pooling import SongPooling, centred
+from songbag.metrics.label_kinds import SINGLE_LABEL, LabelKind
+from songbag.models.pooling import centred, probability
+from songbag.parts import PoolingPart
 
 _SONGS_AT_ONCE = 16  # without gradients
 
@@ -92,6 +94,86 @@ class SongNetwork(nn.Module):
         part = getattr(self.network, name)
         assert isinstance(part, nn.Module)
         return part
+
+
+class SongPooling:
+    """A pooling for a task: takes a network's outputs (songs, windows, classes + k).
+
+    Parameters
+    ----------
+    part : PoolingPart
+        `songbag.parts.poolings` has them by name.
+    classes : int
+    kind : LabelKind
+        Whether a song has one label or any number of them.
+
+    Examples
+    --------
+    >>> from songbag.parts import poolings
+    >>> pooling = SongPooling(poolings()["mean_logit"], classes=2)
+    >>> outputs = torch.tensor([[[-2.0, 2.0], [1.0, -1.0]]])  # one song of two windows
+    >>> pooling.song(outputs)
+    tensor([[-0.5000,  0.5000]])
+    >>> pooling.contributions(outputs, pooling.song(outputs))
+    tensor([[[-1.0000,  1.0000],
+             [ 0.5000, -0.5000]]])
+    """
+
+    def __init__(self, part: PoolingPart, classes: int, kind: LabelKind = SINGLE_LABEL) -> None:
+        self.part, self.classes, self.kind = part, classes, kind
+        self.pool, self.weights, self.left_out = map(part.load, ("target", "weights", "left_out"))
+        self.wants_scores = part.accepts("scores", "multilabel")
+
+    @property
+    def outputs(self) -> int:
+        """Outputs of a network: one z for two classes, else one a class or label."""
+        return 1 if self.classes == 2 and not self.kind.multilabel else self.classes
+
+    @property
+    def heads(self) -> int:
+        """Scores a window that the pooling wants from its scorer."""
+        if self.part.scorer == "":
+            return 0
+        return self.classes if self.kind.multilabel else 1
+
+    def logits(self, outputs: Tensor) -> Tensor:
+        """Return the windows' logits (songs, windows, classes) without the scores."""
+        return outputs[..., : self.classes]
+
+    def song(self, outputs: Tensor) -> Tensor:
+        """Return song logits (songs, classes)."""
+        return self._apply(self.pool, outputs)
+
+    def score(self, song: Tensor) -> Tensor:
+        """Return song logits in the pooling's own space, (songs, classes)."""
+        return song if self.part.space == "logit" else probability(song, self.kind.multilabel)
+
+    def contributions(self, outputs: Tensor, score: Tensor) -> Tensor | None:
+        """Return what each window adds to the score, (songs, windows, classes).
+
+        They sum to the score over the windows where there is a space. Elsewhere, what the
+        score loses without the window; None where that is found by pooling again.
+        """
+        logits = self.logits(outputs)
+        if self.left_out is not None:
+            without = self.score(self._apply(self.left_out, outputs))
+            wide = score.unsqueeze(1).expand_as(without)
+            count = torch.ones_like(logits).sum(dim=1, keepdim=True)
+            return torch.where(count > 1, wide - without, wide)  # nothing left: all of it
+        if self.weights is None:
+            return None
+        weights = self._apply(self.weights, outputs)
+        if self.part.space == "logit":
+            return weights * centred(logits, self.kind.multilabel)
+        shares = weights * probability(logits, self.kind.multilabel)
+        return shares if self.kind.multilabel else shares / shares.sum(dim=(1, 2), keepdim=True)
+
+    def _apply(self, operator: Callable[..., Tensor], outputs: Tensor) -> Tensor:
+        logits = self.logits(outputs)
+        if not self.wants_scores:
+            return operator(logits)
+        scores, multilabel = outputs[..., self.classes :], self.kind.multilabel
+        return operator(logits, scores=scores, multilabel=multilabel)
 
 
 class Ensemble(nn.Module):

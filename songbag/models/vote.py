@@ -1,4 +1,4 @@
-"""The majority vote, made differentiable: the asker's own wish, exactly.
+"""The majority vote as a differentiable pooling.
 
 If every window casts one vote, for class c with probability p_tc and independently of the
 others, the song's answer is the class with the most votes. For two classes the number of
@@ -6,24 +6,38 @@ votes is Poisson-binomial, and the probability of a majority (ties count half) h
 gradient everywhere.
 
 How it is computed. The lead D = votes for a minus votes for b is a sum of independent
-steps of +1, 0, -1. Its distribution is read off its characteristic function, a product
-over windows, at M frequencies (Hong 2013, On computing the distribution function for the
-Poisson binomial distribution, CSDA, eq. 6). A common factor on the odds, exp(s) for a and
-exp(-s) for b, first moves the lead's mean to zero, as in a saddlepoint approximation
-(Daniels 1954) but undone exactly afterwards: sums of probabilities of 1e-300 keep their
-relative precision. The factor is a constant for the gradient: any s gives the same value.
-Since the tilted lead has a variance of at most T, M = 20 sqrt(T) frequencies cover ten
-deviations on either side; what lies beyond is below 1e-21 (Hoeffding 1963).
+steps of +1, 0, -1. Its distribution is the inverse transform of its characteristic function, a
+product over windows, at M frequencies ([1]_ eq. 6). A common factor on the odds, exp(s) for a
+and exp(-s) for b, first moves the mean of the lead to zero, as in a saddlepoint approximation
+([2]_), and is undone exactly afterwards: so probabilities of 1e-300 keep their relative
+precision. The factor is a constant for the gradient, because any s gives the same value.
+The tilted lead has a variance of at most T, so M = 20 sqrt(T) frequencies cover ten
+deviations on either side; what lies beyond is below 1e-21 ([3]_).
 
-What it assumes. Windows are taken as independent. Neighbouring windows of a song are not,
-so the vote is far too sure of itself on long songs: at p = .55 in every window the
-majority is right with .69 at 23 windows, .86 at 119 and .996 at 719. Its probabilities
-mean something only after calibration.
+What it assumes. Windows are taken as independent. Neighbouring windows of a song are not, so
+the vote is overconfident on long songs: at p = .55 in every window the majority is right with
+.69 at 23 windows, .86 at 119 and .996 at 719. Its probabilities need calibration.
 
-More than two classes. The plurality has no cheap exact form. The named approximation is
-*pairwise coupling of duels* (Price, Knerr, Personnaz, Dreyfus 1994, eq. 7): the exact
-chance r_ab that a gets more votes than b, given that they do not tie, for every pair, joined by
-P_a = 1 / (1 + sum_b r_ba / r_ab). It equals p for one window and the exact vote for two classes.
+More than two classes. The probability of a plurality has no cheap exact form. It is approximated
+by *pairwise coupling of duels* ([4]_ eq. 7): the exact probability r_ab that a gets more votes
+than b, given that they do not tie, for every pair, combined as P_a = 1 / (1 + sum_b r_ba / r_ab).
+It equals p for one window, and the exact vote for two classes.
+
+References
+----------
+.. [1] Hong (2013), On computing the distribution function for the Poisson binomial
+   distribution, Computational Statistics and Data Analysis 59.
+.. [2] Daniels (1954), Saddlepoint approximations in statistics, Annals of Mathematical
+   Statistics 25.
+.. [3] Hoeffding (1963), Probability inequalities for sums of bounded random variables, JASA 58.
+.. [4] Price, Knerr, Personnaz, Dreyfus (1994), Pairwise neural network classifiers with
+   probabilistic outputs, NIPS.
+
+Examples
+--------
+>>> p = torch.full((1, 23, 1), 0.55)
+>>> vote(p.logit(), multilabel=True).sigmoid()  # of 23 windows
+tensor([[0.6865]])
 """
 
 import math
@@ -38,7 +52,7 @@ _LEAST = 1e-30  # keeps logarithms finite and the angle of a factor of zero defi
 
 
 class _Leads(NamedTuple):
-    """Characteristic functions of the leads of many duels, tilted to a mean of zero.
+    """The characteristic functions of the leads of many duels, tilted to a mean of zero.
 
     Attributes
     ----------
@@ -64,15 +78,21 @@ class _Leads(NamedTuple):
     shares: Tensor
 
     def factors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """What is summed over windows, the last axis."""
+        """Return what is summed over windows, the last axis."""
         return self.moduli, self.phases, self.masses, self.idle
 
 
 def vote(logits: Tensor, scores: Tensor | None = None, multilabel: bool = False) -> Tensor:
-    """Logarithm of a class's chance of winning the vote, or of its odds for each label.
+    """Log probability that a class wins the vote; for multilabel the log odds of a majority.
 
-    Binary and multilabel (each label against its absence): exact. Multiclass: pairwise
-    coupling of duels. However sure a window is, it has one vote.
+    Exact for two classes and for multilabel, where each label is voted on alone; for more
+    classes pairwise coupling of duels. A window has one vote, however confident it is.
+
+    Examples
+    --------
+    >>> p = torch.tensor([[[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]]])
+    >>> vote(p.log()).softmax(dim=-1)  # two votes of three, or all three
+    tensor([[0.6240, 0.3760]])
     """
     leads = _leads(*_steps(logits, multilabel))
     products = (part.sum(dim=-1, keepdim=True) for part in leads.factors())
@@ -81,9 +101,16 @@ def vote(logits: Tensor, scores: Tensor | None = None, multilabel: bool = False)
 
 
 def vote_left_out(logits: Tensor, scores: Tensor | None = None, multilabel: bool = False) -> Tensor:
-    """Song logits without each window, (songs, windows, classes), of two windows or more.
+    """Return song logits without each window, (songs, windows, classes), of two windows or more.
 
-    Dividing the product over windows by one factor is all that leaving a window out costs.
+    Leaving a window out costs one division: its factor is taken out of the product.
+
+    Examples
+    --------
+    >>> p = torch.tensor([[[0.9, 0.1], [0.2, 0.8]]])
+    >>> vote_left_out(p.log()).softmax(dim=-1)
+    tensor([[[0.2000, 0.8000],
+             [0.9000, 0.1000]]])
     """
     leads = _leads(*_steps(logits, multilabel))
     products = (part.sum(dim=-1, keepdim=True) - part for part in leads.factors())
@@ -95,7 +122,7 @@ def _pairs(classes: int) -> list[tuple[int, int]]:
 
 
 def _steps(logits: Tensor, multilabel: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Log probabilities (songs, pairs, windows) of a step up, none, or down of every lead."""
+    """Return log probabilities (songs, pairs, windows) of a step up, none, down of each lead."""
     exact = logits.to(torch.float64).transpose(1, 2)
     classes = logits.shape[-1]
     if multilabel:
@@ -112,7 +139,7 @@ def _steps(logits: Tensor, multilabel: bool) -> tuple[Tensor, Tensor, Tensor]:
 
 def _leads(up: Tensor, none: Tensor, down: Tensor) -> _Leads:
     tilt = _tilt(up, none, down)
-    # Seen from the side that is behind: its odds are raised, and its chance is the small one.
+    # From the side that is behind: its odds are raised, and its probability is the small one.
     ahead = tilt < 0
     up, down = torch.where(ahead, down, up), torch.where(ahead, up, down)
     tilt = tilt.abs()
@@ -138,10 +165,10 @@ def _leads(up: Tensor, none: Tensor, down: Tensor) -> _Leads:
 
 
 def _angle(imaginary: Tensor, real: Tensor) -> Tensor:
-    """Angle of complex numbers; in a graph by an arc tangent in single precision, refined.
+    """Return the angle of complex numbers, in float64.
 
-    ONNX Runtime has no other. What is left after turning back by it is so small that it
-    is its own tangent.
+    ONNX Runtime has an arc tangent in single precision only. In a graph its result is refined:
+    the rest after rotating back by it is so small that it equals its tangent.
     """
     if not torch.compiler.is_exporting():
         return torch.atan2(imaginary, real)
@@ -153,8 +180,8 @@ def _angle(imaginary: Tensor, real: Tensor) -> Tensor:
 def _tilt(up: Tensor, none: Tensor, down: Tensor) -> Tensor:
     """Return s (songs, pairs, 1) that moves the mean lead to about zero; no gradient.
 
-    The mean rises with s and crosses zero between the windows' own balances. Points that
-    divide that stretch are tried together; four rounds narrow it a millionfold.
+    The mean rises with s and crosses zero between the windows' own balances. 32 points that
+    divide this interval are tried at once; four rounds narrow it a millionfold.
     """
     up, none, down = (part.detach().unsqueeze(-2) for part in (up, none, down))
     balance = (down - up).squeeze(-2) / 2
@@ -174,10 +201,10 @@ def _tilt(up: Tensor, none: Tensor, down: Tensor) -> Tensor:
 def _log_odds(
     leads: _Leads, moduli: Tensor, phases: Tensor, masses: Tensor, idle: Tensor
 ) -> Tensor:
-    """Log odds (songs, pairs, n) of the first class.
+    """Return log odds (songs, pairs, n) of the first class of each pair.
 
-    A tie counts half for each. Where no window voted for either class, the duel does not
-    count at all: that is what makes one window its own answer.
+    A tie counts half for each class. Outcomes in which no window votes for either class are left
+    out: so the vote of one window equals its probabilities.
 
     Parameters
     ----------
@@ -199,7 +226,7 @@ def _log_odds(
 
 
 def _joined(log_odds: Tensor, classes: int, multilabel: bool) -> Tensor:
-    """Song logits (songs, n, classes) from the log odds of every duel (songs, pairs, n)."""
+    """Return song logits (songs, n, classes) from the log odds of each duel (songs, pairs, n)."""
     if multilabel:
         return log_odds.transpose(1, 2)
     column = {pair: number for number, pair in enumerate(_pairs(classes))}

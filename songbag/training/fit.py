@@ -38,8 +38,7 @@ from songbag.training.plan import (
 )
 
 if TYPE_CHECKING:
-    from songbag.models.pooling import SongPooling
-    from songbag.models.song_network import Ensemble, SongNetwork
+    from songbag.models.song_network import Ensemble, SongNetwork, SongPooling
     from songbag.training.trainer import Checkpoint, FittedNetwork
 
 History: TypeAlias = list[dict[str, float]]

@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from songbag.errors import ExportError
-from songbag.models.pooling import SongPooling
-from songbag.models.song_network import Ensemble, SongNetwork
+from songbag.models.song_network import Ensemble, SongNetwork, SongPooling
 from songbag.training import onnx_templates
 
 OPSET = 20  # read by onnxruntime since 1.18 and by onnxruntime-web

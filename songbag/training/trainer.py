@@ -25,8 +25,13 @@ from songbag.metrics.label_kinds import kind_of
 from songbag.models.build import network_for, scale_of, song_pooling
 from songbag.models.linear_solver import solve
 from songbag.models.losses import LOSSES, smoothed, song_weights
-from songbag.models.pooling import SongPooling
-from songbag.models.song_network import Ensemble, SongNetwork, song_logits, window_outputs
+from songbag.models.song_network import (
+    Ensemble,
+    SongNetwork,
+    SongPooling,
+    song_logits,
+    window_outputs,
+)
 from songbag.settings import Own, Training
 from songbag.training import distributed
 from songbag.training.augmentation import augment

@@ -24,8 +24,7 @@ from songbag.inference.predictor import Predictor, WindowOutputs
 from songbag.inference.writers import song_row, window_rows
 from songbag.metrics.label_kinds import SINGLE_LABEL
 from songbag.models.build import build
-from songbag.models.pooling import SongPooling
-from songbag.models.song_network import song_logits
+from songbag.models.song_network import SongPooling, song_logits
 from songbag.parts import poolings
 from tests.helpers.songs import audio_dataset
 

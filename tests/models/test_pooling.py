@@ -10,7 +10,8 @@ from hypothesis.extra.numpy import arrays
 
 from songbag.metrics.label_kinds import MULTILABEL, kind_of
 from songbag.models.build import build
-from songbag.models.pooling import SongPooling, centred, probability
+from songbag.models.pooling import centred, probability
+from songbag.models.song_network import SongPooling
 from songbag.models.vote import vote, vote_left_out
 from songbag.parts import poolings
 from songbag.training import to_onnx

@@ -12,8 +12,7 @@ from songbag.audio.synthesis import GENRES, synthesise
 from songbag.audio.windows import window_starts
 from songbag.data.bag import Bag
 from songbag.data.song import Song
-from songbag.models.pooling import SongPooling
-from songbag.models.song_network import song_logits
+from songbag.models.song_network import SongPooling, song_logits
 from songbag.parts import poolings
 from songbag.recipes import load_recipe
 from songbag.settings import Sound, Windows

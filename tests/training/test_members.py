@@ -17,8 +17,7 @@ from songbag.inference.predictor import Predictor
 from songbag.metrics.calibration import branch_weights, fit_temperature
 from songbag.metrics.label_kinds import MULTILABEL, SINGLE_LABEL
 from songbag.models import build, linear_solver
-from songbag.models.pooling import SongPooling
-from songbag.models.song_network import Ensemble
+from songbag.models.song_network import Ensemble, SongPooling
 from songbag.models.song_statistics import WindowStatistics
 from songbag.parts import poolings
 from songbag.recipes import load_recipe

@@ -15,8 +15,13 @@ from songbag.data.song import Song
 from songbag.errors import ExportError, TrainingError
 from songbag.metrics.label_kinds import SINGLE_LABEL
 from songbag.models import build, losses, networks
-from songbag.models.pooling import SongPooling
-from songbag.models.song_network import Ensemble, SongNetwork, both_classes, song_logits
+from songbag.models.song_network import (
+    Ensemble,
+    SongNetwork,
+    SongPooling,
+    both_classes,
+    song_logits,
+)
 from songbag.parts import poolings
 from songbag.settings import Sound, Training, Windows
 from songbag.training import augmentation, onnx_templates, to_onnx
