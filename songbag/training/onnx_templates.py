@@ -1,8 +1,9 @@
-"""Graphs kept by the plan of the module they were made of, with the weights left open.
+"""Cache exported graphs by the plan of their module, and fill in the weights of another one.
 
-Exporting a module takes seconds, most of a short training, and depends on everything but
-the values of its weights. So a module of a known plan needs only its weights written into
-the graph of another one. Whoever uses that graph checks it against torch, as any other.
+torch takes 4 seconds to export a network, a third of a short training (docs/decisions/0018).
+The graph depends on all of a module but the values of its weights: its *plan*. So of a module
+whose plan is known only the weights are written into the graph of the first one. Callers check
+the result against torch, as any other graph.
 """
 
 import copy
@@ -24,45 +25,53 @@ from songbag import __version__
 from songbag.audio.cache import default_folder
 from songbag.storage.files import write_bytes
 
-_ROOMS = ("songbag", "torch", "collections", "builtins", "numpy")  # whose code a plan knows
+_PACKAGES = ("songbag", "torch", "collections", "builtins", "numpy")  # whose code a plan knows
+
+_templates: dict[str, bytes] = {}  # of this process, by plan
 
 
 def plan_of(module: nn.Module, call: Any) -> str | None:
-    """Return a name for all that makes a module's graph, its weights' values excepted.
+    """Return a hash of all that a module's graph depends on, without its weights' values.
 
-    None for modules of a user's own code, which may change while its names stay.
+    None for modules with code of other packages, which may change while its names stay.
 
     Parameters
     ----------
     call : anything that can be pickled
         What else the graph depends on: examples, names of inputs, settings.
+
+    Examples
+    --------
+    >>> one, two, wider = nn.Linear(3, 2), nn.Linear(3, 2), nn.Linear(4, 2)
+    >>> plan_of(one, "") == plan_of(two, ""), plan_of(one, "") == plan_of(wider, "")
+    (True, False)
     """
-    text = io.BytesIO()
+    data = io.BytesIO()
     try:
-        _Plan(text).dump((torch.__version__, __version__, module, call))
-    except Exception:  # pickle raises what it likes about what it cannot name
+        _PlanPickler(data).dump((torch.__version__, __version__, module, call))
+    except Exception:  # of many types, for what cannot be pickled
         return None
-    return hashlib.sha256(text.getvalue()).hexdigest()[:32]
+    return hashlib.sha256(data.getvalue()).hexdigest()[:32]
 
 
-class _Plan(pickle.Pickler):
-    """Names tensors by their shapes, and classes and functions by their source."""
+class _PlanPickler(pickle.Pickler):
+    """Replaces tensors by their shapes, and classes and functions by the hash of their source."""
 
     def persistent_id(self, value: Any) -> Any:
-        """Return what stands for a value; None for values that stand for themselves."""
+        """Return what replaces a value; None for values that are pickled as they are."""
         if isinstance(value, Tensor):
             fixed = None if value.is_floating_point() else value.tolist()
             return "tensor", tuple(value.shape), str(value.dtype), fixed
         if isinstance(value, type | FunctionType):
             name = f"{value.__module__}.{value.__qualname__}"
-            if value.__module__.partition(".")[0] not in _ROOMS or "<" in name:
+            if value.__module__.partition(".")[0] not in _PACKAGES or "<" in name:
                 raise pickle.PicklingError(name)
-            return name, _source(value.__module__) if name.startswith("songbag.") else ""
+            return name, _source_hash(value.__module__) if name.startswith("songbag.") else ""
         return None
 
 
 @cache
-def _source(module: str) -> str:
+def _source_hash(module: str) -> str:
     text = inspect.getsource(importlib.import_module(module))
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -77,42 +86,39 @@ def blank(module: nn.Module) -> nn.Module:
     return copied
 
 
-def filled(graph: bytes, module: nn.Module) -> bytes:
-    """Return a graph with the weights of a module, found by their names."""
+def fill(graph: bytes, module: nn.Module) -> bytes:
+    """Return a graph with the weights of a module, by their names."""
     import onnx
 
     model, state = onnx.load_from_string(graph), module.state_dict()
-    for held in model.graph.initializer:
-        if held.name in state and state[held.name].is_floating_point():
-            values = state[held.name].detach().contiguous().numpy()
-            held.CopyFrom(onnx.numpy_helper.from_array(values, held.name))
-    found: bytes = model.SerializeToString()
-    return found
+    for weight in model.graph.initializer:
+        if weight.name in state and state[weight.name].is_floating_point():
+            values = state[weight.name].detach().contiguous().numpy()
+            weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
+    data: bytes = model.SerializeToString()
+    return data
 
 
-def kept(plan: str) -> bytes | None:
-    """Return the graph of a plan, if it was kept."""
-    if plan not in _known:
+def load(plan: str) -> bytes | None:
+    """Return the graph that was saved for a plan, None without one."""
+    if plan not in _templates:
         with suppress(OSError):
-            _known[plan] = _path(plan).read_bytes()
-    return _known.get(plan)
+            _templates[plan] = _path(plan).read_bytes()
+    return _templates.get(plan)
 
 
-def keep(plan: str, graph: bytes) -> None:
-    """Keep a graph for this process and, where the cache can be written, for later ones."""
-    _known[plan] = graph
+def save(plan: str, graph: bytes) -> None:
+    """Save a graph for this process and, where the cache can be written, for later ones."""
+    _templates[plan] = graph
     with suppress(OSError):
         write_bytes(_path(plan), graph)
 
 
-def forget(plan: str) -> None:
-    """Forget a graph that its module does not agree with."""
-    _known.pop(plan, None)
+def remove(plan: str) -> None:
+    """Remove a graph that does not agree with its module."""
+    _templates.pop(plan, None)
     with suppress(OSError):
         _path(plan).unlink(missing_ok=True)
-
-
-_known: dict[str, bytes] = {}
 
 
 def _path(plan: str) -> Path:

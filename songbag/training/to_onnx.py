@@ -1,10 +1,10 @@
-"""Trained modules to the two ONNX graphs that prediction runs, checked against torch.
+"""Export trained modules to the two ONNX graphs that prediction runs, checked against torch.
 
 ``network.onnx``   (frames (T, bands), starts (W,)) -> outputs (W, classes + k)
                    or, for windows of a table, windows (W, ...) -> outputs (W, classes + k):
                    logits, then the k scores of a pooling that learns
 ``pooling.onnx``   outputs (W, classes + k) -> song (classes,), score (classes,) and, unless
-                   they are found by pooling again, contributions (W, classes)
+                   they are computed by pooling again, contributions (W, classes)
 """
 
 import io
@@ -13,7 +13,7 @@ import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnxruntime
@@ -29,7 +29,27 @@ OPSET = 20  # read by onnxruntime since 1.18 and by onnxruntime-web
 TOLERANCE = 1e-4  # relative to the largest logit, at least absolute
 _CHECKED_WINDOWS = (1, 2, 57)
 
-_Cases = Mapping[int, tuple[NDArray[Any], ...]]  # inputs by their number of windows
+# Inputs that graph and module are compared on, by their number of windows.
+Cases: TypeAlias = Mapping[int, tuple[NDArray[Any], ...]]
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The inputs and outputs of a graph.
+
+    Attributes
+    ----------
+    inputs, outputs : list of str
+    axes : tuple of dict
+        For every input, the names of its axes of any length.
+    simplify : bool
+        Whether torch simplifies the graph.
+    """
+
+    inputs: list[str]
+    outputs: list[str]
+    axes: tuple[dict[int, str], ...]
+    simplify: bool = True
 
 
 def export_network(network: SongNetwork | Ensemble, whole_songs: bool, hop_frames: int) -> bytes:
@@ -38,22 +58,22 @@ def export_network(network: SongNetwork | Ensemble, whole_songs: bool, hop_frame
     Parameters
     ----------
     whole_songs : bool
-        Whether the network will see frames and starts, or windows of a table.
+        Whether its inputs are frames and starts, or windows of a table.
     hop_frames : int
         Distance of starts used in the check.
 
     Raises
     ------
     ExportError
-        The graph's logits differ from torch's at 1, 2 or 57 windows.
+        The graph's logits differ from torch's at 1, 2 or 57 windows, or there is no graph.
     """
     shape, length = network.window_shape, network.window_shape[0]
-    cases: _Cases
+    cases: Cases
     if not whole_songs:
+        signature = Signature(["windows"], ["outputs"], ({0: "windows"},))
         cases = {count: (_noise(count, *shape),) for count in _CHECKED_WINDOWS}
-        call = _Call(["windows"], ["outputs"], ({0: "windows"},))
-        return _exported(network, (torch.randn(3, *shape),), call, cases)
-    call = _Call(["frames", "starts"], ["outputs"], ({0: "frames"}, {0: "windows"}))
+        return _export(network, (torch.randn(3, *shape),), signature, cases)
+    signature = Signature(["frames", "starts"], ["outputs"], ({0: "frames"}, {0: "windows"}))
     example = torch.randn(length + 2 * hop_frames, shape[1]), torch.arange(3) * hop_frames
     cases = {
         count: (
@@ -62,7 +82,7 @@ def export_network(network: SongNetwork | Ensemble, whole_songs: bool, hop_frame
         )
         for count in _CHECKED_WINDOWS
     }
-    return _exported(_Song(network), example, call, cases)
+    return _export(_Song(network), example, signature, cases)
 
 
 def export_pooling(pooling: SongPooling) -> bytes:
@@ -71,25 +91,15 @@ def export_pooling(pooling: SongPooling) -> bytes:
     Raises
     ------
     ExportError
-        The graph differs from torch at 1, 2 or 57 windows.
+        The graph differs from torch at 1, 2 or 57 windows, or there is no graph.
     """
     module, width = _Pooled(pooling), pooling.classes + pooling.heads
     example = torch.from_numpy(_noise(5, width))
     names = ["song", "score", "contributions"][: len(module(example))]
     # Not simplified: for the vote that takes longer than all else, and the graph is tiny.
-    call = _Call(["outputs"], names, ({0: "windows"},), simplify=False)
+    signature = Signature(["outputs"], names, ({0: "windows"},), simplify=False)
     cases = {count: (_noise(count, width),) for count in _CHECKED_WINDOWS}
-    return _exported(module, (example,), call, cases)
-
-
-@dataclass(frozen=True)
-class _Call:
-    """What an export is asked for: names, and the names of axes of any length."""
-
-    inputs: list[str]
-    outputs: list[str]
-    shapes: tuple[dict[int, str], ...]
-    simplify: bool = True
+    return _export(module, (example,), signature, cases)
 
 
 class _Song(nn.Module):
@@ -114,42 +124,50 @@ class _Pooled(nn.Module):
         songs = outputs.unsqueeze(0)
         song = self.pooling.song(songs)
         score = self.pooling.score(song)
-        found = song, score, self.pooling.contributions(songs, score)
-        return tuple(value.squeeze(0) for value in found if value is not None)
+        contributions = self.pooling.contributions(songs, score)
+        values = (song, score) if contributions is None else (song, score, contributions)
+        return tuple(value.squeeze(0) for value in values)
 
 
-def _exported(module: nn.Module, example: tuple[Tensor, ...], call: _Call, cases: _Cases) -> bytes:
+def _export(
+    module: nn.Module, example: tuple[Tensor, ...], signature: Signature, cases: Cases
+) -> bytes:
     """Return a module's graph, which agrees with it in all cases."""
     module.eval()
-    plan = onnx_templates.plan_of(module, (example, call, OPSET))
+    plan = onnx_templates.plan_of(module, (example, signature, OPSET))
     if plan is not None:
         try:
-            return _from_template(plan, module, example, call, cases)
-        except Exception:  # damaged, or weights went into it under other names: the long way
-            onnx_templates.forget(plan)
-    graph = _translated(module, example, call)
-    _check(graph, module, call, cases)
+            template = onnx_templates.load(plan)
+            if template is None:
+                template = translate(onnx_templates.blank(module), example, signature)
+                onnx_templates.save(plan, template)
+            graph = onnx_templates.fill(template, module)
+            check(graph, module, signature, cases)
+            return graph
+        except Exception:  # damaged, or weights went into it under other names
+            onnx_templates.remove(plan)
+    graph = translate(module, example, signature)
+    check(graph, module, signature, cases)
     return graph
 
 
-def _from_template(
-    plan: str, module: nn.Module, example: tuple[Tensor, ...], call: _Call, cases: _Cases
-) -> bytes:
-    template = onnx_templates.kept(plan)
-    if template is None:
-        template = _translated(onnx_templates.blank(module), example, call)
-        onnx_templates.keep(plan, template)
-    graph = onnx_templates.filled(template, module)
-    _check(graph, module, call, cases)
-    return graph
+def translate(module: nn.Module, example: tuple[Tensor, ...], signature: Signature) -> bytes:
+    """Return the graph that torch makes of a module.
 
+    Raises
+    ------
+    ExportError
+        torch cannot translate the module.
+    """
+    import onnx
 
-def _translated(module: nn.Module, example: tuple[Tensor, ...], call: _Call) -> bytes:
-    dynamic = tuple(
-        {axis: torch.export.Dim(name, min=1) for axis, name in axes.items()} for axes in call.shapes
+    shapes = tuple(
+        {axis: torch.export.Dim(name, min=1) for axis, name in axes.items()}
+        for axes in signature.axes
     )
-    level = logging.getLogger("torch.onnx").level
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
@@ -157,58 +175,56 @@ def _translated(module: nn.Module, example: tuple[Tensor, ...], call: _Call) -> 
                 module,
                 example,
                 dynamo=True,
-                input_names=call.inputs,
-                output_names=call.outputs,
-                dynamic_shapes=dynamic,
+                input_names=signature.inputs,
+                output_names=signature.outputs,
+                dynamic_shapes=shapes,
                 opset_version=OPSET,
                 verbose=False,
-                optimize=call.simplify,
+                optimize=signature.simplify,
             )
     except Exception as error:  # torch raises a family of its own, with pages of text
+        unknown = re.search(r"No ONNX function found for <OpOverload\(op='([\w.]+)'", str(error))
+        reason = str(error).strip().partition("\n")[0][:200]
+        if unknown:
+            reason = f"ONNX has no operation for {unknown[1].replace('aten', 'torch')}"
         raise ExportError(
-            f"this module cannot be exported: {_operation(error)}. Nothing was saved. Write it "
+            f"this module cannot be exported: {reason}. Nothing was saved. Write it "
             "with operations that ONNX has (sums, means, sorting, softmax, ...), whose shapes "
             "follow their inputs."
         ) from error
     finally:
-        logging.getLogger("torch.onnx").setLevel(level)
+        logger.setLevel(level)
     assert program is not None
     buffer = io.BytesIO()
-    import onnx
-
     onnx.save(program.model_proto, buffer)
     return buffer.getvalue()
 
 
-def _operation(error: BaseException) -> str:
-    """Return the operation without a translation, or the error's first line."""
-    found = re.search(r"No ONNX function found for <OpOverload\(op='([\w.]+)'", str(error))
-    if found:
-        return f"ONNX has no operation for {found[1].replace('aten', 'torch')}"
-    return str(error).strip().partition("\n")[0][:200]
+def check(graph: bytes, module: nn.Module, signature: Signature, cases: Cases) -> None:
+    """Compare a graph with its module.
 
-
-def _check(graph: bytes, module: nn.Module, call: _Call, cases: _Cases) -> None:
+    Raises
+    ------
+    ExportError
+        An output differs.
+    """
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     for count, inputs in cases.items():
-        found = session.run(None, dict(zip(call.inputs, inputs, strict=True)))
+        outputs = session.run(None, dict(zip(signature.inputs, inputs, strict=True)))
         with torch.no_grad():
             truth = module(*map(torch.from_numpy, inputs))
-        expected = [truth] if isinstance(truth, Tensor) else truth
-        for ours, theirs in zip(found, expected, strict=True):
-            _compare(ours, theirs.numpy(), count)
-
-
-def _compare(ours: NDArray[Any], wanted: NDArray[Any], count: int) -> None:
-    allowed = TOLERANCE * max(1.0, float(np.abs(wanted).max()))
-    if ours.shape != wanted.shape or not np.abs(ours - wanted).max() <= allowed:
-        raise ExportError(
-            f"the exported graph disagrees with the trained network at {count} windows: "
-            f"shapes {ours.shape} and {wanted.shape}, largest difference "
-            f"{np.abs(ours - wanted).max() if ours.shape == wanted.shape else 'unknown'}. "
-            "Nothing was saved. Write the network with operations whose shapes follow "
-            "their inputs."
-        )
+        truths = [truth] if isinstance(truth, Tensor) else truth
+        for ours, theirs in zip(outputs, truths, strict=True):
+            wanted = theirs.numpy()
+            same_shape = ours.shape == wanted.shape
+            difference = float(np.abs(ours - wanted).max()) if same_shape else np.inf
+            if not difference <= TOLERANCE * max(1.0, float(np.abs(wanted).max())):
+                raise ExportError(
+                    f"the exported graph disagrees with the trained network at {count} windows: "
+                    f"shapes {ours.shape} and {wanted.shape}, largest difference {difference:g}. "
+                    "Nothing was saved. Write the network with operations whose shapes follow "
+                    "their inputs."
+                )
 
 
 def _noise(*shape: int) -> NDArray[np.float32]:

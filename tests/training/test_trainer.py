@@ -144,18 +144,18 @@ def test_a_graph_that_disagrees_is_refused():
     network = build.build("mlp", (8, 4), mean(3), 0.0, None).eval()
     graph = to_onnx.export_network(network, False, 1)
     other = build.build("mlp", (8, 4), mean(3), 0.0, None).eval()
-    call = to_onnx._Call(["windows"], ["outputs"], ({0: "windows"},))
+    signature = to_onnx.Signature(["windows"], ["outputs"], ({0: "windows"},))
     with pytest.raises(ExportError, match="disagrees with the trained network at 2 windows"):
-        to_onnx._check(graph, other, call, {2: (to_onnx._noise(2, 8, 4),)})
+        to_onnx.check(graph, other, signature, {2: (to_onnx._noise(2, 8, 4),)})
 
 
 def exported_twice(network, monkeypatch, whole_songs=True):
     """The graphs of a network and of one like it, and how often torch was asked for them."""
-    translated, asked = to_onnx._translated, []
+    translate, asked = to_onnx.translate, []
     monkeypatch.setattr(
-        to_onnx, "_translated", lambda *given: asked.append(1) or translated(*given)
+        to_onnx, "translate", lambda *arguments: asked.append(1) or translate(*arguments)
     )
-    onnx_templates._known.clear()
+    onnx_templates._templates.clear()
     other = onnx_templates.blank(network)
     hop = 4 * (network.time_stride or 1)
     return [to_onnx.export_network(one, whole_songs, hop) for one in (network, other)], len(asked)
@@ -190,11 +190,11 @@ def test_a_graph_is_made_once_for_networks_of_one_plan(name, monkeypatch, own_ca
 def test_a_damaged_template_is_made_again(damage, monkeypatch, own_cache):
     network = build.build("cnn", SHAPES["cnn"], mean(3), 0.3, None).eval()
     whole = to_onnx.export_network(network, False, 1)
-    onnx_templates._known.clear()
+    onnx_templates._templates.clear()
     (file,) = own_cache.iterdir()
     file.write_bytes(damage(file.read_bytes()))
     assert len(to_onnx.export_network(network, False, 1)) > 0.9 * len(whole)
-    onnx_templates._known.clear()
+    onnx_templates._templates.clear()
     assert to_onnx.export_network(network, False, 1) == whole
 
 
