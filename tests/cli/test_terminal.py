@@ -6,10 +6,7 @@ import sys
 from types import SimpleNamespace
 
 from songbag.cli.terminal import conclusion_text, leakage_text
-from tests.helpers.report_pages import (
-    compared,
-    leaked,
-)
+from tests.helpers.report_pages import compared, leaked
 
 
 def test_a_comparison_on_a_pipe_is_plain_and_fits(tmp_path, monkeypatch):

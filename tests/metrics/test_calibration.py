@@ -176,3 +176,20 @@ def test_the_sure_threshold_keeps_its_promise_more_often():
                 promises.append((1 + found[name]["threshold"]) / 2 >= 0.9)
     assert np.mean(kept["sure"]) > 0.9
     assert np.mean(kept["point"]) < 0.6
+
+
+def test_branches_are_weighed_by_what_they_know():
+    rng = np.random.default_rng(0)
+    y = rng.integers(3, size=300)
+    one, two = (np.eye(3)[y] * 1.5 + rng.normal(0, 1, (300, 3)) for _ in range(2))
+    noise = rng.normal(0, 3, (300, 3))
+    alone = [c.fit_temperature(table, y, SINGLE_LABEL).nll_after for table in (one, two)]
+    weights = c.branch_weights([one, two], y, SINGLE_LABEL)
+    both = weights[0] * one + weights[1] * two
+    assert c.fit_temperature(both, y, SINGLE_LABEL).nll_after < min(alone) - 0.05
+    assert 0.5 < weights[0] / weights[1] < 2
+    weight, of_noise = c.branch_weights([one, noise], y, SINGLE_LABEL)
+    assert of_noise < 0.05 * weight
+    assert c.branch_weights([one], y, SINGLE_LABEL) == [1.0]
+    scaled = c.branch_weights([one, 5 * two], y, SINGLE_LABEL)  # whatever unit a branch speaks in
+    np.testing.assert_allclose(scaled[0] * one + scaled[1] * 5 * two, both, atol=0.02)

@@ -2,10 +2,7 @@
 
 import pytest
 
-from tests.helpers.report_pages import (
-    all_wrong,
-    copied_run,
-)
+from tests.helpers.report_pages import all_wrong, copied_run
 
 
 @pytest.fixture

@@ -9,11 +9,7 @@ import numpy as np
 
 from songbag.report import mistakes, write_report
 from songbag.storage.csv_files import write_csv
-from tests.helpers.report_pages import (
-    Page,
-    hold_the_rules,
-    rows_of,
-)
+from tests.helpers.report_pages import Page, hold_the_rules, rows_of
 
 
 def test_every_mistake_shown_is_one_and_the_surest_come_first(mute):

@@ -11,12 +11,7 @@ from songbag.report import mistakes, write_report
 from songbag.report.recordings import read_recordings, write_recordings
 from songbag.settings import Excerpt
 from tests.helpers.audio import read_waveform
-from tests.helpers.report_pages import (
-    Page,
-    hold_the_rules,
-    rows_of,
-    sounds,
-)
+from tests.helpers.report_pages import Page, hold_the_rules, rows_of, sounds
 
 
 def test_embedded_pieces_are_the_songs_at_that_place(wrong):

@@ -17,14 +17,7 @@ from songbag.report.pages import percent, points
 from songbag.report.recordings import read_recordings, write_recordings
 from songbag.storage.csv_files import write_csv
 from songbag.storage.files import write_json
-from tests.helpers.report_pages import (
-    Page,
-    compared,
-    hold_the_rules,
-    leaked,
-    rows_of,
-    sounds,
-)
+from tests.helpers.report_pages import Page, compared, hold_the_rules, leaked, rows_of, sounds
 
 
 def test_the_headline_is_what_metrics_say(mute):

@@ -7,13 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from hypothesis import given, settings, strategies as st
 from safetensors.numpy import load_file
 
 from songbag.audio.waveform import write_waveform
 from songbag.cli import main
 from songbag.console import Console
-from songbag.data.batches import streamed
 from songbag.data.song_table import read_songs
 from songbag.inference.model_file import load_model
 from songbag.recipes import load_recipe
@@ -129,39 +127,3 @@ def test_ranks_share_a_batch():
     for rank in range(3):  # one song for three: each takes a third of its loss
         part, counts = Ranks(rank, 3).split_batch(songs[:1])
         assert (part.tolist(), counts) == ([10], 1 / 3)
-
-
-@settings(max_examples=30, deadline=None)
-@given(
-    sizes=st.lists(st.integers(1, 40), min_size=1, max_size=12),
-    lanes=st.integers(1, 15),
-    seed=st.integers(0, 2**32),
-)
-def test_a_stream_meets_every_song_once_and_few_shards_at_a_time(sizes, lanes, seed):
-    shards = np.repeat(np.arange(len(sizes)) * 3, sizes)
-    order, lane = streamed(shards, lanes, np.random.default_rng(seed))
-    assert sorted(order) == list(range(len(shards)))
-    met = shards[order]
-    ends = {
-        shard: (np.argmax(met == shard), len(met) - np.argmax(met[::-1] == shard)) for shard in met
-    }
-    for place in range(len(met)):
-        assert sum(first <= place < end for first, end in ends.values()) <= lanes
-    for shard in set(met):
-        assert len(set(lane[shards == shard])) == 1  # one process can have it for its own
-    again, _ = streamed(shards, lanes, np.random.default_rng(seed))
-    assert again.tolist() == order.tolist()
-
-
-def test_a_stream_mixes_its_shards():
-    shards = np.repeat(np.arange(32), 100)
-    rng = np.random.default_rng(0)
-    order, lane = streamed(shards, 8, rng)
-    assert np.bincount(lane).tolist() == [400] * 8
-    batches = shards[order].reshape(-1, 8)
-    different = np.mean([len(set(batch)) for batch in batches])
-    assert different > 4.9  # of 8 songs from 8 shards at random: 5.25
-    other, _ = streamed(shards, 8, rng)
-    assert np.mean(order == other) < 0.01
-    inside = np.diff([song for song in order if song < 100])  # no song follows its neighbour
-    assert np.mean(inside == 1) < 0.1

@@ -1,0 +1,54 @@
+"""A dataset and a recipe to a model: members by folds, and what a stop leaves."""
+
+import numpy as np
+import pytest
+
+from songbag.console import Console
+from songbag.inference.model_file import load_model, save_model
+from songbag.inference.predictor import Predictor
+from songbag.training import checkpoint, fit
+from songbag.training.plan import TrainingPlan
+from tests.helpers.networks import RECIPE, noise_songs
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory):
+    """A model of all branches in two folds each, and the songs it was learned from."""
+    heard = noise_songs(24)
+    path = tmp_path_factory.mktemp("members") / "auto.songbag"
+    plan = TrainingPlan(RECIPE, ("a", "b", "c"), Console(quiet=True), threads=1)
+    fitted = fit.fit(heard, plan)
+    save_model(path, fitted.model)
+    return heard, path, fitted, plan
+
+
+def test_one_file_holds_all_members(learned):
+    heard, path, fitted, _ = learned
+    model = load_model(path)
+    assert any(row["layer"].startswith("2 x ") for row in model.card.layers)
+    assert {row["member"] for row in fitted.history} == {1, 2}
+    found = Predictor(model).predict(iter([heard[0].features]), lambda: heard[0].samples)
+    assert found.probabilities.sum() == pytest.approx(1)
+    assert np.abs(found.contributions.sum(axis=0) - found.score).max() <= 1e-5
+
+
+def test_members_are_not_trained_again_after_a_stop(learned, tmp_path, monkeypatch):
+    heard, path, _, plan = learned
+    kept = tmp_path / "auto.songbag"
+    real, calls = fit.fit_network, []
+
+    def stop_at_second(*arguments):
+        calls.append(arguments[3])
+        if len(calls) == 2:
+            raise RuntimeError("the power went")
+        return real(*arguments)
+
+    monkeypatch.setattr(fit, "fit_network", stop_at_second)
+    with pytest.raises(RuntimeError):
+        fit.fit(heard, plan, model_path=kept)
+    monkeypatch.setattr(fit, "fit_network", real)
+    assert len(list(tmp_path.glob("*.state"))) == 1
+    save_model(kept, fit.fit(heard, plan, model_path=kept, resume=True).model)
+    checkpoint.remove_checkpoints(kept)
+    assert kept.read_bytes() == path.read_bytes()
+    assert [one.name for one in tmp_path.iterdir()] == ["auto.songbag"]
