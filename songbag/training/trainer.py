@@ -32,6 +32,7 @@ from songbag.models.song_network import (
     song_logits,
     window_outputs,
 )
+from songbag.parallel.memory import keep_memory
 from songbag.settings import Own, Training
 from songbag.training import distributed
 from songbag.training.augmentation import augment
@@ -123,6 +124,7 @@ def train_network(
     """
     (dataset, y), own = songs, own or Own()
     pooling = song_pooling(training.pooling, own, classes, kind_of(y.ndim == 2))
+    keep_memory()  # gradients of 10 MB and more come and go with every batch: decision 0018
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         network = network_for(dataset, training, window_shape, pooling, own)
