@@ -114,7 +114,7 @@ def required_confidence(card: Card, precision: float) -> float:
     if not card.precision:
         raise SettingsError(
             "--precision needs a calibrated model with one label a song: train it with "
-            "--recipe auto or fast, or take a model of songbag crossval."
+            "--recipe auto or fast, or take a model of songbag crossval --keep-models."
         )
     reached = confidence_for(card.precision, precision)
     if reached is None:
