@@ -162,15 +162,15 @@ class Training(Record, frozen=True):
     time_mask, band_mask : int
         Largest SpecAugment masks, in frames and bands (0: none).
     share : bool
-        Run a trunk once over all windows of a song, where that is exact. The same sums
-        in another order: weights differ in their last digits, and training magnifies it.
+        Run a trunk once over all windows of a song, where that is exact. The sums are the same
+        in another order: weights differ in their last digits, which training magnifies.
     precision : {"float32", "mixed"}
-        Mixed runs the network in bfloat16 where the processor is quick at it (a GPU, or a
-        CPU with AVX-512 BF16 or AMX), its weights staying float32. Prediction never does.
+        Mixed runs the network in bfloat16 where the processor is fast at it (a GPU, or a CPU
+        with AVX-512 BF16 or AMX), with float32 weights. Prediction always runs in float32.
     folds : int
-        0: one network, fitted on all training songs. Else so many, each fitted on all but
-        one fold: they are the members of the model, and what each says of the songs it
-        had not heard calibrates it and weighs the branches of the recipe.
+        0: one network, fitted on all training songs. Otherwise so many, each fitted on all but
+        one fold: they are the members of the model, and their predictions of the fold that they
+        were not fitted on calibrate the model and weight the branches of the recipe.
     average : float
         Decay of the exponential moving average of the weights per step (0: none).
     """
@@ -242,7 +242,7 @@ class Training(Record, frozen=True):
 
 @dataclass(frozen=True)
 class Own:
-    """Plain objects in the place of named parts of a training; None keeps the named one.
+    """A user's objects in the place of named parts of a training; None uses the named part.
 
     Attributes
     ----------

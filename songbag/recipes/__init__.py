@@ -29,6 +29,15 @@ def load_recipe(name: str | Path, changes: dict[str, Any] | None = None) -> Reci
     ------
     SettingsError
         Unknown recipe, unreadable TOML, unknown or invalid setting.
+
+    Examples
+    --------
+    >>> load_recipe("cnn", {"training.epochs": 5}).training.epochs
+    5
+    >>> load_recipe("cn")
+    Traceback (most recent call last):
+    songbag.errors.SettingsError: there is no recipe 'cn'. Did you mean 'cnn'? A path ending in
+    .toml reads your own.
     """
     own = Path(name).suffix == ".toml"
     if not own and str(name) not in recipe_names():

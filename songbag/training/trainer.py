@@ -121,6 +121,17 @@ def train_network(
     ------
     TrainingError
         The loss was not finite in the first epoch.
+
+    Examples
+    --------
+    >>> from songbag.data.window_table import bags_from_arrays
+    >>> songs = np.repeat(np.arange(8), 3)  # eight songs of three windows
+    >>> windows = np.eye(2, dtype=np.float32)[songs % 2]
+    >>> dataset = bags_from_arrays(windows, songs % 2, songs)
+    >>> y, training = np.arange(8) % 2, Training(network="mlp", epochs=20, keep="last")
+    >>> fitted = train_network((dataset, y), 2, training, (2,), seed=0)
+    >>> fitted.epoch, fitted.history[-1]["loss"] < fitted.history[0]["loss"]
+    (20, True)
     """
     (dataset, y), own = songs, own or Own()
     pooling = song_pooling(training.pooling, own, classes, kind_of(y.ndim == 2))
