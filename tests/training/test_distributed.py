@@ -11,13 +11,12 @@ from safetensors.numpy import load_file
 
 from songbag.audio.waveform import write_waveform
 from songbag.cli import main
-from songbag.console import Console
-from songbag.data.song_table import read_songs
 from songbag.inference.model_file import load_model
 from songbag.recipes import load_recipe
 from songbag.tasks.pack import pack_songs
 from songbag.training.distributed import Ranks
 from tests.helpers import killing, ranked_work
+from tests.helpers.songs import QUIET, audio_dataset
 
 PLAIN = {
     "windows_per_song": 0,
@@ -39,10 +38,9 @@ def packed(tmp_path):
         folder = tmp_path / "songs" / ("drift", "gallop", "waltz")[k % 3]
         folder.mkdir(parents=True, exist_ok=True)
         write_waveform(folder / f"{k}.wav", noise, 22050)
-    out, recipe = tmp_path / "packed", load_recipe("founding")
-    table = read_songs(tmp_path / "songs")
-    cache, quiet = tmp_path / "cache", Console(quiet=True)
-    pack_songs(table, recipe, out, cache, quiet, workers=1, shard_bytes=12_000)
+    out = tmp_path / "packed"
+    dataset = audio_dataset(tmp_path / "songs", tmp_path / "cache")
+    pack_songs(dataset, load_recipe("founding"), out, QUIET, shard_bytes=12_000)
     return out
 
 
