@@ -265,7 +265,16 @@ def predict_songs(
         Bag(Song(bag.id, ""), bag.features, bag.starts) for bag in (given.bags if given else songs)
     ]
     songs = SongDataset(bags, labels, window_frames=frames)
-    logits = _window_logits(model, songs)
+    cuts = (_cut(bag, songs.window_frames) for bag in songs.bags)
+    every = (views[place] for views, places in cuts for place in places)
+    outputs = []
+    while block := list(islice(every, BLOCK)):
+        # Filled up to a power of two with its own windows: JAX compiles for nine sizes only.
+        size = 1 << (len(block) - 1).bit_length()
+        x = repeat_frames(np.stack(block).astype(np.float32), size)
+        outputs.append(model.window_model.predict(x, batch_size=size, verbose=0)[: len(block)])
+    logits = model.window_logits(ops.convert_to_tensor(np.concatenate(outputs)))
+    logits = np.asarray(ops.convert_to_numpy(logits))
     if logits.shape[1] != len(songs.labels):
         raise ValueError(f"The model tells {logits.shape[1]} labels apart; found {labels}.")
     columns, counts = [f"p_{name}" for name in songs.labels], [bag.window_count for bag in bags]
@@ -286,17 +295,3 @@ def predict_songs(
         table.insert(0, "predicted", [songs.labels[best] for best in p.argmax(axis=1)])
         table.insert(1, "confidence", p.max(axis=1))
     return table
-
-
-def _window_logits(model: SongModel, songs: SongDataset) -> Array:
-    """Return the logits (windows, classes) of all windows of all songs, in order."""
-    cuts = (_cut(bag, songs.window_frames) for bag in songs.bags)
-    every = (views[place] for views, places in cuts for place in places)
-    outputs = []
-    while block := list(islice(every, BLOCK)):
-        # Filled up to a power of two with its own windows: JAX compiles for nine sizes only.
-        size = 1 << (len(block) - 1).bit_length()
-        x = repeat_frames(np.stack(block).astype(np.float32), size)
-        outputs.append(model.window_model.predict(x, batch_size=size, verbose=0)[: len(block)])
-    logits = model.window_logits(ops.convert_to_tensor(np.concatenate(outputs)))
-    return np.asarray(ops.convert_to_numpy(logits))

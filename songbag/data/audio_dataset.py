@@ -142,13 +142,15 @@ class AudioInput:
             except DamagedFramesError:
                 pass  # decoded instead
         report = AudioReport()
-        return self._decoded(sound, report), lambda: Recording(
-            report.samples, report.level_db, tuple(report.warnings())
-        )
 
-    def _decoded(self, sound: Sound, report: AudioReport) -> Iterator[Frames]:
-        with local_source(self.source, self.limits) as source:
-            yield from decode_in_sandbox(source, sound, report, self.limits)
+        def decoded() -> Iterator[Frames]:
+            with local_source(self.source, self.limits) as source:
+                yield from decode_in_sandbox(source, sound, report, self.limits)
+
+        def recording_read() -> Recording:
+            return Recording(report.samples, report.level_db, tuple(report.warnings()))
+
+        return decoded(), recording_read
 
 
 def read_bag(

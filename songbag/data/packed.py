@@ -146,7 +146,14 @@ class PackedFolder:
         """
         shard = int(self.numbers("shard")[row])
         if shard not in self._shards:
-            self._shards[shard] = self._map_shard(shard)
+            entry = self.about.shards[shard]
+            try:
+                read = read_shard(self.folder / entry.file)
+            except DamagedShardError as error:
+                self._refuse(shard, str(error))
+            if (read.checksum, read.rows) != (entry.checksum, entry.rows):
+                self._refuse(shard, "its header is not what was packed")
+            self._shards[shard] = read.map()
         first = int(self.numbers("first")[row])
         frames = self._shards[shard][first : first + int(self.numbers("frames")[row])]
         if not self._checked[row]:
@@ -155,16 +162,6 @@ class PackedFolder:
                 self._refuse(shard, f"the frames of song '{song}' are not what was packed")
             self._checked[row] = True
         return frames
-
-    def _map_shard(self, number: int) -> Frames:
-        entry = self.about.shards[number]
-        try:
-            shard = read_shard(self.folder / entry.file)
-        except DamagedShardError as error:
-            self._refuse(number, str(error))
-        if (shard.checksum, shard.rows) != (entry.checksum, entry.rows):
-            self._refuse(number, "its header is not what was packed")
-        return shard.map()
 
     def _refuse(self, number: int, problem: str) -> None:
         file = self.folder / self.about.shards[number].file

@@ -27,7 +27,16 @@ def song_graph(model: Model) -> onnx.ModelProto:
     card = model.card
     sound, cut = card.recipe.sound, card.recipe.windows
     network, pooling = _part(model, "network"), _part(model, "pooling")
-    nodes = GraphBuilder(_opset(network, pooling))
+    versions = {
+        (one.domain, one.version) for part in (network, pooling) for one in part.opset_import
+    }
+    (domain, opset), *others = sorted(versions)
+    if domain or others or network.functions or pooling.functions:
+        raise ExportError(
+            f"the model's graphs use the operations {sorted(versions)}; only one version of ONNX's "
+            "own can be joined. Nothing was written. Save the model again with this Songbag."
+        )
+    nodes = GraphBuilder(int(opset))
     starts = sound_graph.add_starts(nodes, "waveform", sound, cut)
     frames = sound_graph.add_frames(nodes, "waveform", sound)
     frames = sound_graph.add_filled(nodes, frames, starts, card.window_shape[0])
@@ -56,18 +65,6 @@ def song_graph(model: Model) -> onnx.ModelProto:
 
 def _part(model: Model, name: str) -> onnx.ModelProto:
     return onnx.load_model_from_string(model.parts[f"{name}.onnx"])
-
-
-def _opset(*parts: onnx.ModelProto) -> int:
-    """Return the one version of operations in which all parts are written."""
-    versions = {(one.domain, one.version) for part in parts for one in part.opset_import}
-    (domain, number), *others = sorted(versions)
-    if domain or others or any(part.functions for part in parts):
-        raise ExportError(
-            f"the model's graphs use the operations {sorted(versions)}; only one version of ONNX's "
-            "own can be joined. Nothing was written. Save the model again with this Songbag."
-        )
-    return int(number)
 
 
 def _probabilities(nodes: GraphBuilder, logits: str, card: Card, song: bool) -> str:

@@ -104,8 +104,18 @@ def _loudness(nodes: GraphBuilder, waveform: str, sound: Sound) -> str:
 
 
 def _power(nodes: GraphBuilder, waveform: str, sound: Sound) -> str:
-    """Add the power spectrum, (frames, frame_length // 2 + 1)."""
-    signal = _padded(nodes, waveform, sound)
+    """Add the power spectrum, (frames, frame_length // 2 + 1).
+
+    onnxruntime counts an STFT's frames in float32. Zeros for half a hop more than the last
+    frame needs keep the count right up to millions of frames; without them the rounding may
+    read beyond the end.
+    """
+    hop, length = sound.hop_length, sound.frame_length
+    edge, samples = length // 2, _samples(nodes, waveform)
+    last = nodes.add("Div", nodes.add("Sub", samples, int64(length - 2 * edge)), int64(hop))
+    wanted = nodes.add("Add", nodes.add("Mul", last, int64(hop)), int64(length + hop // 2 - edge))
+    pads = nodes.add("Concat", int64(edge), nodes.add("Sub", wanted, samples), axis=0)
+    signal = nodes.add("Pad", waveform, pads)
     hann = features.hann(sound.frame_length)
     # The FFT of lengths that are no power of two loses four digits in float32.
     exact = sound.frame_length & (sound.frame_length - 1) != 0
@@ -116,22 +126,6 @@ def _power(nodes: GraphBuilder, waveform: str, sound: Sound) -> str:
     power = nodes.add("ReduceSumSquare", spectrum, int64(-1), keepdims=0)
     power = nodes.add("Squeeze", power, int64(0))
     return nodes.add("Cast", power, to=TensorProto.FLOAT) if exact else power
-
-
-def _padded(nodes: GraphBuilder, waveform: str, sound: Sound) -> str:
-    """Add the waveform between zeros, half a hop longer than its last frame needs.
-
-    onnxruntime counts an STFT's frames in float32. With half a hop to spare the count is
-    right up to millions of frames; without it the rounding may read beyond the end.
-    """
-    hop, length = sound.hop_length, sound.frame_length
-    edge = length // 2
-    samples = _samples(nodes, waveform)
-    last = nodes.add("Div", nodes.add("Sub", samples, int64(length - 2 * edge)), int64(hop))
-    wanted = nodes.add("Add", nodes.add("Mul", last, int64(hop)), int64(length + hop // 2 - edge))
-    after = nodes.add("Sub", wanted, samples)
-    pads = nodes.add("Concat", int64(edge), after, axis=0)
-    return nodes.add("Pad", waveform, pads)
 
 
 def _with_deltas(nodes: GraphBuilder, frames: str) -> str:

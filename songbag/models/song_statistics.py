@@ -154,20 +154,14 @@ class WindowStatistics(nn.Module):
         shape = (mean - mean.mean(dim=2, keepdim=True)).squeeze(1)
         spread = _deviation(swing)
         skewness = (swing**3).mean(dim=1) / (spread**3 + 1)
-        parts = [shape, spread, _deviation(step), skewness, self._covariance(swing)]
-        return torch.cat([*parts, self._modulation(swing)], dim=1)
-
-    def _covariance(self, swing: Tensor) -> Tensor:
-        """Return the upper triangle of the cepstrum's covariance over time."""
         timbre = swing @ self.cepstrum
-        matrix = timbre.transpose(1, 2) @ timbre / swing.shape[1]
-        return matrix.flatten(1)[:, self.above]
-
-    def _modulation(self, swing: Tensor) -> Tensor:
-        """Return log powers (windows, groups of bands x groups of rates)."""
+        covariance = timbre.transpose(1, 2) @ timbre / swing.shape[1]
+        triangle = covariance.flatten(1)[:, self.above]
         grouped = (swing @ self.group).transpose(1, 2)
         power = (grouped @ self.cosine).square() + (grouped @ self.sine).square()
-        return (power @ self.rate + _QUIET).log().flatten(1)
+        modulation = (power @ self.rate + _QUIET).log().flatten(1)  # bands x rates
+        parts = [shape, spread, _deviation(step), skewness, triangle, modulation]
+        return torch.cat(parts, dim=1)
 
 
 def _deviation(values: Tensor) -> Tensor:

@@ -135,20 +135,16 @@ def measure(source: Source, sound: Sound, folder: AnyPath, limits: Limits) -> Re
             try:
                 facts, _ = _read(folder / key)
             except DamagedFramesError:
-                facts, codes = _decode_in_sandbox(local, limits)
+                request = Request(source=local, sound=SOUND, limits=limits, function=_DECODE)
+                data = b"".join(run_in_sandbox(request, AudioReport()))
+                facts, packed = msgspec.msgpack.decode(data, type=tuple[Facts, bytes])
+                codes = np.frombuffer(packed, dtype=np.uint32)
                 _write(folder / key, facts, codes)
     except AudioError as error:
         return Receipt(
             status="failed", reason=error.reason, message=str(error), size=size, mtime_ns=mtime_ns
         )
     return Receipt(status="ok", key=key, level_db=facts.level_db, size=size, mtime_ns=mtime_ns)
-
-
-def _decode_in_sandbox(source: Source, limits: Limits) -> tuple[Facts, Codes]:
-    request = Request(source=source, sound=SOUND, limits=limits, function=_DECODE)
-    data = b"".join(run_in_sandbox(request, AudioReport()))
-    facts, codes = msgspec.msgpack.decode(data, type=tuple[Facts, bytes])
-    return facts, np.frombuffer(codes, dtype=np.uint32)
 
 
 def decode_facts(

@@ -106,31 +106,18 @@ def compare(
             key = msgspec.json.encode(features)
             if key not in loaded:  # one at a time: a collection may be large
                 loaded = {key: load_labelled(songs, system.recipe, console)}
-            path = runs / f"{system.name}-seed{seed}"
-            _run(loaded[key], system, path, console, seed, count, threads, metric)
+            dataset, path = loaded[key], runs / f"{system.name}-seed{seed}"
+            parts = (msgspec.json.encode(system.recipe), seed, count, dataset_hash(dataset))
+            mark = {"run": hashlib.blake2b(msgspec.json.encode(parts), digest_size=16).hexdigest()}
+            file = path / "run.json"
+            if file.exists() and msgspec.json.decode(file.read_bytes()) == mark:
+                console.say("done already")
+                continue
+            began, inner = time.monotonic(), Console(console.quiet, brief=True)
+            run = cross_validate(dataset, path, system.recipe, inner, count, seed, threads)
+            write_json(file, mark)
+            value = run.evaluation.figures["metrics"][metric]["value"]
+            name = "song accuracy" if metric == "accuracy" else metric
+            console.say(f"{name} {value:.3f}, {time.monotonic() - began:.0f} s")
     paths = {s.name: [runs / f"{s.name}-seed{seed}" for seed in seeds] for s in systems}
     return conclude(folder, paths, metric)
-
-
-def _run(
-    dataset: BagDataset,
-    system: System,
-    folder: Path,
-    console: Console,
-    seed: int,
-    count: int,
-    threads: int | None,
-    metric: str,
-) -> None:
-    parts = (msgspec.json.encode(system.recipe), seed, count, dataset_hash(dataset))
-    mark = {"run": hashlib.blake2b(msgspec.json.encode(parts), digest_size=16).hexdigest()}
-    file = folder / "run.json"
-    if file.exists() and msgspec.json.decode(file.read_bytes()) == mark:
-        console.say("done already")
-        return
-    began, inner = time.monotonic(), Console(console.quiet, brief=True)
-    run = cross_validate(dataset, folder, system.recipe, inner, count, seed, threads)
-    write_json(file, mark)
-    value = run.evaluation.figures["metrics"][metric]["value"]
-    name = "song accuracy" if metric == "accuracy" else metric
-    console.say(f"{name} {value:.3f}, {time.monotonic() - began:.0f} s")

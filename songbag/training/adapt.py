@@ -5,7 +5,7 @@ import numpy as np
 
 from songbag.console import Console
 from songbag.data.dataset import BagDataset
-from songbag.settings import Recipe, Training, Windows
+from songbag.settings import Recipe, Windows
 
 _SHORTEST = 1.0  # seconds of a window
 _FEWEST = 5  # epochs
@@ -22,7 +22,16 @@ def adapt_recipe(recipe: Recipe, dataset: BagDataset, console: Console) -> Recip
         )
         recipe = msgspec.structs.replace(recipe, training=last, branches=())
     recipe = msgspec.structs.replace(recipe, windows=_windows(recipe, dataset, console))
-    trainings = [_training(one, recipe, len(dataset), console) for one in recipe.trainings]
+    trainings = []
+    epochs = max(_FEWEST, recipe.adapt.most_visits // len(dataset))
+    for training in recipe.trainings:
+        if recipe.adapt.most_visits and not training.uses_solver and epochs < training.epochs:
+            console.say(
+                f"{len(dataset)} songs need fewer epochs: {epochs} instead of {training.epochs}. "
+                "To insist: --set adapt.most_visits=0"
+            )
+            training = msgspec.structs.replace(training, epochs=epochs)
+        trainings.append(training)
     return msgspec.structs.replace(recipe, training=trainings[0], branches=tuple(trainings[1:]))
 
 
@@ -43,15 +52,3 @@ def _windows(recipe: Recipe, dataset: BagDataset, console: Console) -> Windows:
     )
     hop = cut.hop_seconds * seconds / cut.seconds
     return msgspec.structs.replace(cut, seconds=seconds, hop_seconds=hop)
-
-
-def _training(training: Training, recipe: Recipe, songs: int, console: Console) -> Training:
-    most = recipe.adapt.most_visits
-    epochs = max(_FEWEST, most // songs)
-    if not most or training.uses_solver or epochs >= training.epochs:
-        return training
-    console.say(
-        f"{songs} songs need fewer epochs: {epochs} instead of {training.epochs}. "
-        "To insist: --set adapt.most_visits=0"
-    )
-    return msgspec.structs.replace(training, epochs=epochs)
