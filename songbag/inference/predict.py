@@ -16,7 +16,6 @@ from songbag.errors import AudioError, ModelFileError, SongTableError
 from songbag.inference.model_file import Model, load_model, save_model
 from songbag.inference.predictions import Predictions, SongPrediction
 from songbag.inference.predictor import Predictor
-from songbag.parallel.memory import keep_memory
 from songbag.parallel.pool import in_order
 from songbag.settings import Limits
 
@@ -41,7 +40,6 @@ def predict(model: Model, dataset: SongDataset) -> Iterator[SongPrediction]:
     SongTableError
         A window of a table has another shape than the model's.
     """
-    keep_memory()  # frames of a hundred kilobytes come and go with every song
     inputs = dataset.inputs(model.card.recipe)
     if dataset.workers == 1:
         return _predict_here(Predictor(model), inputs)
