@@ -11,9 +11,8 @@ The index spares reading unchanged files to hash them; losing it costs only that
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import closing, suppress
-from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -41,6 +40,11 @@ from songbag.storage.remote import (
     prefetch_stamps,
     url_stamp,
 )
+
+try:  # the same numbers in a sixth of the time
+    from zlib_ng.zlib_ng import crc32
+except ImportError:
+    from zlib import crc32
 
 
 class Receipt(Record, frozen=True):
@@ -162,19 +166,8 @@ def _read(file: AnyPath | str) -> bytes:
 def _checksum(frames: NDArray[np.float32], receipt: Receipt) -> str:
     # CRC-32 detects damaged files, not manipulation; a cryptographic hash would cost 20 % of a
     # cached prediction.
-    crc32 = _crc32()
     value = crc32(np.ascontiguousarray(frames).data)
     return f"{crc32(msgspec.json.encode(receipt), value):08x}"
-
-
-@cache
-def _crc32() -> Callable[..., int]:
-    """Return zlib-ng's function where it is installed: the same numbers in a sixth of the time."""
-    try:
-        from zlib_ng.zlib_ng import crc32
-    except ImportError:
-        from zlib import crc32
-    return crc32
 
 
 # --- index ------------------------------------------------------------------------------
