@@ -1,7 +1,8 @@
 """Predict the songs of a dataset: each id once, failures too, in any number of processes."""
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from songbag.errors import AudioError, ModelFileError, SongTableError
 from songbag.inference.model_file import Model, load_model, save_model
 from songbag.inference.predictions import Predictions, SongPrediction
 from songbag.inference.predictor import Predictor
-from songbag.parallel.pool import in_order
+from songbag.parallel.pool import in_order, worker_count
 from songbag.settings import Limits
 
 # What names a model to other processes: a file's path, size and time, so that a new file is a
@@ -24,6 +25,8 @@ from songbag.settings import Limits
 ModelKey: TypeAlias = tuple[str, int, int] | bytes
 
 _POOL_FROM = 8  # songs to decode below which starting processes costs more than it saves
+_THREAD_FROM = 10  # songs without decoding that are worth a thread
+_PART = 16  # songs that a thread takes at once: one by one costs as much as a cached song
 _CACHED_COST = 1 / 250  # of reading a song from the cache, in songs to decode
 
 
@@ -47,7 +50,10 @@ def predict(model: Model, dataset: SongDataset) -> Iterator[SongPrediction]:
     cost = sum(1.0 if one.decodes else _CACHED_COST for one in inputs)
     if callable(dataset.workers) or cost >= _POOL_FROM:
         return _predict_in_pool(model, dataset, inputs)
-    return _predict_here(Predictor(model), inputs)
+    if any(one.decodes for one in inputs):
+        return _predict_here(Predictor(model), inputs)
+    threads = worker_count(dataset.workers, len(inputs) // _THREAD_FROM)
+    return _predict_in_threads(Predictor(model), inputs, threads)
 
 
 def predict_all(model: Model, dataset: SongDataset) -> Predictions:
@@ -103,6 +109,24 @@ def _predict_here(predictor: Predictor, inputs: Iterable[SongInput]) -> Iterator
         yield from (predict_song(predictor, song) for song in inputs)
     finally:
         stop_decoder()
+
+
+def _predict_in_threads(
+    predictor: Predictor, inputs: Sequence[SongInput], threads: int
+) -> Iterator[SongPrediction]:
+    """Predict songs that need no decoding: networks run outside of Python's lock.
+
+    Without it 290 cached songs take up to half longer (decision 0018).
+    """
+
+    def predict_part(first: int) -> list[SongPrediction]:
+        return [predict_song(predictor, song) for song in inputs[first : first + _PART]]
+
+    with ThreadPoolExecutor(threads) as pool:
+        for begin in range(0, len(inputs), threads * _PART):  # results of one round are in memory
+            end = min(begin + threads * _PART, len(inputs))
+            for predictions in pool.map(predict_part, range(begin, end, _PART)):
+                yield from predictions
 
 
 def _predict_in_pool(

@@ -80,7 +80,7 @@ class Prediction:
 
 
 class Predictor:
-    """Runs one model. Cheap to keep, safe to use for one song at a time.
+    """Runs one model. It is cheap to keep, and several threads may use it.
 
     Raises
     ------
