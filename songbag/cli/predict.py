@@ -73,18 +73,18 @@ def evaluate(
 @window_table_options
 @click.pass_context
 def predict(ctx: click.Context, /, model: Path, songs: tuple[str, ...], **options: Any) -> None:
-    """Say what SONGS are.
+    """Predict the labels of SONGS with MODEL.
 
-    SONGS are files, folders (searched to the bottom), quoted patterns, tables with a
-    path column, or - for paths on standard input, one a line; or one packed folder; or,
-    with --song, one table of window features.
+    SONGS are files, folders with their subfolders, quoted patterns, tables with a path
+    column, or - for paths on standard input, one a line; or one packed folder; or, with
+    --song, one table of window features.
 
-    On a terminal the answer is a table, piped it is CSV. With --csv, --json or -o the same
+    The result is a table on a terminal and CSV in a pipe. With --csv, --json or -o the same
     command goes on where it was stopped. With -o the folder gets songs/part-*.parquet and,
-    with --windows, windows/part-*.parquet, one after the other; parts of other songs or
-    another model go. A song that cannot be read becomes a row with the reason, and the
-    exit code is 1; when no song could be read it is 2. With --precision a song whose
-    answer would be too unsure gets none, and the status unsure.
+    with --windows, windows/part-*.parquet; parts of other songs or another model are
+    removed. A song that cannot be read is a row with the reason, and the exit code is 1;
+    when no song could be read it is 2. With --precision a song whose label would be too
+    unsure gets no label and the status unsure.
     """
     from songbag.cli.terminal import Results
     from songbag.console import Console
