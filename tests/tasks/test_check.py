@@ -281,7 +281,7 @@ def test_from_python_it_is_a_data_frame(planted, checked):
 
 
 def test_a_second_check_reads_no_file_again(planted, checked, monkeypatch):
-    monkeypatch.setattr(file_facts, "_decode_in_sandbox", lambda *a: pytest.fail("read again"))
+    monkeypatch.setattr(file_facts, "run_in_sandbox", lambda *a: pytest.fail("read again"))
     assert len(songbag.check(planted.folder / "songs.csv", quiet=True, workers=1))
 
 
