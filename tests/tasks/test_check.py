@@ -15,6 +15,7 @@ import pytest
 import soxr
 
 import songbag
+from songbag.audio.sandbox import stop_decoder
 from songbag.audio.synthesis import GENRES, synthesise
 from songbag.audio.waveform import write_waveform
 from songbag.cli import main
@@ -294,6 +295,7 @@ def test_a_file_that_kills_its_reader_is_a_finding(songs, monkeypatch, tmp_path)
             os.kill(os.getpid(), signal.SIGKILL)
         return real(source, *rest)
 
+    stop_decoder()  # a child of an earlier test would have the function of before
     monkeypatch.setattr(file_facts, "decode_facts", heard)
     monkeypatch.setenv("SONGBAG_CACHE", str(tmp_path))
     frame = songbag.check(songs, quiet=True, workers=1)
