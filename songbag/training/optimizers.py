@@ -7,10 +7,11 @@ import torch
 from torch import nn
 from torch.optim import lr_scheduler
 
+from songbag.models import bare_optimizers
 from songbag.settings import Training
 
 
-class RMSprop(torch.optim.Optimizer):
+class RMSprop(bare_optimizers.Optimizer):
     """RMSprop as Keras has it: w -= rate g / sqrt(v + 1e-7), v the mean of g² with rho 0.9 [1]_.
 
     torch's adds its epsilon outside of the root, which moves small gradients differently:
@@ -52,9 +53,9 @@ class RMSprop(torch.optim.Optimizer):
 
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "adamw": torch.optim.AdamW,
+    "adamw": bare_optimizers.AdamW,
     "rmsprop": RMSprop,
-    "sgd": torch.optim.SGD,
+    "sgd": bare_optimizers.SGD,
 }
 
 

@@ -1,0 +1,51 @@
+"""Optimizers without torch's wrappers move weights as torch's do, and import no compiler."""
+
+import copy
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from songbag.models import bare_optimizers
+
+
+@pytest.mark.parametrize("name", ["SGD", "AdamW"])
+def test_weights_move_as_with_torchs_optimizers(name):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3))
+    other, x = copy.deepcopy(network), torch.randn(4, 5)
+    options = {"lr": 0.05, "weight_decay": 0.1}
+    ours = getattr(bare_optimizers, name)(network.parameters(), **options)
+    theirs = getattr(torch.optim, name)(other.parameters(), **options)
+    for _ in range(5):
+        for module, optimizer in ((network, ours), (other, theirs)):
+            optimizer.zero_grad()
+            module(x).square().sum().backward()
+            optimizer.step()
+    for mine, yours in zip(network.parameters(), other.parameters(), strict=True):
+        assert torch.equal(mine, yours)
+
+
+@pytest.mark.parametrize("name", ["rmsprop", "sgd", "adamw", "lbfgs"])
+def test_training_does_not_import_torchs_compiler(name):
+    code = (
+        "import sys, torch\n"
+        "from songbag.models import bare_optimizers\n"
+        "from songbag.training import optimizers\n"
+        "from songbag.settings import Training\n"
+        "layer = torch.nn.Linear(2, 1)\n"
+        "def loss():\n"
+        "    moved.zero_grad(); total = layer(torch.ones(1, 2)).sum(); total.backward()\n"
+        "    return total\n"
+        "if sys.argv[1] == 'lbfgs':\n"
+        "    moved = bare_optimizers.LBFGS(layer.parameters())\n"
+        "else:\n"
+        "    moved = optimizers.build_optimizer(layer, Training(optimizer=sys.argv[1]))\n"
+        "moved.step(loss) if sys.argv[1] == 'lbfgs' else (loss(), moved.step())\n"
+        "moved.load_state_dict(moved.state_dict())\n"
+        "print('torch._dynamo' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, name], capture_output=True, text=True)
+    assert done.stdout.strip() == "False", done.stderr
