@@ -4,6 +4,8 @@ Commands import what they need when they run, so that ``--help`` and ``predict``
 load torch.
 """
 
+import atexit
+import gc
 import sys
 
 import click
@@ -22,6 +24,8 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         from songbag.console import visible
 
+        # The last search for garbage is a tenth of a prediction of one song (decision 0018).
+        atexit.register(gc.freeze)
         try:
             return super().invoke(ctx)
         except SongbagError as error:
