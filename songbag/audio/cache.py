@@ -205,25 +205,18 @@ class Index:
         if not self._file.exists():
             return [None for _ in sources]
         names = [(absolute(source.path), source.part()) for source in sources]
+        left, stored = iter({path for path, _ in names}), dict[tuple[str, str], object]()
         try:
             with closing(self._connect()) as base:
-                stored = self._select(base, {path for path, _ in names})
+                while batch := list(islice(left, _PATHS_PER_QUERY)):
+                    marks = ",".join("?" * len(batch))
+                    query = "select path, part, receipt from files where sound=?"
+                    rows = base.execute(f"{query} and path in ({marks})", (self._sound, *batch))
+                    stored |= {(path, part): receipt for path, part, receipt in rows}
         except (sqlite3.Error, OSError):
             return [None for _ in sources]
         pairs = zip(sources, names, strict=True)
         return [self._unchanged(source, stored.get(name)) for source, name in pairs]
-
-    def _select(
-        self, base: sqlite3.Connection, paths: Iterable[str]
-    ) -> dict[tuple[str, str], object]:
-        """Return the stored receipts of files, by path and part."""
-        left, stored = iter(paths), {}
-        while batch := list(islice(left, _PATHS_PER_QUERY)):
-            marks = ",".join("?" * len(batch))
-            query = f"select path, part, receipt from files where sound=? and path in ({marks})"
-            for path, part, receipt in base.execute(query, (self._sound, *batch)):
-                stored[path, part] = receipt
-        return stored
 
     def _unchanged(self, source: Source, stored: object) -> Receipt | None:
         """Return a stored receipt if its file and its frames are as they were."""

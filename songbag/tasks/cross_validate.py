@@ -196,7 +196,10 @@ def _run_fold(
 ) -> FoldResult:
     """Train on all songs but a fold and predict that, unless the journal has it already."""
     rest, test = dataset.subset(~held_out), dataset.subset(held_out)
-    path, key = model_path(folder, fold), _fold_key(rest, test, plan)
+    path, key = model_path(folder, fold), ""  # objects of a user cannot be compared: no key
+    if plan.own == Own():
+        parts = (plan.recipe, plan.labels, plan.seed, dataset_hash(rest), dataset_hash(test))
+        key = hashlib.blake2b(msgspec.json.encode(parts), digest_size=16).hexdigest()
     for line in read_journal(folder / JOURNAL):
         if line["key"] == key and (path.exists() or not keep_model):
             plan.console.say("already trained")
@@ -216,14 +219,6 @@ def _run_fold(
             append_line(journal, {"key": key, **result.journal_line()})
     remove_checkpoints(checkpoints)
     return result
-
-
-def _fold_key(rest: BagDataset, test: BagDataset, plan: TrainingPlan) -> str:
-    """Return what changes whenever a fold's predictions could; empty for a user's objects."""
-    if plan.own != Own():
-        return ""  # objects of a user cannot be compared
-    parts = (plan.recipe, plan.labels, plan.seed, dataset_hash(rest), dataset_hash(test))
-    return hashlib.blake2b(msgspec.json.encode(parts), digest_size=16).hexdigest()
 
 
 def calibrate_folds(
