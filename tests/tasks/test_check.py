@@ -296,6 +296,8 @@ def test_a_file_that_kills_its_reader_is_a_finding(songs, monkeypatch, tmp_path)
         return real(source, *rest)
 
     stop_decoder()  # a child of an earlier test would have the function of before
+    # So would the helper that forks for callers with threads, which earlier tests may have left.
+    monkeypatch.setattr("threading.active_count", lambda: 1)
     monkeypatch.setattr(file_facts, "decode_facts", heard)
     monkeypatch.setenv("SONGBAG_CACHE", str(tmp_path))
     frame = songbag.check(songs, quiet=True, workers=1)
