@@ -241,16 +241,17 @@ def crossval(
     With ``keep_models`` the folder gets the model of every fold.
     """
     from songbag.tasks.cross_validate import cross_validate
+    from songbag.tasks.train import load_labelled
 
     folder = Path(output or tempfile.mkdtemp(prefix="songbag-"))
     parts = {"network": network, "pooling": pooling, "loss": loss}
     chosen, own = _recipe_and_parts(songs, recipe, parts, changes)
-    dataset = open_songs(songs, _training_options(cache, workers), group)
+    dataset, console = open_songs(songs, _training_options(cache, workers), group), Console(quiet)
     evaluation = cross_validate(
-        dataset,
+        load_labelled(dataset, chosen, console),
         folder,
         chosen,
-        Console(quiet),
+        console,
         folds,
         seed,
         own=own,

@@ -129,8 +129,6 @@ class FeaturePart(Part):
     bands : callable
         From the `Sound` to the values of a frame. Raises SettingsError for settings with which
         there is no frame.
-    decibels : bool
-        Whether values are levels in dB, so that adding a number makes a song louder.
     is_waveform : bool
         Whether frames are the samples themselves, as encoders take them.
     onnx : str or callable
@@ -141,7 +139,6 @@ class FeaturePart(Part):
     """
 
     bands: "Callable[[Sound], int]" = lambda sound: sound.mel_bands
-    decibels: bool = False
     is_waveform: bool = False
     onnx: Target = ""
     version: int = 0
@@ -179,8 +176,6 @@ def features() -> Registry[FeaturePart]:
     --------
     >>> list(features())
     ['logmel', 'mfcc', 'waveform']
-    >>> [name for name in features() if features()[name].decibels]
-    ['logmel']
     """
     return Registry(FeaturePart, "feature", _FEATURES)
 
@@ -355,7 +350,6 @@ _FEATURES = (
         summary="levels of mel bands, dB",
         target="songbag.audio.features:logmel",
         bands=lambda sound: _with_deltas(sound.mel_bands, sound),
-        decibels=True,
         onnx="songbag.inference.sound_graph:add_logmel",
     ),
     FeaturePart(

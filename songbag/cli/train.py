@@ -93,14 +93,16 @@ def crossval(
     from songbag.console import Console
     from songbag.parallel.ranks import require_single_process
     from songbag.tasks.cross_validate import cross_validate
+    from songbag.tasks.train import load_labelled
 
     require_single_process("a cross-validation")
     recipe, dataset = recipe_and_songs(songs, options)
+    console = Console(options["quiet"])
     evaluation = cross_validate(
-        dataset,
+        load_labelled(dataset, recipe, console),
         output,
         recipe,
-        Console(options["quiet"]),
+        console,
         folds,
         options["seed"],
         options["threads"],

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from songbag.console import Console
-from songbag.data.dataset import BagDataset, SongDataset
+from songbag.data.dataset import BagDataset
 from songbag.data.song import Song, stratification_labels
 from songbag.data.splits import Certificate, certify, folds, validation_part
 from songbag.errors import TrainingError
@@ -25,7 +25,7 @@ from songbag.settings import Own, Recipe
 from songbag.storage.csv_files import write_csv
 from songbag.storage.files import append_line, open_journal, read_journal
 from songbag.tasks.evaluate import Evaluation, JudgedSong, compute_figures, summary
-from songbag.tasks.train import VALIDATION_SHARE, load_labelled, split_method
+from songbag.tasks.train import VALIDATION_SHARE, split_method
 from songbag.training.adapt import adapt_recipe
 from songbag.training.checkpoint import dataset_hash, remove_checkpoints
 from songbag.training.fit import History, fit
@@ -90,7 +90,7 @@ class FoldResult:
 
 
 def cross_validate(
-    songs: SongDataset,
+    dataset: BagDataset,
     folder: Path,
     recipe: Recipe,
     console: Console,
@@ -107,12 +107,16 @@ def cross_validate(
     history.csv, predictions.csv, windows.csv, metrics.json and report.html, and with
     ``keep_models`` models/foldN.songbag. The same call goes on where it was stopped.
 
+    Parameters
+    ----------
+    dataset : BagDataset
+        Songs with the features of the recipe, as `songbag.tasks.train.load_labelled` returns.
+
     Raises
     ------
-    SongTableError, TrainingError
-        What is wrong with the songs.
+    TrainingError
+        The songs cannot be divided into so many folds.
     """
-    dataset = load_labelled(songs, recipe, console)
     recipe = adapt_recipe(recipe, dataset, console)
     fold_of, certificate = assign_folds(dataset, count, seed)
     plan = TrainingPlan.of(dataset, recipe, console, seed, threads, own)

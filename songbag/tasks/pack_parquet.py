@@ -22,7 +22,6 @@ from songbag.errors import SettingsError
 from songbag.settings import Recipe
 from songbag.storage.files import atomic_write
 
-CONTENTS = ("windows", "frames")
 _SONGS_AT_ONCE = 16  # in a row group: what a reader must read to get one song
 
 

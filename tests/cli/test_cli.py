@@ -4,7 +4,6 @@ import csv
 import functools
 import io
 import json
-import os
 import re
 import shutil
 import signal
@@ -19,6 +18,7 @@ from click.testing import CliRunner
 from songbag.cli import main
 from songbag.parts import poolings
 from tests.helpers.songs import figures_of
+from tests.helpers.terminal import on_terminal
 
 COMMANDS = [
     *("check", "extract", "pack", "train", "crossval", "compare", "leakage"),
@@ -350,26 +350,8 @@ def test_an_interrupted_training_keeps_the_best_so_far(songs, tmp_path):
 
 def test_on_a_terminal_the_answer_is_a_table(model_path, nine):
     """A real pseudo-terminal of 80 columns."""
-    import pty
-
-    output = b""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.environ.update(COLUMNS="80", TERM="xterm", NO_COLOR="1")
-        os.execv(
-            sys.executable, [sys.executable, "-m", "songbag", "predict", str(model_path), str(nine)]
-        )
-    while True:
-        try:
-            data = os.read(terminal, 65536)
-        except OSError:
-            break
-        if not data:
-            break
-        output += data
-    _, status = os.waitpid(pid, 0)
-    os.close(terminal)
-    assert os.waitstatus_to_exitcode(status) == 1
+    code, output = on_terminal("predict", model_path, nine)
+    assert code == 1
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", output.decode())
     lines = [line.rstrip() for line in text.replace("\r", "\n").split("\n")]
     assert any(line.split()[:3] == ["song", "answer", "sure"] for line in lines)

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import os
-import pty
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -26,6 +25,7 @@ from songbag.inference.predictor import Prediction
 from songbag.report import write_report
 from songbag.storage.csv_files import csv_text
 from songbag.tasks.evaluate import Evaluation, JudgedSong, compute_figures
+from tests.helpers.terminal import on_terminal
 
 EVIL = "\x1b[2J\x07\x1b]0;owned\x07=cmd|' /C calc'!A1\r\x9b31m\u202egpj"
 
@@ -162,22 +162,7 @@ def test_a_terminal_shows_escape_sequences_and_does_not_obey(folder, model_path)
     with open(folder / "t.csv", "w", newline="", encoding="utf-8") as file:
         rows = [{"path": "a.wav", "id": EVIL}, {"path": f"gone{EVIL}".replace("/", ""), "id": "gone"}]  # fmt: skip
         file.write(csv_text(rows, ["path", "id"]))
-    output = b""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.environ.update(COLUMNS="200", TERM="dumb", NO_COLOR="1")
-        command = [sys.executable, "-m", "songbag", "predict", str(model_path), str(folder / "t.csv")]  # fmt: skip
-        os.execv(sys.executable, command)
-    while True:
-        try:
-            data = os.read(terminal, 65536)
-        except OSError:
-            break
-        if not data:
-            break
-        output += data
-    os.waitpid(pid, 0)
-    os.close(terminal)
+    _, output = on_terminal("predict", model_path, folder / "t.csv", columns=200, term="dumb")
     for sequence in (b"\x1b[2J", b"\x07", b"\x1b]0", "\x9b".encode(), "\u202e".encode()):
         assert sequence not in output
     assert b"\\x1b[2J" in output

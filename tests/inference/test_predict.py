@@ -19,7 +19,7 @@ from songbag.audio.windows import window_starts
 from songbag.data.song_table import read_songs
 from songbag.errors import ModelFileError
 from songbag.inference import predict
-from songbag.inference.model_file import Model, load_model, save_model
+from songbag.inference.model_file import PARTS, Model, load_model, save_model
 from songbag.inference.predictor import Predictor, WindowOutputs
 from songbag.inference.writers import song_row, window_rows
 from songbag.metrics.label_kinds import SINGLE_LABEL
@@ -29,12 +29,11 @@ from songbag.parts import poolings
 from tests.helpers.songs import audio_dataset
 
 MEAN = SongPooling(poolings()["mean_probability"], 3)
-ALL_PARTS = ("weights.safetensors", "network.onnx", "pooling.onnx")
 
 
 @pytest.fixture(scope="module")
 def model(model_path):
-    return load_model(model_path, ALL_PARTS)
+    return load_model(model_path, PARTS)
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +162,7 @@ def test_cached_songs_are_predicted_alike_by_processes(model_path, songs, tmp_pa
 def test_a_model_file_comes_back_as_it_was(model, tmp_path):
     save_model(tmp_path / "a.songbag", model)
     save_model(tmp_path / "b.songbag", model)
-    again = load_model(tmp_path / "a.songbag", ALL_PARTS)
+    again = load_model(tmp_path / "a.songbag", PARTS)
     assert again.card == model.card
     assert again.parts == model.parts
     assert again.hash == model.hash
@@ -266,7 +265,7 @@ def test_damaged_bytes_never_crash_the_loader(model_path, tmp_path, often, figur
     def damage(data):
         path.write_bytes(damaged(bytearray(whole), data))
         try:
-            Predictor(load_model(path, ALL_PARTS))
+            Predictor(load_model(path, PARTS))
         except ModelFileError as error:
             assert "x.songbag" in str(error)
             refused.append(error)

@@ -25,6 +25,7 @@ from songbag.quality import file_facts
 from songbag.quality.findings import COLUMNS, KINDS
 from tests.helpers.audio import read_waveform
 from tests.helpers.songs import audio_dataset
+from tests.helpers.terminal import on_terminal
 
 RATE = 22050
 
@@ -243,25 +244,8 @@ def test_piped_it_is_a_line_a_finding(checked):
 
 
 def test_on_a_terminal_it_fits_80_columns(planted, checked):
-    import pty
-
-    output = b""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.environ.update(COLUMNS="80", TERM="xterm", NO_COLOR="1")
-        arguments = ["-m", "songbag", "check", str(planted.folder / "songs.csv")]
-        os.execv(sys.executable, [sys.executable, *arguments])
-    while True:
-        try:
-            data = os.read(terminal, 65536)
-        except OSError:
-            break
-        if not data:
-            break
-        output += data
-    _, status = os.waitpid(pid, 0)
-    os.close(terminal)
-    assert os.waitstatus_to_exitcode(status) == 1
+    code, output = on_terminal("check", planted.folder / "songs.csv")
+    assert code == 1
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", output.decode())
     lines = [line.rstrip() for line in text.replace("\r", "\n").split("\n")]
     assert max(map(len, lines)) <= 80

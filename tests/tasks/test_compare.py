@@ -16,11 +16,14 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from songbag.console import Console
+from songbag.data.dataset import Failure
+from songbag.data.song import Song
 from songbag.data.window_table import bags_from_arrays
 from songbag.errors import SettingsError, SongTableError, TrainingError
 from songbag.recipes import load_recipe
 from songbag.tasks.compare import compare, systems_of
 from songbag.tasks.conclusions import conclude
+from songbag.tasks.cross_validate import cross_validate
 from songbag.tasks.leakage import measure_leakage, sentences
 
 QUIET = Console(quiet=True)
@@ -271,6 +274,17 @@ def test_what_leaks_is_measured(leaked):
         [row["accuracy"] for row in rows], abs=1e-5
     )
     assert any("memory, not genre" in sentence for sentence in sentences(rows))
+
+
+def test_songs_that_failed_are_reported_once_and_not_as_packed(tmp_path, capsys):
+    songs = made_songs(12)
+    gone = Failure(Song("gone.mp3", "gone.mp3", label="x"), "missing", "gone.mp3: no such file")
+    cross_validate(
+        replace(songs, failures=(gone,)), tmp_path, load_recipe("windows"), Console(), count=2
+    )
+    said = capsys.readouterr().err
+    assert "fold 2 of 2" in said and "packed" not in said
+    assert any(row["status"] == "failed" for row in rows_of(tmp_path / "predictions.csv"))
 
 
 def test_several_labels_have_no_leak_meter(tmp_path):
