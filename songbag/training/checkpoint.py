@@ -32,15 +32,15 @@ def remove_checkpoints(model_path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def open_checkpoint(path: Path | None, plan: "TrainingPlan", songs: str) -> "Checkpoint":
+def open_checkpoint(path: Path | None, plan: "TrainingPlan", dataset: BagDataset) -> "Checkpoint":
     """Return where a training saves its state, with the state that lies there.
 
     Parameters
     ----------
     path : Path or None
         None saves nothing.
-    songs : str
-        `dataset_hash` of the training songs.
+    dataset : BagDataset
+        The training songs; they are hashed only where a state is saved.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def open_checkpoint(path: Path | None, plan: "TrainingPlan", songs: str) -> "Che
         plan.recipe,
         plan.labels,
         plan.seed,
-        songs,
+        dataset_hash(dataset),
         torch.get_num_threads(),
         ranks.world_size(),
     )

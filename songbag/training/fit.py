@@ -97,7 +97,7 @@ def fit(
     if training.folds and fold_of is not None:
         result, calibration = _fit_ensemble(features, fold_of, plan, model_path)
     else:
-        checkpoint = open_checkpoint(checkpoint_path(model_path), plan, dataset_hash(features))
+        checkpoint = open_checkpoint(checkpoint_path(model_path), plan, features)
         parts = (features.subset(~validation), features.subset(validation))
         result = fit_network(*parts, plan, checkpoint=checkpoint)
         if fold_of is not None:
@@ -254,7 +254,7 @@ def _fit_branch(
         rest, held_out = (dataset.subset(side) for side in (fold_of != fold, fold_of == fold))
         member_plan = replace(plan, seed=1000 * plan.seed + fold)
         path = checkpoint_path(model_path, f".{name}{fold + 1}")
-        checkpoint = open_checkpoint(path, member_plan, dataset_hash(rest))
+        checkpoint = open_checkpoint(path, member_plan, rest)
         title = f"Training {name}, {fold + 1} of {count}"
         result = fit_network(rest, rest.subset([False] * len(rest)), member_plan, title, checkpoint)
         assert isinstance(result.network, SongNetwork)

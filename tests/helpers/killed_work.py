@@ -14,7 +14,7 @@ from songbag.storage.files import write_bytes
 from songbag.tasks.compare import compare as compare_systems, systems_of
 from songbag.tasks.export import export_model
 from songbag.tasks.pack import pack_songs
-from songbag.training.checkpoint import dataset_hash, open_checkpoint
+from songbag.training.checkpoint import open_checkpoint
 from songbag.training.plan import TrainingPlan
 from songbag.training.trainer import train_network
 from tests.helpers.songs import audio_dataset
@@ -46,7 +46,7 @@ def train(folder):
     recipe = load_recipe("windows", {"training.epochs": 12, "training.dropout": 0.2})
     plan = TrainingPlan.of(dataset, recipe, QUIET, 0, 1)
     y = plan.truths(dataset.songs)
-    checkpoint = open_checkpoint(folder / "state", plan, dataset_hash(dataset))
+    checkpoint = open_checkpoint(folder / "state", plan, dataset)
     checkpoint.every_seconds = 0.0
     songs = (dataset, y)
     found = train_network(songs, 3, recipe.training, (5,), 0, checkpoint=checkpoint)
