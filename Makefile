@@ -14,7 +14,7 @@ install = echo "installing into $(1) ..." && { [ -x $(1)/bin/uv ] || $(1)/bin/py
 	  --constraint $(or $(3),constraints.txt) $(2); }$(if $(COMPILE), && $(1)/bin/python -m compileall -q songbag)
 
 .PHONY: demo test lint types test-all torture chromium browser pictures clean
-.PHONY: bench bench-quick bench-accuracy bench-poolings bench-vote bench-cold bench-serving bench-scale
+.PHONY: bench bench-quick bench-accuracy bench-poolings bench-vote bench-serving bench-scale
 
 demo: .venv/train  ## generate songs, train, evaluate, write the report
 	.venv/bin/songbag demo
@@ -61,9 +61,6 @@ bench-poolings: .venv/dev  ## the study of poolings on Emotify, an hour or two
 
 bench-vote: .venv/train  ## what the exact vote costs
 	.venv/bin/python bench/vote.py
-
-bench-cold: .venv/train  ## one song from a cold start
-	.venv/bin/python bench/cold_predict.py
 
 bench-serving: .venv/dev  ## a server at 0.5, 1 and 2 times of its capacity
 	.venv/bin/python bench/serving.py
