@@ -119,11 +119,11 @@ def temporaries(folder):
     return [path for path in folder.rglob(".*.tmp") if path.is_file()]
 
 
-def torment(command, times, rng, verify, reset, environment=None):
+def torment(command, times, rng, verify, reset, environment=None, after_kill=lambda: None):
     """Kill a running command at ``times`` random moments, let it finish after, and verify.
 
     ``reset()`` makes the state of a fresh start, ``verify()`` raises unless the result is
-    that of an undisturbed run. Returns how many kills hit it running: ``times``, unless two
+    that of an undisturbed run, ``after_kill()`` unless a kill left what it may leave. Returns how many kills hit it running: ``times``, unless two
     of three came too late.
     """
     for _ in range(2):  # the first may make what later ones find, such as exported graphs
@@ -136,6 +136,7 @@ def torment(command, times, rng, verify, reset, environment=None):
         for _ in range(min(times - hits, int(rng.integers(1, 4)))):  # on top of each other
             moment = whole * rng.uniform(0.3, 1.0)
             hit = kill(command, moment, bool(rng.integers(2)), environment)
+            after_kill()
             hits, tries = hits + hit, tries + 1
             whole *= 1.0 if hit else 0.9  # the machine is less busy than it was
         run(command, environment)

@@ -124,20 +124,12 @@ def test_a_killed_export_leaves_the_old_file_or_the_new(model_path, tmp_path, of
         found = graph.read_bytes()
         assert found == whole.setdefault("graph", found)
         assert len(found) > 10_000
-        reset()  # what the next kill may leave
 
-    def kill_and_look(moment):
-        hit = exporting.kill(moment)
+    def old_or_new():
         assert graph.read_bytes() in (b"an older export", whole["graph"])
-        return hit
 
-    reset()
-    seconds, _ = killing.run(exporting)
-    verify()
-    times, rng = often(8, 100), np.random.default_rng(0)
-    hits = sum(kill_and_look(seconds * rng.uniform(0.3, 1)) for _ in range(times))
-    killing.run(exporting)
-    verify()
+    times, rng = often(5, 100), np.random.default_rng(0)
+    hits = killing.torment(exporting, times, rng, verify, reset, after_kill=old_or_new)
     figure("export", f"{times} kills, {hits} while running")
     assert hits >= times // 2
 
