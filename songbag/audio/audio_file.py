@@ -1,7 +1,6 @@
 """Open audio files, refuse those that cannot be songs, and read what their headers state.
 
-Headers may state a wrong length. So a stated length is compared with what was decoded and
-never relied on.
+Headers may state a wrong length: it is compared with what was decoded and never relied on.
 """
 
 import os
@@ -30,55 +29,26 @@ _OGG_UNMARKED = "its Ogg stream has no end mark"
 
 @dataclass
 class AudioReport:
-    """What reading a file showed; filled by `songbag.audio.waveform.read_blocks`.
-
-    Attributes
-    ----------
-    codec, native_rate (Hz), channels
-        Of the stream.
-    claimed_seconds : float or None
-        Length by the file's header; None when the header does not say.
-    decoded_seconds : float
-        Length decoded from the file, before ``start`` and ``end`` are applied.
-    packets, bad_packets, bad_samples : int
-        Packets read, packets that did not decode, samples that were not finite or absurd.
-    samples : int
-        Samples returned, at the requested rate.
-    level_db : float
-        Root mean square level of the returned samples, dB of full scale.
-    missing_end : str
-        How the file shows that its end is missing (see `missing_end`), empty if it is whole.
-    stopped_early : bool
-        Whether decoding stopped at the end of the requested part.
-    sample_format : str
-        FFmpeg's name of the decoded samples: "s16", "s32", "fltp", ...
-    clipped : int or None
-        Samples at full scale over all channels; counted only where it was set to 0 before.
-
-    Examples
-    --------
-    >>> AudioReport(claimed_seconds=60.0, decoded_seconds=42.0, level_db=-20.0).warnings()
-    ['truncated: 42.0 s of the 60.0 s it claims']
-    """
+    """What reading a file showed; filled by `songbag.audio.waveform.read_blocks`."""
 
     codec: str = ""
-    native_rate: int = 0
+    native_rate: int = 0  # Hz
     channels: int = 0
-    claimed_seconds: float | None = None
-    decoded_seconds: float = 0.0
+    claimed_seconds: float | None = None  # by the file's header, None when it does not say
+    decoded_seconds: float = 0.0  # before start and end are applied
     packets: int = 0
-    bad_packets: int = 0
-    bad_samples: int = 0
-    samples: int = 0
-    level_db: float = -100.0
-    missing_end: str = ""
-    stopped_early: bool = False
-    sample_format: str = ""
-    clipped: int | None = None
+    bad_packets: int = 0  # that did not decode
+    bad_samples: int = 0  # that were not finite or absurd
+    samples: int = 0  # returned, at the requested rate
+    level_db: float = -100.0  # root mean square of the returned samples, dB of full scale
+    missing_end: str = ""  # what `missing_end` returns
+    stopped_early: bool = False  # at the end of the requested part
+    sample_format: str = ""  # FFmpeg's name: "s16", "s32", "fltp", ...
+    clipped: int | None = None  # samples at full scale over all channels; counted if not None
 
     @property
     def cut(self) -> bool:
-        """Whether an Ogg file lacks its end. FFmpeg does not notice that."""
+        """Whether an Ogg file lacks its end, which FFmpeg does not notice."""
         return self.missing_end in (_OGG_CUT, _OGG_UNMARKED)
 
     def warnings(self) -> list[str]:
@@ -102,20 +72,12 @@ class AudioReport:
 
 
 def open_file(path: str | Path, limits: Limits | None = None) -> BufferedReader:
-    """Open a file for decoding.
-
-    Only regular files: opening a pipe would wait for a writer, and a device has no end.
+    """Open a file for decoding, only a regular one: a pipe would wait for a writer.
 
     Raises
     ------
     AudioError
         ``missing``, ``unreadable``, ``empty``, or ``too_long`` by its size alone.
-
-    Examples
-    --------
-    >>> open_file("song.mp3")
-    Traceback (most recent call last):
-    songbag.errors.AudioError: song.mp3: there is no such file
     """
     try:
         _refuse_irregular(path, os.stat(path))
@@ -170,15 +132,7 @@ def refuse_too_slow(path: str | Path, seconds: float, limits: Limits) -> None:
 
 
 def refuse_rate(path: str | Path, rate: int) -> None:
-    """Refuse a sample rate at which no sound is recorded.
-
-    Examples
-    --------
-    >>> refuse_rate("song.wav", 44100)
-    >>> refuse_rate("song.wav", 8)
-    Traceback (most recent call last):
-    songbag.errors.AudioError: song.wav: 8 samples a second; sound has 1000 to 1000000. ...
-    """
+    """Refuse a sample rate at which no sound is recorded."""
     if not _RATES[0] <= rate <= _RATES[1]:
         raise AudioError(
             "bad_rate",
@@ -221,15 +175,9 @@ def claimed_seconds(
 ) -> float | None:
     """Return the length that a file's header states, None where it does not.
 
-    Parameters
-    ----------
-    container, codec : str
-        FFmpeg's names.
-    seconds : float or None
-        Length that FFmpeg reports. It is not that of the header in two formats: for an mp3
-        without a length header FFmpeg guesses it from the first bit rate, and for a wav it
-        counts only the bytes that are there.
-    file : binary file
+    ``container`` and ``codec`` are FFmpeg's names and ``seconds`` the length that it reports. In
+    two formats that is not the header's: for an mp3 without a length header FFmpeg guesses from
+    the first bit rate, and for a wav it counts only the bytes that are there.
     """
     if codec.startswith("mp3"):
         head = _bytes_at(file, 0, 10)
@@ -250,10 +198,7 @@ def is_wav(file: BinaryIO) -> bool:
 
 
 def wav_samples_span(file: BinaryIO) -> tuple[int, int] | None:
-    """Return the bytes between which the samples of a RIFF wav lie.
-
-    None if they do not lie in one piece whose size the file states.
-    """
+    """Return the bytes between which a RIFF wav's samples lie, None if not in one stated piece."""
     if (data := _wav_data(file)) is None:
         return None
     end = data.begin + data.size
@@ -291,12 +236,6 @@ def missing_end(file: BinaryIO) -> str:
     FFmpeg takes the length of an Ogg or WAVE file from its last bytes, so a file without its
     end seems whole to it. But the last page of an Ogg stream carries a mark, and WAVE and AIFF
     files begin with their size.
-
-    Examples
-    --------
-    >>> import io
-    >>> missing_end(io.BytesIO(b"RIFF" + (100).to_bytes(4, "little") + b"WAVE"))
-    'its header claims 108 bytes, it has 12'
     """
     before = file.tell()
     size = file.seek(0, os.SEEK_END)

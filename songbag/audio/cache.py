@@ -48,33 +48,17 @@ except ImportError:
 
 
 class Receipt(Record, frozen=True):
-    """The result of extracting one song.
-
-    Attributes
-    ----------
-    status : {"ok", "failed"}
-    reason, message : str
-        Empty when ok; else a short word and a sentence.
-    warnings : tuple of str
-    key : str
-        Frames file relative to the cache folder, empty when failed.
-    samples, bands : int
-        Samples at the sound's rate, and values per frame.
-    level_db : float
-        Level of the samples, dB of full scale.
-    size, mtime_ns : int
-        Of the file when it was opened, -1 if unknown.
-    """
+    """The result of extracting one song."""
 
     status: Literal["ok", "failed"]
-    reason: str = ""
-    message: str = ""
+    reason: str = ""  # a short word when failed
+    message: str = ""  # and a sentence
     warnings: tuple[str, ...] = ()
-    key: str = ""
-    samples: int = 0
-    bands: int = 0
-    level_db: float = -100.0
-    size: int = -1
+    key: str = ""  # frames file relative to the cache folder, empty when failed
+    samples: int = 0  # at the sound's rate
+    bands: int = 0  # values per frame
+    level_db: float = -100.0  # of the samples, dB of full scale
+    size: int = -1  # of the file when it was opened, -1 if unknown
     mtime_ns: int = -1
 
 
@@ -97,31 +81,14 @@ def default_folder() -> Path:
 
 
 def frames_key(content: str, source: Source, sound: Sound) -> str:
-    """Return the name of a frames file relative to the cache folder.
-
-    ``content`` is the hash of the audio file (`songbag.storage.files.content_hash`).
-
-    Examples
-    --------
-    >>> key = frames_key("c0ffee", Source(path="a.mp3"), Sound())
-    >>> key == f"{Sound().fingerprint()}/c0/c0ffee.safetensors"
-    True
-    """
+    """Return the name of a frames file relative to the cache; ``content`` hashes the audio file."""
     part = source.part()
     name = f"{content}-{part}" if part else content
     return f"{sound.fingerprint()}/{content[:2]}/{name}.safetensors"
 
 
 def write_frames(file: AnyPath, frames: NDArray[np.float32], receipt: Receipt) -> None:
-    """Write frames (frames, bands) with their receipt and a checksum, atomically.
-
-    Examples
-    --------
-    >>> write_frames(Path("a.safetensors"), np.ones((3, 2), np.float32), Receipt(status="ok"))
-    >>> frames, receipt = read_frames("a.safetensors")
-    >>> frames.shape, receipt.status
-    ((3, 2), 'ok')
-    """
+    """Write frames (frames, bands) with their receipt and a checksum, atomically."""
     from safetensors.numpy import save
 
     # One entry: safetensors writes several in an order that changes from run to run.
@@ -184,13 +151,6 @@ class Index:
     """Receipts of unchanged files, in a database that several processes may use at once.
 
     It only saves time: when it is damaged, locked or lost, files are read again.
-
-    Examples
-    --------
-    >>> index = Index(Path("cache"), Sound())
-    >>> source = Source(path="missing.wav")
-    >>> index.lookup([source])
-    [None]
     """
 
     def __init__(self, folder: AnyPath, sound: Sound) -> None:
@@ -267,13 +227,7 @@ class Index:
 
 
 def file_stamp(path: str) -> tuple[int, int]:
-    """Return (size in bytes, modification time in ns) of a file, (-1, -1) if unknown.
-
-    Examples
-    --------
-    >>> file_stamp("missing.wav")
-    (-1, -1)
-    """
+    """Return (size in bytes, modification time in ns) of a file, (-1, -1) if unknown."""
     if is_url(path):
         return url_stamp(path)
     try:

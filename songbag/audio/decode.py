@@ -55,11 +55,6 @@ def native_blocks(path: str | Path, report: AudioReport, limits: Limits) -> Bloc
 
     The rate is in Hz and may change within a (concatenated) file. ``report`` is filled while
     decoding.
-
-    Raises
-    ------
-    AudioError
-        The file cannot be opened, holds no audio, or is beyond the limits.
     """
     with open_file(path, limits) as file, _open_container(path, file) as container:
         stream = _audio_stream(path, container)
@@ -82,13 +77,7 @@ def native_blocks(path: str | Path, report: AudioReport, limits: Limits) -> Bloc
 
 
 def sample_type(name: str) -> np.dtype[Any]:
-    """Return the numpy type of samples in FFmpeg's format of that name, planar or not.
-
-    Examples
-    --------
-    >>> sample_type("s16"), sample_type("fltp")
-    (dtype('int16'), dtype('float32'))
-    """
+    """Return the numpy type of samples in FFmpeg's format of that name, planar or not."""
     return np.dtype(_TYPES[name.removesuffix("p")])
 
 

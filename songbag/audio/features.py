@@ -46,18 +46,9 @@ def frames(waveform: NDArray[np.float32], sound: Sound) -> Frames:
 
 
 def frame_blocks(blocks: Iterable[NDArray[np.float32]], sound: Sound) -> Iterator[Frames]:
-    """Yield frames (n, bands) of a song whose samples arrive in ``blocks``.
+    """Yield frames (n, bands) of a song whose mono samples arrive in ``blocks``.
 
-    Parameters
-    ----------
-    blocks : iterable of ndarray (samples,), float32
-        Mono, at ``sound.sample_rate`` Hz; together one song.
-    sound : Sound
-
-    Yields
-    ------
-    ndarray, shape (n, sound.bands), float32
-        1 + samples // hop_length frames in all, finite for finite samples.
+    There are 1 + samples // hop_length in all, finite for finite samples.
 
     Raises
     ------
@@ -78,16 +69,7 @@ def frame_blocks(blocks: Iterable[NDArray[np.float32]], sound: Sound) -> Iterato
 
 
 def logmel(blocks: Iterable[NDArray[np.float32]], sound: Sound) -> Iterator[Frames]:
-    """Yield log-mel frames, dB, with their differences appended if ``sound.deltas``.
-
-    Arguments as in `frame_blocks`.
-
-    Examples
-    --------
-    >>> block = next(logmel([np.zeros(2048, np.float32)], Sound(mel_bands=3)))
-    >>> block.shape, block[0].round()
-    ((5, 3), array([-100., -100., -100.], dtype=float32))
-    """
+    """Yield log-mel frames, dB, with their differences appended if ``sound.deltas``."""
     loudness = _loudness(blocks, sound)
     return _with_deltas(loudness) if sound.deltas else loudness
 
@@ -95,7 +77,7 @@ def logmel(blocks: Iterable[NDArray[np.float32]], sound: Sound) -> Iterator[Fram
 def mfcc(blocks: Iterable[NDArray[np.float32]], sound: Sound) -> Iterator[Frames]:
     """Yield mel-frequency cepstral coefficients: the DCT-II of log-mel frames.
 
-    With their differences appended if ``sound.deltas``. Arguments as in `frame_blocks`.
+    With their differences appended if ``sound.deltas``.
     """
     matrix = cepstrum_matrix(sound.mel_bands, sound.coefficients)
     cepstra = (_in_small_products(block, matrix) for block in _loudness(blocks, sound))
@@ -103,17 +85,7 @@ def mfcc(blocks: Iterable[NDArray[np.float32]], sound: Sound) -> Iterator[Frames
 
 
 def waveform(blocks: Iterable[NDArray[np.float32]], sound: Sound) -> Iterator[Frames]:
-    """Yield the samples themselves, ``sound.hop_length`` in a frame, zeros after the last.
-
-    Arguments as in `frame_blocks`.
-
-    Examples
-    --------
-    >>> samples = np.arange(5, dtype=np.float32)
-    >>> np.concatenate(list(waveform([samples], Sound(feature="waveform", hop_length=3))))
-    array([[0., 1., 2.],
-           [3., 4., 0.]], dtype=float32)
-    """
+    """Yield the samples themselves, ``sound.hop_length`` in a frame, zeros after the last."""
     width = sound.hop_length
     rest = np.zeros(0, dtype=np.float32)
     for block in blocks:
@@ -157,7 +129,6 @@ def _log_mel(blocks: Iterable[NDArray[np.float32]], sound: Sound) -> Iterator[Fr
 
 
 def _spectra(padded: NDArray[np.float32], sound: Sound) -> Frames:
-    """Return log-mel frames of padded samples, dB."""
     hop, length = sound.hop_length, sound.frame_length
     # Not sliding_window_view, which is twenty calls of Python for every block.
     shape, strides = (1 + (len(padded) - length) // hop, length), (hop * 4, 4)
@@ -230,13 +201,7 @@ def _append_slopes(near: Frames) -> Frames:
 
 @lru_cache(maxsize=8)
 def hann(length: int) -> NDArray[np.float32]:
-    """Return the periodic Hann window, shape (length,).
-
-    Examples
-    --------
-    >>> hann(4)
-    array([0. , 0.5, 1. , 0.5], dtype=float32)
-    """
+    """Return the periodic Hann window, shape (length,)."""
     return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)).astype(np.float32)
 
 
@@ -245,14 +210,6 @@ def mel_matrix(sound: Sound) -> Frames:
     """Return Slaney's mel filter bank, shape (frame_length // 2 + 1, mel_bands).
 
     Each column is a triangle over the bins of a spectrum, with an area of 1 in Hz.
-
-    Examples
-    --------
-    >>> sound = Sound(frame_length=2048, mel_bands=40)
-    >>> matrix = mel_matrix(sound)
-    >>> areas = matrix.sum(axis=0) * sound.sample_rate / sound.frame_length
-    >>> matrix.shape, round(float(areas[-1]), 2)
-    ((1025, 40), 1.0)
     """
     bins, corners = _bins(sound), _corners(sound)
     rising = (bins[:, None] - corners[:-2]) / np.diff(corners)[:-1]
@@ -279,7 +236,6 @@ def _triangle_groups(sound: Sound) -> list[tuple[slice, slice, Frames]]:
 
 
 def _bins(sound: Sound) -> NDArray[np.float64]:
-    """Return the frequency in Hz of every bin."""
     return np.linspace(0, sound.sample_rate / 2, 1 + sound.frame_length // 2)
 
 

@@ -74,13 +74,7 @@ def decode_in_sandbox(
 
 
 def run_in_sandbox(request: Request, report: AudioReport) -> Iterator[bytes]:
-    """Yield the bytes of what ``request.function`` yields, from a child process.
-
-    Raises
-    ------
-    AudioError
-        As `decode_in_sandbox`.
-    """
+    """Yield the bytes of what ``request.function`` yields; errors as in `decode_in_sandbox`."""
     if sys.platform == "win32":
         decode = _load(request.function)
         yield from map(to_bytes, decode(request.source, request.sound, report, request.limits))
@@ -111,35 +105,16 @@ def _load(function: str) -> DecodeFunction:
 
 @dataclass
 class _Decoder:
-    """The caller's end of a child process.
+    """The caller's end of a child process."""
 
-    Attributes
-    ----------
-    pipe : int
-        What the child sends.
-    pid : int
-    is_child : bool
-        Forked by this process, which has to wait for its end; else by the helper.
-    seconds_left : float
-        Of waiting for the present file.
-    requests : int
-        Pipe for further requests, -1 for a child that decodes one file.
-    files : int
-        Files decoded before the present one.
-    finished : bool
-        The child has sent its last message on the present file.
-    reusable : bool
-        The child waits for another file.
-    """
-
-    pipe: int
+    pipe: int  # what the child sends
     pid: int
-    is_child: bool
-    seconds_left: float
-    requests: int = -1
-    files: int = 0
-    finished: bool = False
-    reusable: bool = False
+    is_child: bool  # forked by this process, which has to wait for its end; else by the helper
+    seconds_left: float  # of waiting for the present file
+    requests: int = -1  # pipe for further requests, -1 for a child that decodes one file
+    files: int = 0  # decoded before the present one
+    finished: bool = False  # the child has sent its last message on the present file
+    reusable: bool = False  # the child waits for another file
 
     def blocks(self, request: Request, report: AudioReport) -> Iterator[bytes]:
         """Yield the frames of a file, then fill in its report."""

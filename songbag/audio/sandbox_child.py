@@ -33,20 +33,12 @@ DecodeFunction = Callable[[Source, Sound, AudioReport, Limits], Iterator[Frames 
 
 
 class Request(Record, frozen=True):
-    """A file to decode.
-
-    Attributes
-    ----------
-    source, sound, limits
-        Arguments of the function that decodes.
-    function : str
-        That function as "module:name", empty for `songbag.audio.source.decode_frames`.
-    """
+    """A file to decode, and the arguments of the function that decodes it."""
 
     source: Source
     sound: Sound
     limits: Limits
-    function: str = ""
+    function: str = ""  # that function as "module:name", empty for `decode_frames`
 
 
 def run_child(
@@ -58,16 +50,8 @@ def run_child(
 ) -> NoReturn:
     """Decode, send, and leave the process without running the caller's clean-up.
 
-    Parameters
-    ----------
-    load : callable
-        Returns the function that a request names.
-    writing : int
-        Pipe that takes the messages.
-    reading : int or None
-        Pipe that more requests may come from.
-    announce : bool
-        Whether to send the process id first.
+    ``load`` returns the function that a request names. Messages go to the pipe ``writing``, more
+    requests may come from ``reading``, and ``announce`` says to send the process id first.
     """
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -123,28 +107,14 @@ def _decode_one(
 
 
 def to_bytes(block: Frames | bytes) -> bytes:
-    """Return frames as the bytes of float32 values, and bytes as they are.
-
-    Examples
-    --------
-    >>> to_bytes(np.zeros((2, 3))) == bytes(2 * 3 * 4)
-    True
-    """
+    """Return frames as the bytes of float32 values, and bytes as they are."""
     if isinstance(block, bytes):
         return block
     return np.ascontiguousarray(block, dtype=np.float32).tobytes()
 
 
 def send(writing: int, kind: bytes, data: bytes) -> None:
-    """Write one message to a pipe.
-
-    Examples
-    --------
-    >>> reading, writing = os.pipe()
-    >>> send(writing, FRAMES, b"1234")
-    >>> HEAD.unpack(os.read(reading, HEAD.size)), os.read(reading, 4)
-    ((b'F', 4), b'1234')
-    """
+    """Write one message to a pipe."""
     left = memoryview(HEAD.pack(kind, len(data)) + data)
     while left:
         left = left[os.write(writing, left) :]

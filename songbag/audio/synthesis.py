@@ -1,9 +1,8 @@
 """Synthesise small demo songs of three invented genres from a seeded random generator.
 
 The genres differ in rhythm and harmony alone. Everything else (tempo, key, timbre, brightness,
-background noise, loudness, and the quiet passages without any rhythm) is drawn from the same
-distributions for all three, so neither the level nor the average spectrum of a song tells its
-genre.
+noise, loudness, quiet passages without rhythm) is drawn from the same distributions, so neither
+the level nor the average spectrum of a song tells its genre.
 """
 
 from dataclasses import dataclass
@@ -20,24 +19,12 @@ _CENTRAL_KEY_HZ = 196.0
 
 @dataclass(frozen=True)
 class _Style:
-    """Rhythm and harmony of one genre.
-
-    Attributes
-    ----------
-    bar_beats
-        Beats in a bar.
-    strokes
-        Notes of a bar as (start in beats, length in beats, accent, bass gain).
-    chord
-        Chord tones in semitones above the root.
-    roots
-        Root of each bar in semitones above the key, repeated.
-    """
+    """Rhythm and harmony of one genre."""
 
     bar_beats: int
-    strokes: tuple[tuple[float, float, float, float], ...]
-    chord: tuple[int, ...]
-    roots: tuple[int, ...]
+    strokes: tuple[tuple[float, float, float, float], ...]  # start, length (beats), accent, bass
+    chord: tuple[int, ...]  # semitones above the root
+    roots: tuple[int, ...]  # of each bar, semitones above the key, repeated
 
 
 _STYLES: dict[str, _Style] = {
@@ -95,23 +82,9 @@ def synthesise(
     seconds: float = 30.0,
     sample_rate: int = 22050,
 ) -> NDArray[np.float32]:
-    """Return one song, a mono waveform (samples,) in [-1, 1].
+    """Return one song of a genre in `GENRES`, a mono waveform (samples,) in [-1, 1].
 
-    Parameters
-    ----------
-    genre : str
-        One of `GENRES`.
-    rng : numpy.random.Generator
-        The only source of randomness: the same state gives the same samples.
-    seconds : float
-        Length of the song.
-    sample_rate : int
-        Hz.
-
-    Raises
-    ------
-    ValueError
-        The genre is unknown.
+    The same state of ``rng`` gives the same samples.
 
     Examples
     --------
@@ -134,7 +107,6 @@ def synthesise(
 
 
 def _draw_sound(rng: np.random.Generator) -> _Sound:
-    """Draw tempo, key, timbre and recording, independently of the genre."""
     return _Sound(
         beat_seconds=60.0 / rng.uniform(84.0, 132.0),
         key_hz=_CENTRAL_KEY_HZ * 2.0 ** (rng.integers(-6, 6) / 12.0),
@@ -227,7 +199,6 @@ def _draw_noise(rng: np.random.Generator, size: int) -> Audio:
 
 
 def _unit_power(audio: Audio) -> Audio:
-    """Scale to a mean square of one."""
     scaled: Audio = audio / np.sqrt(np.mean(audio**2))
     return scaled
 

@@ -29,43 +29,24 @@ def read_blocks(
     limits: Limits | None = None,
     watch: Callable[[Native], Native] | None = None,
 ) -> Iterator[Samples]:
-    """Yield an audio file as mono blocks at ``sample_rate``.
+    """Yield an audio file as mono blocks (samples,), float32, about [-1, 1], at ``sample_rate`` Hz.
 
     Parameters
     ----------
-    path : path of one audio file
-    sample_rate : int
-        Hz of the blocks. Resampled with soxr HQ, which gives the same samples however
-        the input is cut into blocks.
+    path, sample_rate
+        Resampled with soxr HQ: the same samples however the input is cut into blocks.
     report : AudioReport
         Filled while reading; complete once the iterator is exhausted.
     span : (start, end)
-        Seconds of the file to return; end None reads to its end. Everything before
-        ``start`` is decoded and dropped, because seeking in damaged files is a guess.
-    limits : Limits
-        Decoding stops with an error beyond them.
+        Seconds to return; end None reads to the end of the file. What is before ``start`` is
+        decoded and dropped, because seeking in damaged files is a guess.
     watch : callable
         Passes on the mono blocks before they are resampled, to measure them.
-
-    Yields
-    ------
-    ndarray, shape (samples,), float32
-        About [-1, 1]; louder only where the file is.
 
     Raises
     ------
     AudioError
-        Missing, empty, not audio, too long, or nothing decoded. ``reason`` says which.
-
-    Examples
-    --------
-    >>> tone = 0.5 * np.sin(np.arange(44100) * (2 * np.pi * 440 / 44100))
-    >>> write_waveform("tone.wav", tone, 44100)
-    >>> report = AudioReport()
-    >>> sum(len(block) for block in read_blocks("tone.wav", 22050, report))
-    22050
-    >>> report.native_rate, round(report.level_db, 1)
-    (44100, -9.0)
+        Missing, empty, not audio, beyond the limits, or nothing decoded. ``reason`` says which.
     """
     decoded = native_blocks(path, report, limits or Limits())
     native = _cut(((rate, downmix(channels, report)) for rate, channels in decoded), span, report)
@@ -83,12 +64,6 @@ def downmix(channels: Channels, report: AudioReport) -> Samples:
 
     Samples that are not finite or absurdly loud become 0 and are counted in ``report``, as
     are samples at full scale where ``report.clipped`` is not None.
-
-    Examples
-    --------
-    >>> left, right = np.array([0, 16384], np.int16), np.array([16384, -32768], np.int16)
-    >>> downmix([left, right], AudioReport())
-    array([ 0.25, -0.25], dtype=float32)
     """
     if report.clipped is not None:
         for channel in channels:
@@ -165,18 +140,10 @@ _CODECS = {
 def write_waveform(
     path: str | Path, waveform: Samples, sample_rate: int, bit_rate: int = 128_000
 ) -> None:
-    """Write a waveform as an audio file; the ending of its name chooses the format.
+    """Write a waveform, (samples,) or (channels, samples), of one or two channels, full scale at 1.
 
-    Parameters
-    ----------
-    path : path
-        Ends in .wav, .flac, .opus, .webm, .mp3 or .m4a.
-    waveform : ndarray, shape (samples,) or (channels, samples)
-        One or two channels, full scale at 1.
-    sample_rate : int
-        Hz. Opus is written at 48 kHz whatever it is, as its format demands.
-    bit_rate : int
-        Bits a second of the formats that lose something.
+    The ending of the name chooses the format: .wav, .flac, .opus, .webm, .mp3 or .m4a. Opus is
+    written at 48 kHz whatever the rate, as its format demands; ``bit_rate`` is of lossy formats.
 
     Examples
     --------

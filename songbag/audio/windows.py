@@ -20,18 +20,7 @@ from songbag.settings import Sound, Windows
 
 
 def window_and_hop(sound: Sound, windows: Windows) -> tuple[int, int]:
-    """Return the length of a window and the distance between two starts, in samples.
-
-    Raises
-    ------
-    SettingsError
-        One of them is shorter than a sample.
-
-    Examples
-    --------
-    >>> window_and_hop(Sound(sample_rate=22050), Windows(seconds=5.0, hop_seconds=2.5))
-    (110250, 55125)
-    """
+    """Return the length of a window and the distance between two starts, in samples."""
     window = int(windows.seconds * sound.sample_rate)
     hop = int(windows.hop_seconds * sound.sample_rate)
     if hop < 1 or window < 1:
@@ -48,14 +37,7 @@ def window_frames(sound: Sound, windows: Windows) -> int:
 
 
 def window_count(samples: int, sound: Sound, windows: Windows) -> int:
-    """Return the number of windows in a song of ``samples`` samples: at least one.
-
-    Examples
-    --------
-    >>> founding = Sound(hop_length=512), Windows(seconds=5.0, hop_seconds=2.5)
-    >>> window_count(60 * 22050, *founding), window_frames(*founding)
-    (23, 216)
-    """
+    """Return the number of windows in a song of ``samples`` samples: at least one."""
     window, hop = window_and_hop(sound, windows)
     return 1 + max(0, samples - window) // hop
 
@@ -80,13 +62,7 @@ def start_seconds(starts: NDArray[np.int64], sound: Sound) -> NDArray[np.float64
 
 
 def repeat_frames(frames: NDArray[np.float32], count: int) -> NDArray[np.float32]:
-    """Return frames (frames, bands), repeated from their beginning if fewer than ``count``.
-
-    Examples
-    --------
-    >>> repeat_frames(np.array([[1], [2]], np.float32), 5).ravel()
-    array([1., 2., 1., 2., 1.], dtype=float32)
-    """
+    """Return frames (frames, bands), repeated from their beginning if fewer than ``count``."""
     if len(frames) >= count:
         return frames
     return frames[np.arange(count) % len(frames)]

@@ -15,19 +15,13 @@ Axes: TypeAlias = tuple[str | int, ...]  # a name where the length varies
 
 
 class GraphBuilder:
-    """An ONNX graph that operations are added to.
-
-    Parameters
-    ----------
-    opset : int
-        Version of the operations; included graphs must have the same.
+    """An ONNX graph that operations are added to; included graphs must have the same ``opset``.
 
     Examples
     --------
     >>> builder = GraphBuilder(opset=20)
     >>> twice = builder.add("Mul", "x", float32(2.0))
-    >>> model = builder.model({"x": ("n",)}, {"y": (twice, ("n",))})
-    >>> [node.op_type for node in model.graph.node]
+    >>> [node.op_type for node in builder.model({"x": ("n",)}, {"y": (twice, ("n",))}).graph.node]
     ['Mul', 'Identity']
     """
 
@@ -48,19 +42,10 @@ class GraphBuilder:
     def include(
         self, model: onnx.ModelProto, name: str, inputs: Mapping[str, str]
     ) -> dict[str, str]:
-        """Add all nodes of another graph.
+        """Add all nodes of another graph, and return the name here of each of its outputs.
 
-        Parameters
-        ----------
-        name : str
-            Prefix of the included names.
-        inputs : mapping of name to name
-            Value of this graph for each input of the included graph.
-
-        Returns
-        -------
-        dict
-            Name in this graph for each output of the included graph.
+        ``name`` becomes the prefix of its names; ``inputs`` gives a value of this graph for each of
+        its inputs.
         """
         needed = {value.name for value in model.graph.input}
         if needed != set(inputs):
@@ -83,12 +68,8 @@ class GraphBuilder:
     ) -> onnx.ModelProto:
         """Return the finished model, checked by ``onnx.checker``.
 
-        Parameters
-        ----------
-        inputs : mapping of name to axes
-            Of type float32, except ``integer_inputs``, which are int64.
-        outputs : mapping of name to (value in the graph, axes)
-            Of type float32.
+        Inputs and outputs are float32, ``integer_inputs`` int64. ``outputs`` gives the value in
+        the graph and the axes of each output.
         """
         for name, axes in inputs.items():
             self._graph.input.append(_value_info(name, axes, name in integer_inputs))

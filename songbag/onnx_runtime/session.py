@@ -13,13 +13,7 @@ _GRAPH_BYTES = 1 << 30  # memory for all graphs of this process
 
 
 def open_session(graph: bytes) -> onnxruntime.InferenceSession:
-    """Return a session for a graph, with one thread so that sums have a fixed order.
-
-    Raises
-    ------
-    ModelFileError
-        The graph is not valid.
-    """
+    """Return a session for a graph, with one thread so that sums have a fixed order."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
@@ -35,13 +29,7 @@ def open_session(graph: bytes) -> onnxruntime.InferenceSession:
 def run(
     session: onnxruntime.InferenceSession, inputs: dict[str, Any], *shapes: tuple[int, ...]
 ) -> list[NDArray[np.float32]]:
-    """Return all outputs of a graph, the first of which must have the given shapes.
-
-    Raises
-    ------
-    ModelFileError
-        The graph fails, or its outputs have other shapes.
-    """
+    """Return all outputs of a graph, the first of which must have the given shapes."""
     try:
         outputs: list[NDArray[np.float32]] = session.run(None, inputs)
     except Exception as error:  # onnxruntime's exceptions have no common base class

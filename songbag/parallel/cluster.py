@@ -44,10 +44,7 @@ _TRIES = 3  # workers whose disks fail for one batch before that ends the job
 def connect_cluster(address: str) -> Iterator[Engine]:
     """Connect to a scheduler and yield an engine for `songbag.parallel.pool.in_order`.
 
-    Parameters
-    ----------
-    address : str
-        ``tcp://host:8786``, or ``local:2`` for two worker processes of this machine.
+    ``address`` is ``tcp://host:8786``, or ``local:2`` for two worker processes of this machine.
 
     Raises
     ------
@@ -132,7 +129,6 @@ class _Connection:
         self._connect(_PATIENCE_SECONDS)
 
     def wait_for_workers(self) -> None:
-        """Return when there is a worker."""
         try:
             self.client.wait_for_workers(1, timeout=_CONNECT_SECONDS)
         except TimeoutError:
@@ -163,8 +159,6 @@ class _Connection:
 
 @dataclass(eq=False)
 class _Batch:
-    """Items that are sent to a worker together, and their results."""
-
     items: Sequence[Any]
     isolated: bool = False
     disk_errors: int = 0

@@ -37,14 +37,9 @@ class WorkPlugin(distributed.WorkerPlugin):  # type: ignore[misc]
 def run_batch(name: str, version: str, items: bytes, isolated: bool) -> Any:
     """Return the results of a batch of pickled items, or a `DiskError`.
 
-    Parameters
-    ----------
-    name : str
-        Of the `WorkPlugin` whose function is applied.
-    version : str
-        Of Songbag in the command.
-    isolated : bool
-        Run each item in a process of its own, whose death is the result `Died`.
+    ``name`` is that of the `WorkPlugin` whose function is applied, ``version`` that of Songbag in
+    the command. ``isolated`` runs each item in a process of its own, whose death is the result
+    `Died`.
     """
     worker = distributed.get_worker()
     if version != __version__:

@@ -40,13 +40,7 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def worker_count(workers: int | None, items: int) -> int:
-    """Return how many processes to use: by default one per core, never more than items.
-
-    Examples
-    --------
-    >>> worker_count(4, 1000), worker_count(4, 2), worker_count(4, 0)
-    (4, 2, 1)
-    """
+    """Return how many processes to use: by default one per core, never more than items."""
     return max(1, min(workers or os.cpu_count() or 1, items))
 
 
@@ -111,17 +105,12 @@ class WorkerPool:
     """Processes of this machine, each with one thread for numerical libraries.
 
     They start with the first item and are killed by `close`; the next item starts new ones.
+    ``initializer(*arguments)`` is called in every process before its first item.
 
-    Parameters
-    ----------
-    count : int
-    fork : bool
-        Fork this process where that is safe: on Linux, while it has a single thread and is not
-        itself a worker of a pool. Allowed only for work that uses no library with threads of its
-        own. Otherwise loky starts new interpreters, which takes most of a second and, unlike
-        the standard pool, needs no ``__main__`` guard in the caller's script.
-    initializer : callable, optional
-        Called with ``arguments`` in every process before its first item.
+    ``fork`` allows to fork this process where that is safe: on Linux, while it has a single
+    thread and is not itself a worker of a pool, and only for work that uses no library with
+    threads of its own. Otherwise loky starts new interpreters, which takes most of a second
+    and, unlike the standard pool, needs no ``__main__`` guard in the caller's script.
     """
 
     def __init__(
@@ -144,10 +133,8 @@ class WorkerPool:
     def submit(self, work: Callable[[Item], Result], item: Item) -> "Future[Result]":
         """Start ``work(item)`` and return its future.
 
-        Raises
-        ------
-        BrokenExecutor
-            A process died; after `close` the pool can be used again. The future raises the same.
+        It or the future raises `BrokenExecutor` when a process died; after `close` the pool can be
+        used again.
         """
         if self._executor is None:
             single = threading.active_count() == 1 and multiprocessing.parent_process() is None
@@ -201,14 +188,12 @@ class Worker:
         self._started = True
 
     def call(self, work: Callable[[Item], Result], item: Item, seconds: float) -> Result:
-        """Return ``work(item)``, computed in the process.
+        """Return ``work(item)``, computed in the process, or raise `BrokenExecutor` if it died.
 
         Raises
         ------
         TimeoutError
             It took longer than ``seconds``, not counting the start; the process was killed.
-        BrokenExecutor
-            The process died.
         """
         try:
             if not self._started:

@@ -16,12 +16,7 @@ def is_rank_zero() -> bool:
 
 
 def require_single_process(what: str) -> None:
-    """Refuse to do ``what`` in several processes at once.
-
-    Raises
-    ------
-    SettingsError
-    """
+    """Refuse to do ``what`` in several processes at once."""
     if world_size() > 1:
         raise SettingsError(
             f"{what} cannot run under torchrun, only songbag train of songs that "

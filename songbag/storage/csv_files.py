@@ -11,7 +11,7 @@ Row = dict[str, Any]
 
 
 def csv_text(rows: Iterable[Row], columns: Sequence[str], header: bool = True) -> str:
-    r"""Return rows as CSV text.
+    r"""Return rows as CSV text: UTF-8, comma, ``\n``, quotes where needed.
 
     Numbers have at most six decimals, None is an empty cell, and keys that are not in
     ``columns`` are left out.
@@ -42,10 +42,7 @@ def _cell(value: Any) -> str:
 
 
 def write_csv(path: str | Path, rows: Iterable[Row], columns: Sequence[str]) -> None:
-    """Write rows to a CSV file, whole or not at all (see `atomic_write`).
-
-    Rows are written as they come, so they may be a generator.
-    """
+    """Write rows, as they come, to a CSV file, whole or not at all."""
     with atomic_write(path) as file:
         file.write(csv_text([], columns).encode())
         for row in rows:
@@ -53,32 +50,14 @@ def write_csv(path: str | Path, rows: Iterable[Row], columns: Sequence[str]) -> 
 
 
 def iter_csv(path: str | Path) -> Iterator[dict[str, str]]:
-    """Yield the rows of a CSV file that Songbag wrote, one at a time.
+    """Yield the rows of a CSV file that Songbag wrote, one at a time, every cell as text.
 
-    For files with a row per window, which may not fit in memory. See `read_csv`.
+    Tables that users wrote are read by `songbag.data.table_files`.
     """
     with open(path, encoding="utf-8", newline="") as file:
         yield from csv.DictReader(file)
 
 
 def read_csv(path: str | Path) -> list[dict[str, str]]:
-    """Return the rows of a CSV file that Songbag wrote, every cell as text.
-
-    For tables that users wrote, see `songbag.data.table_files`, which also accepts other
-    delimiters and encodings.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is no such file.
-
-    Examples
-    --------
-    >>> from tempfile import TemporaryDirectory
-    >>> rows = [{"id": "001", "p_waltz": 0.25}]
-    >>> with TemporaryDirectory() as folder:
-    ...     write_csv(f"{folder}/songs.csv", rows, ["id", "p_waltz"])
-    ...     read_csv(f"{folder}/songs.csv")
-    [{'id': '001', 'p_waltz': '0.25'}]
-    """
+    """Return all rows of `iter_csv`."""
     return list(iter_csv(path))

@@ -26,25 +26,14 @@ _DAY_SECONDS = 86_400
 def atomic_write(path: str | Path, durable: bool = True) -> Iterator[IO[bytes]]:
     """Open a temporary file that is renamed to ``path`` when the block ends without an error.
 
-    Parameters
-    ----------
-    path : str or Path
-        Folders above it are created.
-    durable : bool
-        Wait until the disk has the bytes. Without it the file may be incomplete after a
-        power failure, which suits files that are checked when read and can be computed again.
+    Folders above it are created. Without ``durable`` it does not wait until the disk has the
+    bytes: the file may be incomplete after a power failure, which suits files that are checked
+    when read and can be computed again.
 
     Raises
     ------
     OSError
         With ``path`` as its filename; a file that was at ``path`` is unchanged.
-
-    Examples
-    --------
-    >>> with atomic_write("notes.txt") as file:
-    ...     _ = file.write(b"whole")
-    >>> Path("notes.txt").read_bytes()
-    b'whole'
     """
     target = Path(path)
     name = ""
@@ -113,13 +102,6 @@ def open_journal(path: str | Path) -> io.FileIO:
     """Open a journal for appending, after ending a last line that was cut short.
 
     It is unbuffered, so that closing does not try again to write what did not fit on the disk.
-
-    Examples
-    --------
-    >>> with open_journal("done.journal") as journal:
-    ...     append_line(journal, {"id": "a"})
-    >>> read_journal("done.journal")
-    [{'id': 'a'}]
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     file = open(path, "a+b", buffering=0)  # noqa: SIM115
@@ -131,13 +113,7 @@ def open_journal(path: str | Path) -> io.FileIO:
 
 
 def append_line(file: io.FileIO, value: Any) -> None:
-    """Append one line to a journal.
-
-    Raises
-    ------
-    OSError
-        With the journal as its filename.
-    """
+    """Append one line to a journal; an `OSError` has the journal as its filename."""
     rest = memoryview(add_checksum(value) + b"\n")
     try:
         while rest:
@@ -157,15 +133,7 @@ def read_journal(path: str | Path) -> list[Any]:
 
 
 def add_checksum(value: Any) -> bytes:
-    """Return a value as JSON after its checksum and a space.
-
-    Examples
-    --------
-    >>> strip_checksum(add_checksum([1, 2]))
-    b'[1,2]'
-    >>> strip_checksum(add_checksum([1, 2]).replace(b"2", b"3"))
-    b''
-    """
+    """Return a value as JSON after its checksum and a space."""
     data = msgspec.json.encode(value)
     return _checksum(data) + b" " + data
 

@@ -30,7 +30,7 @@ _LISTED_FROM = 8  # files of one folder from which a listing is cheaper than a r
 
 @dataclass(frozen=True, order=True)
 class RemotePath:
-    """A file or folder in an object store.
+    """A file or folder in an object store, with the methods of `pathlib.Path` that Songbag needs.
 
     Examples
     --------
@@ -48,31 +48,25 @@ class RemotePath:
         return RemotePath(f"{self.url.rstrip('/')}/{name}")
 
     def as_posix(self) -> str:
-        """Return the URL."""
         return self.url
 
     @property
     def name(self) -> str:
-        """Last part of the URL."""
         return PurePosixPath(self.url).name
 
     @property
     def stem(self) -> str:
-        """Last part without its suffix."""
         return PurePosixPath(self.url).stem
 
     @property
     def suffix(self) -> str:
-        """Suffix of the last part, with the dot."""
         return PurePosixPath(self.url).suffix
 
     @property
     def parent(self) -> "RemotePath":
-        """The folder."""
         return RemotePath(self.url.rstrip("/").rpartition("/")[0])
 
     def exists(self) -> bool:
-        """Tell whether there is an object or a folder of this name."""
         with _store(self.url) as store:
             return bool(store.exists(self.url))
 
@@ -97,7 +91,6 @@ class RemotePath:
         return sorted(str(path).removeprefix(root).lstrip("/") for path in paths)
 
     def read_bytes(self) -> bytes:
-        """Return the contents."""
         with _store(self.url) as store:
             return bytes(store.cat_file(self.url))
 
@@ -107,7 +100,6 @@ class RemotePath:
             store.pipe_file(self.url, data)
 
     def unlink(self) -> None:
-        """Remove the file."""
         with _store(self.url) as store:
             store.rm_file(self.url)
 
@@ -116,18 +108,7 @@ AnyPath: TypeAlias = Path | RemotePath
 
 
 def parse_path(text: str | Path) -> AnyPath:
-    """Return the path that a user named: of this machine, or a URL of an object store.
-
-    Raises
-    ------
-    SettingsError
-        The URL is of something else.
-
-    Examples
-    --------
-    >>> parse_path("s3://bucket/songs.csv")
-    RemotePath(url='s3://bucket/songs.csv')
-    """
+    """Return the path that a user named: of this machine, or a URL of an object store."""
     if not is_url(text):
         return Path(text)
     require_store_url(str(text))
@@ -135,13 +116,7 @@ def parse_path(text: str | Path) -> AnyPath:
 
 
 def is_url(text: str | Path) -> bool:
-    """Tell whether a text is a URL. A `Path` never is: it has one slash after the colon.
-
-    Examples
-    --------
-    >>> is_url("s3://bucket/a.mp3"), is_url("music/a.mp3"), is_url(Path("s3://bucket/a.mp3"))
-    (True, False, False)
-    """
+    """Tell whether a text is a URL. A `Path` never is: it has one slash after the colon."""
     return isinstance(text, str) and _URL.match(text) is not None
 
 
@@ -151,12 +126,7 @@ def absolute(path: str) -> str:
 
 
 def require_store_url(url: str) -> None:
-    """Refuse URLs of anything but an object store, chained URLs, and URLs with ``..``.
-
-    Raises
-    ------
-    SettingsError
-    """
+    """Refuse URLs of anything but an object store, chained URLs, and URLs with ``..``."""
     protocol = _URL.match(url)
     if protocol is None or protocol[1] not in PROTOCOLS or "::" in url or "/../" in f"{url}/":
         known = ", ".join(f"{name}://" for name in PROTOCOLS)
@@ -211,7 +181,7 @@ def local_copy(url: str, max_bytes: float = float("inf")) -> Iterator[Path]:
 
     Raises
     ------
-    FileNotFoundError, PermissionError, OSError
+    OSError
         As for a file.
     OverflowError
         The file has more than ``max_bytes``.
