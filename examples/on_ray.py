@@ -13,8 +13,8 @@ from pathlib import Path
 import msgspec
 import ray
 
+from songbag.audio.audio_file import Source
 from songbag.audio.extract import extract
-from songbag.audio.source import Source
 from songbag.data.song_table import read_songs
 from songbag.recipes import load_recipe
 from songbag.settings import Limits

@@ -47,9 +47,9 @@ def whole_jobs(tables, rounds):
 
 def steady(tables, rounds):
     """Return rows of one song without the start, in this process (ours: its decoder too)."""
+    from songbag.audio.audio_file import Source
     from songbag.audio.extract import extract
     from songbag.audio.sandbox import reuse_decoder, stop_decoder
-    from songbag.audio.source import Source
     from songbag.recipes import load_recipe
     from songbag.settings import Limits
 
@@ -162,8 +162,9 @@ def patches(clock):
 def profile(tables, kind):
     """Return the seconds of every part of all songs, one worker and its decoder."""
     from songbag.audio import sandbox
+    from songbag.audio.audio_file import Source
     from songbag.audio.extract import extract_all
-    from songbag.audio.source import Source, decode_frames
+    from songbag.audio.sandbox_child import decode_frames
     from songbag.recipes import load_recipe
     from songbag.settings import Limits
 

@@ -1,18 +1,25 @@
-"""Open audio files, refuse those that cannot be songs, and read what their headers state.
+"""Name, fetch and open audio files, refuse what cannot be a song, and read what headers state.
 
 Headers may state a wrong length: it is compared with what was decoded and never relied on.
 """
 
+import errno
+import hashlib
 import os
 import stat
 import struct
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+import msgspec
+
 from songbag.errors import AudioError
-from songbag.settings import Limits
+from songbag.settings import Excerpt, Limits, Record
+from songbag.storage.remote import is_url, local_copy
 
 # What a folder is searched for. A table may name any file: the content decides.
 EXTENSIONS = frozenset(
@@ -25,6 +32,23 @@ _NONBLOCK = getattr(os, "O_NONBLOCK", 0)
 _RATES = (1000, 1_000_000)  # Hz: outside of these no sound is recorded
 _OGG_CUT = "its last Ogg page is cut"
 _OGG_UNMARKED = "its Ogg stream has no end mark"
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}  # of this machine's disk
+
+
+class Source(Record, frozen=True):
+    """A part of an audio file."""
+
+    path: str  # or URL
+    start: float = 0.0  # seconds
+    end: float | None = None  # None for the end of the file
+    excerpt: Excerpt = Excerpt()  # which seconds of that part are used
+
+    def part(self) -> str:
+        """Return a name of the part, empty for the whole file."""
+        if self == Source(path=self.path):
+            return ""
+        values = msgspec.json.encode((self.start, self.end, self.excerpt))
+        return hashlib.blake2b(values, digest_size=6).hexdigest()
 
 
 @dataclass
@@ -68,7 +92,41 @@ class AudioReport:
         return texts
 
 
-# --- opening and refusing ---
+# --- fetching, opening and refusing ---
+
+
+@contextmanager
+def local_source(source: Source, limits: Limits) -> Iterator[Source]:
+    """Yield the source with a path of this machine, for a URL that of a temporary copy.
+
+    Messages of errors inside the block name the URL.
+
+    Raises
+    ------
+    AudioError
+        ``missing``, ``unreadable``, ``too_long`` by its size, ``unreachable``.
+    """
+    if not is_url(source.path):
+        yield source
+        return
+    with ExitStack() as stack:
+        try:
+            copy = stack.enter_context(local_copy(source.path, limits.file_bytes))
+        except FileNotFoundError:
+            raise AudioError("missing", f"{source.path}: there is no such file") from None
+        except PermissionError as error:
+            raise AudioError("unreadable", f"{source.path}: cannot be opened: {error}") from None
+        except OverflowError as error:
+            raise _too_large(source.path, str(error)) from None
+        except OSError as error:
+            if error.errno in _DISK_ERRORS:
+                raise
+            raise AudioError("unreachable", f"{source.path}: cannot be fetched: {error}") from None
+        try:
+            yield msgspec.structs.replace(source, path=str(copy))
+        except AudioError as error:
+            text = str(error).replace(str(copy), source.path)
+            raise AudioError(error.reason, text) from None
 
 
 def open_file(path: str | Path, limits: Limits | None = None) -> BufferedReader:
@@ -93,15 +151,19 @@ def open_file(path: str | Path, limits: Limits | None = None) -> BufferedReader:
         if status.st_size == 0:
             raise AudioError("empty", f"{path}: the file is empty (0 bytes)")
         if status.st_size > (limits or Limits()).file_bytes:
-            raise AudioError(
-                "too_long",
-                f"{path}: {status.st_size / 1e9:.1f} GB are more than the longest allowed "
-                "recording can have. Raise --max-hours if this is a real recording.",
-            )
+            raise _too_large(path, f"{status.st_size / 1e9:.1f} GB")
     except AudioError:
         file.close()
         raise
     return file
+
+
+def _too_large(path: str | Path, size: str) -> AudioError:
+    return AudioError(
+        "too_long",
+        f"{path}: {size} are more than the longest allowed recording can have. "
+        "Raise --max-hours if this is a real recording.",
+    )
 
 
 def _refuse_irregular(path: str | Path, status: os.stat_result) -> None:

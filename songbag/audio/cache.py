@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from songbag.audio.source import Source
+from songbag.audio.audio_file import Source
 from songbag.errors import SongbagError
 from songbag.settings import Record, Sound
 from songbag.storage.files import (

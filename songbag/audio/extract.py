@@ -10,7 +10,7 @@ from functools import partial
 import msgspec
 import numpy as np
 
-from songbag.audio.audio_file import AudioReport, open_file
+from songbag.audio.audio_file import AudioReport, Source, local_source, open_file
 from songbag.audio.cache import (
     DamagedFramesError,
     Index,
@@ -21,7 +21,6 @@ from songbag.audio.cache import (
     write_frames,
 )
 from songbag.audio.sandbox import decode_in_sandbox, reuse_decoder, stop_decoder
-from songbag.audio.source import Source, local_source
 from songbag.errors import AudioError
 from songbag.parallel.pool import Workers, in_order
 from songbag.settings import Limits, Sound

@@ -34,7 +34,7 @@ from dataclasses import dataclass, field, fields
 import msgspec
 import numpy as np
 
-from songbag.audio.audio_file import AudioReport
+from songbag.audio.audio_file import AudioReport, Source
 from songbag.audio.features import Frames
 from songbag.audio.sandbox_child import (
     FILE,
@@ -44,11 +44,11 @@ from songbag.audio.sandbox_child import (
     REPORT,
     DecodeFunction,
     Request,
+    decode_frames,
     run_child,
     send,
     to_bytes,
 )
-from songbag.audio.source import Source, decode_frames
 from songbag.errors import AudioError
 from songbag.settings import Limits, Sound
 

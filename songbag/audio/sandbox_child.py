@@ -14,9 +14,9 @@ from typing import NoReturn
 import msgspec
 import numpy as np
 
-from songbag.audio.audio_file import AudioReport
-from songbag.audio.features import Frames
-from songbag.audio.source import Source
+from songbag.audio.audio_file import AudioReport, Source
+from songbag.audio.features import Frames, frame_blocks
+from songbag.audio.waveform import excerpt_span, read_blocks
 from songbag.errors import AudioError
 from songbag.parallel.memory import keep_memory
 from songbag.settings import Limits, Record, Sound
@@ -39,6 +39,14 @@ class Request(Record, frozen=True):
     sound: Sound
     limits: Limits
     function: str = ""  # that function as "module:name", empty for `decode_frames`
+
+
+def decode_frames(
+    source: Source, sound: Sound, report: AudioReport, limits: Limits
+) -> Iterator[Frames]:
+    """Yield blocks of frames (n, bands) of a source; ``report`` is complete at the end."""
+    span = excerpt_span(source, limits)
+    return frame_blocks(read_blocks(source.path, sound.sample_rate, report, span, limits), sound)
 
 
 def run_child(

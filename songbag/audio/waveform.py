@@ -8,13 +8,14 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from songbag.audio.audio_file import AudioReport, refuse_nothing
+from songbag.audio.audio_file import AudioReport, Source, refuse_nothing
 from songbag.audio.decode import Channels, native_blocks
 from songbag.settings import Limits
 
 Samples = NDArray[np.float32]
 Native = Iterator[tuple[int, Samples]]  # blocks at a file's own rate (Hz), which may change
 
+_COUNTING_RATE = 8000  # Hz at which a file is decoded to learn its length
 _LOUDEST = 100.0  # 40 dB above full scale: no recording is louder
 _FULL_SCALE = 0.999  # of full scale: as loud as a 16-bit file gets
 
@@ -57,6 +58,23 @@ def read_blocks(
         yield block
     refuse_nothing(path, span, report)
     report.level_db = 10 * float(np.log10(energy / report.samples + 1e-10))
+
+
+def excerpt_span(source: Source, limits: Limits) -> tuple[float, float | None]:
+    """Return (start, end) in seconds of a source with its excerpt applied; end None: to the end.
+
+    A middle excerpt needs the length of the sound. Headers may state a wrong one, so the file
+    is decoded once to count its samples.
+    """
+    start, end, seconds = source.start, source.end, source.excerpt.seconds
+    if seconds is None:
+        return start, end
+    if source.excerpt.place == "middle":
+        report = AudioReport()
+        for _ in read_blocks(source.path, _COUNTING_RATE, report, (start, end), limits):
+            pass
+        start += max(0.0, (report.samples / _COUNTING_RATE - seconds) / 2)
+    return start, start + seconds if end is None else min(end, start + seconds)
 
 
 def downmix(channels: Channels, report: AudioReport) -> Samples:

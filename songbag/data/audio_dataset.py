@@ -5,12 +5,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from songbag.audio.audio_file import AudioReport
+from songbag.audio.audio_file import AudioReport, Source, local_source
 from songbag.audio.cache import DamagedFramesError, Index, Receipt, read_frames
 from songbag.audio.extract import extract, extract_all
 from songbag.audio.features import Frames
 from songbag.audio.sandbox import decode_in_sandbox
-from songbag.audio.source import Source, local_source
 from songbag.audio.windows import window_starts
 from songbag.data.bag import Bag
 from songbag.data.dataset import (

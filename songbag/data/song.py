@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from songbag.audio.source import Source
+from songbag.audio.audio_file import Source
 from songbag.data.labels import rarest_labels, split_labels
 from songbag.errors import SongTableError, suggestion
 from songbag.settings import Excerpt

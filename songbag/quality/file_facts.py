@@ -15,13 +15,13 @@ import msgspec
 import numpy as np
 
 from songbag.audio import fingerprint, waveform
-from songbag.audio.audio_file import AudioReport, open_file
+from songbag.audio.audio_file import AudioReport, Source, local_source, open_file
 from songbag.audio.cache import DamagedFramesError, Receipt, file_stamp, frames_key
 from songbag.audio.extract import extract_all
 from songbag.audio.fingerprint import Codes
 from songbag.audio.sandbox import run_in_sandbox
 from songbag.audio.sandbox_child import Request
-from songbag.audio.source import Source, excerpt_span, local_source
+from songbag.audio.waveform import excerpt_span
 from songbag.errors import AudioError
 from songbag.parallel.pool import Workers
 from songbag.settings import Limits, Record, Sound

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from songbag.audio.source import Source
+from songbag.audio.audio_file import Source
 from songbag.data.labels import split_labels
 from songbag.report.drawings import timeline
 from songbag.report.pages import clock

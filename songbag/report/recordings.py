@@ -14,9 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from songbag.audio import waveform
-from songbag.audio.audio_file import AudioReport
-from songbag.audio.source import Source, excerpt_span
-from songbag.audio.waveform import write_waveform
+from songbag.audio.audio_file import AudioReport, Source
+from songbag.audio.waveform import excerpt_span, write_waveform
 from songbag.errors import AudioError
 from songbag.settings import Excerpt, Limits
 from songbag.storage.csv_files import read_csv, write_csv

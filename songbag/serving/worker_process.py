@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from songbag.audio import waveform
 from songbag.audio.audio_file import AudioReport
-from songbag.audio.source import excerpt_span
+from songbag.audio.waveform import excerpt_span
 from songbag.data.song import Song
 from songbag.errors import AudioError
 from songbag.inference import writers

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from songbag.audio.audio_file import AudioReport, missing_end
+from songbag.audio.audio_file import AudioReport, Source, missing_end
 from songbag.audio.waveform import read_blocks, write_waveform
 
 RATE = 22050
@@ -52,3 +52,8 @@ def test_a_few_missing_bytes_of_a_wav_are_no_warning(noise, tmp_path):
         == f"its header claims {44 + 34 + 8 * RATE} bytes, it has {path.stat().st_size}"
     )
     assert report.warnings() == []
+
+
+def test_a_part_of_a_file_keeps_its_name():
+    assert Source(path="a.mp3").part() == ""
+    assert Source(path="a.mp3", end=30.0).part() == "c2cbdca0ff3a"

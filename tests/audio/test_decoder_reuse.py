@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from songbag.audio import sandbox, sandbox_child
-from songbag.audio.audio_file import AudioReport
+from songbag.audio.audio_file import AudioReport, Source
 from songbag.audio.sandbox import decode_in_sandbox, reuse_decoder, stop_decoder
-from songbag.audio.source import Source, decode_frames
+from songbag.audio.sandbox_child import decode_frames
 from songbag.audio.waveform import write_waveform
 from songbag.errors import AudioError
 from songbag.settings import Limits, Sound

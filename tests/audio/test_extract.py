@@ -17,8 +17,7 @@ import pytest
 from songbag.audio import cache
 from songbag.audio.cache import DamagedFramesError, Index, Source, frames_key, read_frames
 from songbag.audio.extract import extract, extract_all
-from songbag.audio.source import excerpt_span
-from songbag.audio.waveform import write_waveform
+from songbag.audio.waveform import excerpt_span, write_waveform
 from songbag.settings import Excerpt, Limits, Sound
 
 SOUND = Sound(mel_bands=20)

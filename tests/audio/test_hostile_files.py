@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from songbag.audio.audio_file import AudioReport
+from songbag.audio.audio_file import AudioReport, Source
 from songbag.audio.sandbox import decode_in_sandbox
-from songbag.audio.source import Source
 from songbag.audio.waveform import write_waveform
 from songbag.data.song import Song
 from songbag.errors import AudioError

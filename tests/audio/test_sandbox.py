@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from songbag.audio import sandbox
-from songbag.audio.audio_file import AudioReport
+from songbag.audio.audio_file import AudioReport, Source
 from songbag.audio.extract import extract_all
 from songbag.audio.sandbox import decode_in_sandbox
-from songbag.audio.source import Source, decode_frames
+from songbag.audio.sandbox_child import decode_frames
 from songbag.audio.waveform import write_waveform
 from songbag.errors import AudioError
 from songbag.settings import Limits, Sound
@@ -226,7 +226,7 @@ def test_an_abandoned_song_leaves_no_process(source, runs):
 def test_a_decoder_ends_soon_after_its_caller(source, tmp_path):
     code = (
         "import sys, time; from songbag.audio.sandbox import decode_in_sandbox\n"
-        "from songbag.settings import *; from songbag.audio.source import Source\n"
+        "from songbag.settings import *; from songbag.audio.audio_file import Source\n"
         "from songbag.audio.audio_file import AudioReport\n"
         "blocks = decode_in_sandbox(Source(path=sys.argv[1]), Sound(hop_length=16), AudioReport(), Limits())\n"
         "next(blocks); print('going', flush=True); time.sleep(60)"

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from songbag.audio.source import Source
+from songbag.audio.audio_file import Source
 from songbag.report.recordings import read_recordings, write_recordings
 from songbag.storage.csv_files import write_csv
 

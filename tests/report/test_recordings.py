@@ -6,7 +6,7 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 import pytest
 
-from songbag.audio.source import Source
+from songbag.audio.audio_file import Source
 from songbag.report import mistakes, write_report
 from songbag.report.recordings import read_recordings, write_recordings
 from songbag.settings import Excerpt

@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from songbag.audio.source import Source
+from songbag.audio.audio_file import Source
 from songbag.errors import SongTableError
 from songbag.report import write_report
 from songbag.report.drawings import learning_curves

@@ -15,9 +15,9 @@ import pytest
 from click.testing import CliRunner
 
 from songbag.audio import cache
+from songbag.audio.audio_file import Source
 from songbag.audio.cache import DamagedFramesError, Index, read_frames
 from songbag.audio.extract import extract, extract_all
-from songbag.audio.source import Source
 from songbag.audio.waveform import write_waveform
 from songbag.cli import main
 from songbag.settings import Limits, Sound
@@ -274,7 +274,7 @@ def test_two_processes_fill_one_cache(noises, tmp_path):
     list(extract_all(noises, SOUND, truth, workers=1))
     code = (
         "import sys; from pathlib import Path; from songbag.settings import Sound\n"
-        "from songbag.audio.source import Source; from songbag.audio.extract import extract_all\n"
+        "from songbag.audio.audio_file import Source; from songbag.audio.extract import extract_all\n"
         "found = extract_all([Source(path=p) for p in sys.argv[2:]], Sound(mel_bands=20), Path(sys.argv[1]), workers=2)\n"
         "assert [one.status for one in found] == ['ok'] * 4"
     )

@@ -7,8 +7,8 @@ import pandas
 import pytest
 from fsspec.implementations.dirfs import DirFileSystem
 
+from songbag.audio.audio_file import Source, local_source
 from songbag.audio.extract import extract
-from songbag.audio.source import Source, local_source
 from songbag.data.song_table import read_songs
 from songbag.errors import AudioError, SettingsError, SongTableError
 from songbag.settings import Limits, Sound

@@ -7,9 +7,9 @@ import time
 import numpy as np
 import pytest
 
+from songbag.audio.audio_file import Source
 from songbag.audio.cache import DamagedFramesError, Index, read_frames
 from songbag.audio.extract import extract_all
-from songbag.audio.source import Source
 from songbag.audio.synthesis import GENRES, synthesise
 from songbag.audio.waveform import write_waveform
 from songbag.settings import Sound
@@ -18,7 +18,7 @@ from tests.helpers import killed_work, killing
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kills processes by /proc")
 EXTRACT = (
     "import sys; from pathlib import Path; from songbag.settings import Sound\n"
-    "from songbag.audio.source import Source; from songbag.audio.extract import extract_all\n"
+    "from songbag.audio.audio_file import Source; from songbag.audio.extract import extract_all\n"
     "cache, workers, *paths = sys.argv[1:]\n"
     "for r in extract_all([Source(path=p) for p in paths], Sound(), Path(cache), workers=int(workers)):\n"
     "    assert r.status == 'ok', r"

@@ -9,8 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+from songbag.audio.audio_file import Source
 from songbag.audio.extract import extract
-from songbag.audio.source import Source
 from songbag.settings import Limits, Sound
 
 
