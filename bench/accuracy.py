@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from songbag.metrics.paired import accuracy_difference
-from songbag.storage.csv_files import read_csv
+from songbag.storage.files import read_csv
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = {

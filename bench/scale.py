@@ -24,7 +24,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from songbag.console import Console  # noqa: E402
-from songbag.storage.csv_files import read_csv  # noqa: E402
+from songbag.storage.files import read_csv  # noqa: E402
 from songbag.tasks.demo import write_songs  # noqa: E402
 from tests.helpers.clusters import Cluster  # noqa: E402
 

@@ -4,7 +4,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from songbag.storage.csv_files import read_csv
+from songbag.storage.files import read_csv
 from tests.helpers.browser import all_answered, browser, drop, expect, opened
 from tests.helpers.serving_process import Server
 

@@ -19,7 +19,7 @@ from songbag.inference.writers import song_columns, song_row, window_columns, wi
 from songbag.quality.findings import COLUMNS
 from songbag.recipes import load_recipe
 from songbag.settings import Own, Recipe, Training, read
-from songbag.storage.csv_files import Row
+from songbag.storage.files import Row
 from songbag.tasks.check import survey_songs, write_cleaned
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ from songbag.data.packed_files import (
 )
 from songbag.recipes import load_recipe
 from songbag.settings import Excerpt
-from songbag.storage.csv_files import read_csv
+from songbag.storage.files import read_csv
 
 SAMPLES, LABELS = 30 * 22050, ("drift", "gallop", "waltz", "swing")
 SHARD_SONGS, HELD_OUT = 3900, 40

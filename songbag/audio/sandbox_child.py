@@ -18,7 +18,7 @@ from songbag.audio.audio_file import AudioReport, Source
 from songbag.audio.features import Frames, frame_blocks
 from songbag.audio.waveform import excerpt_span, read_blocks
 from songbag.errors import AudioError
-from songbag.parallel.memory import keep_memory
+from songbag.parallel.pool import keep_memory
 from songbag.settings import Limits, Record, Sound
 
 HEAD = struct.Struct("!cI")  # kind and length of a message

@@ -59,7 +59,7 @@ def compare(
     """
     from songbag.cli.terminal import conclusion_text
     from songbag.console import Console
-    from songbag.parallel.ranks import require_single_process
+    from songbag.parallel.pool import require_single_process
     from songbag.recipes import load_recipe
     from songbag.tasks.compare import compare, systems_of
 
@@ -95,7 +95,7 @@ def leakage(songs: Path, output: Path, folds: int, **options: Any) -> None:
     """
     from songbag.cli.terminal import leakage_text
     from songbag.console import Console
-    from songbag.parallel.ranks import require_single_process
+    from songbag.parallel.pool import require_single_process
     from songbag.tasks.leakage import measure_leakage, sentences
 
     require_single_process("a measurement of leakage")

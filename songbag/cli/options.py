@@ -221,7 +221,7 @@ def recipe_and_songs(
     network, instead of the ``default`` with its members.
     """
     from songbag.data.open_songs import open_songs
-    from songbag.parallel.ranks import require_single_process
+    from songbag.parallel.pool import require_single_process
     from songbag.recipes import load_recipe
 
     window_table = read_window_table(songs, options)

@@ -61,7 +61,7 @@ def check(ctx: click.Context, /, songs: "AnyPath", **options: Any) -> None:
     from songbag.data.open_songs import open_audio
     from songbag.quality.findings import COLUMNS, severity_counts
     from songbag.recipes import load_recipe
-    from songbag.storage.csv_files import write_csv
+    from songbag.storage.files import write_csv
     from songbag.tasks.check import survey_songs, write_cleaned
 
     console = Console(options["quiet"])
@@ -140,7 +140,7 @@ def extract(
     from songbag.console import Console
     from songbag.data.open_songs import open_audio
     from songbag.recipes import load_recipe
-    from songbag.storage.csv_files import csv_text, write_csv
+    from songbag.storage.files import csv_text, write_csv
     from songbag.tasks.extract import COLUMNS, extract_dataset
 
     console = Console(options["quiet"])

@@ -14,7 +14,7 @@ from songbag.console import visible
 from songbag.data.song import Song
 from songbag.inference import writers
 from songbag.inference.model_file import Card
-from songbag.storage.csv_files import Row, csv_text, write_csv
+from songbag.storage.files import Row, csv_text, write_csv
 from songbag.tasks.predict import PredictedRows, journal_path
 
 if TYPE_CHECKING:

@@ -40,7 +40,7 @@ def train(ctx: click.Context, /, songs: Path, output: Path, resume: bool, **opti
     Several processes train together: torchrun --nproc-per-node 2 -m songbag train ...
     """
     from songbag.console import Console
-    from songbag.parallel.ranks import is_rank_zero
+    from songbag.parallel.pool import is_rank_zero
     from songbag.tasks import train as task
 
     quiet = options["quiet"] or not is_rank_zero()
@@ -91,7 +91,7 @@ def crossval(
     --keep-models the model of every fold. The same command goes on where it was stopped.
     """
     from songbag.console import Console
-    from songbag.parallel.ranks import require_single_process
+    from songbag.parallel.pool import require_single_process
     from songbag.tasks.cross_validate import cross_validate
     from songbag.tasks.train import load_labelled
 

@@ -15,8 +15,7 @@ import msgspec
 from songbag.data.labels import join_labels
 from songbag.data.song import Song
 from songbag.inference.predictions import SongPrediction
-from songbag.storage.csv_files import Row
-from songbag.storage.files import write_bytes
+from songbag.storage.files import Row, write_bytes
 from songbag.storage.remote import AnyPath
 
 

@@ -4,6 +4,7 @@ Functions that take ``workers`` accept a number of processes of this machine, or
 such as a cluster (`songbag.parallel.cluster`).
 """
 
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -13,7 +14,10 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
+
+from songbag.errors import SettingsError
 
 if TYPE_CHECKING:
     import loky
@@ -244,3 +248,41 @@ def _exit_with_parent(parent: int) -> None:
 
     signal.signal(signal.SIGALRM, look)
     signal.setitimer(signal.ITIMER_REAL, 1, 1)
+
+
+# --- this process ---
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # names of options of glibc's mallopt
+_KEPT_BYTES = 1 << 25
+
+
+def keep_memory() -> None:
+    """Let malloc keep freed memory for the next array, in the whole process (glibc only).
+
+    By default glibc returns arrays above 128 KiB to the system when they are freed, and the
+    next array of that size costs a page fault for every 4 KiB. Without this, extracting 290
+    songs takes 16 to 30 % more computing, and 12 epochs of a convolutional network 30 % more.
+    """
+    with suppress(OSError, AttributeError, TypeError):  # another C library than glibc
+        library = ctypes.CDLL(None)
+        library.mallopt(_MMAP_THRESHOLD, _KEPT_BYTES)
+        library.mallopt(_TRIM_THRESHOLD, 16 * _KEPT_BYTES)
+
+
+def world_size() -> int:
+    """Return how many processes train together, 1 without ``torchrun``."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def is_rank_zero() -> bool:
+    """Tell whether this is the process that writes files and prints."""
+    return world_size() == 1 or os.environ.get("RANK") == "0"
+
+
+def require_single_process(what: str) -> None:
+    """Refuse to do ``what`` in several processes at once."""
+    if world_size() > 1:
+        raise SettingsError(
+            f"{what} cannot run under torchrun, only songbag train of songs that "
+            "are packed (songbag pack) or a table of windows."
+        )

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from songbag.data.song import Song
 from songbag.errors import SongTableError
 from songbag.quality.findings import Finding
-from songbag.storage.csv_files import read_csv
+from songbag.storage.files import read_csv
 
 
 @dataclass(frozen=True)

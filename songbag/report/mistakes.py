@@ -18,7 +18,7 @@ from songbag.data.labels import split_labels
 from songbag.report.drawings import timeline
 from songbag.report.pages import clock
 from songbag.report.recordings import MAX_SECONDS, cut_excerpts, read_recordings
-from songbag.storage.csv_files import iter_csv
+from songbag.storage.files import iter_csv
 
 MAX_SONGS = 12
 MAX_SOUND_BYTES = 3_000_000  # of one page, in base64

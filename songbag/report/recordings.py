@@ -18,7 +18,7 @@ from songbag.audio.audio_file import AudioReport, Source
 from songbag.audio.waveform import excerpt_span, write_waveform
 from songbag.errors import AudioError
 from songbag.settings import Excerpt, Limits
-from songbag.storage.csv_files import read_csv, write_csv
+from songbag.storage.files import read_csv, write_csv
 
 FILE = "audio.csv"
 MAX_SECONDS = 10.0  # of one excerpt

@@ -19,7 +19,7 @@ from songbag.report.drawings import (
 )
 from songbag.report.mistakes import surest_mistakes
 from songbag.report.pages import BASELINES, metric, percent
-from songbag.storage.csv_files import read_csv
+from songbag.storage.files import read_csv
 
 Row = Mapping[str, Any]
 

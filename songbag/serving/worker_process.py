@@ -26,7 +26,7 @@ from songbag.inference.predictor import Predictor
 from songbag.serving.answer_cache import answer_without, encode_answer
 from songbag.serving.replies import HTTPError, Reply
 from songbag.settings import Limits, Record
-from songbag.storage.csv_files import Row, csv_text
+from songbag.storage.files import Row, csv_text
 
 MAX_PEAKS = 2000  # of one drawing
 _PEAK_RATE = 8000  # Hz; a drawing shows nothing that needs more

@@ -24,7 +24,7 @@ from songbag.quality.label_noise import label_noise_findings
 from songbag.quality.shortcuts import shortcut_findings
 from songbag.quality.spelling import names_differ, spelling_findings
 from songbag.settings import Excerpt
-from songbag.storage.csv_files import Row, write_csv
+from songbag.storage.files import Row, write_csv
 
 MOST_SUSPICIOUS = 20  # labels listed after a cross-validation
 _COLUMNS = ["id", "path", "label", "artist", "split", "start", "end"]

@@ -32,8 +32,7 @@ from songbag.metrics.bootstrap import (
 from songbag.metrics.classification import Floats, Scores
 from songbag.metrics.label_kinds import LabelKind, kind_of
 from songbag.report import write_report
-from songbag.storage.csv_files import Row, read_csv, write_csv
-from songbag.storage.files import write_json
+from songbag.storage.files import Row, read_csv, write_csv, write_json
 
 DIFFERENCE_COLUMNS = [
     *("a", "b", "METRIC_a", "METRIC_b", "difference", "low", "high", "seed_error"),

@@ -22,8 +22,7 @@ from songbag.inference.predictor import Prediction
 from songbag.metrics.calibration import calibrate
 from songbag.report import write_report
 from songbag.settings import Own, Recipe
-from songbag.storage.csv_files import write_csv
-from songbag.storage.files import append_line, open_journal, read_journal
+from songbag.storage.files import append_line, open_journal, read_journal, write_csv
 from songbag.tasks.evaluate import Evaluation, JudgedSong, compute_figures, summary
 from songbag.tasks.train import VALIDATION_SHARE, split_method
 from songbag.training.adapt import adapt_recipe

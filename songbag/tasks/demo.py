@@ -11,7 +11,7 @@ from songbag.console import Console
 from songbag.data.open_songs import AudioOptions, open_songs
 from songbag.parallel.pool import in_order
 from songbag.recipes import load_recipe
-from songbag.storage.csv_files import Row, write_csv
+from songbag.storage.files import Row, write_csv
 
 SECONDS = 30.0
 _RATE = 22050

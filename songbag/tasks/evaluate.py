@@ -27,8 +27,7 @@ from songbag.metrics.label_kinds import SINGLE_LABEL, LabelKind, kind_of
 from songbag.metrics.windows_needed import WindowPlan, accuracy_by_windows
 from songbag.report.recordings import write_recordings
 from songbag.settings import Excerpt
-from songbag.storage.csv_files import Row, write_csv
-from songbag.storage.files import write_json
+from songbag.storage.files import Row, write_csv, write_json
 
 HEARD_COLUMNS = ["variant", "windows", "shorter", "seconds", "accuracy", "low", "high"]
 TRUTH_COLUMNS = ["label", "group", "side", "windows_right", "baseline_majority", "baseline_level"]

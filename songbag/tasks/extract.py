@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from songbag.audio.extract import extract_all
 from songbag.data.audio_dataset import AudioDataset
 from songbag.settings import Recipe
-from songbag.storage.csv_files import Row
+from songbag.storage.files import Row
 
 COLUMNS = ("id", "status", "reason", "seconds", "level_db", "frames", "warnings")
 

@@ -29,8 +29,7 @@ from songbag.errors import TrainingError
 from songbag.inference.predict import predict_all
 from songbag.report import write_report
 from songbag.settings import Recipe
-from songbag.storage.csv_files import Row, write_csv
-from songbag.storage.files import write_json
+from songbag.storage.files import Row, write_csv, write_json
 from songbag.tasks.cross_validate import cross_validate
 from songbag.tasks.train import load_labelled
 from songbag.training.fit import fit

@@ -36,8 +36,7 @@ from songbag.inference.writers import (
     write_parquet_rows,
 )
 from songbag.metrics.calibration import confidence_for
-from songbag.storage.csv_files import Row
-from songbag.storage.files import append_line, open_journal, read_journal
+from songbag.storage.files import Row, append_line, open_journal, read_journal
 from songbag.storage.remote import AnyPath, prefetch_stamps
 
 

@@ -15,10 +15,10 @@ from songbag.data.song_table import require_labels
 from songbag.data.splits import Certificate, certify, split_sides
 from songbag.errors import TrainingError
 from songbag.inference.model_file import Model, save_model
-from songbag.parallel import ranks
+from songbag.parallel.pool import is_rank_zero
 from songbag.report import write_report
 from songbag.settings import Own, Recipe
-from songbag.storage.csv_files import write_csv
+from songbag.storage.files import write_csv
 from songbag.tasks.check import remarks
 from songbag.tasks.evaluate import Evaluation, evaluate_model, summary
 from songbag.training.adapt import adapt_recipe
@@ -100,7 +100,7 @@ def train(
     plan = TrainingPlan.of(dataset, recipe, console, seed, threads, own)
     fitted = fit(training_songs, plan, validation, model_path, resume)
     model, evaluation = fitted.model.with_card(split=split.certificate), None
-    if ranks.is_rank_zero() and (split.sides == "test").any():
+    if is_rank_zero() and (split.sides == "test").any():
         test_songs = dataset.subset(split.sides == "test")
         evaluation = evaluate_model(model, test_songs, console, side="test")
         evaluation.figures["split"] = msgspec.to_builtins(split.certificate)
@@ -115,7 +115,7 @@ def write_training(training: Training, model_path: Path, console: Console) -> Pa
     predictions.csv, windows.csv, metrics.json and report.html. Only rank 0 writes.
     """
     folder = model_path.with_name(f"{model_path.stem}-training")
-    if not ranks.is_rank_zero():
+    if not is_rank_zero():
         return folder
     save_model(model_path, training.model)
     remove_checkpoints(model_path)

@@ -9,7 +9,7 @@ import msgspec
 
 from songbag.data.dataset import BagDataset
 from songbag.errors import TrainingError
-from songbag.parallel import ranks
+from songbag.parallel.pool import is_rank_zero, world_size
 from songbag.storage.files import atomic_write
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def checkpoint_path(model_path: Path | None, member: str = "") -> Path | None:
 
 def remove_checkpoints(model_path: Path) -> None:
     """Remove the checkpoints of a model's trainings; of several processes, rank 0 does."""
-    if not ranks.is_rank_zero():
+    if not is_rank_zero():
         return
     for path in model_path.parent.glob(f"{glob.escape(model_path.name)}*.state"):
         path.unlink(missing_ok=True)
@@ -59,7 +59,7 @@ def open_checkpoint(path: Path | None, plan: "TrainingPlan", dataset: BagDataset
         plan.seed,
         dataset_hash(dataset),
         torch.get_num_threads(),
-        ranks.world_size(),
+        world_size(),
     )
     key = hashlib.blake2b(msgspec.json.encode(parts), digest_size=16).hexdigest()
 

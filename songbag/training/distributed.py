@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from songbag.parallel.ranks import world_size
+from songbag.parallel.pool import world_size
 
 Indices = NDArray[np.int64]
 

@@ -32,7 +32,7 @@ from songbag.models.song_network import (
     song_logits,
     window_outputs,
 )
-from songbag.parallel.memory import keep_memory
+from songbag.parallel.pool import keep_memory
 from songbag.settings import Own, Training
 from songbag.training import distributed
 from songbag.training.augmentation import augment

@@ -23,7 +23,7 @@ from songbag.errors import SongTableError
 from songbag.inference.predictions import SongPrediction
 from songbag.inference.predictor import Prediction
 from songbag.report import write_report
-from songbag.storage.csv_files import csv_text
+from songbag.storage.files import csv_text
 from songbag.tasks.evaluate import Evaluation, JudgedSong, compute_figures
 from tests.helpers.terminal import on_terminal
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from songbag.audio.audio_file import Source
 from songbag.report.recordings import read_recordings, write_recordings
-from songbag.storage.csv_files import write_csv
+from songbag.storage.files import write_csv
 
 VOID = {"meta", "br", "img", "input", "link", "hr", "col", "source", "base", "embed"}
 

@@ -6,7 +6,7 @@ import pandas
 import pytest
 from pyarrow import parquet
 
-from songbag.storage.csv_files import csv_text
+from songbag.storage.files import csv_text
 from songbag.tasks import predict as task
 from tests.parallel.test_cluster import few, songbag  # noqa: F401
 

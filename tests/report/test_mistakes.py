@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 
 from songbag.report import mistakes, write_report
-from songbag.storage.csv_files import write_csv
+from songbag.storage.files import write_csv
 from tests.helpers.report_pages import Page, hold_the_rules, rows_of
 
 

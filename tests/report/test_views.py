@@ -15,8 +15,7 @@ from songbag.report import write_report
 from songbag.report.drawings import learning_curves
 from songbag.report.pages import percent, points
 from songbag.report.recordings import read_recordings, write_recordings
-from songbag.storage.csv_files import write_csv
-from songbag.storage.files import write_json
+from songbag.storage.files import write_csv, write_json
 from tests.helpers.report_pages import Page, compared, hold_the_rules, leaked, rows_of, sounds
 
 

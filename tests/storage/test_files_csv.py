@@ -2,7 +2,7 @@
 
 import pytest
 
-from songbag.storage.csv_files import csv_text, iter_csv, read_csv, write_csv
+from songbag.storage.files import csv_text, iter_csv, read_csv, write_csv
 
 AWKWARD = ["plain", "a,b", 'say "yes"', "two\nlines", "lone\rreturn", " spaced ", "=1+1", "ü", ""]
 
