@@ -161,7 +161,7 @@ def patches(clock):
 
 def profile(tables, kind):
     """Return the seconds of every part of all songs, one worker and its decoder."""
-    from songbag.audio import sandbox
+    from songbag.audio import sandbox_child
     from songbag.audio.audio_file import Source
     from songbag.audio.extract import extract_all
     from songbag.audio.sandbox_child import decode_frames
@@ -182,7 +182,7 @@ def profile(tables, kind):
                 setattr(place, name, old)
         log.write_text(json.dumps([clock.spent, clock.calls]))
 
-    sandbox.decode_frames = heard
+    sandbox_child.decode_frames = heard
     try:
         with tempfile.TemporaryDirectory() as cache:
             sources = [Source(path=path) for path in founding.read_table(tables[kind])[0]]
@@ -190,7 +190,7 @@ def profile(tables, kind):
             list(extract_all(sources, load_recipe("founding").sound, Path(cache), Limits(), 1))
             total = time.perf_counter() - began
     finally:
-        sandbox.decode_frames = decode_frames
+        sandbox_child.decode_frames = decode_frames
     parts, calls = json.loads(log.read_text())
     return {**parts, REST: total - sum(parts.values()) - cost(calls)}
 

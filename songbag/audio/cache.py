@@ -11,8 +11,8 @@ The index spares reading unchanged files to hash them; losing it costs only that
 
 import os
 import sqlite3
-from collections.abc import Iterable
-from contextlib import closing, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -32,10 +32,8 @@ from songbag.storage.files import (
 )
 from songbag.storage.remote import (
     AnyPath,
-    RemotePath,
     absolute,
     is_url,
-    local_file,
     local_folder,
     prefetch_stamps,
     url_stamp,
@@ -109,7 +107,7 @@ def read_frames(file: AnyPath | str) -> tuple[NDArray[np.float32], Receipt]:
         The file is missing, or not what was written.
     """
     try:
-        data = _read(file)
+        data = (Path(file) if isinstance(file, str) else file).read_bytes()
         begin = 8 + int.from_bytes(data[:8], "little")
         about = msgspec.json.decode(data[8:begin])
         stored = msgspec.json.decode(about["__metadata__"]["songbag"], type=_Stored)
@@ -120,14 +118,6 @@ def read_frames(file: AnyPath | str) -> tuple[NDArray[np.float32], Receipt]:
     if _checksum(frames, stored.receipt) != stored.checksum:
         raise DamagedFramesError(f"{file}: its contents changed since it was written")
     return frames, stored.receipt
-
-
-def _read(file: AnyPath | str) -> bytes:
-    if isinstance(file, RemotePath):
-        with local_file(file) as local:
-            return local.read_bytes()
-    with open(file, "rb", buffering=0) as opened:
-        return opened.readall()
 
 
 def _checksum(frames: NDArray[np.float32], receipt: Receipt) -> str:
@@ -167,7 +157,7 @@ class Index:
         names = [(absolute(source.path), source.part()) for source in sources]
         left, stored = iter({path for path, _ in names}), dict[tuple[str, str], object]()
         try:
-            with closing(self._connect()) as base:
+            with self._open() as base:
                 while batch := list(islice(left, _PATHS_PER_QUERY)):
                     marks = ",".join("?" * len(batch))
                     query = "select path, part, receipt from files where sound=?"
@@ -198,32 +188,27 @@ class Index:
         ]
         try:
             self._insert(rows)
-        except sqlite3.OperationalError:
+        except (sqlite3.OperationalError, OSError):
             return  # locked for long, or the disk is full
         except sqlite3.DatabaseError:  # it is no database any more
             for ending in ("", "-journal", "-wal", "-shm"):
                 Path(f"{self._file}{ending}").unlink(missing_ok=True)
             with suppress(sqlite3.Error, OSError):
                 self._insert(rows)
-        except OSError:
-            return
 
     def _insert(self, rows: list[tuple[str, str, str, bytes]]) -> None:
-        with closing(self._connect()) as base, base:
+        with self._open() as base, base:
             base.executemany("insert or replace into files values (?, ?, ?, ?)", rows)
 
-    def _connect(self) -> sqlite3.Connection:
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        base = sqlite3.connect(self._file, timeout=_PATIENCE_SECONDS)
-        try:
+        with closing(sqlite3.connect(self._file, timeout=_PATIENCE_SECONDS)) as base:
             base.execute(
                 "create table if not exists files (path text, part text, sound text, "
                 "receipt blob, primary key (path, part, sound))"
             )
-        except BaseException:
-            base.close()
-            raise
-        return base
+            yield base
 
 
 def file_stamp(path: str) -> tuple[int, int]:

@@ -17,7 +17,6 @@ in the caller, within the limits on length and time only.
 """
 
 import atexit
-import importlib
 import os
 import select
 import signal
@@ -42,9 +41,8 @@ from songbag.audio.sandbox_child import (
     HEAD,
     REFUSED,
     REPORT,
-    DecodeFunction,
     Request,
-    decode_frames,
+    load,
     run_child,
     send,
     to_bytes,
@@ -76,7 +74,7 @@ def decode_in_sandbox(
 def run_in_sandbox(request: Request, report: AudioReport) -> Iterator[bytes]:
     """Yield the bytes of what ``request.function`` yields; errors as in `decode_in_sandbox`."""
     if sys.platform == "win32":
-        decode = _load(request.function)
+        decode = load(request.function)
         yield from map(to_bytes, decode(request.source, request.sound, report, request.limits))
         return
     yielded = 0
@@ -93,14 +91,6 @@ def run_in_sandbox(request: Request, report: AudioReport) -> Iterator[bytes]:
                 raise
         finally:
             _finish(decoder)
-
-
-def _load(function: str) -> DecodeFunction:
-    if not function:
-        return decode_frames
-    module, _, name = function.partition(":")
-    loaded: DecodeFunction = getattr(importlib.import_module(module), name)
-    return loaded
 
 
 @dataclass
@@ -281,7 +271,7 @@ def _fork(
     if pid == 0:
         for pipe in others:
             os.close(pipe)
-        run_child(_load, request, writing, reading, announce=not others)
+        run_child(request, writing, reading, announce=not others)
     return pid
 
 

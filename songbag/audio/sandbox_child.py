@@ -3,12 +3,12 @@
 Every message through a pipe is a kind (one byte), a length (four bytes) and that many bytes.
 """
 
+import importlib
 import os
 import signal
 import struct
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import NoReturn
 
 import msgspec
@@ -49,17 +49,20 @@ def decode_frames(
     return frame_blocks(read_blocks(source.path, sound.sample_rate, report, span, limits), sound)
 
 
-def run_child(
-    load: Callable[[str], DecodeFunction],
-    request: Request,
-    writing: int,
-    reading: int | None,
-    announce: bool,
-) -> NoReturn:
+def load(function: str) -> DecodeFunction:
+    """Return the function that a request names."""
+    if not function:
+        return decode_frames
+    module, _, name = function.partition(":")
+    loaded: DecodeFunction = getattr(importlib.import_module(module), name)
+    return loaded
+
+
+def run_child(request: Request, writing: int, reading: int | None, announce: bool) -> NoReturn:
     """Decode, send, and leave the process without running the caller's clean-up.
 
-    ``load`` returns the function that a request names. Messages go to the pipe ``writing``, more
-    requests may come from ``reading``, and ``announce`` says to send the process id first.
+    Messages go to the pipe ``writing``, more requests may come from ``reading``; ``announce``
+    says to send the process id first.
     """
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -67,11 +70,9 @@ def run_child(
         if announce:
             send(writing, FRAMES, str(os.getpid()).encode())
         keep_memory()
-        budget = set_limits(request.limits, many=reading is not None)
-        while True:
-            reusable = _decode_one(load, request, writing, budget if reading is not None else None)
-            if not reusable or reading is None:
-                break
+        mapped = set_limits(request.limits, many=reading is not None)
+        while _decode_one(request, writing, mapped, many=reading is not None):
+            assert reading is not None
             request = _read_request(reading)
             renew_cpu_limit(request.limits)
     except (BrokenPipeError, EOFError):
@@ -80,9 +81,7 @@ def run_child(
         os._exit(0)
 
 
-def _decode_one(
-    load: Callable[[str], DecodeFunction], request: Request, writing: int, budget: "Budget | None"
-) -> bool:
+def _decode_one(request: Request, writing: int, mapped: int | None, many: bool) -> bool:
     """Decode one file, send the messages, and return whether the child may take another."""
     try:
         report = AudioReport()
@@ -96,7 +95,7 @@ def _decode_one(
         if gathered:
             send(writing, FRAMES, b"".join(gathered))
         undamaged = not report.bad_packets and not report.bad_samples and not report.cut
-        reusable = budget is not None and undamaged and budget.has_room()
+        reusable = many and undamaged and _has_room(mapped)
         send(writing, REPORT if reusable else LAST, msgspec.msgpack.encode(report))
         return reusable
     except AudioError as error:
@@ -144,21 +143,15 @@ _LEFT_BYTES = 1 << 26  # memory that earlier files may have left in use
 _LIFE_SECONDS = 60.0  # of computing, after which a child that decodes many files is replaced
 
 
-@dataclass(frozen=True)
-class Budget:
-    """The address space of the child when it began; None where the system does not say."""
-
-    mapped: int | None
-
-    def has_room(self) -> bool:
-        """Tell whether another file can have all that its limits allow."""
-        mapped = _mapped_bytes()
-        room = mapped is None or self.mapped is None or mapped <= self.mapped + _LEFT_BYTES
-        return room and time.process_time() < _LIFE_SECONDS
+def _has_room(mapped_first: int | None) -> bool:
+    """Tell whether another file can have all that its limits allow."""
+    mapped = _mapped_bytes()
+    room = mapped is None or mapped_first is None or mapped <= mapped_first + _LEFT_BYTES
+    return room and time.process_time() < _LIFE_SECONDS
 
 
-def set_limits(limits: Limits, many: bool) -> Budget:
-    """Limit memory, computing time, file size and descriptors of this process for good.
+def set_limits(limits: Limits, many: bool) -> int | None:
+    """Limit memory, computing time, file size and descriptors; return `_mapped_bytes` before.
 
     ``many``: the child decodes file after file, so it gets time and memory for all of them.
     """
@@ -181,7 +174,7 @@ def set_limits(limits: Limits, many: bool) -> Budget:
         hard = resource.getrlimit(kind)[1]
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(kind, (value, value))
-    return Budget(mapped)
+    return mapped
 
 
 def renew_cpu_limit(limits: Limits) -> None:

@@ -89,7 +89,7 @@ class WorkPlugin(distributed.WorkerPlugin):  # type: ignore[misc]
     """Sends the function to every worker once, also to workers that start later."""
 
     def __init__(self, name: str, work: Callable[[Any], Any]) -> None:
-        self.name, self.work, self.version = name, work, __version__
+        self.name, self.work = name, work
 
 
 def run_batch(name: str, version: str, items: bytes, isolated: bool) -> Any:

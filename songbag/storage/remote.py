@@ -51,10 +51,6 @@ class RemotePath:
         return self.url
 
     @property
-    def name(self) -> str:
-        return PurePosixPath(self.url).name
-
-    @property
     def stem(self) -> str:
         return PurePosixPath(self.url).stem
 

@@ -109,7 +109,7 @@ def test_a_process_that_dies_is_replaced_and_no_song_is_lost(sources, monkeypatc
 
 
 def test_a_file_that_kills_its_process_is_the_only_one_that_fails(sources, monkeypatch):
-    monkeypatch.setattr(sandbox, "decode_frames", faulty(crash, "b.mp3"))
+    monkeypatch.setattr(sandbox_child, "decode_frames", faulty(crash, "b.mp3"))
     frames_of(sources[0])
     first = decoder_pid()
     with pytest.raises(AudioError) as caught:
@@ -141,7 +141,7 @@ def test_a_file_with_anything_wrong_is_the_last_of_its_process(sources, tmp_path
 def test_what_a_file_leaves_behind_ends_its_process(sources, monkeypatch):
     leaked = []
     leak = faulty(lambda: leaked.append(np.ones(100 << 20, np.uint8)), "a.wav")
-    monkeypatch.setattr(sandbox, "decode_frames", leak)
+    monkeypatch.setattr(sandbox_child, "decode_frames", leak)
     frames_of(sources[1])
     assert decoder_pid()
     frames_of(sources[0])

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from songbag.audio import sandbox
+from songbag.audio import sandbox, sandbox_child
 from songbag.audio.audio_file import AudioReport, Source
 from songbag.audio.extract import extract_all
 from songbag.audio.sandbox import decode_in_sandbox
@@ -170,7 +170,7 @@ def open_many(*_):
     ],
 )
 def test_a_broken_decoder_is_a_reason(source, monkeypatch, fault, limits, reason):
-    monkeypatch.setattr(sandbox, "decode_frames", fault)
+    monkeypatch.setattr(sandbox_child, "decode_frames", fault)
     began = time.monotonic()
     assert refusal(source, limits).reason == reason
     assert time.monotonic() - began < 150  # 3 where no other job runs
@@ -181,7 +181,7 @@ def test_a_broken_decoder_is_a_reason(source, monkeypatch, fault, limits, reason
     ("fault", "message"), [(write, "File too large"), (open_many, "Too many open files")]
 )
 def test_a_decoder_can_neither_fill_the_disk_nor_open_much(source, monkeypatch, fault, message):
-    monkeypatch.setattr(sandbox, "decode_frames", fault)
+    monkeypatch.setattr(sandbox_child, "decode_frames", fault)
     error = refusal(source, Limits(spool_bytes=1 << 20))
     assert error.reason == "broken"
     assert message in str(error)
@@ -201,7 +201,7 @@ def test_a_stopped_decoder_costs_one_song_and_the_run_goes_on(source, monkeypatc
             if source.path.endswith("a.wav"):
                 os.kill(os.getpid(), signal.SIGSTOP)
 
-    monkeypatch.setattr(sandbox, "decode_frames", stopping)
+    monkeypatch.setattr(sandbox_child, "decode_frames", stopping)
     receipts = list(extract_all(sources, SOUND, tmp_path / "cache", SHORT, workers=1))
     assert [receipt.reason for receipt in receipts] == ["", "too_slow", ""]
 
