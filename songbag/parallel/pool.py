@@ -14,7 +14,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from songbag.errors import SettingsError
@@ -84,7 +84,7 @@ def in_order(
         return
     waiting = deque(items)
     running: deque[tuple[Item, Future[Result]]] = deque()
-    with WorkerPool(workers, fork) as pool:
+    with closing(WorkerPool(workers, fork)) as pool:
         while waiting or running:
             try:
                 while waiting and len(running) < 4 * workers:
@@ -97,7 +97,7 @@ def in_order(
                 waiting.extendleft(item for item, _ in reversed(running))
                 running.clear()
                 suspect = waiting.popleft()
-                with WorkerPool(1) as single:
+                with closing(WorkerPool(1)) as single:
                     try:
                         result = single.submit(work, suspect).result()
                     except BrokenExecutor:
@@ -128,17 +128,10 @@ class WorkerPool:
         self._start = (os.getpid(), initializer, arguments)
         self._executor: loky.ProcessPoolExecutor | ProcessPoolExecutor | None = None
 
-    def __enter__(self) -> "WorkerPool":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def submit(self, work: Callable[[Item], Result], item: Item) -> "Future[Result]":
         """Start ``work(item)`` and return its future.
 
-        It or the future raises `BrokenExecutor` when a process died; after `close` the pool can be
-        used again.
+        It or the future raises `BrokenExecutor` when a process died; `close` makes it usable again.
         """
         if self._executor is None:
             single = threading.active_count() == 1 and multiprocessing.parent_process() is None

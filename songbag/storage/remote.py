@@ -1,8 +1,7 @@
 """Files in object stores, named by URLs and accessed through fsspec.
 
-fsspec is imported when the first URL is used. A `RemotePath` has the methods of
-`pathlib.Path` that Songbag needs. Errors of a store's library are raised as `OSError` with the
-URL as filename. Why this is not ``universal_pathlib``: docs/decisions/0019.
+fsspec is imported when the first URL is used. Errors of a store's library are raised as
+`OSError` with the URL as filename. Why not ``universal_pathlib``: docs/decisions/0019.
 """
 
 import fnmatch
