@@ -1,6 +1,6 @@
 """A bag: all windows of one song, with the song they belong to."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,13 +28,6 @@ class Bag:
         Names of the windows of a table; empty where they are numbered.
     warnings : tuple of str
         What a listener should know about the recording.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> bag = Bag(Song("a", ""), np.zeros((3, 13), np.float32))
-    >>> bag.id, bag.window_count
-    ('a', 3)
     """
 
     song: Song
@@ -58,8 +51,4 @@ class Bag:
     @property
     def window_count(self) -> int:
         """Number of windows, at least one."""
-        return len(self.features) if self.starts is None else len(self.starts)
-
-    def with_starts(self, starts: NDArray[np.int64]) -> "Bag":
-        """Return the same song cut at other starts."""
-        return replace(self, starts=starts)
+        return len(self.features if self.starts is None else self.starts)

@@ -51,18 +51,8 @@ def open_songs(
 ) -> SongDataset:
     """Return the dataset of a folder, table, DataFrame, list of paths or packed collection.
 
-    Parameters
-    ----------
-    songs
-        A dataset (of `songbag.bags_from_table`, say) is returned as it is.
-    options : AudioOptions, optional
-    group : str, optional
-        Column that must not stand on two sides of a split, instead of ``artist``.
-
-    Raises
-    ------
-    SongTableError
-        The songs cannot be listed; there is no column ``group``.
+    A dataset (of `songbag.bags_from_table`, say) is returned as it is. ``group`` names a column
+    that must not stand on two sides of a split, instead of ``artist``.
     """
     if isinstance(songs, SongDataset):
         dataset = songs
@@ -78,18 +68,15 @@ def open_audio(
     options: AudioOptions | None = None,
     group: str | None = None,
 ) -> AudioDataset:
-    """Return the dataset of songs in audio files: a folder, a table, or a list of paths.
-
-    Raises
-    ------
-    SongTableError
-        The songs cannot be listed; there is no column ``group``.
-    """
+    """Return the dataset of songs in audio files: a folder, a table, or a list of paths."""
     options = options or AudioOptions()
-    dataset = AudioDataset.of_table(
-        read_songs(songs, options.allow_outside, options.remote),
+    table = read_songs(songs, options.allow_outside, options.remote)
+    dataset = AudioDataset(
+        table.songs,
+        table.origin,
         options.cache or default_folder(),
         Limits.of_hours(options.max_hours),
         options.workers,
+        table.remarks,
     )
     return dataset if group is None else dataset.grouped_by(group)

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from songbag.audio.audio_file import EXTENSIONS
-from songbag.data.labels import join_labels, split_labels
-from songbag.data.song import Song
+from songbag.data.song import Song, join_labels, split_labels
 from songbag.data.table_files import read_rows
 from songbag.errors import SettingsError, SongTableError, suggestion
 from songbag.storage.remote import (
