@@ -60,12 +60,8 @@ def groups(bags: Sequence[Bag], songs: Indices, window_frames: int, share: bool)
         members = [bags[place] for place in places]
         starts = members[0].starts
         if starts is None or not share:
-            cut = [
-                cut_windows(
-                    bag, np.arange(count) if bag.starts is None else bag.starts, window_frames
-                )
-                for bag in members
-            ]
+            every = [np.arange(count) if bag.starts is None else bag.starts for bag in members]
+            cut = [cut_windows(*pair, window_frames) for pair in zip(members, every, strict=True)]
             yield Cut(np.array(places), np.stack(cut))
         else:
             # By the window law starts depend on the number of windows alone, so these songs have

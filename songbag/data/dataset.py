@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import compress
-from typing import Protocol, Self, TypeAlias, TypeVar, overload
+from typing import Any, Protocol, Self, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,42 +106,18 @@ class Failure:
 
 
 class SongDataset(ABC):
-    """Songs with labels and groups; features come when a recipe asks for them.
+    """Songs with labels and groups; features come when a recipe asks for them."""
 
-    Attributes
-    ----------
-    songs : sequence of Song
-        Those that can be read, as far as that is known.
-    origin : str
-        Where they come from, for messages.
-    failures : sequence of Failure
-        Songs that could not be read.
-    remarks : sequence of str
-        What a user should know about the table or folder.
-    workers : int, engine or None
-        Who reads the songs: so many processes, a cluster, or one process a core. 1: this
-        process.
-    checked : bool
-        Whether the songs were reported on before, as those of a packed collection were, or
-        have no recordings to report on.
-    """
-
-    songs: Sequence[Song]
-    origin: str
-    failures: Sequence[Failure]
-    remarks: Sequence[str]
-    workers: Workers = 1
-    checked: bool = True
+    songs: Sequence[Song]  # those that can be read, as far as that is known
+    origin: str  # where they come from, for messages
+    failures: Sequence[Failure]  # songs that could not be read
+    remarks: Sequence[str]  # what a user should know about the table or folder
+    workers: Workers = 1  # who reads the songs; 1: this process
+    checked: bool = True  # no recordings to report on, or it was done when they were packed
 
     @abstractmethod
     def load(self, recipe: Recipe, progress: Progress = no_progress) -> "BagDataset":
-        """Return the songs with the features that a recipe asks for.
-
-        Raises
-        ------
-        SettingsError
-            The features that are there were made with other settings.
-        """
+        """Return the songs with a recipe's features, or refuse features of other settings."""
 
     @abstractmethod
     def inputs(self, recipe: Recipe) -> Iterable[SongInput]:
@@ -176,14 +152,6 @@ class BagDataset(SongDataset, Sequence[Bag]):
 
     `MemoryDataset` holds them, `songbag.data.packed.PackedDataset` maps them from files.
     """
-
-    @overload
-    @abstractmethod
-    def __getitem__(self, index: int) -> Bag: ...
-
-    @overload
-    @abstractmethod
-    def __getitem__(self, index: slice) -> Self: ...
 
     @abstractmethod
     def subset(self, selected: Selection) -> Self:
@@ -222,13 +190,7 @@ class MemoryDataset(BagDataset):
     def __len__(self) -> int:
         return len(self.bags)
 
-    @overload
-    def __getitem__(self, index: int) -> Bag: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Self: ...
-
-    def __getitem__(self, index: int | slice) -> Bag | Self:
+    def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return replace(self, bags=self.bags[index], failures=())
         return self.bags[index]

@@ -23,27 +23,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AudioOptions:
-    """How audio files are listed and read.
+    """How audio files are listed and read."""
 
-    Attributes
-    ----------
-    cache : path, optional
-        Folder of extracted frames; ``$SONGBAG_CACHE`` or the user's cache by default.
-    max_hours : float
-        Longest recording that is decoded.
-    workers : int, engine or None
-        Processes that decode, one a core by default; or a cluster.
-    allow_outside : bool
-        Let a table name files outside its folder.
-    remote : bool
-        Let a table name URLs of object stores.
-    """
-
-    cache: AnyPath | None = None
-    max_hours: float = 1.0
-    workers: Workers = None
-    allow_outside: bool = False
-    remote: bool = False
+    cache: AnyPath | None = None  # of frames; $SONGBAG_CACHE or the user's cache by default
+    max_hours: float = 1.0  # longest recording that is decoded
+    workers: Workers = None  # processes that decode, one a core by default; or a cluster
+    allow_outside: bool = False  # let a table name files outside its folder
+    remote: bool = False  # let a table name URLs of object stores
 
 
 def open_songs(

@@ -16,42 +16,18 @@ from songbag.settings import Excerpt
 
 @dataclass(frozen=True, slots=True)
 class Song:
-    """One recording: where it lies and what is known of it.
+    """One recording: where it lies and what is known of it."""
 
-    Attributes
-    ----------
-    id : str
-        What the user calls it; it comes out of every step exactly once.
-    path : str
-        File or URL that can be opened; empty for windows of a table.
-    label : str or None
-        The truth, if known. With ``multilabel`` a cell of labels.
-    start, end : float, float or None
-        Seconds inside the file.
-    line : int or None
-        The table's line, None in a folder.
-    extra : dict
-        The user's other columns.
-    group_by : str
-        Column whose value must not be on two sides of a split.
-
-    Examples
-    --------
-    >>> song = Song("a.mp3", "music/a.mp3", label="rock", artist="The Band")
-    >>> song.labels, song.group
-    (('rock',), 'artist The Band')
-    """
-
-    id: str
-    path: str
-    label: str | None = None
+    id: str  # what the user calls it; it comes out of every step exactly once
+    path: str  # file or URL that can be opened; empty for windows of a table
+    label: str | None = None  # the truth, if known; with ``multilabel`` a cell of labels
     artist: str | None = None
     split: str | None = None
-    start: float = 0.0
+    start: float = 0.0  # seconds inside the file
     end: float | None = None
-    line: int | None = None
-    extra: dict[str, str] = field(default_factory=dict)
-    group_by: str = "artist"
+    line: int | None = None  # of the table, None in a folder
+    extra: dict[str, str] = field(default_factory=dict)  # the user's other columns
+    group_by: str = "artist"  # column whose value must not be on two sides of a split
     multilabel: bool = False
 
     @property
