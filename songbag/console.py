@@ -16,11 +16,7 @@ _DRAWN_SECONDS = 0.1  # between two drawings of a live bar
 
 
 def visible(text: str) -> str:
-    """Return text that a terminal only shows: control characters are written out.
-
-    Names come from strangers' tables and files; an escape sequence in one could rewrite
-    the screen, and marks of writing direction could disguise it.
-    """
+    """Return text without control characters: those in a stranger's name could rewrite a screen."""
     if text.isprintable():
         return text
     return "".join(

@@ -1,16 +1,6 @@
-"""Everything Songbag refuses, as a tree.
+"""Everything Songbag refuses: what, where, what was found, and what to do.
 
-SongbagError
-├── SettingsError    a setting, recipe or command-line value that cannot be used
-├── SongTableError   a table or folder of songs that cannot be read as it stands
-├── AudioError       one file that cannot be decoded (becomes that song's failure row)
-├── TrainingError    songs and settings that are readable but cannot be trained on
-├── ModelFileError   a model file that is damaged, foreign or too new
-├── ClusterError     a cluster that cannot be reached or cannot do the work
-└── ExportError      an exported graph that does not agree with what was trained
-
-Every message says what, where, what was found and what to do. A programmer's
-mistake stays a ``ValueError`` or ``TypeError`` with a traceback.
+A programmer's mistake stays a ``ValueError`` or ``TypeError`` with a traceback.
 """
 
 import difflib

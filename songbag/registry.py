@@ -21,38 +21,15 @@ Target = str | Callable[..., Any]  # "module:object", imported when it is used, 
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """What all parts have.
+    """What all parts have."""
 
-    Attributes
-    ----------
-    name : str
-        As in a recipe, on the command line and in a model file.
-    summary : str
-        One line that says what it is.
-    target : str or callable
-        The code: "module:object", or the object itself.
-    package : str
-        The package that adds it; empty for Songbag's own.
-    """
-
-    name: str = ""
-    summary: str = ""
+    name: str = ""  # as in a recipe, on the command line and in a model file
+    summary: str = ""  # one line
     target: Target = ""
-    package: str = ""
+    package: str = ""  # that adds it; empty for Songbag's own
 
     def load(self, attribute: str = "target") -> Any:
-        """Return the object that an attribute names, None where it names nothing.
-
-        Raises
-        ------
-        SettingsError
-            The package that adds the part names something that cannot be imported.
-
-        Examples
-        --------
-        >>> Part(name="root", target="math:sqrt").load()(9.0)
-        3.0
-        """
+        """Return the object that an attribute names, None where it names nothing."""
         value = getattr(self, attribute)
         if not isinstance(value, str):
             return value
@@ -68,13 +45,7 @@ class Part:
             ) from error
 
     def accepts(self, *parameters: str) -> bool:
-        """Tell whether the target has parameters of these names.
-
-        Examples
-        --------
-        >>> Part(target=lambda logits, scores: logits).accepts("scores", "multilabel")
-        False
-        """
+        """Tell whether the target has parameters of these names."""
         try:
             return set(parameters) <= signature(self.load()).parameters.keys()
         except ValueError:  # a function written in C says nothing of its parameters
@@ -98,15 +69,6 @@ class Registry(Generic[P]):
         "pooling"; the entry points' group is "songbag.poolings".
     own : sequence
         Songbag's own parts. Other packages cannot replace them.
-
-    Examples
-    --------
-    >>> roots = Registry(Part, "root", [Part(name="square", target="math:sqrt")])
-    >>> list(roots), "cubic" in roots
-    (['square'], False)
-    >>> roots["cubic"]
-    Traceback (most recent call last):
-    songbag.errors.SettingsError: there is no root 'cubic'. Known: square.
     """
 
     def __init__(self, kind: type[P], what: str, own: Sequence[P]) -> None:
@@ -120,13 +82,6 @@ class Registry(Generic[P]):
         return iter(sorted(self._parts.keys() | self._entries.keys()))
 
     def __getitem__(self, name: str) -> P:
-        """Return a part.
-
-        Raises
-        ------
-        SettingsError
-            There is none of this name, two packages add it, or its package is broken.
-        """
         if name not in self._parts:
             self._parts[name] = self._added(name)
         return self._parts[name]
@@ -172,6 +127,5 @@ class Registry(Generic[P]):
             for field in fields(self.kind)
             if hasattr(thing, field.name)
         }
-        summary = (thing.__doc__ or "").strip().partition("\n")[0]
-        stated = {"summary": summary, **stated, "name": name, "target": thing}
-        return self.kind(**stated | {"package": packages[0]})
+        stated.setdefault("summary", (thing.__doc__ or "").strip().partition("\n")[0])
+        return self.kind(**stated | {"name": name, "target": thing, "package": packages[0]})

@@ -142,8 +142,7 @@ def read_window_table(table: Path, options: dict[str, Any]) -> "MemoryDataset | 
                 raise SettingsError(f"--{flag} is for tables of windows; name the --song column.")
         return None
     from songbag.data.table_files import read_columns, require_column
-    from songbag.data.window_columns import preview
-    from songbag.data.window_table import bags_from_table
+    from songbag.data.window_table import bags_from_table, preview
 
     if options["preview"]:
         if not options["song_pattern"]:

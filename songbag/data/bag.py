@@ -1,6 +1,6 @@
 """A bag: all windows of one song, with the song they belong to."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,38 +12,17 @@ from songbag.data.song import Song
 class Bag:
     """One song as a network sees it.
 
-    Attributes
-    ----------
-    song : Song
-    features : ndarray, float32
-        Frames (frames, bands) that windows are cut from, or, when ``starts`` is None,
-        the windows themselves (windows, ...).
-    starts : ndarray of int64, shape (windows,), or None
-        First frame of every window.
-    level_db : float or None
-        Level of the recording, dB of full scale; None where there was no audio.
-    samples : int
-        Samples of the recording at the sound's rate; 0 where there was no audio.
-    windows : tuple of str
-        Names of the windows of a table; empty where they are numbered.
-    warnings : tuple of str
-        What a listener should know about the recording.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> bag = Bag(Song("a", ""), np.zeros((3, 13), np.float32))
-    >>> bag.id, bag.window_count
-    ('a', 3)
+    ``features`` are frames (frames, bands) that windows are cut from at ``starts`` (windows,), or,
+    where ``starts`` is None, the windows themselves (windows, ...).
     """
 
     song: Song
     features: NDArray[np.float32]
     starts: NDArray[np.int64] | None = None
-    level_db: float | None = None
-    samples: int = 0
-    windows: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
+    level_db: float | None = None  # of the recording, dB of full scale; None without audio
+    samples: int = 0  # of the recording at the sound's rate; 0 without audio
+    windows: tuple[str, ...] = ()  # names in a table; empty where they are numbered
+    warnings: tuple[str, ...] = ()  # what a listener should know about the recording
 
     @property
     def id(self) -> str:
@@ -58,8 +37,4 @@ class Bag:
     @property
     def window_count(self) -> int:
         """Number of windows, at least one."""
-        return len(self.features) if self.starts is None else len(self.starts)
-
-    def with_starts(self, starts: NDArray[np.int64]) -> "Bag":
-        """Return the same song cut at other starts."""
-        return replace(self, starts=starts)
+        return len(self.features if self.starts is None else self.starts)

@@ -1,10 +1,8 @@
 """Songs to batches of real windows: never padded, grouped by their number of windows.
 
-Two ways to hand windows to a network, with the same numbers: cut out of the frames
-(`Cut`), or as whole stretches of frames with starts (`Shared`), so that a trunk runs once
-over what overlapping windows have in common. All windows of a song come shared, a few
-random ones come cut: that is where each is cheaper (half-overlapping windows repeat every
-frame twice; six random ones of 23 touch half of the song).
+Windows come cut out of the frames (`Cut`), or as whole stretches of frames with starts
+(`Shared`), so that a trunk runs once over what overlapping windows have in common. All windows
+of a song come shared, a few random ones cut: that is where each is cheaper.
 """
 
 from collections import defaultdict
@@ -53,29 +51,24 @@ def cut_windows(bag: Bag, chosen: Indices, window_frames: int) -> Array:
     return np.ascontiguousarray(views[chosen].transpose(0, 2, 1))
 
 
-def _every_window(bag: Bag) -> Indices:
-    return np.arange(bag.window_count) if bag.starts is None else bag.starts
-
-
 def groups(bags: Sequence[Bag], songs: Indices, window_frames: int, share: bool) -> Iterator[Group]:
     """Yield ``songs`` (indices into bags) with all their windows."""
     by_count: dict[int, list[int]] = defaultdict(list)
     for song in songs:
         by_count[bags[song].window_count].append(int(song))
-    for members in by_count.values():
-        yield _all_windows(bags, np.array(members), window_frames, share)
-
-
-def _all_windows(bags: Sequence[Bag], songs: Indices, window_frames: int, share: bool) -> Group:
-    starts = bags[songs[0]].starts
-    if starts is None or not share:
-        cut = [cut_windows(bags[s], _every_window(bags[s]), window_frames) for s in songs]
-        return Cut(songs, np.stack(cut))
-    # By the window law starts depend on the number of windows alone, so these songs have
-    # the same, and cutting behind the last window makes their frames equally many.
-    end = int(starts[-1]) + window_frames
-    frames = np.stack([repeat_frames(bags[s].features, window_frames)[:end] for s in songs])
-    return Shared(songs, frames, starts)
+    for count, places in by_count.items():
+        members = [bags[place] for place in places]
+        starts = members[0].starts
+        if starts is None or not share:
+            every = [np.arange(count) if bag.starts is None else bag.starts for bag in members]
+            cut = [cut_windows(*pair, window_frames) for pair in zip(members, every, strict=True)]
+            yield Cut(np.array(places), np.stack(cut))
+        else:
+            # By the window law starts depend on the number of windows alone, so these songs have
+            # the same, and cutting behind the last window makes their frames equally many.
+            end = int(starts[-1]) + window_frames
+            frames = [repeat_frames(bag.features, window_frames)[:end] for bag in members]
+            yield Shared(np.array(places), np.stack(frames), starts)
 
 
 def random_groups(
@@ -104,24 +97,18 @@ def _random_windows(bag: Bag, most: int, window_frames: int, rng: np.random.Gene
     return rng.integers(0, max(1, len(bag.features) - window_frames + 1), size=count)
 
 
-# --- streams ---
-#
-# In which order songs are met, when a collection is larger than memory.
-#
-# One permutation over everything reads all shards at once, a song here and a song there.
-# Here shards are dealt to lanes. A lane meets its shards one after another, spread over the
-# whole epoch, and the songs of a shard at random moments while its turn lasts. Lanes run
-# beside one another: as many shards are open as there are lanes, and every batch mixes them.
-
-
 def streamed(shards: Indices, lanes: int, rng: np.random.Generator) -> tuple[Indices, Indices]:
     """Return an order of songs that has at most ``lanes`` shards open at once.
+
+    One permutation over a collection larger than memory would read all shards at once. Here
+    shards are dealt to lanes. A lane meets its shards one after another, spread over the whole
+    epoch, and the songs of a shard at random moments while its turn lasts. Lanes run beside one
+    another, so every batch mixes as many shards as there are lanes.
 
     Parameters
     ----------
     shards : ndarray, shape (songs,)
         The shard in which each song lies.
-    lanes : int
 
     Returns
     -------

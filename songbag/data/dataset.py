@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import compress
-from typing import Protocol, TypeAlias, TypeVar, overload
+from typing import Any, Protocol, Self, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,15 +39,6 @@ def no_progress(items: Iterable[T], total: int) -> Iterable[T]:
 
 
 @dataclass(frozen=True)
-class Failure:
-    """A song that could not be read, with a short machine-readable reason and a sentence."""
-
-    song: Song
-    reason: str
-    message: str
-
-
-@dataclass(frozen=True)
 class Recording:
     """Facts about the recording that reading a song gave (see `Bag`)."""
 
@@ -57,84 +48,87 @@ class Recording:
 
 
 class SongInput(Protocol):
-    """One song as prediction reads it: alone, and perhaps in another process.
-
-    Attributes
-    ----------
-    song : Song
-    windows : Bag or None
-        The bag of a song that comes as windows, which has no frames.
-    decodes : bool
-        Whether reading it means decoding a file.
-    """
+    """One song as prediction reads it: alone, and perhaps in another process."""
 
     @property
     def song(self) -> Song: ...
 
     @property
-    def windows(self) -> Bag | None: ...
+    def windows(self) -> Bag | None:
+        """The bag of a song that comes as windows, which has no frames."""
 
     @property
-    def decodes(self) -> bool: ...
+    def decodes(self) -> bool:
+        """Whether reading it means decoding a file."""
 
     def frames(self, sound: Sound) -> tuple[Iterator[Frames], Callable[[], Recording]]:
         """Return blocks of frames (n, bands), and a function for when they are exhausted.
 
-        Raises
-        ------
-        AudioError
-            The song cannot be read; the blocks may raise it too.
+        Where the song cannot be read, this or the blocks raise `AudioError`.
         """
+
+
+@dataclass(frozen=True)
+class BagInput:
+    """A song whose bag is at hand (see `SongInput`)."""
+
+    song: Song
+    bag: Bag
+    decodes: bool = False
+
+    @property
+    def windows(self) -> Bag | None:
+        """The bag, where it holds windows."""
+        return self.bag if self.bag.starts is None else None
+
+    def frames(self, sound: Sound) -> tuple[Iterator[Frames], Callable[[], Recording]]:
+        """Return the bag's frames."""
+        bag = self.bag
+        return iter([bag.features]), lambda: Recording(bag.samples, bag.level_db, bag.warnings)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A song that could not be read, with a short machine-readable reason and a sentence.
+
+    As a `SongInput` it fails again.
+    """
+
+    song: Song
+    reason: str
+    message: str
+    windows: None = None
+    decodes: bool = False
+
+    def frames(self, sound: Sound) -> tuple[Iterator[Frames], Callable[[], Recording]]:
+        """Raise the error that reading the song gave."""
+        raise AudioError(self.reason, self.message)
 
 
 class SongDataset(ABC):
-    """Songs with labels and groups; features come when a recipe asks for them.
+    """Songs with labels and groups; features come when a recipe asks for them."""
 
-    Attributes
-    ----------
-    songs : sequence of Song
-        Those that can be read, as far as that is known.
-    origin : str
-        Where they come from, for messages.
-    failures : sequence of Failure
-        Songs that could not be read.
-    remarks : sequence of str
-        What a user should know about the table or folder.
-    workers : int, engine or None
-        Who reads the songs: so many processes, a cluster, or one process a core. 1: this
-        process.
-    checked : bool
-        Whether the songs were reported on before, as those of a packed collection were, or
-        have no recordings to report on.
-    """
-
-    songs: Sequence[Song]
-    origin: str
-    failures: Sequence[Failure]
-    remarks: Sequence[str]
-    workers: Workers = 1
-    checked: bool = True
+    songs: Sequence[Song]  # those that can be read, as far as that is known
+    origin: str  # where they come from, for messages
+    failures: Sequence[Failure]  # songs that could not be read
+    remarks: Sequence[str]  # what a user should know about the table or folder
+    workers: Workers = 1  # who reads the songs; 1: this process
+    checked: bool = True  # no recordings to report on, or it was done when they were packed
 
     @abstractmethod
     def load(self, recipe: Recipe, progress: Progress = no_progress) -> "BagDataset":
-        """Return the songs with the features that a recipe asks for.
-
-        Raises
-        ------
-        SettingsError
-            The features that are there were made with other settings.
-        """
+        """Return the songs with a recipe's features, or refuse features of other settings."""
 
     @abstractmethod
     def inputs(self, recipe: Recipe) -> Iterable[SongInput]:
         """Return one input for prediction a song, in order, failed songs too."""
 
-    @abstractmethod
     def everyone(self) -> Sequence[Song]:
         """Return all songs in the order of `inputs`, failed ones too."""
+        return self.songs
 
     @abstractmethod
-    def grouped_by(self, column: str) -> "SongDataset":
+    def grouped_by(self, column: str) -> Self:
         """Return the same songs, grouped by a column instead of the artist."""
 
     @property
@@ -159,24 +153,12 @@ class BagDataset(SongDataset, Sequence[Bag]):
     `MemoryDataset` holds them, `songbag.data.packed.PackedDataset` maps them from files.
     """
 
-    @overload
     @abstractmethod
-    def __getitem__(self, index: int) -> Bag: ...
-
-    @overload
-    @abstractmethod
-    def __getitem__(self, index: slice) -> "BagDataset": ...
-
-    @abstractmethod
-    def subset(self, selected: Selection) -> "BagDataset":
+    def subset(self, selected: Selection) -> Self:
         """Return the selected songs, without the failed ones."""
 
     @abstractmethod
-    def grouped_by(self, column: str) -> "BagDataset":
-        """Return the same songs, grouped by a column instead of the artist."""
-
-    @abstractmethod
-    def cut(self, sound: Sound, windows: Windows) -> "BagDataset":
+    def cut(self, sound: Sound, windows: Windows) -> Self:
         """Return the songs with window starts by other settings (see `window_starts`)."""
 
     @abstractmethod
@@ -193,53 +175,8 @@ class BagDataset(SongDataset, Sequence[Bag]):
 
 
 @dataclass(frozen=True)
-class BagInput:
-    """A song whose bag is at hand (see `SongInput`)."""
-
-    song: Song
-    bag: Bag
-    decodes: bool = False
-
-    @property
-    def windows(self) -> Bag | None:
-        """The bag, where it holds windows."""
-        return self.bag if self.bag.starts is None else None
-
-    def frames(self, sound: Sound) -> tuple[Iterator[Frames], Callable[[], Recording]]:
-        """Return the bag's frames."""
-        bag = self.bag
-        return iter([bag.features]), lambda: Recording(bag.samples, bag.level_db, bag.warnings)
-
-
-@dataclass(frozen=True)
-class FailedInput:
-    """A song that could not be read when its collection was made (see `SongInput`)."""
-
-    song: Song
-    reason: str
-    message: str
-    windows: None = None
-    decodes: bool = False
-
-    def frames(self, sound: Sound) -> tuple[Iterator[Frames], Callable[[], Recording]]:
-        """Raise the error that reading the song gave."""
-        raise AudioError(self.reason, self.message)
-
-
-@dataclass(frozen=True)
 class MemoryDataset(BagDataset):
-    """Bags in memory: songs whose frames were read, or windows of a table.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> songs = [Song("a", "", label="rock"), Song("b", "", label="jazz")]
-    >>> dataset = MemoryDataset([Bag(song, np.zeros((4, 3), np.float32)) for song in songs])
-    >>> dataset.labels
-    ('jazz', 'rock')
-    >>> [bag.id for bag in dataset.subset([False, True])]
-    ['b']
-    """
+    """Bags in memory: songs whose frames were read, or windows of a table."""
 
     bags: Sequence[Bag]
     origin: str = "the songs"
@@ -253,13 +190,7 @@ class MemoryDataset(BagDataset):
     def __len__(self) -> int:
         return len(self.bags)
 
-    @overload
-    def __getitem__(self, index: int) -> Bag: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> "MemoryDataset": ...
-
-    def __getitem__(self, index: int | slice) -> "Bag | MemoryDataset":
+    def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return replace(self, bags=self.bags[index], failures=())
         return self.bags[index]
@@ -268,49 +199,40 @@ class MemoryDataset(BagDataset):
         return iter(self.bags)
 
     def load(self, recipe: Recipe, progress: Progress = no_progress) -> "MemoryDataset":
-        """Return the dataset itself."""
         return self
 
     def inputs(self, recipe: Recipe) -> Iterable[SongInput]:
         """Return one input a song, in order; failed songs last."""
-        yield from (BagInput(bag.song, bag) for bag in self.bags)
-        yield from (FailedInput(one.song, one.reason, one.message) for one in self.failures)
+        return [*(BagInput(bag.song, bag) for bag in self.bags), *self.failures]
 
     def everyone(self) -> Sequence[Song]:
-        """Return all songs; failed songs last."""
         return [*self.songs, *(failure.song for failure in self.failures)]
 
-    def subset(self, selected: Selection) -> "MemoryDataset":
-        """Return the selected songs, without the failed ones."""
+    def subset(self, selected: Selection) -> Self:
         return replace(self, bags=list(compress(self.bags, selected)), failures=())
 
-    def grouped_by(self, column: str) -> "MemoryDataset":
-        """Return the same songs, grouped by a column instead of the artist."""
+    def grouped_by(self, column: str) -> Self:
         return self.with_songs(grouped_by(self.songs, column))
 
-    def with_songs(self, songs: Sequence[Song]) -> "MemoryDataset":
+    def with_songs(self, songs: Sequence[Song]) -> Self:
         """Return the same features with other statements about the songs."""
         bags = [replace(bag, song=song) for bag, song in zip(self.bags, songs, strict=True)]
         return replace(self, bags=bags)
 
-    def cut(self, sound: Sound, windows: Windows) -> "MemoryDataset":
-        """Return the songs with window starts by other settings."""
+    def cut(self, sound: Sound, windows: Windows) -> Self:
         bags = [
             bag
             if bag.starts is None
-            else bag.with_starts(window_starts(bag.samples, sound, windows))
+            else replace(bag, starts=window_starts(bag.samples, sound, windows))
             for bag in self.bags
         ]
         return replace(self, bags=bags)
 
     def without_features(self) -> Iterable[Bag]:
-        """Return the bags as they are."""
         return self.bags
 
     def checksums(self) -> Iterable[bytes]:
-        """Return a checksum of each song's features."""
         return (frames_checksum(bag.features) for bag in self.bags)
 
     def shards(self) -> NDArray[np.int64]:
-        """Return 0 for every song: all are in memory."""
-        return np.zeros(len(self.bags), dtype=np.int64)
+        return np.zeros(len(self.bags), dtype=np.int64)  # all are in memory

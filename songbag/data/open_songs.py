@@ -23,27 +23,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AudioOptions:
-    """How audio files are listed and read.
+    """How audio files are listed and read."""
 
-    Attributes
-    ----------
-    cache : path, optional
-        Folder of extracted frames; ``$SONGBAG_CACHE`` or the user's cache by default.
-    max_hours : float
-        Longest recording that is decoded.
-    workers : int, engine or None
-        Processes that decode, one a core by default; or a cluster.
-    allow_outside : bool
-        Let a table name files outside its folder.
-    remote : bool
-        Let a table name URLs of object stores.
-    """
-
-    cache: AnyPath | None = None
-    max_hours: float = 1.0
-    workers: Workers = None
-    allow_outside: bool = False
-    remote: bool = False
+    cache: AnyPath | None = None  # of frames; $SONGBAG_CACHE or the user's cache by default
+    max_hours: float = 1.0  # longest recording that is decoded
+    workers: Workers = None  # processes that decode, one a core by default; or a cluster
+    allow_outside: bool = False  # let a table name files outside its folder
+    remote: bool = False  # let a table name URLs of object stores
 
 
 def open_songs(
@@ -51,18 +37,8 @@ def open_songs(
 ) -> SongDataset:
     """Return the dataset of a folder, table, DataFrame, list of paths or packed collection.
 
-    Parameters
-    ----------
-    songs
-        A dataset (of `songbag.bags_from_table`, say) is returned as it is.
-    options : AudioOptions, optional
-    group : str, optional
-        Column that must not stand on two sides of a split, instead of ``artist``.
-
-    Raises
-    ------
-    SongTableError
-        The songs cannot be listed; there is no column ``group``.
+    A dataset (of `songbag.bags_from_table`, say) is returned as it is. ``group`` names a column
+    that must not stand on two sides of a split, instead of ``artist``.
     """
     if isinstance(songs, SongDataset):
         dataset = songs
@@ -78,18 +54,15 @@ def open_audio(
     options: AudioOptions | None = None,
     group: str | None = None,
 ) -> AudioDataset:
-    """Return the dataset of songs in audio files: a folder, a table, or a list of paths.
-
-    Raises
-    ------
-    SongTableError
-        The songs cannot be listed; there is no column ``group``.
-    """
+    """Return the dataset of songs in audio files: a folder, a table, or a list of paths."""
     options = options or AudioOptions()
-    dataset = AudioDataset.of_table(
-        read_songs(songs, options.allow_outside, options.remote),
+    table = read_songs(songs, options.allow_outside, options.remote)
+    dataset = AudioDataset(
+        table.songs,
+        table.origin,
         options.cache or default_folder(),
         Limits.of_hours(options.max_hours),
         options.workers,
+        table.remarks,
     )
     return dataset if group is None else dataset.grouped_by(group)

@@ -16,9 +16,7 @@ for the whole file: opening reads the header alone, and a song is checked when i
 
 import hashlib
 import json
-import mmap
 import os
-import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,37 +49,18 @@ class Entry(Record, frozen=True):
 
 
 class Collection(Record, frozen=True):
-    """The settings of the frames of a folder, and the files that belong to it.
-
-    Attributes
-    ----------
-    format : int
-    songbag : str
-        Version that wrote it.
-    recipe : str
-        Name of the recipe it was packed for; only a help for messages.
-    sound, excerpt
-        What a recipe must have to learn from these frames.
-    multilabel : bool
-    songs : int
-        Rows of the manifest, failed songs too.
-    manifest : str
-        Hash of songs.parquet.
-    shards : tuple of Entry
-    checksum : str
-        Of all the others.
-    """
+    """The settings of the frames of a folder, and the files that belong to it."""
 
     format: int
-    songbag: str
-    recipe: str
+    songbag: str  # version that wrote it
+    recipe: str  # its name; only a help for messages
     sound: Sound
     excerpt: Excerpt
     multilabel: bool
-    songs: int
-    manifest: str
+    songs: int  # rows of the manifest, failed songs too
+    manifest: str  # hash of songs.parquet
     shards: tuple[Entry, ...]
-    checksum: str = ""
+    checksum: str = ""  # of all the others
 
     def sealed(self) -> "Collection":
         """Return it with its checksum."""
@@ -97,13 +76,7 @@ def is_packed(path: str | Path) -> bool:
 
 
 def read_collection(folder: Path) -> Collection:
-    """Read collection.json and hold songs.parquet against it.
-
-    Raises
-    ------
-    SongTableError
-        Not finished, damaged, or of a newer Songbag.
-    """
+    """Read collection.json and compare songs.parquet with it."""
     file = folder / ABOUT
     if not file.is_file():
         raise SongTableError(f"{folder}: not packed to the end. Repeat the songbag pack command.")
@@ -167,7 +140,6 @@ def users_name(name: str) -> str:
 # --- shards ---
 
 Frames = NDArray[np.float32]
-_LENGTH = struct.Struct("<Q")
 _MOST_HEADER_BYTES = 100_000_000  # as much as safetensors reads
 _CHECKSUM_BYTES = 16
 
@@ -178,36 +150,21 @@ class DamagedShardError(SongbagError):
 
 @dataclass(frozen=True)
 class Shard:
-    """What the header of a shard says.
-
-    Attributes
-    ----------
-    path : Path
-    rows, bands : int
-        Frames of all songs together, and values per frame.
-    checksums : tuple of bytes
-        One a song, in their order (see `frames_checksum`).
-    checksum : str
-        Of the header, 32 hexadecimal digits: it vouches for all songs.
-    offset : int
-        First byte of the frames.
-    """
+    """What the header of a shard says."""
 
     path: Path
-    rows: int
+    rows: int  # frames of all songs together
     bands: int
-    checksums: tuple[bytes, ...]
-    checksum: str
-    offset: int
+    checksums: tuple[bytes, ...]  # one a song, in their order, see `frames_checksum`
+    checksum: str  # of the header, 32 hexadecimal digits: it vouches for all songs
+    offset: int  # first byte of the frames
 
     def map(self) -> Frames:
         """Return all frames (rows, bands) as a view of the file; nothing is read yet."""
         if self.rows == 0:
             return np.zeros((0, self.bands), dtype=np.float32)
-        with open(self.path, "rb") as file:
-            view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        values = np.frombuffer(view, np.float32, self.rows * self.bands, self.offset)
-        return values.reshape(self.rows, self.bands)
+        shape = (self.rows, self.bands)
+        return np.asarray(np.memmap(self.path, np.float32, "r", self.offset, shape))
 
     def is_intact(self, counts: Sequence[int]) -> bool:
         """Read all songs, of so many frames each, and compare them with their checksums."""
@@ -217,23 +174,19 @@ class Shard:
 
 
 def frames_checksum(frames: Frames) -> bytes:
-    """Return 16 bytes (BLAKE2b) that change with any bit of frames (frames, bands)."""
+    """Return the BLAKE2b digest (16 bytes) of frames (frames, bands)."""
     return hashlib.blake2b(np.ascontiguousarray(frames).data, digest_size=_CHECKSUM_BYTES).digest()
 
 
 def write_shard(path: Path, counts: Sequence[int], bands: int, songs: Iterable[Frames]) -> Shard:
     """Write songs behind one another, whole or not at all; one song is in memory at a time.
 
-    Parameters
-    ----------
-    counts : sequence of int
-        Frames of each song.
-    songs : iterable of ndarray, shape (frames, bands)
+    ``counts`` are the frames of each song: the header is written before the first song is asked
+    for, and again, with the checksums, after the last.
     """
     checksums: list[bytes] = []
-    nothing = [bytes(_CHECKSUM_BYTES)] * len(counts)
     with atomic_write(path) as file:
-        file.write(_header(counts, bands, nothing))  # as long as the true one, written last
+        file.write(_header(sum(counts), bands, bytes(_CHECKSUM_BYTES * len(counts))))
         for count, frames in zip(counts, songs, strict=True):
             if frames.shape != (count, bands):
                 raise ValueError(f"a song of shape {frames.shape}; planned was {count, bands}")
@@ -241,24 +194,18 @@ def write_shard(path: Path, counts: Sequence[int], bands: int, songs: Iterable[F
             checksums.append(frames_checksum(data))
             file.write(data.data)
         file.seek(0)
-        file.write(_header(counts, bands, checksums))
+        file.write(_header(sum(counts), bands, b"".join(checksums)))
     return read_shard(path)
 
 
-def _header(counts: Sequence[int], bands: int, checksums: Sequence[bytes]) -> bytes:
-    rows = sum(counts)
+def _header(rows: int, bands: int, checksums: bytes) -> bytes:
     about = {
-        "__metadata__": {"checksums": b"".join(checksums).hex()},
+        "__metadata__": {"checksums": checksums.hex()},
         "frames": {"dtype": "F32", "shape": [rows, bands], "data_offsets": [0, 4 * rows * bands]},
     }
     text = json.dumps(about, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # frames begin at a multiple of eight
-    return _LENGTH.pack(len(text)) + text
-
-
-class _About(msgspec.Struct):
-    metadata: dict[str, str] = msgspec.field(name="__metadata__")
-    frames: "_Tensor"
+    return len(text).to_bytes(8, "little") + text
 
 
 class _Tensor(msgspec.Struct):
@@ -267,26 +214,25 @@ class _Tensor(msgspec.Struct):
     data_offsets: tuple[int, int]
 
 
-def read_shard(path: Path) -> Shard:
-    """Return what a shard's header says, after a look at the file's size.
+class _About(msgspec.Struct):
+    metadata: dict[str, str] = msgspec.field(name="__metadata__")
+    frames: _Tensor
 
-    Raises
-    ------
-    DamagedShardError
-        It is missing, no shard, or cut short.
-    """
+
+def read_shard(path: Path) -> Shard:
+    """Return what a shard's header says, or refuse a file that is missing, none, or cut short."""
     try:
         with open(path, "rb") as file:
-            (length,) = _LENGTH.unpack(file.read(_LENGTH.size))
+            length = int.from_bytes(file.read(8), "little")
             if length > _MOST_HEADER_BYTES:
                 raise ValueError(f"a header of {length} bytes")
             text = file.read(length)
             size = os.fstat(file.fileno()).st_size
         about = msgspec.json.decode(text, type=_About)
         listed = bytes.fromhex(about.metadata["checksums"])
-    except (OSError, ValueError, KeyError, struct.error) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise DamagedShardError(f"{path}: no shard of frames ({error})") from None
-    (rows, bands), offset = about.frames.shape, _LENGTH.size + length
+    (rows, bands), offset = about.frames.shape, 8 + length
     expected = offset + 4 * rows * bands
     if about.frames.dtype != "F32" or min(rows, bands) < 0 or size != expected:
         raise DamagedShardError(f"{path}: it has {size} bytes, its header says {expected}")

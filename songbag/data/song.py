@@ -1,55 +1,33 @@
-"""A song: one recording, where it lies and what is known of it."""
+"""A song: one recording, where it lies and what is known of it.
 
-from collections.abc import Sequence
+A song with several labels has them in one cell, sorted and joined by ``;``. An empty cell is a
+song with none of the labels.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from songbag.audio.audio_file import Source
-from songbag.data.labels import rarest_labels, split_labels
 from songbag.errors import SongTableError, suggestion
 from songbag.settings import Excerpt
 
 
 @dataclass(frozen=True, slots=True)
 class Song:
-    """One recording: where it lies and what is known of it.
+    """One recording: where it lies and what is known of it."""
 
-    Attributes
-    ----------
-    id : str
-        What the user calls it; it comes out of every step exactly once.
-    path : str
-        File or URL that can be opened; empty for windows of a table.
-    label : str or None
-        The truth, if known. With ``multilabel`` a set of labels, as `songbag.data.labels`
-        writes it.
-    artist, split : str or None
-    start, end : float, float or None
-        Seconds inside the file.
-    line : int or None
-        The table's line, None in a folder.
-    extra : dict
-        The user's other columns.
-    group_by : str
-        Column whose value must not be on two sides of a split.
-    multilabel : bool
-
-    Examples
-    --------
-    >>> song = Song("a.mp3", "music/a.mp3", label="rock", artist="The Band")
-    >>> song.labels, song.group
-    (('rock',), 'artist The Band')
-    """
-
-    id: str
-    path: str
-    label: str | None = None
+    id: str  # what the user calls it; it comes out of every step exactly once
+    path: str  # file or URL that can be opened; empty for windows of a table
+    label: str | None = None  # the truth, if known; with ``multilabel`` a cell of labels
     artist: str | None = None
     split: str | None = None
-    start: float = 0.0
+    start: float = 0.0  # seconds inside the file
     end: float | None = None
-    line: int | None = None
-    extra: dict[str, str] = field(default_factory=dict)
-    group_by: str = "artist"
+    line: int | None = None  # of the table, None in a folder
+    extra: dict[str, str] = field(default_factory=dict)  # the user's other columns
+    group_by: str = "artist"  # column whose value must not be on two sides of a split
     multilabel: bool = False
 
     @property
@@ -75,25 +53,33 @@ class Song:
         return Source(path=self.path, start=self.start, end=self.end, excerpt=excerpt)
 
 
+def split_labels(cell: str) -> tuple[str, ...]:
+    """Return the labels in a cell, sorted, each once; they are separated by ; or |."""
+    return tuple(sorted({part.strip() for part in re.split(r"[;|]", cell)} - {""}))
+
+
+def join_labels(labels: Iterable[str]) -> str:
+    """Return labels as one cell."""
+    return ";".join(sorted(labels))
+
+
 def label_names(songs: Sequence[Song]) -> list[str]:
     """Return all labels of songs, sorted: the order of every probability column."""
     return sorted({label for song in songs for label in song.labels})
 
 
 def stratification_labels(songs: Sequence[Song]) -> list[str]:
-    """Return the label by which a split is stratified: of several labels the rarest."""
-    texts = [song.label or "" for song in songs]
-    return rarest_labels(texts) if any(song.multilabel for song in songs) else texts
+    """Return the label by which each song is stratified: of several the rarest, else "".
+
+    A split that does not look at the rare labels loses them first.
+    """
+    labels = [song.labels for song in songs]
+    count = Counter(label for of_song in labels for label in of_song)
+    return [min(of_song, key=lambda label: (count[label], label), default="") for of_song in labels]
 
 
 def grouped_by(songs: Sequence[Song], column: str) -> list[Song]:
-    """Return the songs grouped by a column of their table instead of the artist.
-
-    Raises
-    ------
-    SongTableError
-        No song has the column.
-    """
+    """Return the songs grouped by a column of their table instead of the artist."""
     known = {name for song in songs for name in song.extra} | {"artist"}
     if column not in known:
         raise SongTableError(f"no column '{column}' to group by.{suggestion(column, known)}")

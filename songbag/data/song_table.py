@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from songbag.audio.audio_file import EXTENSIONS
-from songbag.data.labels import join_labels, split_labels
-from songbag.data.song import Song
+from songbag.data.song import Song, join_labels, split_labels
 from songbag.data.table_files import read_rows
 from songbag.errors import SettingsError, SongTableError, suggestion
 from songbag.storage.remote import (
@@ -38,20 +37,11 @@ _SHOWN = 8  # problems listed in one error
 
 @dataclass(frozen=True)
 class SongTable:
-    """Songs with unique ids.
-
-    Attributes
-    ----------
-    songs : sequence of Song
-    origin : str
-        The path, for messages.
-    remarks : list of str
-        What a user should know, such as files that are left out.
-    """
+    """Songs with unique ids."""
 
     songs: Sequence[Song]
-    origin: str
-    remarks: list[str] = field(default_factory=list)
+    origin: str  # the path, for messages
+    remarks: list[str] = field(default_factory=list)  # such as files that are left out
 
 
 def read_songs(
@@ -59,7 +49,7 @@ def read_songs(
     allow_outside: bool = False,
     remote: bool = False,
 ) -> SongTable:
-    r"""Read songs from a folder, a table file, a DataFrame, or a list of any paths.
+    """Read songs from a folder, a table file, a DataFrame, or a list of any paths.
 
     Parameters
     ----------
@@ -76,12 +66,6 @@ def read_songs(
     ------
     SongTableError
         All problems of the table, with their lines.
-
-    Examples
-    --------
-    >>> _ = Path("songs.csv").write_text("path,label,id\na.mp3,rock,001\nb.mp3,jazz,002\n")
-    >>> [(song.id, song.path, song.label) for song in read_songs("songs.csv").songs]
-    [('001', 'a.mp3', 'rock'), ('002', 'b.mp3', 'jazz')]
     """
     if isinstance(origin, str | AnyPath):
         table = _read_path(origin, allow_outside, remote)
@@ -147,33 +131,16 @@ def _join(tables: Iterable[SongTable]) -> SongTable:
     return SongTable(list(songs.values()), ", ".join(origins), remarks)
 
 
-# --- rows of a table --------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class _PathRules:
-    """Which files a table may name.
+    """Which files a table may name."""
 
-    Attributes
-    ----------
-    root : path
-        The table's folder, to which its paths are relative.
-    outside, remote : bool
-        Whether files outside the folder and URLs of object stores are allowed.
-    """
-
-    root: AnyPath
-    outside: bool
-    remote: bool
+    root: AnyPath  # the table's folder, to which its paths are relative
+    outside: bool  # whether files outside the folder are allowed
+    remote: bool  # whether URLs of object stores are allowed
 
     def resolve(self, path: str) -> str:
-        """Return the file or URL that a path in the table names.
-
-        Raises
-        ------
-        SongTableError, SettingsError
-            The table may not name it.
-        """
+        """Return the file or URL that a path in the table names."""
         if not path:
             raise SongTableError("the path is empty")
         if "\0" in path or ("://" in path and not self.remote):
@@ -262,18 +229,7 @@ def _make_song(line: int, cells: Mapping[str, str], rules: _PathRules) -> Song:
 
 
 def user_fields(cells: Mapping[str, str], label: str, multilabel: bool) -> dict[str, Any]:
-    """Return the label, artist and split of a `Song` as a user's table states them.
-
-    Raises
-    ------
-    SongTableError
-        The split is not a side.
-
-    Examples
-    --------
-    >>> user_fields({"artist": "Ann", "split": "val"}, "sad|piano", multilabel=True)
-    {'label': 'piano;sad', 'artist': 'Ann', 'split': 'validation'}
-    """
+    """Return the label, artist and split of a `Song` as a user's table states them."""
     split = cells.get("split", "")
     if split and split.lower() not in SIDES:
         raise SongTableError(f"split is '{split}'; it must be train, validation or test")
@@ -287,41 +243,37 @@ def user_fields(cells: Mapping[str, str], label: str, multilabel: bool) -> dict[
 def _seconds(text: str, column: str) -> float | None:
     if not text:
         return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value < math.inf:
+    value = _number(text)
+    if value is None or not 0 <= value < math.inf:
         raise SongTableError(f"{column} is '{text}'; it must be seconds, 0 or more")
     return value
 
 
-# --- names ------------------------------------------------------------------------------
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def _with_remarks(table: SongTable) -> SongTable:
     """Replace bytes in names that are not UTF-8, and count cells that look like formulas."""
-    songs = [
-        song
-        if _is_text(song.path) and _is_text(song.id)
-        else replace(song, id=_as_text(song.id), path=_as_text(song.path))
-        for song in table.songs
-    ]
-    remarks = list(table.remarks)
-    if foreign := sum(song is not old for song, old in zip(songs, table.songs, strict=True)):
+    songs, remarks, foreign = list(table.songs), list(table.remarks), 0
+    for place, song in enumerate(songs):
+        id_, path = _as_text(song.id), _as_text(song.path)
+        if (id_, path) != (song.id, song.path):
+            songs[place] = replace(song, id=id_, path=path)
+            foreign += 1
+    if foreign:
         remarks.append(f"{foreign} file names are not UTF-8: rename the files to have them read")
     cells = (cell for s in songs for cell in (s.id, s.label, s.artist, *s.extra.values()))
-    if formulas := sum(1 for cell in cells if cell and _is_formula(cell)):
+    formulas = (cell for cell in cells if cell and cell[0] in "=+-@\t\r" and _number(cell) is None)
+    if count := sum(1 for _ in formulas):
         remarks.append(
-            f"{formulas} cells begin with one of = + - @: a spreadsheet would compute them. They "
+            f"{count} cells begin with one of = + - @: a spreadsheet would compute them. They "
             "come out as they went in; import the results as text"
         )
     return replace(table, songs=songs, remarks=remarks)
-
-
-def _is_text(name: str) -> bool:
-    """Tell whether a name can be encoded; file names of other encodings cannot."""
-    return name.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def _as_text(name: str) -> str:
@@ -329,28 +281,8 @@ def _as_text(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def _is_formula(cell: str) -> bool:
-    """Tell whether a spreadsheet would compute a cell."""
-    if cell[0] not in "=+-@\t\r":
-        return False
-    try:
-        float(cell)
-    except ValueError:
-        return True
-    return False
-
-
-# --- requirements -----------------------------------------------------------------------
-
-
 def require_labels(songs: Sequence[Song], origin: str) -> None:
-    """Refuse songs that cannot be trained on: without a label, or the only one of a label.
-
-    Raises
-    ------
-    SongTableError
-        All problems, with their lines.
-    """
+    """Refuse songs that cannot be trained on: without a label, or the only one of a label."""
     unknown = (song for song in songs if not song.label and not song.multilabel)
     problems = [f"{_where(song)}song '{song.id}' has no label" for song in unknown]
     counts = Counter(label for song in songs for label in song.labels)
@@ -374,13 +306,7 @@ def require_labels(songs: Sequence[Song], origin: str) -> None:
 
 
 def require_files(songs: Sequence[Song], origin: str) -> None:
-    """Refuse songs whose files do not exist; URLs are not looked up.
-
-    Raises
-    ------
-    SongTableError
-        All missing files, with their lines.
-    """
+    """Refuse songs whose files do not exist; URLs are not looked up."""
     missing = [
         f"{_where(song)}no file '{song.path}'"
         for song in songs

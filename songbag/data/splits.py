@@ -21,48 +21,20 @@ _SHUFFLES = 8  # tried, because the greedy folds of few groups vary a lot in the
 
 
 class Certificate(Record, frozen=True):
-    """A record of a split, enough to check it and to repeat it.
+    """A record of a split, enough to check it and to repeat it."""
 
-    Attributes
-    ----------
-    method : str
-        In words.
-    seed : int or None
-        None where the user's table contains the split.
-    groups : int
-        Distinct groups; equals the number of songs when no artist is known.
-    counts : dict
-        Side to label to number of songs.
-    hash : str
-        BLAKE2b of the sorted lines "id TAB side".
-    """
-
-    method: str
-    seed: int | None
-    groups: int
-    counts: dict[str, dict[str, int]]
-    hash: str
+    method: str  # in words
+    seed: int | None  # None where the user's table contains the split
+    groups: int  # as many as songs where no artist is known
+    counts: dict[str, dict[str, int]]  # side to label to number of songs
+    hash: str  # BLAKE2b of the sorted lines "id TAB side"
 
 
 def folds(labels: Sequence[str], groups: Sequence[str], count: int, seed: int) -> NDArray[np.int64]:
-    """Assign every song to one of ``count`` folds, with whole groups and balanced labels.
+    """Return a fold from 0 for every song, with whole groups and balanced labels.
 
-    Returns
-    -------
-    ndarray of int64, shape (songs,)
-        Fold numbers from 0. Of several shuffles of scikit-learn's ``StratifiedGroupKFold``
-        the one in which the shares of the labels differ least between folds.
-
-    Raises
-    ------
-    TrainingError
-        Fewer groups than folds, or no label with as many songs as folds.
-
-    Examples
-    --------
-    >>> assigned = folds(["rock", "jazz"] * 4, ["Ann", "Bob", "Cid", "Dee"] * 2, 2, seed=0)
-    >>> bool((assigned[:4] == assigned[4:]).all())  # an artist's songs are in one fold
-    True
+    Of several shuffles of scikit-learn's ``StratifiedGroupKFold`` the one in which the shares of
+    the labels differ least between folds.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
@@ -102,22 +74,8 @@ def hold_out(
     """Mark about ``share`` of the songs, in whole groups; every label keeps some other songs.
 
     The label "" is that of songs with none of several labels; it may be missing anywhere.
-
-    Raises
-    ------
-    TrainingError
-        A label has a single group, which cannot stand on both sides.
-
-    Examples
-    --------
-    >>> labels, artists = ["rock", "jazz"] * 10, [f"artist {n // 2}" for n in range(20)]
-    >>> int(hold_out(labels, artists, 0.2, seed=0).sum())
-    4
     """
-    groups_of: dict[str, set[str]] = defaultdict(set)
-    for label, group in zip(labels, groups, strict=True):
-        groups_of[label].add(group)
-    for label, members in groups_of.items():
+    for label, members in _values_by_key(labels, groups).items():
         if label and len(members) == 1:
             raise TrainingError(
                 f"all songs labelled '{label}' belong to one group ({next(iter(members))}), so "
@@ -145,10 +103,8 @@ def validation_part(
     The only group of a label stays in training: an epoch chosen without a label is better
     than a label that is never learned.
     """
-    groups_of: dict[str, set[str]] = defaultdict(set)
-    for label, group in zip(labels, groups, strict=True):
-        groups_of[label].add(group)
-    needed = {next(iter(members)) for members in groups_of.values() if len(members) == 1}
+    groups_of = _values_by_key(labels, groups).values()
+    needed = {next(iter(members)) for members in groups_of if len(members) == 1}
     spare = [index for index, group in enumerate(groups) if group not in needed]
     part = np.zeros(len(labels), dtype=np.bool_)
     with suppress(TrainingError, ValueError):  # too few songs to hold any out
@@ -166,18 +122,9 @@ def split_sides(
 ) -> list[str]:
     """Return "train", "validation" or "test" for every song.
 
-    Parameters
-    ----------
-    fixed : sequence of str or None
-        Sides in the user's table. Where there is no test side, a part of ``test_share`` is
-        held out; where there is no validation side, one of ``validation_share`` of the rest.
-
-    Raises
-    ------
-    SongTableError
-        Some songs have a fixed side and others have none.
-    TrainingError
-        Too few groups.
+    ``fixed`` are the sides in the user's table. Where there is no test side, a part of
+    ``test_share`` is held out; where there is no validation side, one of ``validation_share`` of
+    the rest.
     """
     if any(fixed) and not all(fixed):
         raise SongTableError(
@@ -206,22 +153,8 @@ def certify(
     method: str,
     seed: int | None,
 ) -> Certificate:
-    """Return the certificate of a split, or refuse the split.
-
-    Raises
-    ------
-    TrainingError
-        A group stands on two sides.
-
-    Examples
-    --------
-    >>> certify(["1", "2"], ["rock", "jazz"], ["Ann", "Bob"], ["train", "test"], "by hand", None)
-    Certificate(method='by hand', seed=None, groups=2,
-                counts={'test': {'jazz': 1}, 'train': {'rock': 1}}, hash='...')
-    """
-    sides_of: dict[str, set[str]] = defaultdict(set)
-    for group, side in zip(groups, sides, strict=True):
-        sides_of[group].add(side)
+    """Return the certificate of a split, or refuse one in which a group stands on two sides."""
+    sides_of = _values_by_key(groups, sides)
     torn = [f"{group} ({', '.join(sorted(on))})" for group, on in sides_of.items() if len(on) > 1]
     if torn:
         raise TrainingError(
@@ -235,3 +168,10 @@ def certify(
     lines = "\n".join(sorted(f"{id_}\t{side}" for id_, side in zip(ids, sides, strict=True)))
     digest = hashlib.blake2b(lines.encode(), digest_size=16).hexdigest()
     return Certificate(method=method, seed=seed, groups=len(sides_of), counts=counts, hash=digest)
+
+
+def _values_by_key(keys: Sequence[str], values: Sequence[str]) -> dict[str, set[str]]:
+    by_key: dict[str, set[str]] = defaultdict(set)
+    for key, value in zip(keys, values, strict=True):
+        by_key[key].add(value)
+    return by_key

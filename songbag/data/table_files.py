@@ -25,31 +25,13 @@ _BLOCK_ROWS = 2048  # rows of a matrix filled at once: they stay in the processo
 _PARQUET_COLUMNS = 10  # columns decoded at once: bounds memory
 
 
-# --- rows -------------------------------------------------------------------------------
-
-
 def read_rows(
     table: "pandas.DataFrame | Path", name: str = ""
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    r"""Yield (line, cells by column) of every row, each cell as the text in the file.
+    """Yield (line, cells by column) of every row, each cell as the text in the file.
 
-    Parameters
-    ----------
-    table : DataFrame, or path of a .csv, .tsv or .parquet file
-        Missing values of a DataFrame or a Parquet file are empty cells. Their rows have the
-        line that they would have in a CSV file: the first row is line 2.
-    name : str
-        Name of the file in messages, its path by default.
-
-    Raises
-    ------
-    SongTableError
-
-    Examples
-    --------
-    >>> _ = Path("songs.csv").write_text("id;path\n001;a.mp3\n")
-    >>> list(read_rows(Path("songs.csv")))
-    [(2, {'id': '001', 'path': 'a.mp3'})]
+    Missing values of a DataFrame or a Parquet file are empty cells. Their rows have the line that
+    they would have in a CSV file: the first row is line 2.
     """
     if isinstance(table, Path) and table.suffix.lower() != ".parquet":
         yield from _csv_rows(table, name or str(table))
@@ -90,35 +72,14 @@ def _texts(values: Any) -> list[str]:
     return ["" if gone else str(value) for value, gone in zip(values.tolist(), missing)]
 
 
-# --- columns ----------------------------------------------------------------------------
-
-
 def read_columns(
     table: "pandas.DataFrame | str | Path", features: str | Sequence[str] = (), name: str = ""
 ) -> dict[str, Any]:
-    r"""Return the columns of a table by name, as pandas Series or arrays.
+    """Return the columns of a table by name, as pandas Series or arrays.
 
-    Parameters
-    ----------
-    table : DataFrame, or path of a .csv, .tsv, .parquet or .npz file
-        An .npz holds one array per column and is read without pickle.
-    features : str or sequence of str
-        Names or patterns of the feature columns. They are read from Parquet directly into one
-        float32 matrix (rows, columns), of which the returned columns are views, so that the
-        table is never in memory twice.
-    name : str
-        Name of the table in messages, its path by default.
-
-    Raises
-    ------
-    SongTableError
-
-    Examples
-    --------
-    >>> _ = Path("windows.csv").write_text("song,mfcc_0\na,0.5\na,0.25\n")
-    >>> columns = read_columns("windows.csv")
-    >>> columns["mfcc_0"].tolist()
-    [0.5, 0.25]
+    ``features`` are names or patterns of the feature columns. They are read from Parquet directly
+    into one float32 matrix (rows, columns), of which the returned columns are views, so that the
+    table is never in memory twice.
     """
     if not isinstance(table, str | Path):
         return _frame_columns(table)
@@ -182,7 +143,7 @@ def _read_parquet(path: Path, features: str | Sequence[str], name: str) -> dict[
             wide = []
         others = [column for column in schema.names if column not in wide]
         values = np.empty((file.metadata.num_rows, len(wide)), dtype=np.float32)
-        parts, row = [], 0
+        row = 0
         for group in range(file.num_row_groups):
             rows = file.metadata.row_group(group).num_rows
             for first in range(0, len(wide), _PARQUET_COLUMNS):
@@ -190,11 +151,9 @@ def _read_parquet(path: Path, features: str | Sequence[str], name: str) -> dict[
                 columns = file.read_row_group(group, columns=some)
                 decoded = [columns.column(column).to_numpy() for column in some]
                 fill_columns(values[row : row + rows, first : first + len(some)], decoded)
-            parts.append(file.read_row_group(group, columns=others))
             row += rows
-        rest = pyarrow.concat_tables(parts) if parts else schema.empty_table().select(others)
         # Split blocks: no copy that puts columns of one type together.
-        read = _frame_columns(rest.to_pandas(split_blocks=True))
+        read = _frame_columns(file.read(columns=others).to_pandas(split_blocks=True))
     except (pyarrow.ArrowException, OSError) as error:
         raise SongTableError(f"{name}: not a Parquet file that can be read: {error}") from None
     return read | {column: values[:, index] for index, column in enumerate(wide)}
@@ -208,18 +167,7 @@ def fill_columns(matrix: NDArray[np.float32], columns: Sequence[NDArray[Any]]) -
 
 
 def column_names(columns: Iterable[str], patterns: str | Sequence[str], name: str) -> list[str]:
-    """Return the columns that names and patterns stand for, in the order of the patterns.
-
-    Raises
-    ------
-    SongTableError
-        A pattern matches no column of the table ``name``.
-
-    Examples
-    --------
-    >>> column_names(["song", "mfcc_0", "mfcc_1", "tempo"], ["tempo", "mfcc_*"], "windows.csv")
-    ['tempo', 'mfcc_0', 'mfcc_1']
-    """
+    """Return the columns that names and patterns stand for, in the order of the patterns."""
     known = dict.fromkeys(columns)
     names: list[str] = []
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
@@ -234,26 +182,13 @@ def column_names(columns: Iterable[str], patterns: str | Sequence[str], name: st
 
 
 def require_column(columns: Collection[str], column: str, name: str) -> None:
-    """Refuse a table without a column, suggesting the nearest name.
-
-    Raises
-    ------
-    SongTableError
-    """
+    """Refuse a table without a column, suggesting the nearest name."""
     if column not in columns:
         raise SongTableError(f"{name}: there is no column '{column}'.{suggestion(column, columns)}")
 
 
-# --- decoding ---------------------------------------------------------------------------
-
-
 def require_pyarrow(what: str) -> None:
-    """Refuse to go on without pyarrow, with the command that installs it.
-
-    Raises
-    ------
-    SongTableError
-    """
+    """Refuse to go on without pyarrow, with the command that installs it."""
     # pyarrow's own allocators hold back 15 MB of freed memory. A user's choice is respected.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     if find_spec("pyarrow") is None:

@@ -1,10 +1,11 @@
 """A table of window features becomes bags: the way in for features made elsewhere.
 
-The founding table has a row a window: ``name, label, feature``, the name telling song and
-window (``song_i_frame1``). The song's id is a column, or what a pattern finds in one.
+A row is a window; the song's id is a column, or what a pattern finds in one. Errors name the
+row: the first row is row 1.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +16,7 @@ from songbag.data.bag import Bag
 from songbag.data.dataset import MemoryDataset
 from songbag.data.song import Song
 from songbag.data.song_table import user_fields
-from songbag.data.table_files import column_names, read_columns, require_column
-from songbag.data.window_columns import (
-    feature_matrix,
-    parse_names,
-    require_finite,
-    reshape_windows,
-)
+from songbag.data.table_files import column_names, fill_columns, read_columns, require_column
 from songbag.errors import SongTableError
 
 if TYPE_CHECKING:
@@ -77,7 +72,7 @@ def bags_from_arrays(
     >>> [(bag.id, bag.features.shape) for bag in dataset]
     [('a', (2, 20)), ('b', (1, 20))]
     """
-    values = require_finite(reshape_windows(np.asarray(features), shape, origin), origin)
+    values = _window_values(features, shape, origin)
     for name, column in {"songs": songs, "labels": labels, **columns}.items():
         if column is not None and len(column) != len(values):
             raise SongTableError(
@@ -87,8 +82,7 @@ def bags_from_arrays(
     if codes.min() < 0:
         row = int(np.flatnonzero(codes < 0)[0])
         raise SongTableError(f"row {row + 1}: the song's name is empty.")
-    first = np.empty(len(ids), dtype=np.int64)
-    first[codes[::-1]] = np.arange(len(codes))[::-1]  # the last assignment wins: the first row
+    first = np.unique(codes, return_index=True)[1]
     cells: dict[str, list[str]] = {}
     for name, column in columns.items():
         texts, differing = _constant_by_song(column, codes, first)
@@ -108,7 +102,7 @@ def bags_from_arrays(
         rows = np.lexsort((np.arange(len(codes)) if order is None else np.asarray(order), codes))
         values, names = values[rows], None if names is None else names[rows]
     bags, start = list[Bag](), 0
-    counts = np.bincount(codes, minlength=len(ids)).tolist()
+    counts = np.bincount(codes).tolist()
     for song, count in zip(_songs(ids, cells, origin, multilabel), counts, strict=True):
         part = slice(start, start + count)
         window_names = () if names is None else tuple(map(str, names[part]))
@@ -163,7 +157,7 @@ def bags_from_table(
     features = column_names(columns, feature, origin)
     if len(columns[song]) == 0:
         raise SongTableError(f"{origin}: the table holds no windows.")
-    ids, windows, numbers = parse_names(columns[song], song_pattern, origin)
+    ids, windows, numbers = _parse_names(columns[song], song_pattern, origin)
     if order is not None:
         numbers = np.asarray(columns[order])
     others = {
@@ -173,11 +167,110 @@ def bags_from_table(
     }
     for name in _ARGUMENTS & set(others):
         others[f"{name}_"] = others.pop(name)
-    values = feature_matrix(columns, features, origin)
+    values = _feature_matrix(columns, features, origin)
     labels = None if label is None else columns[label]
     return bags_from_arrays(
         values, labels, ids, shape, origin, windows, numbers, multilabel, **others
     )
+
+
+def preview(names: Iterable[Any], pattern: str, count: int = 5) -> str:
+    """Return a text that shows what a pattern finds in the first names."""
+    lines = []
+    for name, _ in zip(names, range(count), strict=False):
+        match = re.fullmatch(pattern, str(name))
+        if match is None:
+            lines.append(f"{name}  does not match")
+        else:
+            window = f"  window {match[2]}" if match.re.groups > 1 else ""
+            lines.append(f"{name}  ->  song {match[1]}{window}")
+    return "\n".join(lines)
+
+
+def _parse_names(
+    column: Any, pattern: str | None, origin: str
+) -> tuple[Any, Any, NDArray[np.int64] | None]:
+    """Return the song ids, the window names and the window numbers in a column of names.
+
+    Names are None without a pattern, numbers without a second group in it.
+    """
+    if pattern is None:
+        return column, None, None
+    compiled = re.compile(pattern)
+    if compiled.groups < 1:
+        raise SongTableError(
+            f"the pattern {pattern!r} has no group: put the part that names the song in "
+            r"parentheses, for example '(.+)_frame\d+'."
+        )
+    ids, numbers = [], []
+    for row, name in enumerate(column, start=1):
+        match = compiled.fullmatch(str(name))
+        if match is None:
+            raise SongTableError(
+                f"{origin}, row {row}: the name '{name}' does not match the pattern {pattern!r}. "
+                "It must match every name as a whole; --preview shows what it finds."
+            )
+        ids.append(match[1])
+        if compiled.groups > 1:
+            try:
+                numbers.append(int(match[2]))
+            except ValueError:
+                raise SongTableError(
+                    f"{origin}, row {row}: the pattern's second group is '{match[2]}', which "
+                    "is no number."
+                ) from None
+    return ids, column, np.array(numbers) if numbers else None
+
+
+def _feature_matrix(columns: dict[str, Any], names: list[str], origin: str) -> NDArray[np.float32]:
+    """Return the features (windows, ...) in one column of arrays or in columns of numbers."""
+    first = columns[names[0]]
+    if len(names) == 1:
+        if np.ndim(first) > 1:
+            return np.asarray(first, dtype=np.float32)
+        cells = np.asarray(first, dtype=object)
+        if len(cells) and np.ndim(cells[0]) > 0:
+            shape = np.shape(cells[0])
+            for row, cell in enumerate(cells, start=1):
+                if np.shape(cell) != shape:
+                    raise SongTableError(
+                        f"{origin}, row {row}: '{names[0]}' has the shape {np.shape(cell)}, row 1 "
+                        f"has {shape}. All windows must have the same shape."
+                    )
+            return np.stack([np.asarray(cell, dtype=np.float32) for cell in cells])
+    whole = getattr(first, "base", None)
+    if isinstance(whole, np.ndarray) and whole.shape[1:] == (len(names),):
+        return whole  # the columns are views of this matrix, see `read_columns`
+    numbers = [np.asarray(columns[name]) for name in names]
+    for name, column in zip(names, numbers, strict=True):
+        if column.dtype.kind not in "fiub":
+            raise SongTableError(f"{origin}: column '{name}' does not hold numbers.")
+    values = np.empty((len(first), len(names)), dtype=np.float32)
+    fill_columns(values, numbers)
+    return values
+
+
+def _window_values(features: Any, shape: Sequence[int] | None, origin: str) -> NDArray[np.float32]:
+    """Return features (windows, ...) as finite float32, each window in the given shape."""
+    values = np.asarray(features, dtype=np.float32)
+    if values.ndim < 2 or len(values) == 0:
+        raise SongTableError(
+            f"{origin}: features have the shape {values.shape}; needed is (windows, ...)."
+        )
+    flat = values.reshape(len(values), -1)
+    if shape is not None:
+        if np.prod(shape) != flat.shape[1]:
+            raise SongTableError(
+                f"{origin}: windows of {flat.shape[1]} values cannot be shaped {tuple(shape)}."
+            )
+        values = values.reshape(len(values), *shape)
+    if not np.isfinite(flat.sum(dtype=np.float64)):  # one pass without temporary arrays
+        row, column = np.argwhere(~np.isfinite(flat))[0]
+        raise SongTableError(
+            f"{origin}, row {row + 1}: value {column} of the window is {flat[row, column]}. "
+            "Drop the row or repair it."
+        )
+    return values
 
 
 def _factorize(values: Any) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
@@ -191,15 +284,7 @@ def _factorize(values: Any) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
 def _constant_by_song(
     column: Any, songs: NDArray[np.int64], first: NDArray[np.int64]
 ) -> tuple[list[str], int | None]:
-    """Return the text in each song's first row, and the first row that differs from it.
-
-    Parameters
-    ----------
-    songs : ndarray, shape (windows,)
-        Codes of the songs.
-    first : ndarray, shape (songs,)
-        First row of each song.
-    """
+    """Return the text in each song's first row, and the first row that differs from it."""
     codes, distinct = _factorize(column)
     different = np.flatnonzero(codes != codes[first][songs])
     if len(different):

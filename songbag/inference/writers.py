@@ -12,8 +12,7 @@ from typing import Any
 
 import msgspec
 
-from songbag.data.labels import join_labels
-from songbag.data.song import Song
+from songbag.data.song import Song, join_labels
 from songbag.inference.predictions import SongPrediction
 from songbag.storage.files import Row, write_bytes
 from songbag.storage.remote import AnyPath

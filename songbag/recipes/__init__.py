@@ -1,7 +1,6 @@
 """Recipes: named sets of settings, written as TOML in this folder."""
 
 import tomllib
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -9,43 +8,24 @@ from songbag.errors import SettingsError, suggestion
 from songbag.settings import Recipe, read
 
 
-def recipe_names() -> list[str]:
-    """Names of the recipes that come with Songbag."""
-    folder = resources.files("songbag") / "recipes"
-    return sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name[-5:] == ".toml")
-
-
 def load_recipe(name: str | Path, changes: dict[str, Any] | None = None) -> Recipe:
     """Read a recipe by name or from a TOML file and apply dotted changes.
-
-    Parameters
-    ----------
-    name : str or Path
-        One of `recipe_names`, or the path of a TOML file.
-    changes : dict
-        Dotted keys to values, for example ``{"training.epochs": 5}``.
-
-    Raises
-    ------
-    SettingsError
-        Unknown recipe, unreadable TOML, unknown or invalid setting.
 
     Examples
     --------
     >>> load_recipe("cnn", {"training.epochs": 5}).training.epochs
     5
-    >>> load_recipe("cn")
-    Traceback (most recent call last):
-    songbag.errors.SettingsError: there is no recipe 'cn'. Did you mean 'cnn'? A path ending in
-    .toml reads your own.
     """
-    own = Path(name).suffix == ".toml"
-    if not own and str(name) not in recipe_names():
-        raise SettingsError(
-            f"there is no recipe '{name}'.{suggestion(str(name), recipe_names())} "
-            "A path ending in .toml reads your own."
-        )
-    file = Path(name) if own else resources.files("songbag") / "recipes" / f"{name}.toml"
+    file = Path(name)
+    if file.suffix != ".toml":
+        folder = Path(__file__).parent
+        known = [path.stem for path in folder.glob("*.toml")]
+        if str(name) not in known:
+            raise SettingsError(
+                f"there is no recipe '{name}'.{suggestion(str(name), known)} "
+                "A path ending in .toml reads your own."
+            )
+        file = folder / f"{name}.toml"
     try:
         values = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from songbag.audio.audio_file import Source
-from songbag.data.labels import split_labels
+from songbag.data.song import split_labels
 from songbag.report.drawings import timeline
 from songbag.report.pages import clock
 from songbag.report.recordings import MAX_SECONDS, cut_excerpts, read_recordings

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from songbag.data.labels import split_labels
+from songbag.data.song import split_labels
 from songbag.errors import SettingsError, SongTableError, suggestion
 from songbag.inference.writers import probability_columns
 from songbag.metrics import paired

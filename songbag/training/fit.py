@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from songbag.audio.windows import window_and_hop
 from songbag.data.dataset import BagDataset, MemoryDataset
-from songbag.data.labels import join_labels
+from songbag.data.song import join_labels
 from songbag.encoders.onnx_file import embedded
 from songbag.inference.model_file import FORMAT, Card, Model, song_hashes
 from songbag.metrics import baselines

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import songbag
-from songbag.data.window_columns import preview
+from songbag.data.window_table import preview
 from songbag.errors import ExportError, SongTableError, TrainingError
 
 

@@ -8,9 +8,8 @@ import numpy as np
 from songbag.audio.cache import default_folder
 from songbag.console import Console
 from songbag.data.audio_dataset import AudioDataset
-from songbag.data.labels import split_labels
 from songbag.data.open_songs import AudioOptions, open_audio
-from songbag.data.song import Song
+from songbag.data.song import Song, split_labels
 from songbag.inference.model_file import load_model
 from songbag.inference.predict import predict
 from songbag.metrics.label_kinds import kind_of

@@ -1,7 +1,6 @@
 """Labels that too few songs or groups have."""
 
-from songbag.data.labels import split_labels
-from songbag.data.song import Song
+from songbag.data.song import Song, split_labels
 from songbag.quality.label_counts import label_count_findings
 
 

@@ -2,8 +2,7 @@
 
 import pytest
 
-from songbag.data.labels import split_labels
-from songbag.data.song import Song
+from songbag.data.song import Song, split_labels
 from songbag.quality.spelling import names_differ, rare_spellings, spelling_findings, spelling_key
 
 

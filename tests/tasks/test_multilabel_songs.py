@@ -9,8 +9,13 @@ import pytest
 
 import songbag
 from songbag.console import Console
-from songbag.data.labels import join_labels, rarest_labels, split_labels
-from songbag.data.song import label_names
+from songbag.data.song import (
+    Song,
+    join_labels,
+    label_names,
+    split_labels,
+    stratification_labels,
+)
 from songbag.data.song_table import read_songs, require_labels
 from songbag.data.window_table import bags_from_table
 from songbag.errors import SettingsError, SongTableError
@@ -56,7 +61,8 @@ def test_sets_are_written_in_one_way():
     assert split_labels(" sad;piano | sad;; ") == ("piano", "sad")
     assert split_labels("") == ()
     assert join_labels(["sad", "piano"]) == "piano;sad"
-    assert rarest_labels(["a;b", "a", "a;b;c", ""]) == ["b", "a", "c", ""]
+    songs = [Song(cell, "", label=cell, multilabel=True) for cell in ("a;b", "a", "a;b;c", "")]
+    assert stratification_labels(songs) == ["b", "a", "c", ""]
 
 
 def test_a_column_labels_makes_songs_multilabel(tmp_path):
