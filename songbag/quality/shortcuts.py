@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from songbag.data.song import Song, stratification_labels
-from songbag.metrics.baselines import fit_level, level_probabilities
-from songbag.metrics.classification import Ints
+from songbag.metrics.classification import Ints, fit_level, level_probabilities
 from songbag.quality.findings import Finding
 
 _FOLDS = 5
