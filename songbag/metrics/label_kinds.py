@@ -10,22 +10,10 @@ probabilities     (n, labels), the sum of a row is 1      (n, labels), each from
 thresholds        empty                                   (labels,), each from 0 to 1
 ================  ======================================  =======================================
 
-Examples
---------
->>> import numpy as np
->>> labels = ["jazz", "rock"]
->>> SINGLE_LABEL.truths([("rock",), ("jazz",)], labels)
-array([1, 0])
->>> MULTILABEL.truths([("jazz", "rock"), ()], labels)
-array([[1, 1],
-       [0, 0]])
->>> logits = np.array([1.0, 2.0])
->>> for kind in (SINGLE_LABEL, MULTILABEL):
-...     p = kind.probabilities(logits)
-...     chosen = [labels[index] for index in kind.decide(p, kind.default_thresholds(2))]
-...     print(f"{kind.name}: {p.round(2)} {chosen}")
-single label: [0.27 0.73] ['rock']
-multilabel: [0.73 0.88] ['jazz', 'rock']
+>>> SINGLE_LABEL.probabilities(np.array([1.0, 2.0])).round(2)
+array([0.27, 0.73])
+>>> MULTILABEL.probabilities(np.array([1.0, 2.0])).round(2)
+array([0.73, 0.88])
 """
 
 from abc import ABC, abstractmethod
@@ -60,7 +48,6 @@ class LabelKind(ABC):
 
     Attributes
     ----------
-    name : str
     multilabel : bool
         As files and options say it.
     description : str
@@ -87,10 +74,7 @@ class LabelKind(ABC):
     def truths(self, label_sets: Sequence[Sequence[str]], labels: Sequence[str]) -> Truths:
         """Return y of songs with these labels, as int64; ``labels`` names the columns.
 
-        Raises
-        ------
-        ValueError
-            An unknown label; for `SINGLE_LABEL` a song without exactly one label.
+        ValueError for an unknown label, and for `SINGLE_LABEL` unless a song has exactly one.
         """
 
     @abstractmethod
@@ -183,26 +167,9 @@ class LabelKind(ABC):
     ) -> dict[str, object]:
         """Return every metric, with intervals of 95 %, as one dictionary that JSON can hold.
 
-        Parameters
-        ----------
-        y, probabilities
-            As in the table above.
-        labels : sequence of str
-            The names of the columns of probabilities.
-        decisions : (n, labels) bool, optional
-            `MULTILABEL`: which labels each song was given, by thresholds that need not be the
-            same for all songs; at 0.5 if left out. `SINGLE_LABEL` does not look at it.
-        groups : (n,) integers, optional
-            Songs of one group are resampled together.
-
-        Examples
-        --------
-        >>> y, p = np.array([0, 1, 1]), np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
-        >>> figures = SINGLE_LABEL.evaluate(y, p, ["jazz", "rock"])
-        >>> figures["songs"], round(figures["metrics"]["accuracy"]["value"], 3)
-        (3, 0.667)
-        >>> figures["confusion"]
-        [[1, 0], [1, 1]]
+        ``labels`` names the columns of probabilities. ``decisions`` (n, labels), for `MULTILABEL`
+        only, says which labels each song was given, by thresholds that need not be the same for
+        all songs (0.5 if left out). Songs of one of the ``groups`` (n,) are resampled together.
         """
         rng, measures = np.random.default_rng(seed), self.measures(y, probabilities, decisions)
         return {
@@ -399,11 +366,7 @@ MULTILABEL = Multilabel()
 
 
 def kind_of(multilabel: bool) -> LabelKind:
-    """Return `MULTILABEL` or `SINGLE_LABEL`.
-
-    >>> kind_of(True).name
-    'multilabel'
-    """
+    """Return `MULTILABEL` or `SINGLE_LABEL`."""
     return MULTILABEL if multilabel else SINGLE_LABEL
 
 

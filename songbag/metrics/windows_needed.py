@@ -45,12 +45,7 @@ class WindowPlan:
     hop_seconds: float | None = None
 
     def covered_seconds(self, places: Places) -> float:
-        """Return the mean seconds that windows at these places (draws, count) cover, or NaN.
-
-        >>> plan = WindowPlan(window_seconds=5.0, hop_seconds=2.5)
-        >>> plan.covered_seconds(np.array([[0, 1, 2]]))
-        10.0
-        """
+        """Return the mean seconds that windows at these places (draws, count) cover, or NaN."""
         if self.window_seconds is None or self.hop_seconds is None:
             return float("nan")
         gaps = np.diff(np.sort(places, axis=1), axis=1) * self.hop_seconds
@@ -71,14 +66,10 @@ def accuracy_by_windows(
     Parameters
     ----------
     outputs : sequence of (windows, classes)
-        Outputs for the windows of every song, in their order and in the space that ``pool``
-        takes.
-    y : (n,) integers
-    groups : (n,) integers, optional
+        Outputs for the windows of every song, in their order and in the space of ``pool``.
     pool : callable
         (windows, classes) to (classes,); the predicted label is its argmax, the first on ties.
         The order of the windows must not matter to it.
-    plan : WindowPlan, optional
 
     Returns
     -------
@@ -89,16 +80,6 @@ def accuracy_by_windows(
 
     A song's accuracy at random windows is the mean over the draws; windows of a draw are
     without replacement, and a smaller count takes the beginning of a larger one's draw.
-
-    Examples
-    --------
-    >>> song = np.array([[0.9, 0.1], [0.2, 0.8], [0.2, 0.8]])  # of label 1, with an odd intro
-    >>> rows = accuracy_by_windows(
-    ...     [song, song], np.array([1, 1]), None, lambda windows: windows.mean(axis=0),
-    ...     np.random.default_rng(0), WindowPlan(counts=(1, 3), variants=("first", "middle")),
-    ... )
-    >>> [(row["variant"], row["windows"], row["accuracy"]["value"]) for row in rows]
-    [('first', 1, 0.0), ('first', 3, 1.0), ('middle', 1, 1.0), ('middle', 3, 1.0)]
     """
     plan = plan or WindowPlan()
     labels, lengths = _checked(outputs, y, plan)
