@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 
 from songbag.audio.fingerprint import STEP_SECONDS, Codes, Match, compare
 from songbag.data.song import Song
-from songbag.quality.file_checks import lossless
-from songbag.quality.file_facts import Facts, read_codes
+from songbag.quality.file_facts import Facts, lossless, read_codes
 from songbag.quality.findings import Finding
-from songbag.quality.spelling import names_differ
+from songbag.quality.table_checks import names_differ
 from songbag.storage.remote import AnyPath
 
 MAX_SHIFT_SECONDS = 5.0
@@ -39,11 +38,7 @@ ReadCodes = Callable[[int], Codes]  # the fingerprint of a song, by its place
 class Pair:
     """Two songs, by their places, that are one recording or share a part of one.
 
-    Attributes
-    ----------
-    first, second : int
-    match : Match or None
-        How their fingerprints agree; None where the decoded sound is the same.
+    ``match`` says how their fingerprints agree; None where the decoded sound is the same.
     """
 
     first: int
@@ -82,10 +77,6 @@ def find_pairs(facts: Sequence[Facts], prints: Sequence[AnyPath | None]) -> list
 
     ``prints`` names every song's file of its fingerprint. Silent and unreadable songs have
     no copies.
-
-    >>> facts = [Facts(audio_hash=sound, level_db=-15.0) for sound in ("a", "b", "a")]
-    >>> find_pairs(facts, prints=[None, None, None])
-    [Pair(first=0, second=2, match=None)]
     """
     same_sound: dict[str, list[int]] = defaultdict(list)
     for place, fact in enumerate(facts):
