@@ -85,12 +85,10 @@ def cluster_intervals(
     """Return the percentile interval of every measure, by `resample_measures`.
 
     Resamples where a measure is undefined are left out. One group alone says nothing of
-    spread: (NaN, NaN). Where all resamples agree, as with every song right, the bootstrap
-    says nothing either: a measure in ``shares``, a share of songs, gets the exact interval
-    [3]_ of that many groups, others (NaN, NaN).
-
-    Noise adds to a calibration error, in a resample once more, so its interval lies high and
-    may exclude the value itself.
+    spread: (NaN, NaN). Where all resamples agree, as with every song right, a measure in
+    ``shares``, a share of songs, gets the exact interval [3]_ of that many groups, others
+    (NaN, NaN). Noise adds to a calibration error, in a resample once more, so its interval lies
+    high and may exclude the value itself.
     """
     undefined, groups = (float("nan"), float("nan")), int(group.max()) + 1
     if groups < 2:
@@ -152,10 +150,7 @@ def with_intervals(
 def records(
     columns: Mapping[str, Scores], labels: Sequence[str] | None = None
 ) -> list[dict[str, Any]]:
-    """Return columns (k,) as k dictionaries of plain numbers, None for NaN.
-
-    ``support`` and ``count`` become integers; ``labels`` are a first column ``label``.
-    """
+    """Return columns (k,) as k dictionaries of plain numbers, None for NaN; names in ``label``."""
     rows = [
         {
             name: int(value) if name in ("support", "count") else number_or_none(value)

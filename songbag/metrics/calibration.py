@@ -9,7 +9,6 @@ References
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from statistics import NormalDist
 from typing import TypeAlias
 
@@ -63,7 +62,10 @@ def fit_temperature(logits: Floats, y: Truths, kind: LabelKind) -> FittedTempera
     targets = kind.targets(y, table.shape[1])
     if len(targets) != len(table):
         raise ValueError(f"logits of {len(table)} songs, but y of {len(targets)}")
-    slope = partial(kind.loss_slope, table, targets)
+
+    def slope(inverse: float) -> float:
+        return kind.loss(table, targets, inverse)[1]
+
     low, high = 1 / HOTTEST, 1 / COLDEST
     at_bound = True
     if slope(low) >= 0:
@@ -72,7 +74,7 @@ def fit_temperature(logits: Floats, y: Truths, kind: LabelKind) -> FittedTempera
         inverse = high
     else:
         at_bound, inverse = False, float(brentq(slope, low, high, xtol=1e-12))
-    before, after = (kind.loss(table, targets, at) for at in (1.0, inverse))
+    before, after = (kind.loss(table, targets, at)[0] for at in (1.0, inverse))
     if not after < before:
         return FittedTemperature(1.0, before, before, False)
     return FittedTemperature(1 / inverse, before, after, at_bound)
@@ -102,14 +104,8 @@ def branch_weights(logits: Sequence[Floats], y: Truths, kind: LabelKind) -> list
 class Calibration:
     """How a model's song logits become probabilities and decisions.
 
-    Attributes
-    ----------
-    temperature : float
-        Logits are divided by it.
-    thresholds : tuple of float
-        As `LabelKind.decisions` takes them; none for one label a song.
-    precision : tuple of (confidence, share answered, share right, its lower limit)
-        At most 200 to 400 points of `precision_curve`; see `confidence_for`.
+    Logits are divided by the temperature; ``thresholds`` are as `LabelKind.decisions` takes
+    them; ``precision`` holds at most 200 to 400 points of `precision_curve`.
     """
 
     temperature: float = 1.0

@@ -262,8 +262,8 @@ def reliability(chance: Floats, happened: Bools, bins: int = 10) -> dict[str, Sc
 def confusion_matrix(y: Ints, probabilities: Floats) -> NDArray[np.int64]:
     """Return the number of songs (classes, classes) by true (row) and predicted (column) label."""
     labels, table, _ = checked(y, probabilities, None)
-    matrix = np.zeros((table.shape[1], table.shape[1]), dtype=np.int64)
-    np.add.at(matrix, (labels, table.argmax(axis=1)), 1)
+    unit = np.eye(table.shape[1], dtype=np.int64)
+    matrix: NDArray[np.int64] = unit[labels].T @ unit[table.argmax(axis=1)]
     return matrix
 
 

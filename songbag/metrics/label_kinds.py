@@ -33,10 +33,9 @@ from songbag.metrics.bootstrap import (
     records,
     with_intervals,
 )
-from songbag.metrics.classification import Floats, Ints
+from songbag.metrics.classification import Bools, Floats, Ints
 
 Truths = NDArray[Any]  # (n,) integers, or (n, labels) bool or 0 and 1
-Bools = NDArray[np.bool_]
 Array = NDArray[np.float64]
 Thresholds = Sequence[float]
 Measures = dict[str, Measure]
@@ -46,19 +45,9 @@ Measures = dict[str, Measure]
 class LabelKind(ABC):
     """What depends on how many labels a song may have.
 
-    Attributes
-    ----------
-    multilabel : bool
-        As files and options say it.
-    description : str
-        For messages.
-    headline : str
-        The metric by which models are judged first.
-    balances : bool
-        Whether songs can be weighed by how rare their label is.
-    abstains : bool
-        Whether a song's confidence is the probability of its label being right, so that the
-        precision of the songs above a confidence can be stated.
+    ``headline`` is the metric by which models are judged first. ``balances``: songs can be
+    weighed by how rare their label is. ``abstains``: a song's confidence is the probability of
+    its label being right, so that the precision of the songs above a confidence can be stated.
     """
 
     name: ClassVar[str]
@@ -104,15 +93,12 @@ class LabelKind(ABC):
         return np.asarray(probabilities, dtype=np.float64)
 
     @abstractmethod
-    def loss(self, logits: Floats, targets: Floats, inverse: float) -> float:
-        """Return the mean negative log-likelihood at temperature 1 / inverse.
+    def loss(self, logits: Floats, targets: Floats, inverse: float) -> tuple[float, float]:
+        """Return the mean negative log-likelihood at temperature 1 / inverse, and its slope.
 
-        Nats per song, or per label decision; ``targets`` are 0 and 1, both (n, classes).
+        Nats per song, or per label decision; ``targets`` are 0 and 1, both (n, classes). The
+        slope is the derivative by ``inverse``.
         """
-
-    @abstractmethod
-    def loss_slope(self, logits: Floats, targets: Floats, inverse: float) -> float:
-        """Return the derivative of `loss` by ``inverse``."""
 
     # --- decisions ---
 
@@ -225,15 +211,13 @@ class SingleLabel(LabelKind):
     def normalized(self, probabilities: Floats) -> Array:
         return np.asarray(probabilities / probabilities.sum(axis=1, keepdims=True))
 
-    def loss(self, logits: Floats, targets: Floats, inverse: float) -> float:
+    def loss(self, logits: Floats, targets: Floats, inverse: float) -> tuple[float, float]:
         scaled = logits * inverse
         top = scaled.max(axis=1)
         total = top + np.log(np.exp(scaled - top[:, None]).sum(axis=1))
-        return float((total - (targets * scaled).sum(axis=1)).mean())
-
-    def loss_slope(self, logits: Floats, targets: Floats, inverse: float) -> float:
-        p = self.probabilities(logits, 1 / inverse)
-        return float(((p - targets) * logits).sum(axis=1).mean())
+        slope = (self.probabilities(logits, 1 / inverse) - targets) * logits
+        value = (total - (targets * scaled).sum(axis=1)).mean()
+        return float(value), float(slope.sum(axis=1).mean())
 
     def decisions(self, probabilities: Floats, thresholds: Thresholds = ()) -> Bools:
         table = np.asarray(probabilities)
@@ -305,13 +289,11 @@ class Multilabel(LabelKind):
         p = np.clip(probabilities, 1e-12, 1 - 1e-12)
         return np.asarray(np.log(p) - np.log1p(-p))
 
-    def loss(self, logits: Floats, targets: Floats, inverse: float) -> float:
+    def loss(self, logits: Floats, targets: Floats, inverse: float) -> tuple[float, float]:
         scaled = logits * inverse
-        return float((np.logaddexp(0, scaled) - targets * scaled).mean())
-
-    def loss_slope(self, logits: Floats, targets: Floats, inverse: float) -> float:
-        p = self.probabilities(logits, 1 / inverse)
-        return float(((p - targets) * logits).mean())
+        slope = (self.probabilities(logits, 1 / inverse) - targets) * logits
+        value = (np.logaddexp(0, scaled) - targets * scaled).mean()
+        return float(value), float(slope.mean())
 
     def default_thresholds(self, classes: int) -> tuple[float, ...]:
         return (0.5,) * classes

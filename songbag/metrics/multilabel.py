@@ -24,17 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from songbag.metrics import classification
-from songbag.metrics.classification import (
-    Bools,
-    Floats,
-    Scores,
-    mean_defined,
-    mean_song,
-    ratio,
-    tallies,
-)
+from songbag.metrics.classification import Floats, Scores, mean_defined, mean_song, ratio, tallies
 
 Truth: TypeAlias = NDArray[Any]  # of bool, or of 0 and 1
+Bools: TypeAlias = NDArray[np.bool_]
 
 
 def checked_truth(y: Truth) -> Bools:

@@ -2,13 +2,9 @@
 
 ``right_a`` and ``right_b`` say which songs a system has right: (n,) bool, shares from 0 to 1,
 or (runs, n), one row for every seed of the same configuration, which is averaged per song
-first. Intervals and p-values of that average hold for these songs and these runs: more songs
-narrow the interval, more seeds do not. ``seed_error`` says how far apart the seeds lie.
-
-McNemar's test takes songs for independent, so its p is too small where songs come in groups;
-that of `swap_test` is not. Runs that share their songs are not independent tests, so p-values
-per seed can be neither pooled nor picked from. For several seeds test the majority of the
-runs (`majority_right`), or better use `swap_test`.
+first. Intervals and p-values hold for these songs and these runs: more songs narrow the
+interval, more seeds do not. Runs that share their songs are not independent tests, so p-values
+per seed can be neither pooled nor picked from.
 
 References
 ----------
@@ -114,8 +110,9 @@ def accuracy_difference(
 def mcnemar_exact(right_a: Right, right_b: Right) -> dict[str, float]:
     """Return how many songs only a and only b has right, and McNemar's exact p [1]_.
 
-    Both (n,) bool; songs are taken for independent. p is two-sided, the binomial test of
-    the smaller count among both with chance 1/2.
+    Both (n,) bool; for several seeds take `majority_right`. p is two-sided, the binomial test of
+    the smaller count among both with chance 1/2. Songs are taken for independent, so p is too
+    small where they come in groups; that of `swap_test` is not.
     """
     from scipy.stats import binom  # installed with what trains, and slow to import
 
@@ -142,12 +139,6 @@ def swap_test(
     draws [4]_, if a and b are alike in every group but for chance: no limit theorem is
     needed, few groups only cost power. Without groups and with bool it is McNemar's exact
     test. Shares over seeds are allowed.
-
-    >>> a, b = np.arange(40) < 30, np.arange(40) < 22
-    >>> swap_test(a, b, None, np.random.default_rng(0)) < 0.05
-    True
-    >>> swap_test(a, b, np.arange(40) // 10, np.random.default_rng(0)) < 0.05  # four groups
-    False
     """
     gain = _gain(right_a, right_b)
     group = group_index(groups, len(gain))

@@ -46,25 +46,13 @@ _DEPTHS = {"u8": "8 bit", "s16": "16 bit", "s32": "24 or 32 bit", "flt": "float"
 class Facts(Record, frozen=True):
     """What was measured of a file, or why it could not be read.
 
-    Attributes
-    ----------
-    status, reason, message
-        As in a `Receipt`.
-    seconds : float
-        Length of the excerpt.
-    decoded_seconds, claimed_seconds : float
-        Decoded from the file; by its header, None where that does not say.
-    truncated : str
-        How the file shows that its end is missing, empty where it does not.
-    level_db : float
-        Root mean square level of the excerpt, dB of full scale.
-    clipped_share, silent_share : float
-        Samples at full scale; tenths of a second below -70 dB.
-    audio_hash : str
-        Of the decoded mono samples at the file's own rate: the same for the same sound in
-        another lossless format.
-    size : int
-        Bytes of the file.
+    ``status``, ``reason`` and ``message`` are as in a `Receipt`. ``seconds`` is the length of the
+    excerpt, ``claimed_seconds`` what the header says, None where it does not. ``truncated`` says
+    how the file shows that its end is missing. ``level_db`` is the root mean square level of the
+    excerpt, dB of full scale; ``clipped_share`` of its samples are at full scale,
+    ``silent_share`` of its tenths of a second below -70 dB. ``audio_hash`` is of the decoded mono
+    samples at the file's own rate: the same for the same sound in another lossless format.
+    ``size`` is in bytes.
     """
 
     status: str = "ok"

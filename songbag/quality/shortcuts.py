@@ -33,16 +33,10 @@ Values = NDArray[np.float64]
 class Shortcut:
     """How well a single fact predicts the label.
 
-    Attributes
-    ----------
-    accuracy : float
-        Share of songs whose label it predicts, cross-validated by group (mean of 5 repeats).
-    majority : float
-        Share of the most frequent label.
-    permuted : float
-        The best accuracy of 100 permutations of the labels.
-    label : str
-        The label it predicts best, and ``recall`` the share of that label's songs it finds.
+    ``accuracy`` is the share of songs whose label it predicts, cross-validated by group (mean of
+    5 repeats), ``permuted`` the best of 100 permutations of the labels, ``majority`` the share of
+    the most frequent label. ``label`` is the one it predicts best, ``recall`` the share of that
+    label's songs it finds.
     """
 
     fact: str
