@@ -39,7 +39,6 @@ class Shortcut:
     label's songs it finds.
     """
 
-    fact: str
     accuracy: float
     majority: float
     permuted: float
@@ -114,7 +113,7 @@ def measure_shortcut(
         permuted = max(permuted, float(np.mean(by_chance)))
     majority = float(np.bincount(y).max() / len(y))
     accuracy = float(right.mean())
-    return Shortcut(fact, accuracy, majority, permuted, str(names[best]), float(recalls[best]))
+    return Shortcut(accuracy, majority, permuted, str(names[best]), float(recalls[best]))
 
 
 def _group_permutation(group: Ints, rng: np.random.Generator) -> Ints:
