@@ -26,11 +26,7 @@ SHARES = ("accuracy", "subset_accuracy", "hamming_accuracy")  # of songs that ar
 
 
 def group_index(groups: Ints | None, songs: int) -> NDArray[np.int64]:
-    """Return the number of every song's group (n,), from 0; without groups each song's own.
-
-    >>> group_index(np.array([30, 7, 30]), 3)
-    array([1, 0, 1])
-    """
+    """Return the number of every song's group (n,), from 0; without groups each song's own."""
     names = np.arange(songs) if groups is None else np.asarray(groups)
     if names.shape != (songs,):
         raise ValueError(f"groups must have shape ({songs},), one a song")
@@ -43,8 +39,7 @@ def resample_measures(
     """Return every measure (resamples,) under the same resamples of whole groups.
 
     As many groups as there are get drawn with replacement, each with all its songs ([1]_
-    chapter 13, [2]_ section 3.8). Blocks of weights hold at most
-    `classification.BLOCK_BYTES`.
+    chapter 13, [2]_ section 3.8), in blocks of at most `classification.BLOCK_BYTES`.
     """
     if resamples < 1:
         raise ValueError("needs resamples of at least 1")
@@ -61,11 +56,7 @@ def resample_measures(
 
 
 def percentile_interval(values: Floats, level: float) -> tuple[float, float]:
-    """Return the central interval of the values (resamples,) that are not NaN.
-
-    >>> percentile_interval(np.array([1.0, 2.0, 3.0, 4.0, 5.0, np.nan]), 0.5)
-    (2.0, 4.0)
-    """
+    """Return the central interval of the values (resamples,) that are not NaN."""
     if not 0 < level < 1:
         raise ValueError("needs 0 < level < 1")
     defined = values[~np.isnan(values)]
@@ -79,9 +70,6 @@ def largest_unseen_share(groups: int, level: float = 0.95) -> float:
     """Return the largest share of groups that a sample of so many may miss, 0 to 1.
 
     The upper limit of the exact interval [3]_ where none of the groups shows an event.
-
-    >>> round(largest_unseen_share(12), 3)
-    0.265
     """
     return 1 - float(((1 - level) / 2) ** (1 / groups))
 
@@ -97,12 +85,10 @@ def cluster_intervals(
     """Return the percentile interval of every measure, by `resample_measures`.
 
     Resamples where a measure is undefined are left out. One group alone says nothing of
-    spread: (NaN, NaN). Where all resamples agree, as with every song right, the bootstrap
-    says nothing either: a measure in ``shares``, a share of songs, gets the exact interval
-    [3]_ of that many groups, others (NaN, NaN).
-
-    Noise adds to a calibration error, in a resample once more, so its interval lies high and
-    may exclude the value itself.
+    spread: (NaN, NaN). Where all resamples agree, as with every song right, a measure in
+    ``shares``, a share of songs, gets the exact interval [3]_ of that many groups, others
+    (NaN, NaN). Noise adds to a calibration error, in a resample once more, so its interval lies
+    high and may exclude the value itself.
     """
     undefined, groups = (float("nan"), float("nan")), int(group.max()) + 1
     if groups < 2:
@@ -149,14 +135,7 @@ def with_intervals(
     resamples: int = 2000,
     shares: Collection[str] = SHARES,
 ) -> dict[str, dict[str, float | None]]:
-    """Return value, low and high of every measure, by `cluster_intervals` of 95 %; None for NaN.
-
-    >>> right = np.array([1.0, 1.0, 0.0, 1.0])
-    >>> accuracy = {"accuracy": lambda weights: right.mean() if weights is None
-    ...                                         else weights @ right / weights.sum(axis=1)}
-    >>> with_intervals(accuracy, np.arange(4), np.random.default_rng(0))
-    {'accuracy': {'value': 0.75, 'low': 0.25, 'high': 1.0}}
-    """
+    """Return value, low and high of every measure, by `cluster_intervals` of 95 %; None for NaN."""
     intervals = cluster_intervals(measures, group, rng, resamples, shares=shares)
     return {
         name: {
@@ -171,13 +150,7 @@ def with_intervals(
 def records(
     columns: Mapping[str, Scores], labels: Sequence[str] | None = None
 ) -> list[dict[str, Any]]:
-    """Return columns (k,) as k dictionaries of plain numbers, None for NaN.
-
-    ``support`` and ``count`` become integers; ``labels`` are a first column ``label``.
-
-    >>> records({"f1": np.array([0.5, np.nan]), "support": np.array([2.0, 0.0])}, ["a", "b"])
-    [{'label': 'a', 'f1': 0.5, 'support': 2}, {'label': 'b', 'f1': None, 'support': 0}]
-    """
+    """Return columns (k,) as k dictionaries of plain numbers, None for NaN; names in ``label``."""
     rows = [
         {
             name: int(value) if name in ("support", "count") else number_or_none(value)

@@ -9,17 +9,17 @@ References
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from statistics import NormalDist
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from songbag.metrics import classification
-from songbag.metrics.bootstrap import group_index, standard_error
 from songbag.metrics.classification import Floats, Ints
 from songbag.metrics.label_kinds import LabelKind, Truths
+
+Point: TypeAlias = tuple[float, float, float, float]
 
 COLDEST, HOTTEST = 0.05, 20.0  # temperatures that are tried
 _SHARES = np.arange(21) / 20  # shares of a branch that are tried
@@ -30,15 +30,9 @@ _POINTS = 200  # of the curve that a model keeps
 class FittedTemperature:
     """The result of `fit_temperature`.
 
-    Attributes
-    ----------
-    temperature : float
-    nll_before, nll_after : float
-        At temperature 1 and at this temperature, nats per song (multilabel: per label
-        decision).
-    at_bound : bool
-        The best lies at or beyond the end of what is tried: the logits say either nothing
-        or, on few songs, never err. Such a temperature should not be believed.
+    ``nll_before`` and ``nll_after`` are at temperature 1 and at this one, nats per song
+    (multilabel: per label decision). ``at_bound``: the best lies at or beyond the end of what
+    is tried; the logits say either nothing or, on few songs, never err, so do not believe it.
     """
 
     temperature: float
@@ -50,26 +44,15 @@ class FittedTemperature:
 def fit_temperature(logits: Floats, y: Truths, kind: LabelKind) -> FittedTemperature:
     """Return the temperature of least negative log-likelihood, 0.05 to 20 [1]_.
 
-    Parameters
-    ----------
-    logits : (n, classes)
-        Pooled, of songs not trained on (out of fold).
-    y
-        The truth as ``kind`` has it.
-    kind : LabelKind
+    ``logits`` (n, classes) are pooled, of songs not trained on; ``y`` is the truth as ``kind``
+    has it. The likelihood is convex in 1 / temperature, so its slope has one zero: Brent's
+    method finds it. Where nothing is gained the temperature is 1.
 
-    The likelihood is convex in 1 / temperature, so its slope has one zero: Brent's method finds
-    it. Where nothing is gained the temperature is 1.
-
-    Examples
-    --------
     >>> from songbag.metrics.label_kinds import SINGLE_LABEL
     >>> logits = np.array([[4.0, 0.0]] * 3 + [[0.0, 4.0]])
     >>> fitted = fit_temperature(logits, np.array([0, 0, 1, 1]), SINGLE_LABEL)  # 3 of 4 right
-    >>> round(fitted.temperature, 2)
-    3.64
-    >>> round(fitted.nll_before, 2), round(fitted.nll_after, 2)
-    (1.02, 0.56)
+    >>> round(fitted.temperature, 2), round(fitted.nll_before, 2), round(fitted.nll_after, 2)
+    (3.64, 1.02, 0.56)
     """
     from scipy.optimize import brentq  # installed with what trains, and slow to import
 
@@ -79,7 +62,10 @@ def fit_temperature(logits: Floats, y: Truths, kind: LabelKind) -> FittedTempera
     targets = kind.targets(y, table.shape[1])
     if len(targets) != len(table):
         raise ValueError(f"logits of {len(table)} songs, but y of {len(targets)}")
-    slope = partial(kind.loss_slope, table, targets)
+
+    def slope(inverse: float) -> float:
+        return kind.loss(table, targets, inverse)[1]
+
     low, high = 1 / HOTTEST, 1 / COLDEST
     at_bound = True
     if slope(low) >= 0:
@@ -88,7 +74,7 @@ def fit_temperature(logits: Floats, y: Truths, kind: LabelKind) -> FittedTempera
         inverse = high
     else:
         at_bound, inverse = False, float(brentq(slope, low, high, xtol=1e-12))
-    before, after = (kind.loss(table, targets, at) for at in (1.0, inverse))
+    before, after = (kind.loss(table, targets, at)[0] for at in (1.0, inverse))
     if not after < before:
         return FittedTemperature(1.0, before, before, False)
     return FittedTemperature(1 / inverse, before, after, at_bound)
@@ -100,14 +86,7 @@ def branch_weights(logits: Sequence[Floats], y: Truths, kind: LabelKind) -> list
     Stacking [3]_ with one number a branch: each branch is brought to its own best
     temperature, then branches are joined one by one, each time with the share that gives
     the least negative log-likelihood. A share is one of twenty-one, because a few hundred
-    songs cannot tell finer ones apart.
-
-    Parameters
-    ----------
-    logits : sequence of (n, classes)
-        Pooled, of songs not trained on; one table a branch.
-    y
-        The truth as ``kind`` has it.
+    songs cannot tell finer ones apart. Logits and truth as in `fit_temperature`.
     """
     if len(logits) == 1:
         return [1.0]
@@ -125,30 +104,20 @@ def branch_weights(logits: Sequence[Floats], y: Truths, kind: LabelKind) -> list
 class Calibration:
     """How a model's song logits become probabilities and decisions.
 
-    Attributes
-    ----------
-    temperature : float
-        Logits are divided by it.
-    thresholds : tuple of float
-        As `LabelKind.decisions` takes them; none for one label a song.
-    precision : tuple of (confidence, share answered, share right, its lower limit)
-        The curve of `abstention`, at most 200 to 400 points of it; see `confidence_for`.
+    Logits are divided by the temperature; ``thresholds`` are as `LabelKind.decisions` takes
+    them; ``precision`` holds at most 200 to 400 points of `precision_curve`.
     """
 
     temperature: float = 1.0
     thresholds: tuple[float, ...] = ()
-    precision: tuple[tuple[float, float, float, float], ...] = ()
+    precision: tuple[Point, ...] = ()
 
 
 def calibrate(probabilities: Floats, y: Truths, kind: LabelKind) -> Calibration:
     """Return the calibration that fits uncalibrated probabilities to the truth.
 
-    Parameters
-    ----------
-    probabilities : (n, classes)
-        At temperature 1, of songs not trained on (out of fold).
-    y
-        The truth as ``kind`` has it.
+    ``probabilities`` (n, classes) are at temperature 1, of songs not trained on; ``y`` is the
+    truth as ``kind`` has it.
     """
     logits = kind.logits(probabilities)
     fitted = fit_temperature(logits, y, kind)
@@ -156,21 +125,14 @@ def calibrate(probabilities: Floats, y: Truths, kind: LabelKind) -> Calibration:
     never_wrong = fitted.at_bound and fitted.temperature < 1
     temperature = 1.0 if never_wrong else fitted.temperature
     calibrated = kind.probabilities(logits, temperature)
-    points: list[tuple[float, float, float, float]] = []
-    if kind.abstains:
-        curve = abstention(y, calibrated)["curve"]
-        points = list(zip(*curve.values(), strict=True))
+    points = precision_curve(y, calibrated) if kind.abstains else []
     step = max(1, len(points) // _POINTS)
     thresholds = kind.best_thresholds(y, calibrated)
     return Calibration(temperature, thresholds, tuple(points[::step]))
 
 
 def wilson_low(right: Floats, songs: Floats, level: float = 0.95) -> NDArray[np.float64]:
-    """Return the lower limit of Wilson's interval [2]_ for ``right`` of ``songs``, 0 to 1.
-
-    >>> wilson_low(np.array([9.0, 90.0]), np.array([10.0, 100.0])).round(3)
-    array([0.596, 0.826])
-    """
+    """Return the lower limit of Wilson's interval [2]_ for ``right`` of ``songs``, 0 to 1."""
     z = NormalDist().inv_cdf((1 + level) / 2)
     share = right / songs
     spread = z * np.sqrt(share * (1 - share) / songs + z**2 / (4 * songs**2))
@@ -178,70 +140,25 @@ def wilson_low(right: Floats, songs: Floats, level: float = 0.95) -> NDArray[np.
     return np.maximum(low, 0.0)
 
 
-def abstention(
-    y: Ints, probabilities: Floats, precision: float = 0.9, groups: Ints | None = None
-) -> dict[str, Any]:
-    """Return from which confidence on answers reach a wanted precision on these songs.
+def precision_curve(y: Ints, probabilities: Floats) -> list[Point]:
+    """Return how right the songs are that are answered from a confidence on.
 
-    Confidence is a song's largest probability; a song is answered from the threshold on.
-
-    Returns
-    -------
-    dict
-        ``curve``: threshold, coverage (share of songs answered), accuracy of those, and low,
-        its Wilson limit at 95 %, as lists from the fewest answered to all. ``point`` and
-        ``sure``: threshold, coverage, accuracy and low where most songs are answered and
-        the accuracy, or for sure low, is at least ``precision``; None if nowhere.
-
-    The best of many thresholds is chosen on the songs it is judged on, so ``point`` is
-    flattered; prefer ``sure``. With groups (n,) songs count for less by how much groups
-    widen the error of the accuracy (never for more).
-
-    Examples
-    --------
-    >>> confidence = np.linspace(0.5, 0.99, 50)
-    >>> y = (confidence < 0.7).astype(int)  # below 0.7 every label is wrong
-    >>> result = abstention(y, np.stack([confidence, 1 - confidence], axis=1), precision=0.8)
-    >>> round(result["point"]["threshold"], 2), round(result["sure"]["threshold"], 2)
-    (0.63, 0.69)
+    Confidence is a song's largest probability. Points, from the fewest answered to all:
+    confidence, share of songs answered, share of those that are right, and its Wilson limit
+    at 95 %. Choosing the confidence by the share itself would flatter it: take the limit.
     """
     labels, table, _ = classification.checked(y, probabilities, None)
     right = (table.argmax(axis=1) == labels).astype(np.float64)
-    alone = standard_error(right, np.arange(len(right)))
-    clustered = standard_error(right, group_index(groups, len(right)))
-    # How many times larger groups make the variance of the accuracy.
-    widening = max(1.0, (clustered / alone) ** 2) if alone > 0 and clustered > 0 else 1.0
     distinct, place = np.unique(-table.max(axis=1), return_inverse=True)
     answered, hits = np.bincount(place).cumsum(), np.bincount(place, right).cumsum()
-    curve = {
-        "threshold": -distinct,
-        "coverage": answered / len(right),
-        "accuracy": hits / answered,
-        "low": wilson_low(hits / widening, answered / widening),
-    }
-    reached = {
-        "point": np.flatnonzero(curve["accuracy"] >= precision - 1e-12),
-        "sure": np.flatnonzero(curve["low"] >= precision),
-    }
-    return {
-        "precision": precision,
-        **{
-            name: {key: float(values[places[-1]]) for key, values in curve.items()}
-            if len(places)
-            else None
-            for name, places in reached.items()
-        },
-        "curve": {name: values.tolist() for name, values in curve.items()},
-    }
+    columns = -distinct, answered / len(right), hits / answered, wilson_low(hits, answered)
+    return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
-def confidence_for(
-    curve: Sequence[tuple[float, float, float, float]], precision: float
-) -> tuple[float, float] | None:
+def confidence_for(curve: Sequence[Point], precision: float) -> tuple[float, float] | None:
     """Return the confidence from which answers reach a precision, and the share answered.
 
-    ``curve`` is a model's (confidence, share answered, share right, its lower limit), from
-    the fewest answered on; the lower limit must reach the precision. None if nowhere.
+    ``curve`` is of `precision_curve`; its lower limit must reach the precision. None if nowhere.
 
     >>> curve = [(0.9, 0.2, 1.0, 0.95), (0.7, 0.6, 0.95, 0.9), (0.5, 1.0, 0.8, 0.75)]
     >>> confidence_for(curve, 0.9)

@@ -1,25 +1,17 @@
-"""Metrics of songs that have one label each, on arrays.
+"""Metrics of songs that have one label each, on arrays; and what loudness alone would reach.
 
-Every metric takes the same first three arguments:
+Every metric takes the same first three arguments and raises ValueError for others:
 
 y : (n,) integers in 0 .. classes - 1, the true label of every song.
 probabilities : (n, classes), finite, non-negative, rows summing to 1 within 1e-3. The
     predicted label of a song is the argmax of its row, the first one on ties.
 weights : (n,) or (resamples, n), finite, non-negative, positive in sum; None is all ones.
-    A weight of 2 equals the song given twice, 0 equals the song left out, so a row is a
-    bootstrap resample.
+    A weight of 2 equals the song given twice, so a row is a bootstrap resample.
 
-A metric has the shape of ``weights`` without its last axis: one number for (n,), and
-(resamples,) for (resamples, n). What is undefined (the recall of an absent label) is NaN;
-averages over labels leave undefined entries out.
-Arguments that break these rules raise ValueError.
+A metric has the shape of ``weights`` without its last axis. What is undefined (the recall of
+an absent label) is NaN; averages over labels leave it out.
 
-Examples
---------
->>> y = np.array([0, 1, 1])
->>> p = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
->>> round(float(accuracy(y, p)), 3)
-0.667
+>>> y, p = np.array([0, 1, 1]), np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
 >>> accuracy(y, p, np.array([[1, 1, 1], [2, 1, 0]])).round(3)  # two resamples
 array([0.667, 1.   ])
 
@@ -33,9 +25,8 @@ References
 .. [5] Guo, Pleiss, Sun, Weinberger (2017), On calibration of modern neural networks, ICML.
 .. [6] Nguyen, O'Connor (2015), Posterior calibration and exploratory analysis, EMNLP.
 .. [7] Broecker, Smith (2007), Increasing the reliability of reliability diagrams, WAF.
+.. [8] John, Langley (1995), Estimating continuous distributions in Bayesian classifiers, UAI.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -45,6 +36,7 @@ from numpy.typing import NDArray
 
 Ints: TypeAlias = NDArray[np.integer[Any]]
 Floats: TypeAlias = NDArray[np.floating[Any]]
+Bools: TypeAlias = NDArray[np.bool_]
 Scores: TypeAlias = np.float64 | NDArray[np.float64]
 
 BLOCK_BYTES = 2**26  # most bytes of one block of (resamples, n) weights or (draws, n) draws
@@ -75,7 +67,7 @@ def checked_weights(weights: Floats | None, songs: int) -> NDArray[np.float64]:
 def checked(
     y: Ints, probabilities: Floats, weights: Floats | None
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return the three arguments that every metric shares, checked and converted."""
+    """Return the arguments that every metric shares, checked and converted."""
     table = np.asarray(probabilities, dtype=np.float64)
     if table.ndim != 2 or table.shape[0] == 0 or table.shape[1] < 2:
         raise ValueError("probabilities must have shape (n, classes), two classes or more")
@@ -88,21 +80,13 @@ def checked(
 
 
 def ratio(top: Scores, bottom: Scores) -> Scores:
-    """Return top / bottom, NaN where bottom is 0.
-
-    >>> ratio(np.array([1.0, 1.0]), np.array([4.0, 0.0]))
-    array([0.25,  nan])
-    """
+    """Return top / bottom, NaN where bottom is 0."""
     share: Scores = top / np.where(bottom > 0, bottom, np.nan)
     return share
 
 
 def mean_defined(values: Scores) -> Scores:
-    """Return the mean over the last axis without the NaN entries, NaN if all are NaN.
-
-    >>> mean_defined(np.array([[1.0, np.nan, 2.0], [np.nan, np.nan, np.nan]]))
-    array([1.5, nan])
-    """
+    """Return the mean over the last axis without the NaN entries, NaN if all are NaN."""
     defined = ~np.isnan(values)
     return ratio(np.where(defined, values, 0.0).sum(axis=-1), defined.sum(axis=-1))
 
@@ -113,15 +97,19 @@ def mean_song(values: Floats, rows: Floats) -> Scores:
 
 
 def weighted_mean(values: Floats, weights: Floats | None) -> Scores:
-    """Return the mean over songs of values (n,), under weights as every metric takes them."""
+    """Return the mean over songs of values (n,), weights as every metric takes them."""
     return mean_song(values, checked_weights(weights, len(values)))
 
 
-def _tallies(labels: Ints, table: Floats, rows: Floats) -> tuple[Scores, Scores, Scores]:
+def tallies(truth: Bools, decisions: Bools, rows: Floats) -> tuple[Scores, Scores, Scores]:
     """Return per label the weight of songs that have it, are given it, and both."""
-    predicted, unit = table.argmax(axis=1), np.eye(table.shape[1])
-    both = unit[labels] * (labels == predicted)[:, None]
-    return rows @ unit[labels], rows @ unit[predicted], rows @ both
+    both = truth & decisions
+    return rows @ truth.astype(float), rows @ decisions.astype(float), rows @ both.astype(float)
+
+
+def _predicted_tallies(labels: Ints, table: Floats, rows: Floats) -> tuple[Scores, Scores, Scores]:
+    unit = np.eye(table.shape[1], dtype=np.bool_)
+    return tallies(unit[labels], unit[table.argmax(axis=1)], rows)
 
 
 def _weight_below(scores: Floats, rows: Floats, at: Floats) -> NDArray[np.float64]:
@@ -139,7 +127,7 @@ def _weight_below(scores: Floats, rows: Floats, at: Floats) -> NDArray[np.float6
     return below
 
 
-def label_auc(positive: NDArray[np.bool_], scores: Floats, rows: Floats) -> Scores:
+def label_auc(positive: Bools, scores: Floats, rows: Floats) -> Scores:
     """Return the AUC of scores (n,) for positive (n,) songs against the others."""
     weight, others = rows[..., positive], rows[..., ~positive]
     below = _weight_below(scores[~positive], others, scores[positive])
@@ -170,13 +158,8 @@ def accuracy(y: Ints, probabilities: Floats, weights: Floats | None = None) -> S
 
 
 def balanced_accuracy(y: Ints, probabilities: Floats, weights: Floats | None = None) -> Scores:
-    """Return the mean recall over the labels that songs of the resample have, 0 to 1 [1]_.
-
-    >>> y, p = np.array([0, 0, 0, 1]), np.array([[0.9, 0.1]] * 4)  # label 0 for all songs
-    >>> balanced_accuracy(y, p), accuracy(y, p)
-    (np.float64(0.5), np.float64(0.75))
-    """
-    support, _, both = _tallies(*checked(y, probabilities, weights))
+    """Return the mean recall over the labels that songs of the resample have, 0 to 1 [1]_."""
+    support, _, both = _predicted_tallies(*checked(y, probabilities, weights))
     return mean_defined(ratio(both, support))
 
 
@@ -184,12 +167,8 @@ def macro_f1(y: Ints, probabilities: Floats, weights: Floats | None = None) -> S
     """Return the mean F1 over labels, 0 to 1 [2]_ (eq. 2, averaged F1).
 
     A label that no song of the resample has or is given is left out, as in scikit-learn.
-
-    >>> y, p = np.array([0, 0, 1]), np.array([[0.9, 0.1, 0.0], [0.4, 0.6, 0.0], [0.2, 0.8, 0.0]])
-    >>> round(float(macro_f1(y, p)), 3)
-    0.667
     """
-    support, predicted, both = _tallies(*checked(y, probabilities, weights))
+    support, predicted, both = _predicted_tallies(*checked(y, probabilities, weights))
     return mean_defined(ratio(2 * both, support + predicted))
 
 
@@ -198,10 +177,6 @@ def roc_auc(y: Ints, probabilities: Floats, weights: Floats | None = None) -> Sc
 
     Two classes: that of label 1. More: the mean of one-versus-rest areas over the labels
     that some songs (of the resample) have and some do not. Tied songs count one half.
-
-    >>> y, chance = np.array([0, 1, 0, 1]), np.array([0.1, 0.4, 0.5, 0.8])
-    >>> roc_auc(y, np.stack([1 - chance, chance], axis=1))
-    np.float64(0.75)
     """
     labels, table, rows = checked(y, probabilities, weights)
     asked = range(table.shape[1]) if table.shape[1] > 2 else (1,)
@@ -212,23 +187,14 @@ def roc_auc(y: Ints, probabilities: Floats, weights: Floats | None = None) -> Sc
 def negative_log_likelihood(
     y: Ints, probabilities: Floats, weights: Floats | None = None
 ) -> Scores:
-    """Return the mean of -ln p(true label), p held in 1e-15 .. 1: 0 to 34.54 nats.
-
-    >>> p = np.array([[0.5, 0.5], [0.75, 0.25]])
-    >>> round(float(negative_log_likelihood(np.array([0, 1]), p)), 3)
-    1.04
-    """
+    """Return the mean of -ln p(true label), p held in 1e-15 .. 1: 0 to 34.54 nats."""
     labels, table, rows = checked(y, probabilities, weights)
     likelihood = table[np.arange(len(labels)), labels]
     return mean_song(-np.log(np.clip(likelihood, 1e-15, 1.0)), rows)
 
 
 def brier(y: Ints, probabilities: Floats, weights: Floats | None = None) -> Scores:
-    """Return the squared error summed over labels, averaged over songs, 0 to 2 [4]_.
-
-    >>> round(float(brier(np.array([0]), np.array([[0.8, 0.2]]))), 3)
-    0.08
-    """
+    """Return the squared error summed over labels, averaged over songs, 0 to 2 [4]_."""
     labels, table, rows = checked(y, probabilities, weights)
     error = table - np.eye(table.shape[1])[labels]
     return mean_song((error**2).sum(axis=1), rows)
@@ -243,10 +209,6 @@ def expected_calibration_error(
     go by the mid-rank of their confidence in the weighted songs, so that tied songs share a
     bin and the order of the songs never matters. Noise adds to this error: judge it against
     `calibrated_ece_quantile`.
-
-    >>> p = np.array([[0.9, 0.1], [0.6, 0.4], [0.8, 0.2], [0.7, 0.3]])
-    >>> round(float(expected_calibration_error(np.array([0, 0, 0, 1]), p, bins=2)), 3)
-    0.15
     """
     labels, table, rows = checked(y, probabilities, weights)
     gap = (table.argmax(axis=1) == labels) - table.max(axis=1)
@@ -263,10 +225,9 @@ def calibrated_ece_quantile(
 ) -> float:
     """Return the quantile of the ECE that a perfectly calibrated model would show, 0 to 1.
 
-    Events are drawn ``draws`` times, independently, with their chance (n,): that a predicted
-    label is right with the confidence, or that a label holds with its probability. This is
-    the resampling of [7]_ with the probabilities held fixed, in blocks of at most
-    `BLOCK_BYTES`.
+    Events are drawn independently, each with its chance (n,): that a predicted label is right
+    with the confidence, or that a label holds with its probability. This is the resampling of
+    [7]_ with the probabilities held fixed.
 
     >>> confidence = np.random.default_rng(0).dirichlet(np.ones(4), 300).max(axis=1)
     >>> limit = calibrated_ece_quantile(confidence, np.random.default_rng(1))
@@ -282,27 +243,11 @@ def calibrated_ece_quantile(
     return float(np.quantile(errors, quantile))
 
 
-def reliability(chance: Floats, happened: NDArray[np.bool_], bins: int = 10) -> dict[str, Scores]:
+def reliability(chance: Floats, happened: Bools, bins: int = 10) -> dict[str, Scores]:
     """Return confidence, accuracy and count of events in every bin of the calibration error.
 
-    Parameters
-    ----------
-    chance : (n,)
-        Of every event, as in `calibrated_ece_quantile`.
-    happened : (n,) bool
-    bins : int
-
-    Returns
-    -------
-    dict
-        ``confidence``, the mean chance; ``accuracy``, the share that happened; ``count``; each
-        (bins,), from the least likely to the most likely. An empty bin has count 0, else NaN.
-
-    Examples
-    --------
-    >>> table = reliability(np.array([0.9, 0.6, 0.8, 0.7]), np.array([1, 1, 1, 0]) > 0, bins=2)
-    >>> table["confidence"].round(2), table["accuracy"]
-    (array([0.65, 0.85]), array([0.5, 1. ]))
+    Each is (bins,), from the least likely to the most likely: the mean chance, the share that
+    happened, and how many; an empty bin has NaN and count 0.
     """
     rows = np.ones(len(chance))
     index = bin_index(chance, rows, bins)
@@ -315,15 +260,10 @@ def reliability(chance: Floats, happened: NDArray[np.bool_], bins: int = 10) -> 
 
 
 def confusion_matrix(y: Ints, probabilities: Floats) -> NDArray[np.int64]:
-    """Return the number of songs (classes, classes) by true (row) and predicted (column) label.
-
-    >>> confusion_matrix(np.array([0, 1, 1]), np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]]))
-    array([[1, 0],
-           [1, 1]])
-    """
+    """Return the number of songs (classes, classes) by true (row) and predicted (column) label."""
     labels, table, _ = checked(y, probabilities, None)
-    matrix = np.zeros((table.shape[1], table.shape[1]), dtype=np.int64)
-    np.add.at(matrix, (labels, table.argmax(axis=1)), 1)
+    unit = np.eye(table.shape[1], dtype=np.int64)
+    matrix: NDArray[np.int64] = unit[labels].T @ unit[table.argmax(axis=1)]
     return matrix
 
 
@@ -332,13 +272,9 @@ def per_label(y: Ints, probabilities: Floats) -> dict[str, Scores]:
 
     NaN: precision of a label no song is given, recall of a label no song has, F1 of a label
     neither given nor had, AUC (against the other labels) of a label that none or all have.
-
-    >>> y, p = np.array([0, 1, 1]), np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
-    >>> per_label(y, p)["recall"]
-    array([1. , 0.5])
     """
     labels, table, rows = checked(y, probabilities, None)
-    support, predicted, both = _tallies(labels, table, rows)
+    support, predicted, both = _predicted_tallies(labels, table, rows)
     areas = [label_auc(labels == k, table[:, k], rows) for k in range(table.shape[1])]
     return {
         "precision": ratio(both, predicted),
@@ -358,3 +294,42 @@ METRICS: dict[str, Callable[[Ints, Floats, Floats | None], Scores]] = {
     "brier": brier,
     "ece": expected_calibration_error,
 }
+
+
+def fit_level(level_db: Floats, y: Ints, classes: int) -> dict[str, list[float]]:
+    """Return mean, deviation and prior of every label, of the levels in dB (n,) of its songs.
+
+    One-dimensional Gaussian naive Bayes [8]_, to see how much of a result the recording's
+    level alone explains. Deviations are of the population, floored at 0.5 dB. A label
+    without songs has prior 0 and the mean and deviation of all songs.
+    """
+    levels, labels = _checked_levels(level_db), np.asarray(y)
+    if levels.shape != labels.shape:
+        raise ValueError(f"{len(levels)} levels, but {len(labels)} labels")
+    count = np.bincount(labels, minlength=classes)
+    members = [levels[labels == k] if count[k] else levels for k in range(classes)]
+    return {
+        "mean": [float(of_label.mean()) for of_label in members],
+        "deviation": [max(float(of_label.std()), 0.5) for of_label in members],
+        "prior": [float(share) for share in count / len(labels)],
+    }
+
+
+def level_probabilities(
+    parameters: dict[str, list[float]], level_db: Floats
+) -> NDArray[np.float64]:
+    """Return the probabilities (n, classes) of songs of these levels (n,), by `fit_level`."""
+    mean, deviation, prior = (np.asarray(parameters[k]) for k in ("mean", "deviation", "prior"))
+    distance = (_checked_levels(level_db)[:, None] - mean) / deviation
+    scores = np.log(np.where(prior > 0, prior, 1.0) / deviation) - distance**2 / 2
+    scores = np.where(prior > 0, scores, -np.inf)
+    odds = np.exp(scores - scores.max(axis=1, keepdims=True))
+    probabilities: NDArray[np.float64] = odds / odds.sum(axis=1, keepdims=True)
+    return probabilities
+
+
+def _checked_levels(level_db: Floats) -> NDArray[np.float64]:
+    levels = np.asarray(level_db, dtype=np.float64)
+    if levels.ndim != 1 or not np.isfinite(levels).all():
+        raise ValueError("levels must be a 1-D array of finite decibels")
+    return levels

@@ -10,22 +10,10 @@ probabilities     (n, labels), the sum of a row is 1      (n, labels), each from
 thresholds        empty                                   (labels,), each from 0 to 1
 ================  ======================================  =======================================
 
-Examples
---------
->>> import numpy as np
->>> labels = ["jazz", "rock"]
->>> SINGLE_LABEL.truths([("rock",), ("jazz",)], labels)
-array([1, 0])
->>> MULTILABEL.truths([("jazz", "rock"), ()], labels)
-array([[1, 1],
-       [0, 0]])
->>> logits = np.array([1.0, 2.0])
->>> for kind in (SINGLE_LABEL, MULTILABEL):
-...     p = kind.probabilities(logits)
-...     chosen = [labels[index] for index in kind.decide(p, kind.default_thresholds(2))]
-...     print(f"{kind.name}: {p.round(2)} {chosen}")
-single label: [0.27 0.73] ['rock']
-multilabel: [0.73 0.88] ['jazz', 'rock']
+>>> SINGLE_LABEL.probabilities(np.array([1.0, 2.0])).round(2)
+array([0.27, 0.73])
+>>> MULTILABEL.probabilities(np.array([1.0, 2.0])).round(2)
+array([0.73, 0.88])
 """
 
 from abc import ABC, abstractmethod
@@ -45,10 +33,9 @@ from songbag.metrics.bootstrap import (
     records,
     with_intervals,
 )
-from songbag.metrics.classification import Floats, Ints
+from songbag.metrics.classification import Bools, Floats, Ints
 
 Truths = NDArray[Any]  # (n,) integers, or (n, labels) bool or 0 and 1
-Bools = NDArray[np.bool_]
 Array = NDArray[np.float64]
 Thresholds = Sequence[float]
 Measures = dict[str, Measure]
@@ -58,20 +45,9 @@ Measures = dict[str, Measure]
 class LabelKind(ABC):
     """What depends on how many labels a song may have.
 
-    Attributes
-    ----------
-    name : str
-    multilabel : bool
-        As files and options say it.
-    description : str
-        For messages.
-    headline : str
-        The metric by which models are judged first.
-    balances : bool
-        Whether songs can be weighed by how rare their label is.
-    abstains : bool
-        Whether a song's confidence is the probability of its label being right, so that the
-        precision of the songs above a confidence can be stated.
+    ``headline`` is the metric by which models are judged first. ``balances``: songs can be
+    weighed by how rare their label is. ``abstains``: a song's confidence is the probability of
+    its label being right, so that the precision of the songs above a confidence can be stated.
     """
 
     name: ClassVar[str]
@@ -87,10 +63,7 @@ class LabelKind(ABC):
     def truths(self, label_sets: Sequence[Sequence[str]], labels: Sequence[str]) -> Truths:
         """Return y of songs with these labels, as int64; ``labels`` names the columns.
 
-        Raises
-        ------
-        ValueError
-            An unknown label; for `SINGLE_LABEL` a song without exactly one label.
+        ValueError for an unknown label, and for `SINGLE_LABEL` unless a song has exactly one.
         """
 
     @abstractmethod
@@ -120,15 +93,12 @@ class LabelKind(ABC):
         return np.asarray(probabilities, dtype=np.float64)
 
     @abstractmethod
-    def loss(self, logits: Floats, targets: Floats, inverse: float) -> float:
-        """Return the mean negative log-likelihood at temperature 1 / inverse.
+    def loss(self, logits: Floats, targets: Floats, inverse: float) -> tuple[float, float]:
+        """Return the mean negative log-likelihood at temperature 1 / inverse, and its slope.
 
-        Nats per song, or per label decision; ``targets`` are 0 and 1, both (n, classes).
+        Nats per song, or per label decision; ``targets`` are 0 and 1, both (n, classes). The
+        slope is the derivative by ``inverse``.
         """
-
-    @abstractmethod
-    def loss_slope(self, logits: Floats, targets: Floats, inverse: float) -> float:
-        """Return the derivative of `loss` by ``inverse``."""
 
     # --- decisions ---
 
@@ -183,26 +153,9 @@ class LabelKind(ABC):
     ) -> dict[str, object]:
         """Return every metric, with intervals of 95 %, as one dictionary that JSON can hold.
 
-        Parameters
-        ----------
-        y, probabilities
-            As in the table above.
-        labels : sequence of str
-            The names of the columns of probabilities.
-        decisions : (n, labels) bool, optional
-            `MULTILABEL`: which labels each song was given, by thresholds that need not be the
-            same for all songs; at 0.5 if left out. `SINGLE_LABEL` does not look at it.
-        groups : (n,) integers, optional
-            Songs of one group are resampled together.
-
-        Examples
-        --------
-        >>> y, p = np.array([0, 1, 1]), np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
-        >>> figures = SINGLE_LABEL.evaluate(y, p, ["jazz", "rock"])
-        >>> figures["songs"], round(figures["metrics"]["accuracy"]["value"], 3)
-        (3, 0.667)
-        >>> figures["confusion"]
-        [[1, 0], [1, 1]]
+        ``labels`` names the columns of probabilities. ``decisions`` (n, labels), for `MULTILABEL`
+        only, says which labels each song was given, by thresholds that need not be the same for
+        all songs (0.5 if left out). Songs of one of the ``groups`` (n,) are resampled together.
         """
         rng, measures = np.random.default_rng(seed), self.measures(y, probabilities, decisions)
         return {
@@ -258,15 +211,13 @@ class SingleLabel(LabelKind):
     def normalized(self, probabilities: Floats) -> Array:
         return np.asarray(probabilities / probabilities.sum(axis=1, keepdims=True))
 
-    def loss(self, logits: Floats, targets: Floats, inverse: float) -> float:
+    def loss(self, logits: Floats, targets: Floats, inverse: float) -> tuple[float, float]:
         scaled = logits * inverse
         top = scaled.max(axis=1)
         total = top + np.log(np.exp(scaled - top[:, None]).sum(axis=1))
-        return float((total - (targets * scaled).sum(axis=1)).mean())
-
-    def loss_slope(self, logits: Floats, targets: Floats, inverse: float) -> float:
-        p = self.probabilities(logits, 1 / inverse)
-        return float(((p - targets) * logits).sum(axis=1).mean())
+        slope = (self.probabilities(logits, 1 / inverse) - targets) * logits
+        value = (total - (targets * scaled).sum(axis=1)).mean()
+        return float(value), float(slope.sum(axis=1).mean())
 
     def decisions(self, probabilities: Floats, thresholds: Thresholds = ()) -> Bools:
         table = np.asarray(probabilities)
@@ -338,13 +289,11 @@ class Multilabel(LabelKind):
         p = np.clip(probabilities, 1e-12, 1 - 1e-12)
         return np.asarray(np.log(p) - np.log1p(-p))
 
-    def loss(self, logits: Floats, targets: Floats, inverse: float) -> float:
+    def loss(self, logits: Floats, targets: Floats, inverse: float) -> tuple[float, float]:
         scaled = logits * inverse
-        return float((np.logaddexp(0, scaled) - targets * scaled).mean())
-
-    def loss_slope(self, logits: Floats, targets: Floats, inverse: float) -> float:
-        p = self.probabilities(logits, 1 / inverse)
-        return float(((p - targets) * logits).mean())
+        slope = (self.probabilities(logits, 1 / inverse) - targets) * logits
+        value = (np.logaddexp(0, scaled) - targets * scaled).mean()
+        return float(value), float(slope.mean())
 
     def default_thresholds(self, classes: int) -> tuple[float, ...]:
         return (0.5,) * classes
@@ -399,11 +348,7 @@ MULTILABEL = Multilabel()
 
 
 def kind_of(multilabel: bool) -> LabelKind:
-    """Return `MULTILABEL` or `SINGLE_LABEL`.
-
-    >>> kind_of(True).name
-    'multilabel'
-    """
+    """Return `MULTILABEL` or `SINGLE_LABEL`."""
     return MULTILABEL if multilabel else SINGLE_LABEL
 
 

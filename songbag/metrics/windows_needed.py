@@ -26,31 +26,18 @@ VARIANTS: dict[str, Callable[[int, int, Places], Places]] = {
 class WindowPlan:
     """Which windows are tried.
 
-    Attributes
-    ----------
-    counts : tuple of int
-        Numbers of windows, each at least 1; larger ones than any song has become all windows.
-    variants : tuple of str
-        Of `VARIANTS`.
-    draws : int
-        How often windows are drawn at random.
-    window_seconds, hop_seconds : float or None
-        With both, rows say how many seconds of a song the windows cover.
+    ``counts`` are numbers of windows, each at least 1; larger ones than any song has become all
+    windows. ``draws`` says how often windows are drawn at random. With ``window_seconds`` and
+    ``hop_seconds`` rows say how many seconds of a song the windows cover.
     """
 
     counts: tuple[int, ...] = (1, 2, 3, 5, 8, 13, 21, 34, 55)
-    variants: tuple[str, ...] = ("random", "first", "middle")
     draws: int = 20
     window_seconds: float | None = None
     hop_seconds: float | None = None
 
     def covered_seconds(self, places: Places) -> float:
-        """Return the mean seconds that windows at these places (draws, count) cover, or NaN.
-
-        >>> plan = WindowPlan(window_seconds=5.0, hop_seconds=2.5)
-        >>> plan.covered_seconds(np.array([[0, 1, 2]]))
-        10.0
-        """
+        """Return the mean seconds that windows at these places (draws, count) cover, or NaN."""
         if self.window_seconds is None or self.hop_seconds is None:
             return float("nan")
         gaps = np.diff(np.sort(places, axis=1), axis=1) * self.hop_seconds
@@ -68,43 +55,20 @@ def accuracy_by_windows(
 ) -> list[dict[str, Any]]:
     """Return the accuracy of every variant at every count of windows, one row each.
 
-    Parameters
-    ----------
-    outputs : sequence of (windows, classes)
-        Outputs for the windows of every song, in their order and in the space that ``pool``
-        takes.
-    y : (n,) integers
-    groups : (n,) integers, optional
-    pool : callable
-        (windows, classes) to (classes,); the predicted label is its argmax, the first on ties.
-        The order of the windows must not matter to it.
-    plan : WindowPlan, optional
-
-    Returns
-    -------
-    list of dict
-        variant, windows (the count), shorter (songs with fewer windows, taken whole), accuracy
-        (value, low, high: 95 %, by groups, the same resamples in every row) and seconds
-        (covered of a song, on average, overlaps once; None if unknown).
+    ``outputs`` are (windows, classes) of every song, in their order and in the space of ``pool``,
+    to which the order must not matter. Rows hold variant, windows (the count), shorter (songs
+    with fewer windows, taken whole), accuracy (value, low, high: 95 %, by groups, the same
+    resamples in every row) and seconds (covered of a song, on average, overlaps once; None if
+    unknown).
 
     A song's accuracy at random windows is the mean over the draws; windows of a draw are
     without replacement, and a smaller count takes the beginning of a larger one's draw.
-
-    Examples
-    --------
-    >>> song = np.array([[0.9, 0.1], [0.2, 0.8], [0.2, 0.8]])  # of label 1, with an odd intro
-    >>> rows = accuracy_by_windows(
-    ...     [song, song], np.array([1, 1]), None, lambda windows: windows.mean(axis=0),
-    ...     np.random.default_rng(0), WindowPlan(counts=(1, 3), variants=("first", "middle")),
-    ... )
-    >>> [(row["variant"], row["windows"], row["accuracy"]["value"]) for row in rows]
-    [('first', 1, 0.0), ('first', 3, 1.0), ('middle', 1, 1.0), ('middle', 3, 1.0)]
     """
     plan = plan or WindowPlan()
     labels, lengths = _checked(outputs, y, plan)
     group = group_index(groups, len(labels))
     counts = sorted({min(count, int(lengths.max())) for count in plan.counts})
-    keys = [(variant, count) for variant in plan.variants for count in counts]
+    keys = [(variant, count) for variant in VARIANTS for count in counts]
     right, seconds = np.empty((len(keys), len(labels))), np.empty((len(keys), len(labels)))
     for song, (logits, label) in enumerate(zip(outputs, labels, strict=True)):
         order = rng.random((plan.draws, len(logits))).argsort(axis=1)
@@ -138,6 +102,4 @@ def _checked(outputs: Sequence[Floats], y: Ints, plan: WindowPlan) -> tuple[Plac
         raise ValueError("outputs must be (windows, classes) for every song, none empty")
     if not plan.counts or min(plan.counts) < 1 or plan.draws < 1:
         raise ValueError("counts and draws must be at least 1")
-    if unknown := set(plan.variants) - set(VARIANTS):
-        raise ValueError(f"unknown variants {sorted(unknown)}, there are {', '.join(VARIANTS)}")
     return labels.astype(np.int64), np.array([len(song) for song in outputs])

@@ -17,14 +17,12 @@ from numpy.typing import NDArray
 
 from songbag.audio.fingerprint import STEP_SECONDS, Codes, Match, compare
 from songbag.data.song import Song
-from songbag.quality.file_checks import lossless
-from songbag.quality.file_facts import Facts, read_codes
+from songbag.quality.file_facts import Facts, lossless, read_codes
 from songbag.quality.findings import Finding
-from songbag.quality.spelling import names_differ
+from songbag.quality.table_checks import names_differ
 from songbag.storage.remote import AnyPath
 
-MAX_SHIFT_SECONDS = 5.0
-_MAX_SHIFT = round((MAX_SHIFT_SECONDS + 0.2) / STEP_SECONDS)
+_MAX_SHIFT = round(5.2 / STEP_SECONDS)  # 5 s, and what a fingerprint may be off
 _INDEXED = round(30 / STEP_SECONDS)  # codes of a song in the index
 _SHORTEST = round(3 / STEP_SECONDS)  # codes; shorter songs are compared by their bytes only
 _CROWD = 64  # codes equal to so many neighbours say nothing: held tones, hum
@@ -39,11 +37,7 @@ ReadCodes = Callable[[int], Codes]  # the fingerprint of a song, by its place
 class Pair:
     """Two songs, by their places, that are one recording or share a part of one.
 
-    Attributes
-    ----------
-    first, second : int
-    match : Match or None
-        How their fingerprints agree; None where the decoded sound is the same.
+    ``match`` says how their fingerprints agree; None where the decoded sound is the same.
     """
 
     first: int
@@ -82,10 +76,6 @@ def find_pairs(facts: Sequence[Facts], prints: Sequence[AnyPath | None]) -> list
 
     ``prints`` names every song's file of its fingerprint. Silent and unreadable songs have
     no copies.
-
-    >>> facts = [Facts(audio_hash=sound, level_db=-15.0) for sound in ("a", "b", "a")]
-    >>> find_pairs(facts, prints=[None, None, None])
-    [Pair(first=0, second=2, match=None)]
     """
     same_sound: dict[str, list[int]] = defaultdict(list)
     for place, fact in enumerate(facts):
@@ -172,19 +162,14 @@ def best_copies(
     Both are places. The best is a labelled copy; undamaged, lossless, longest, of most kHz
     and kbit/s; of a known group; the first.
     """
-    parent: dict[int, int] = {}
-
-    def root(place: int) -> int:
-        while (above := parent.setdefault(place, place)) != place:
-            place = above
-        return place
-
+    copies: dict[int, set[int]] = {}  # each place to one set with all its copies
     for pair in pairs:
         if pair.is_copy:
-            parent[root(pair.second)] = root(pair.first)
-    copies: dict[int, list[int]] = defaultdict(list)
-    for place in sorted(parent):
-        copies[root(place)].append(place)
+            ours = copies.setdefault(pair.first, {pair.first})
+            theirs = copies.setdefault(pair.second, {pair.second})
+            if ours is not theirs:
+                ours |= theirs
+                copies |= dict.fromkeys(theirs, ours)
 
     def quality(place: int) -> tuple[bool, bool, bool, float, int, int, bool, int]:
         fact, song = facts[place], songs[place]
@@ -195,8 +180,9 @@ def best_copies(
         return bool(song.label), undamaged, *sound, song.group_value is not None, -place
 
     best: dict[int, int] = {}
-    for places in copies.values():
-        best |= dict.fromkeys(places, max(places, key=quality))
+    for place, places in copies.items():
+        if place not in best:
+            best |= dict.fromkeys(places, max(places, key=quality))
     return best
 
 

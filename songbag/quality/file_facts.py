@@ -1,4 +1,4 @@
-"""Measure audio files for the check: codec, length, level, damage, hash and fingerprint.
+"""Measure audio files for the check, and say what is wrong with a file or unlike the others.
 
 A file is decoded once, in the sandbox. Its facts and the codes of its fingerprint are
 cached beside the frames, so checking a collection again decodes only what changed::
@@ -7,6 +7,7 @@ cached beside the frames, so checking a collection again decodes only what chang
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,8 +23,10 @@ from songbag.audio.fingerprint import Codes
 from songbag.audio.sandbox import run_in_sandbox
 from songbag.audio.sandbox_child import Request
 from songbag.audio.waveform import excerpt_span
+from songbag.data.song import Song
 from songbag.errors import AudioError
 from songbag.parallel.pool import Workers
+from songbag.quality.findings import Finding
 from songbag.settings import Limits, Record, Sound
 from songbag.storage.files import content_hash, write_bytes
 from songbag.storage.remote import AnyPath, local_file
@@ -34,37 +37,22 @@ SOUND = msgspec.structs.replace(fingerprint.SOUND, code=100 * fingerprint.SOUND.
 _DECODE = f"{__name__}:decode_facts"  # run in the sandbox
 _PIECE = 10  # pieces a second whose level is judged
 _SILENT_DB = -70.0  # level below which such a piece is silent
+_AT_FULL_SCALE = 0.02  # share of samples at full scale; loud masters stay below 1.5 %
+_ODD, _USUAL = 0.05, 0.75  # shares of songs: so few differ from so many
+_LOSSLESS = ("pcm", "flac", "alac", "wavpack", "tta", "ape")
+_DEPTHS = {"u8": "8 bit", "s16": "16 bit", "s32": "24 or 32 bit", "flt": "float", "dbl": "float"}
 
 
 class Facts(Record, frozen=True):
     """What was measured of a file, or why it could not be read.
 
-    Attributes
-    ----------
-    status, reason, message
-        As in a `Receipt`.
-    codec, sample_format, native_rate (Hz), channels
-    seconds : float
-        Length of the excerpt.
-    decoded_seconds, claimed_seconds : float
-        Decoded from the file; by its header, None where that does not say.
-    packets, bad_packets, bad_samples : int
-    truncated : str
-        How the file shows that its end is missing, empty where it does not.
-    level_db : float
-        Root mean square level of the excerpt, dB of full scale.
-    clipped_share, silent_share : float
-        Samples at full scale; tenths of a second below -70 dB.
-    audio_hash : str
-        Of the decoded mono samples at the file's own rate: the same for the same sound in
-        another lossless format.
-    size : int
-        Bytes of the file.
-
-    Examples
-    --------
-    >>> Facts(level_db=-15.0).silent, Facts(level_db=-95.0).silent
-    (False, True)
+    ``status``, ``reason`` and ``message`` are as in a `Receipt`. ``seconds`` is the length of the
+    excerpt, ``claimed_seconds`` what the header says, None where it does not. ``truncated`` says
+    how the file shows that its end is missing. ``level_db`` is the root mean square level of the
+    excerpt, dB of full scale; ``clipped_share`` of its samples are at full scale,
+    ``silent_share`` of its tenths of a second below -70 dB. ``audio_hash`` is of the decoded mono
+    samples at the file's own rate: the same for the same sound in another lossless format.
+    ``size`` is in bytes.
     """
 
     status: str = "ok"
@@ -242,3 +230,74 @@ def _checksum(facts: Facts, codes: Codes) -> str:
     digest = hashlib.blake2b(msgspec.json.encode(facts), digest_size=16)
     digest.update(np.ascontiguousarray(codes).data)
     return digest.hexdigest()
+
+
+# --- findings ---
+
+
+def file_findings(
+    songs: Sequence[Song], facts: Sequence[Facts], window_seconds: float
+) -> Iterator[Finding]:
+    """Yield what is wrong with every song by itself, and what differs from the others."""
+    for song, fact, differences in zip(songs, facts, rare_formats(facts), strict=True):
+        label = song.label or ""
+        if fact.status == "failed":
+            message = fact.message.removeprefix(f"{song.path}: ").rstrip(".")
+            yield Finding("unreadable", f"{fact.reason}: {message}", song.id, label=label)
+            continue
+        for kind, text in file_faults(fact, window_seconds):
+            yield Finding(kind, text, song.id, label=label)
+        for difference in differences:
+            yield Finding("odd", difference, song.id, label=label)
+
+
+def file_faults(fact: Facts, window_seconds: float) -> Iterator[tuple[str, str]]:
+    """Yield the kind of every fault of a file that could be read, and the fault in words."""
+    if fact.silent:
+        share = f"{100 * fact.silent_share:.0f} % of it lies below -70 dB"
+        yield "silent", f"its level is {fact.level_db:.0f} dB of full scale, {share}"
+    if fact.truncated:
+        yield "truncated", fact.truncated
+    if fact.bad_packets:
+        yield "damaged", f"{fact.bad_packets} of {fact.packets} packets did not decode"
+    if fact.bad_samples:
+        yield "damaged", f"{fact.bad_samples} samples were no numbers and became silence"
+    if fact.seconds < window_seconds:
+        yield "short", f"{fact.seconds:.1f} s, less than one window of {window_seconds:g} s"
+    if fact.clipped_share > _AT_FULL_SCALE:
+        yield "clipped", f"{100 * fact.clipped_share:.1f} % of its samples are at full scale"
+
+
+def lossless(fact: Facts) -> bool:
+    """Return whether a file holds the samples of the recording, not an approximation."""
+    return fact.codec.startswith(_LOSSLESS)
+
+
+def bit_depth(fact: Facts) -> str:
+    """Return the depth of a lossless file in words, empty for a lossy one."""
+    return _DEPTHS.get(fact.sample_format.removesuffix("p"), "") if lossless(fact) else ""
+
+
+FORMATS: dict[str, Callable[[Facts], str]] = {
+    "rate": lambda fact: f"{fact.native_rate} Hz",
+    "codec": lambda fact: fact.codec,
+    "channels": lambda fact: str(fact.channels),
+    "bit depth": bit_depth,
+}
+
+
+def rare_formats(facts: Sequence[Facts]) -> list[list[str]]:
+    """Return for every song the values of `FORMATS` that few songs have, where most agree."""
+    rare: list[list[str]] = [[] for _ in facts]
+    for name, value_of in FORMATS.items():
+        values = [value_of(fact) if fact.status == "ok" else "" for fact in facts]
+        count = Counter(filter(None, values))
+        if not count:
+            continue
+        usual, most = count.most_common(1)[0]
+        if most < _USUAL * count.total():
+            continue
+        for differences, value in zip(rare, values, strict=True):
+            if value and value != usual and count[value] <= max(1, _ODD * count.total()):
+                differences.append(f"{name} {value}; {most} others have {usual}")
+    return rare

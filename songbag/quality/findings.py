@@ -31,22 +31,11 @@ KINDS: dict[str, tuple[str, str]] = {
 
 @dataclass(frozen=True)
 class Finding:
-    """A row of findings.csv.
+    """A row of findings.csv: what is wrong with a song, a pair of songs or the collection.
 
-    Attributes
-    ----------
-    kind : str
-        Of `KINDS`.
-    found : str
-        What is wrong, in words.
-    id, other_id : str
-        The song, and the other song of a pair; empty for the collection as a whole.
-    label, other_label : str
-    severity, advice : str
-        Those of the kind unless given.
+    ``kind`` is of `KINDS` and gives ``severity`` and ``advice`` where they are not set; ``found``
+    says in words what is wrong; ``id`` and ``other_id`` are empty for the collection as a whole.
 
-    Examples
-    --------
     >>> print(Finding("short", "2.0 s, less than one window of 5 s", "intro.wav").line())
     warning: short: intro.wav: 2.0 s, less than one window of 5 s. It is repeated to fill a
     window. Leave it out if it is a mistake.
@@ -78,11 +67,7 @@ class Finding:
 
 
 def by_severity(findings: Iterable[Finding]) -> list[Finding]:
-    """Return findings sorted by severity and kind, otherwise in the same order.
-
-    >>> [f.kind for f in by_severity([Finding("odd", ""), Finding("copy", "")])]
-    ['copy', 'odd']
-    """
+    """Return findings sorted by severity and kind, otherwise in the same order."""
     kinds = list(KINDS)
     return sorted(
         findings,
@@ -97,9 +82,10 @@ def severity_counts(findings: Iterable[Finding]) -> str:
     '2 warnings, 1 note'
     """
     count = Counter(finding.severity for finding in findings)
-    parts = [
-        f"{count[name]} {name}{'' if count[name] == 1 else 's'}"
-        for name in SEVERITIES
-        if count[name]
-    ]
+    parts = [counted(count[name], name) for name in SEVERITIES if count[name]]
     return ", ".join(parts) or "nothing found"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number and its noun: 1 song, 2 songs."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from songbag.data.song import Song, stratification_labels
-from songbag.metrics.baselines import fit_level, level_probabilities
-from songbag.metrics.classification import Ints
+from songbag.metrics.classification import Ints, fit_level, level_probabilities
 from songbag.quality.findings import Finding
 
 _FOLDS = 5
@@ -34,21 +33,12 @@ Values = NDArray[np.float64]
 class Shortcut:
     """How well a single fact predicts the label.
 
-    Attributes
-    ----------
-    fact : str
-    accuracy : float
-        Share of songs whose label it predicts, cross-validated by group (mean of 5 repeats).
-    majority : float
-        Share of the most frequent label.
-    permuted : float
-        The best accuracy of 100 permutations of the labels.
-    label : str
-        The label it predicts best, and ``recall`` the share of that label's songs it finds.
-    recall : float
+    ``accuracy`` is the share of songs whose label it predicts, cross-validated by group (mean of
+    5 repeats), ``permuted`` the best of 100 permutations of the labels, ``majority`` the share of
+    the most frequent label. ``label`` is the one it predicts best, ``recall`` the share of that
+    label's songs it finds.
     """
 
-    fact: str
     accuracy: float
     majority: float
     permuted: float
@@ -96,15 +86,6 @@ def measure_shortcut(
 
     None where the fact is the same for every song, or there are fewer than two labels or
     fewer groups than folds.
-
-    Examples
-    --------
-    >>> labels = ["rock", "jazz"] * 20
-    >>> rates = ["44100 Hz", "22050 Hz"] * 20
-    >>> artists = [str(number) for number in range(40)]
-    >>> shortcut = measure_shortcut("rate", rates, labels, artists)
-    >>> shortcut.accuracy, shortcut.majority, shortcut.strong
-    (1.0, 0.5, True)
     """
     rng = np.random.default_rng(0)
     group = np.unique(np.asarray(groups), return_inverse=True)[1]
@@ -132,7 +113,7 @@ def measure_shortcut(
         permuted = max(permuted, float(np.mean(by_chance)))
     majority = float(np.bincount(y).max() / len(y))
     accuracy = float(right.mean())
-    return Shortcut(fact, accuracy, majority, permuted, str(names[best]), float(recalls[best]))
+    return Shortcut(accuracy, majority, permuted, str(names[best]), float(recalls[best]))
 
 
 def _group_permutation(group: Ints, rng: np.random.Generator) -> Ints:
@@ -188,22 +169,13 @@ def predict_by_level(x: Values, y: Ints, new: Values, classes: int) -> Ints:
 
 
 def predict_by_bin(x: Values, y: Ints, new: Values, classes: int) -> Ints:
-    """Return for new values the most frequent label among songs of about that size.
-
-    >>> x, y = np.array([30.0, 31.0, 60.0, 61.0]), np.array([0, 0, 1, 1])
-    >>> predict_by_bin(x, y, np.array([30.5, 62.0]), classes=2)
-    array([0, 1])
-    """
+    """Return for new values the most frequent label among songs of about that size."""
     edges = np.unique(np.quantile(x, np.arange(1, _BINS) / _BINS))
     return predict_by_value(np.searchsorted(edges, x), y, np.searchsorted(edges, new), classes)
 
 
 def predict_by_value(x: Values | Ints, y: Ints, new: Values | Ints, classes: int) -> Ints:
-    """Return for new values the most frequent label among songs of the same value.
-
-    >>> predict_by_value(np.array([0, 0, 1]), np.array([0, 0, 1]), np.array([1, 0, 5]), classes=2)
-    array([1, 0, 0])
-    """
+    """Return for new values the most frequent label among songs of the same value."""
     known, asked = np.asarray(x, dtype=np.int64), np.asarray(new, dtype=np.int64)
     table = np.zeros((int(max(known.max(), asked.max())) + 1, classes))
     np.add.at(table, (known, y), 1)

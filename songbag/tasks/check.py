@@ -16,13 +16,11 @@ from songbag.data.song_table import TABLES
 from songbag.data.table_files import read_rows
 from songbag.errors import SettingsError
 from songbag.quality.copies import best_copies, find_pairs, pair_findings
-from songbag.quality.file_checks import FORMATS, file_findings
-from songbag.quality.file_facts import Facts, measure_all
+from songbag.quality.file_facts import FORMATS, Facts, file_findings, measure_all
 from songbag.quality.findings import Finding, by_severity
-from songbag.quality.label_counts import label_count_findings
 from songbag.quality.label_noise import label_noise_findings
 from songbag.quality.shortcuts import shortcut_findings
-from songbag.quality.spelling import names_differ, spelling_findings
+from songbag.quality.table_checks import label_count_findings, names_differ, spelling_findings
 from songbag.settings import Excerpt
 from songbag.storage.files import Row, write_csv
 

@@ -22,7 +22,7 @@ from songbag.inference.writers import (
     window_rows,
     with_user_columns,
 )
-from songbag.metrics import baselines
+from songbag.metrics.classification import level_probabilities
 from songbag.metrics.label_kinds import SINGLE_LABEL, LabelKind, kind_of
 from songbag.metrics.windows_needed import WindowPlan, accuracy_by_windows
 from songbag.report.recordings import write_recordings
@@ -65,7 +65,7 @@ class JudgedSong:
             shares = prediction.window_probabilities
             right = float(card.kind.shares_right(shares, y, card.thresholds).sum())
         if card.level is not None and item.level_db is not None:
-            by_level = baselines.level_probabilities(card.level, np.array([item.level_db]))
+            by_level = level_probabilities(card.level, np.array([item.level_db]))
             level = card.labels[int(by_level[0].argmax())]
         return cls(item, side, right, card.majority, level)
 

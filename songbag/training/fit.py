@@ -21,8 +21,8 @@ from songbag.data.dataset import BagDataset, MemoryDataset
 from songbag.data.song import join_labels
 from songbag.encoders.onnx_file import embedded
 from songbag.inference.model_file import FORMAT, Card, Model, song_hashes
-from songbag.metrics import baselines
 from songbag.metrics.calibration import Calibration, branch_weights, calibrate
+from songbag.metrics.classification import fit_level
 from songbag.training.checkpoint import (
     checkpoint_path,
     dataset_hash,
@@ -315,9 +315,7 @@ def _assemble(
         heard=song_hashes(song.id for song in dataset.songs),
         songs=dataset_hash(dataset),
         majority=join_labels(plan.kind.majority(y, plan.labels)),
-        level=baselines.fit_level(np.array(levels, np.float64), y, classes)
-        if judged_by_level
-        else None,
+        level=fit_level(np.array(levels, np.float64), y, classes) if judged_by_level else None,
         layers=tuple(layer_table(result.network)),
         versions={name: version(name) for name in _PACKAGES},
     ).calibrated(calibration)

@@ -1,4 +1,4 @@
-"""Temperature, thresholds and abstention against scipy, brute force and simulation."""
+"""Temperature, thresholds and the precision curve against scipy, brute force and simulation."""
 
 import json
 
@@ -71,7 +71,8 @@ def test_temperature_never_harms_and_stays_within_bounds(seed, multilabel, scale
     for nearby in (0.98, 1.02):
         near = np.clip(found.temperature * nearby, 0.05, 20)
         kind, table = kind_of(multilabel), logits.astype(np.float64)
-        assert kind.loss(table, kind.targets(y, 3), 1 / near) >= found.nll_after * (1 - 1e-9)
+        value, _ = kind.loss(table, kind.targets(y, 3), 1 / near)
+        assert value >= found.nll_after * (1 - 1e-9)
 
 
 def test_temperature_says_when_it_is_at_a_bound():
@@ -102,7 +103,7 @@ def test_temperature_refuses(logits, y, multilabel):
         c.fit_temperature(np.array(logits), np.array(y), kind_of(multilabel))
 
 
-# ------------------------------------------------------------------ abstention
+# ------------------------------------------------------------------ precision curve
 
 
 def confident_songs(n, seed):
@@ -118,64 +119,44 @@ def test_wilson_matches_statsmodels():
         assert c.wilson_low(np.array(right), np.array(songs)) == pytest.approx(low, abs=1e-12)
 
 
-def test_abstention_equals_trying_every_threshold():
+def test_the_curve_equals_trying_every_threshold():
     y, p = confident_songs(240, 0)
     p = np.round(p, 2)
-    found = c.abstention(y, p, 0.8)
     right, sure = p.argmax(axis=1) == y, p.max(axis=1)
-    reached = {"point": [], "sure": []}
-    for row, threshold in enumerate(np.unique(sure)[::-1]):
+    curve = c.precision_curve(y, p)
+    thresholds, enough = np.unique(sure)[::-1], []
+    assert len(curve) == len(thresholds)
+    for point, threshold in zip(curve, thresholds, strict=True):
         answered = sure >= threshold
-        share, low = (
-            right[answered].mean(),
-            proportion_confint(right[answered].sum(), answered.sum(), method="wilson")[0],
-        )
-        values = {name: column[row] for name, column in found["curve"].items()}
-        expected = {
-            "threshold": threshold,
-            "coverage": answered.mean(),
-            "accuracy": share,
-            "low": low,
-        }
-        assert values == pytest.approx(expected)
-        if share >= 0.8:
-            reached["point"].append(threshold)
+        low, _ = proportion_confint(right[answered].sum(), answered.sum(), method="wilson")
+        assert point == pytest.approx((threshold, answered.mean(), right[answered].mean(), low))
         if low >= 0.8:
-            reached["sure"].append(threshold)
-    for name, thresholds in reached.items():
-        assert found[name]["threshold"] == pytest.approx(min(thresholds))
-    assert found["sure"]["coverage"] <= found["point"]["coverage"]
-    json.dumps(found, allow_nan=False)
+            enough.append(threshold)
+    assert c.confidence_for(curve, 0.8)[0] == pytest.approx(min(enough))
+    json.dumps(curve, allow_nan=False)
 
 
-def test_abstention_that_cannot_be_attained():
+def test_a_precision_that_cannot_be_attained():
     _, p = confident_songs(30, 1)
-    wrong = c.abstention(1 - p.argmax(axis=1), p)
-    assert wrong["point"] is None and wrong["sure"] is None
-    perfect = c.abstention(p.argmax(axis=1), p)
-    assert perfect["point"]["coverage"] == 1
-    assert c.abstention(p.argmax(axis=1)[:10], p[:10])["sure"] is None  # 10 of 10: at least .72
+    assert c.confidence_for(c.precision_curve(1 - p.argmax(axis=1), p), 0.9) is None
+    perfect = c.precision_curve(p.argmax(axis=1), p)
+    assert perfect[-1][1:3] == (1, 1)
+    ten = c.precision_curve(p.argmax(axis=1)[:10], p[:10])
+    assert c.confidence_for(ten, 0.9) is None  # 10 of 10: at least .72
 
 
-def test_groups_make_abstention_more_careful():
-    y, p = confident_songs(60, 2)
-    y, p, artist = np.repeat(y, 8), np.repeat(p, 8, axis=0), np.repeat(np.arange(60), 8)
-    alone, together = c.abstention(y, p, 0.8), c.abstention(y, p, 0.8, artist)
-    assert alone["point"] == {**together["point"], "low": alone["point"]["low"]}
-    once = c.abstention(y[::8], p[::8], 0.8)
-    np.testing.assert_allclose(together["curve"]["low"], once["curve"]["low"], atol=0.01)
-
-
-def test_the_sure_threshold_keeps_its_promise_more_often():
+def test_the_lower_limit_keeps_its_promise_more_often_than_the_share():
     """Confidence p is right with chance p: above t the true precision is (1 + t) / 2."""
-    kept = {"point": [], "sure": []}
+    promises = {"share": [], "limit": []}
     for seed in range(300):
-        found = c.abstention(*confident_songs(300, seed), 0.9)
-        for name, promises in kept.items():
-            if found[name] is not None:
-                promises.append((1 + found[name]["threshold"]) / 2 >= 0.9)
-    assert np.mean(kept["sure"]) > 0.9
-    assert np.mean(kept["point"]) < 0.6
+        curve = c.precision_curve(*confident_songs(300, seed))
+        by_share = [(*point[:3], point[2]) for point in curve]
+        for name, points in (("share", by_share), ("limit", curve)):
+            answer = c.confidence_for(points, 0.9)
+            if answer is not None:
+                promises[name].append((1 + answer[0]) / 2 >= 0.9)
+    assert np.mean(promises["limit"]) > 0.9
+    assert np.mean(promises["share"]) < 0.6
 
 
 def test_branches_are_weighed_by_what_they_know():

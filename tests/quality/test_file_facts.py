@@ -1,4 +1,4 @@
-"""The facts of a file: measured once, and measured again where the cache is damaged."""
+"""The facts of a file: measured once, again where the cache is damaged, and what is odd."""
 
 import numpy as np
 import pytest
@@ -6,6 +6,7 @@ import pytest
 from songbag.audio.waveform import write_waveform
 from songbag.data.song import Song
 from songbag.quality import file_facts
+from songbag.quality.file_facts import Facts, file_findings
 from songbag.settings import Excerpt, Limits
 
 RATE = 22050
@@ -30,3 +31,16 @@ def test_damaged_facts_are_made_again(waves, tmp_path, damage):
     after = measured()
     assert after[0] == before[0]
     assert np.array_equal(after[1], before[1])
+
+
+def test_what_few_files_have_is_odd_and_a_mixed_collection_is_not():
+    usual = Facts(codec="mp3float", native_rate=44100, channels=2, seconds=30, level_db=-15)
+    songs = [Song(id=str(n), path="x", label="a") for n in range(20)]
+
+    def odd(strange):
+        found = file_findings(songs, [usual] * (20 - len(strange)) + strange, 5.0)
+        return [(one.kind, one.id) for one in found]
+
+    eight = Facts(codec="mp3float", native_rate=8000, channels=2, seconds=30, level_db=-15)
+    assert odd([eight]) == [("odd", "19")]
+    assert odd([eight] * 8) == []
