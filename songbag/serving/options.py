@@ -18,23 +18,23 @@ class ServerOptions(Record, frozen=True):
 
     Attributes
     ----------
-    host, port
-        Address to listen on; port 0 takes a free one.
-    token : str or None
+    port
+        0 takes a free one.
+    token
         What every request must carry as ``Authorization: Bearer``.
-    allow_remote : bool
+    allow_remote
         Answer other machines too. Needs a token.
-    workers, waiting : int
+    workers, waiting
         Songs at work at once, and songs that may wait. Any more get status 503.
-    max_megabytes : float
+    max_megabytes
         Largest file, in units of 1,048,576 bytes.
-    max_hours : float
+    max_hours
         Longest recording (see `songbag.settings.Limits`).
-    max_seconds : float
+    max_seconds
         Longest work on one song; its process is killed then.
-    idle_seconds : float
+    idle_seconds
         Longest pause of a client in the middle of its upload.
-    upload_seconds : float
+    upload_seconds
         Longest upload, so that a slow client does not hold a place forever.
     """
 
@@ -62,15 +62,7 @@ class ServerOptions(Record, frozen=True):
 
     @property
     def is_local(self) -> bool:
-        """Whether only this machine can connect to the host.
-
-        Examples
-        --------
-        >>> ServerOptions(host="127.0.0.1").is_local
-        True
-        >>> ServerOptions(host="0.0.0.0").is_local
-        False
-        """
+        """Whether only this machine can connect to the host."""
         try:
             return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
         except ValueError:  # a name
@@ -78,21 +70,7 @@ class ServerOptions(Record, frozen=True):
 
 
 def require_safe(options: ServerOptions) -> None:
-    """Refuse settings with which strangers could use the server.
-
-    Raises
-    ------
-    SettingsError
-        Another machine could reach the server, but there is no ``allow_remote`` with a
-        token; or the token is easy to guess.
-
-    Examples
-    --------
-    >>> require_safe(ServerOptions(allow_remote=True, token="short"))
-    Traceback (most recent call last):
-        ...
-    songbag.errors.SettingsError: the token has 5 letters; use at least 16, so that it cannot ...
-    """
+    """Refuse settings with which strangers could use the server."""
     if not options.is_local and not options.allow_remote:
         raise SettingsError(
             f"--host {options.host} would let other machines in. If you mean it, add "

@@ -76,14 +76,8 @@ async def receive_upload(
 ) -> AsyncIterator[Upload]:
     """Receive the form field ``file`` of a request into a folder; remove it at the end.
 
-    Raises
-    ------
-    HTTPError
-        408 when the client pauses or takes too long, 422 without a file.
-    HTTPException
-        Starlette's own: 413 when the body is too large, 400 when it is not a form.
-    ClientDisconnect
-        The client has gone.
+    Besides an `HTTPError` for a slow client or a missing file, Starlette raises an
+    HTTPException for a body that is too large or not a form, and ClientDisconnect.
     """
     timed = Request(request.scope, _with_deadlines(request.receive, options))
     async with timed.form(max_files=1, max_fields=1, max_part_size=1024) as form:
@@ -106,15 +100,6 @@ def song_id(form_id: str | None, filename: str) -> str:
     """Return a song's id: that of the form, or else the file's name without its folders.
 
     Letters that cannot be printed are left out.
-
-    Examples
-    --------
-    >>> song_id(None, "album/Minute Waltz.mp3")
-    'Minute Waltz.mp3'
-    >>> song_id("track/7", "album/Minute Waltz.mp3")
-    'track/7'
-    >>> song_id(None, "")
-    'song'
     """
     name = filename.replace("\\", "/").rpartition("/")[2] if form_id is None else form_id
     printable = "".join(letter for letter in name if letter.isprintable()).strip()
