@@ -47,52 +47,29 @@ _END = 22  # bytes of a zip's last record, which says how long its directory is
 
 
 class Card(Record, frozen=True):
-    """All that a model says about itself.
-
-    Attributes
-    ----------
-    labels
-        In the order of every probability column.
-    recipe
-        With the windows' stride as the network needs it.
-    window_shape
-        (frames, bands), or the shape of one window of a table.
-    space
-        Where contributions add up to the song's score.
-    thresholds
-        Multilabel: the probability from which a label is said to hold.
-    temperature
-        Song logits are divided by it before they become probabilities.
-    precision
-        What answering only from a confidence on was worth on songs held out in turn: rows of
-        confidence, share answered, share right and its lower limit.
-    heard
-        Short hashes of the ids that training and validation used, a thousand in a string.
-    songs
-        Hash of those songs' features and labels: the same songs, the same hash.
-    level
-        Parameters of the level-only baseline.
-    figures
-        The evaluation on the test songs, if there were any.
-    """
+    """All that a model says about itself."""
 
     format: int
-    labels: Annotated[tuple[str, ...], msgspec.Meta(min_length=2)]
-    recipe: Recipe
+    labels: Annotated[tuple[str, ...], msgspec.Meta(min_length=2)]  # in the order of columns
+    recipe: Recipe  # with the windows' stride as the network needs it
+    # (frames, bands), or the shape of one window of a table.
     window_shape: Annotated[tuple[int, ...], msgspec.Meta(min_length=1)]
     source: Literal["audio", "table"]
-    space: Literal["logit", "probability"] | None
+    space: Literal["logit", "probability"] | None  # where contributions add up to the score
     multilabel: bool = False
-    thresholds: tuple[float, ...] = ()
-    temperature: Annotated[float, msgspec.Meta(gt=0)] = 1.0
+    thresholds: tuple[float, ...] = ()  # multilabel: the probability from which a label holds
+    temperature: Annotated[float, msgspec.Meta(gt=0)] = 1.0  # divides song logits
+    # What answering only from a confidence on was worth on songs held out in turn: rows of
+    # confidence, share answered, share right and its lower limit.
     precision: tuple[tuple[float, float, float, float], ...] = ()
     seed: int = 0
     split: Certificate | None = None
+    # Short hashes of the ids that training and validation used, a thousand in a string.
     heard: tuple[Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{12}){1,1000}$")], ...] = ()
-    songs: str = ""
+    songs: str = ""  # hash of those songs' features and labels
     majority: str = ""  # the most frequent label of the training songs
-    level: dict[str, list[float]] | None = None
-    figures: dict[str, Any] = msgspec.field(default_factory=dict)
+    level: dict[str, list[float]] | None = None  # parameters of the level-only baseline
+    figures: dict[str, Any] = msgspec.field(default_factory=dict)  # on the test songs, if any
     layers: tuple[dict[str, Any], ...] = ()
     versions: dict[str, str] = msgspec.field(default_factory=dict)  # of packages, at training
     hashes: dict[str, str] = msgspec.field(default_factory=dict)  # part to BLAKE2b

@@ -25,29 +25,15 @@ from songbag.storage.remote import AnyPath
 
 @dataclass(frozen=True)
 class SongPrediction:
-    """One song's prediction or failure.
-
-    Attributes
-    ----------
-    prediction : Prediction or None
-        None for a failure.
-    reason, message : str
-        A short word and a sentence for a failure, else empty.
-    warnings : tuple of str
-        What a listener should know about the recording.
-    level_db : float or None
-        Level of the recording, dB of full scale.
-    window_names : tuple of str
-        Names of the windows of a table; empty where they are numbered.
-    """
+    """One song's prediction, or the reason of its failure."""
 
     song: Song
     prediction: Prediction | None
-    reason: str = ""
-    message: str = ""
-    warnings: tuple[str, ...] = ()
-    level_db: float | None = None
-    window_names: tuple[str, ...] = ()
+    reason: str = ""  # of a failure: a short word
+    message: str = ""  # of a failure: a sentence
+    warnings: tuple[str, ...] = ()  # what a listener should know about the recording
+    level_db: float | None = None  # of the recording, dB of full scale
+    window_names: tuple[str, ...] = ()  # of a table; empty where windows are numbered
 
     @property
     def id(self) -> str:

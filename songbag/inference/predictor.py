@@ -34,34 +34,20 @@ class WindowOutputs(NamedTuple):
 class Prediction:
     """The prediction for one song and for each of its windows.
 
-    Attributes
-    ----------
-    probabilities : ndarray, shape (classes,)
-        Of the song, calibrated.
-    logits : ndarray, shape (classes,)
-        Of the song, before calibration.
-    score : ndarray, shape (classes,)
-        The pooled value in the pooling's space: the sum of the contributions over windows
-        (to 1e-5). Where the pooling has no space, contributions are what leaving a window
-        out takes from the score.
-    window_probabilities, contributions : ndarray, shape (windows, classes)
-    start_seconds, end_seconds : ndarray, shape (windows,)
-        Position of each window in what was read of the song; NaN for windows of a table.
-    outputs : ndarray, shape (windows, classes + k)
-        Network outputs of each window: all that `Predictor.predict_outputs` needs.
-    thresholds : tuple of float
-        With several labels a song: the probability from which each is predicted.
+    The score is the pooled value in the pooling's space: the sum of the contributions over
+    windows (to 1e-5). Where the pooling has no space, contributions are what leaving a window
+    out takes from the score.
     """
 
-    probabilities: NDArray[np.float64]
-    logits: Array
-    score: Array
-    window_probabilities: NDArray[np.float64]
-    contributions: Array
-    start_seconds: Seconds
+    probabilities: NDArray[np.float64]  # (classes,) of the song, calibrated
+    logits: Array  # (classes,) of the song, before calibration
+    score: Array  # (classes,)
+    window_probabilities: NDArray[np.float64]  # (windows, classes)
+    contributions: Array  # (windows, classes)
+    start_seconds: Seconds  # (windows,) in what was read of the song; NaN for a table
     end_seconds: Seconds
-    outputs: Array
-    thresholds: tuple[float, ...] = ()
+    outputs: Array  # (windows, classes + k) of the network
+    thresholds: tuple[float, ...] = ()  # multilabel: from which each label is predicted
     kind: LabelKind = SINGLE_LABEL
 
     @property

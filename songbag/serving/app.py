@@ -34,7 +34,7 @@ from songbag.serving.options import ServerOptions, require_safe
 from songbag.serving.replies import HTTPError, describe_api, model_description
 from songbag.serving.security import OneTimeKey, SecurityMiddleware, too_large
 from songbag.serving.uploads import receive_upload, upload_folder
-from songbag.serving.worker_process import AnswerParts, PredictTask, WithoutTask, failed_song
+from songbag.serving.worker_process import PredictTask, WithoutTask, failed_song
 from songbag.serving.workers import PredictionPool
 
 _STATIC = Path(str(resources.files("songbag.serving") / "static"))
@@ -102,7 +102,6 @@ def _listen(options: ServerOptions) -> socket.socket:
 class _Server:
     """What the routes share."""
 
-    name: str
     model: Model
     options: ServerOptions
     key: OneTimeKey
@@ -151,9 +150,8 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         pool, description = PredictionPool(model, options), model_description(name, model, options)
         with upload_folder() as folder:
-            app.state.server = _Server(
-                name, model, options, key, pool, folder, description, time.monotonic()
-            )
+            started = time.monotonic()
+            app.state.server = _Server(model, options, key, pool, folder, description, started)
             try:
                 await pool.start()
                 on_ready()
@@ -248,24 +246,27 @@ async def predict(
     kept: Flag = False,
 ) -> Response:
     """The song's row is that of `songbag predict --json`; parameters add or leave out the rest."""
-    parts = AnswerParts(windows=windows, peaks=peaks, csv=csv, cached=kept)
     pool, options, labels = server.pool, server.options, server.model.card.labels
     with pool.reserve():
-        async with receive_upload(request, server.folder, options) as upload:
+        async with receive_upload(request, server.folder, options) as (song_id, path):
             task = PredictTask(
-                id=upload.id, path=str(upload.path), limits=options.limits, parts=parts
+                id=song_id,
+                path=str(path),
+                limits=options.limits,
+                windows=windows,
+                peaks=peaks,
+                csv=csv,
+                cached=kept,
             )
             try:
                 reply = await pool.run(task)
             except TimeoutError:
                 seconds = options.max_seconds
-                message = f"{upload.id}: it took longer than {seconds:g} s and was stopped"
-                raise failed_song(upload.id, "too_slow", message, labels, csv) from None
+                message = f"{song_id}: it took longer than {seconds:g} s and was stopped"
+                raise failed_song(song_id, "too_slow", message, labels, csv) from None
             except BrokenExecutor:
-                message = (
-                    f"{upload.id}: the process that read it died; the file is the likely cause"
-                )
-                raise failed_song(upload.id, "worker_died", message, labels, csv) from None
+                message = f"{song_id}: the process that read it died; the file is the likely cause"
+                raise failed_song(song_id, "worker_died", message, labels, csv) from None
             return reply.response()
 
 

@@ -62,18 +62,8 @@ class Reply(Record, frozen=True):
 class HTTPError(Exception):
     """A request that gets no answer. Raise it anywhere behind a route or in a worker process.
 
-    Parameters
-    ----------
-    status : int
-        HTTP status, 400 to 599.
-    reason : str
-        A short word for programs, such as ``too_large``.
-    message : str
-        A sentence for people.
-    headers : dict, optional
-        Such as ``retry-after``.
-    **fields
-        More fields of the JSON body.
+    ``reason`` is a short word for programs, such as too_large, ``message`` a sentence for
+    people; ``fields`` are added to the JSON body.
     """
 
     def __init__(
@@ -90,10 +80,7 @@ class HTTPError(Exception):
 
 
 def model_description(name: str, model: Model, options: ServerOptions) -> bytes:
-    """Return what ``/model`` answers, as JSON.
-
-    The model's card without its training songs, layers and hashes, and the server's limits.
-    """
+    """Return what ``/model`` answers: the model's card, in part, and the server's limits."""
     card = msgspec.to_builtins(model.card)
     for field in _PRIVATE_FIELDS:
         card.pop(field)

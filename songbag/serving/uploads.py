@@ -12,7 +12,6 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from starlette.datastructures import UploadFile
@@ -62,20 +61,13 @@ def _lock_folder(folder: Path) -> int | None:
     return handle
 
 
-@dataclass(frozen=True)
-class Upload:
-    """A received file: the song's id, and where the file is for now."""
-
-    id: str
-    path: Path
-
-
 @asynccontextmanager
 async def receive_upload(
     request: Request, folder: Path, options: ServerOptions
-) -> AsyncIterator[Upload]:
+) -> AsyncIterator[tuple[str, Path]]:
     """Receive the form field ``file`` of a request into a folder; remove it at the end.
 
+    Yields the song's id, and where the file is for now.
     Besides an `HTTPError` for a slow client or a missing file, Starlette raises an
     HTTPException for a body that is too large or not a form, and ClientDisconnect.
     """
@@ -91,7 +83,7 @@ async def receive_upload(
         try:
             with target:
                 await asyncio.to_thread(shutil.copyfileobj, file.file, target, 1 << 20)
-            yield Upload(id, path)
+            yield id, path
         finally:
             path.unlink(missing_ok=True)
 

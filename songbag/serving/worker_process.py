@@ -39,22 +39,16 @@ _PEAK_RATE = 8000  # Hz; a drawing shows nothing that needs more
 _PEAK_SAMPLES = 80  # 10 ms
 
 
-class AnswerParts(Record, frozen=True):
-    """Which parts an answer has besides the song's row."""
-
-    windows: bool = True
-    peaks: bool = False
-    csv: bool = False
-    cached: bool = False
-
-
 class PredictTask(Record, frozen=True):
-    """One file to predict; ``id`` is the song's id in the answer."""
+    """One file to predict, and which parts its answer has besides the song's row."""
 
-    id: str
+    id: str  # of the song in the answer
     path: str
     limits: Limits
-    parts: AnswerParts
+    windows: bool
+    peaks: bool
+    csv: bool
+    cached: bool
 
 
 class WithoutTask(Record, frozen=True):
@@ -102,20 +96,20 @@ def failed_song(
 
 
 def _predict(task: PredictTask, predictor: Predictor, model_hash: str) -> dict[str, Any]:
-    labels, parts = predictor.card.labels, task.parts
+    labels = predictor.card.labels
     song = Song(task.id, task.path)
     answer = predict_file(predictor, song, task.limits)
     if answer.prediction is None:
         # The client does not need to know where the file lay on the server.
         message = answer.message.replace(task.path, task.id)
-        raise failed_song(task.id, answer.reason, message, labels, parts.csv)
+        raise failed_song(task.id, answer.reason, message, labels, task.csv)
     windows = window_rows(answer, labels)
     body: dict[str, Any] = {"song": song_row(answer, labels)}
-    if parts.windows:
+    if task.windows:
         body["windows"] = windows
-    if parts.csv:
+    if task.csv:
         body["csv"] = _csv_parts([body["song"]], windows, labels)
-    if parts.peaks:
+    if task.peaks:
         body["recording"] = None
         try:
             source = song.source(predictor.card.recipe.excerpt)
@@ -125,7 +119,7 @@ def _predict(task: PredictTask, predictor: Predictor, model_hash: str) -> dict[s
             body["recording"] = {"seconds": seconds, "heard_from": begin, "peaks": rounded}
         except AudioError:  # the excerpt can be read, the whole file cannot
             pass
-    if parts.cached:
+    if task.cached:
         body["kept"] = encode_answer(answer, answer.prediction, model_hash)
     return body
 
