@@ -15,7 +15,7 @@ from songbag.data.open_songs import AudioOptions, open_audio, open_songs
 from songbag.inference import model_file
 from songbag.inference.model_file import Card
 from songbag.inference.predict import predict
-from songbag.inference.writers import song_columns, song_row, window_columns, window_rows
+from songbag.inference.predictions import song_columns, song_row, window_columns, window_rows
 from songbag.quality.findings import COLUMNS
 from songbag.recipes import load_recipe
 from songbag.settings import Own, Recipe, Training, read

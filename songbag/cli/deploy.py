@@ -41,7 +41,7 @@ def serve(model: Path, no_browser: bool, quiet: bool, **options: Any) -> None:
     the variable SONGBAG_TOKEN, and put TLS in front.
     """
     try:
-        from songbag.serving.server import serve as run
+        from songbag.serving.app import serve as run
     except ModuleNotFoundError as error:
         raise SettingsError(
             f"songbag serve needs packages that are not installed ({error.name} is missing). "

@@ -12,8 +12,8 @@ import msgspec
 
 from songbag.console import visible
 from songbag.data.song import Song
-from songbag.inference import writers
 from songbag.inference.model_file import Card
+from songbag.inference.predictions import song_columns, window_columns, write_json_rows
 from songbag.storage.files import Row, csv_text, write_csv
 from songbag.tasks.predict import PredictedRows, journal_path
 
@@ -51,8 +51,8 @@ class Results:
         self, labels: Sequence[str], songs: Sequence[Song], options: dict[str, Any]
     ) -> None:
         self.labels = labels
-        self.columns = writers.song_columns(labels, songs)
-        self.window_columns = writers.window_columns(labels)
+        self.columns = song_columns(labels, songs)
+        self.window_columns = window_columns(labels)
         self.csv_file: Path | None = options["csv_file"]
         self.json_file: Path | None = options["json_file"]
         self.windows: bool = options["windows"]
@@ -75,7 +75,7 @@ class Results:
                 write_csv(name, windows, self.window_columns)
         if self.json_file is not None:
             by_song = [song.windows for song in songs] if self.windows else []
-            writers.write_json_rows(self.json_file, [song.row for song in songs], by_song)
+            write_json_rows(self.json_file, [song.row for song in songs], by_song)
         if self.file is not None:
             journal_path(self.file).unlink(missing_ok=True)
         if sys.stdout.isatty():

@@ -47,70 +47,32 @@ _END = 22  # bytes of a zip's last record, which says how long its directory is
 
 
 class Card(Record, frozen=True):
-    """All that a model says about itself.
-
-    Attributes
-    ----------
-    format : int
-        Version of this layout.
-    labels : tuple of str
-        In the order of every probability column.
-    recipe : Recipe
-        With the windows' stride as the network needs it.
-    window_shape : tuple of int
-        (frames, bands), or the shape of one window of a table.
-    source : {"audio", "table"}
-        What it predicts on.
-    space : {"logit", "probability"} or None
-        Where contributions add up to the song's score.
-    multilabel : bool
-        Whether a song may have any number of the labels, each with its own probability.
-    thresholds : tuple of float
-        Multilabel: the probability from which a label is said to hold.
-    temperature : float
-        Song logits are divided by it before they become probabilities.
-    precision : tuple of (confidence, share answered, share right, its lower limit)
-        What answering only from a confidence on was worth on songs held out in turn.
-    seed : int
-    split : Certificate or None
-    heard : tuple of str
-        Short hashes of the ids that training and validation used, a thousand in a string.
-    songs : str
-        Hash of those songs' features and labels: the same songs, the same hash.
-    majority : str
-        The most frequent label of the training songs.
-    level : dict or None
-        Parameters of the level-only baseline.
-    figures : dict
-        The evaluation on the test songs, if there were any.
-    layers : tuple of dict
-        The layer table.
-    versions : dict
-        Package to version at training.
-    hashes : dict
-        Part to BLAKE2b.
-    """
+    """All that a model says about itself."""
 
     format: int
-    labels: Annotated[tuple[str, ...], msgspec.Meta(min_length=2)]
-    recipe: Recipe
+    labels: Annotated[tuple[str, ...], msgspec.Meta(min_length=2)]  # in the order of columns
+    recipe: Recipe  # with the windows' stride as the network needs it
+    # (frames, bands), or the shape of one window of a table.
     window_shape: Annotated[tuple[int, ...], msgspec.Meta(min_length=1)]
     source: Literal["audio", "table"]
-    space: Literal["logit", "probability"] | None
+    space: Literal["logit", "probability"] | None  # where contributions add up to the score
     multilabel: bool = False
-    thresholds: tuple[float, ...] = ()
-    temperature: Annotated[float, msgspec.Meta(gt=0)] = 1.0
+    thresholds: tuple[float, ...] = ()  # multilabel: the probability from which a label holds
+    temperature: Annotated[float, msgspec.Meta(gt=0)] = 1.0  # divides song logits
+    # What answering only from a confidence on was worth on songs held out in turn: rows of
+    # confidence, share answered, share right and its lower limit.
     precision: tuple[tuple[float, float, float, float], ...] = ()
     seed: int = 0
     split: Certificate | None = None
+    # Short hashes of the ids that training and validation used, a thousand in a string.
     heard: tuple[Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{12}){1,1000}$")], ...] = ()
-    songs: str = ""
-    majority: str = ""
-    level: dict[str, list[float]] | None = None
-    figures: dict[str, Any] = msgspec.field(default_factory=dict)
+    songs: str = ""  # hash of those songs' features and labels
+    majority: str = ""  # the most frequent label of the training songs
+    level: dict[str, list[float]] | None = None  # parameters of the level-only baseline
+    figures: dict[str, Any] = msgspec.field(default_factory=dict)  # on the test songs, if any
     layers: tuple[dict[str, Any], ...] = ()
-    versions: dict[str, str] = msgspec.field(default_factory=dict)
-    hashes: dict[str, str] = msgspec.field(default_factory=dict)
+    versions: dict[str, str] = msgspec.field(default_factory=dict)  # of packages, at training
+    hashes: dict[str, str] = msgspec.field(default_factory=dict)  # part to BLAKE2b
 
     @property
     def kind(self) -> LabelKind:
@@ -130,20 +92,11 @@ class Card(Record, frozen=True):
 
 @dataclass(frozen=True)
 class Model:
-    """A trained model in memory: its card, and its weights and graphs as bytes.
-
-    Attributes
-    ----------
-    card : Card
-    parts : dict of str to bytes
-        By the names of `PARTS`.
-    path : path or None
-        The file it was loaded from.
-    """
+    """A trained model in memory: its card, and its weights and graphs as bytes."""
 
     card: Card
-    parts: dict[str, bytes]
-    path: Path | None = None
+    parts: dict[str, bytes]  # by the names of PARTS
+    path: Path | None = None  # of the file it was loaded from
 
     @cached_property
     def hash(self) -> str:
@@ -179,13 +132,7 @@ def _short_hashes(ids: Iterable[str]) -> NDArray[np.bytes_]:
 
 
 def save_model(path: str | Path, model: Model) -> None:
-    """Write a model file, whole or not at all; the same model gives the same bytes.
-
-    Raises
-    ------
-    ModelFileError
-        A part is larger than would be read again.
-    """
+    """Write a model file, whole or not at all; the same model gives the same bytes."""
     for name, data in model.parts.items():
         if len(data) > _SIZES[name]:
             raise ModelFileError(
@@ -210,7 +157,7 @@ def load_model(
         with parts that could do more than compute.
     """
     try:
-        with _opened(path) as file, zipfile.ZipFile(file) as archive:
+        with _open_model_file(path) as file, zipfile.ZipFile(file) as archive:
             _refuse_foreign(path, archive)
             card = _card(path, archive.read(_CARD))
             parts_read = {name: archive.read(name) for name in parts}
@@ -233,7 +180,7 @@ def load_model(
     return Model(card, parts_read, Path(path))
 
 
-def _opened(path: str | Path) -> BinaryIO:
+def _open_model_file(path: str | Path) -> BinaryIO:
     """Open a regular file whose zip directory is small enough to be read.
 
     zipfile reads the whole directory at once, however long, and looks for it in odd

@@ -21,8 +21,8 @@ from songbag.parallel.pool import in_order, worker_count
 from songbag.settings import Limits
 
 # What names a model to other processes: a file's path, size and time, so that a new file is a
-# new model; or, for other machines, the file itself.
-ModelKey: TypeAlias = tuple[str, int, int] | bytes
+# new model; or, for other machines, the file's bytes.
+ModelKey: TypeAlias = tuple[Path, int, int] | bytes
 
 _POOL_FROM = 8  # songs to decode below which starting processes costs more than it saves
 _THREAD_FROM = 10  # songs without decoding that are worth a thread
@@ -62,13 +62,7 @@ def predict_all(model: Model, dataset: SongDataset) -> Predictions:
 
 
 def predict_song(predictor: Predictor, song: SongInput) -> SongPrediction:
-    """Return the prediction for one song, made in this process.
-
-    Raises
-    ------
-    SongTableError
-        A window of a table has another shape than the model's.
-    """
+    """Return the prediction for one song, made in this process."""
     card = predictor.card
     if (bag := song.windows) is not None:
         shape = bag.features.shape[1:]
@@ -140,15 +134,13 @@ def _predict_in_pool(
 
 @contextmanager
 def _model_key(model: Model, local: bool) -> Iterator[ModelKey]:
-    """Yield what other processes find the model by."""
-    if model.path is not None:
-        path = str(model.path)
-        yield (path, *file_stamp(path)) if local else Path(path).read_bytes()
-        return
+    """Yield what other processes find the model by; one that is in no file gets one."""
     with tempfile.TemporaryDirectory(prefix="songbag-") as folder:
-        path = str(Path(folder) / "model.songbag")
-        save_model(path, model)
-        yield (path, *file_stamp(path)) if local else Path(path).read_bytes()
+        path = model.path
+        if path is None:
+            path = Path(folder) / "model.songbag"
+            save_model(path, model)
+        yield (path, *file_stamp(str(path))) if local else path.read_bytes()
 
 
 def _predict_in_worker(key: ModelKey, song: SongInput) -> SongPrediction:

@@ -1,43 +1,37 @@
-"""Predictions as typed arrays, by song and window; `songbag.inference.writers` writes them."""
+"""Predictions as typed arrays by song and window, and as rows: CSV, JSON and Parquet.
+
+predictions.csv has one row a song, every id exactly once. Cells come out as they went in, also
+where a spreadsheet would take them for a formula.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from io import BytesIO
+from pathlib import Path
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from songbag.data.song import Song
+from songbag.data.song import Song, join_labels
 from songbag.inference.model_file import Card
 from songbag.inference.predictor import Prediction
+from songbag.storage.files import Row, write_bytes
+from songbag.storage.remote import AnyPath
 
 
 @dataclass(frozen=True)
 class SongPrediction:
-    """One song's prediction or failure.
-
-    Attributes
-    ----------
-    song : Song
-    prediction : Prediction or None
-        None for a failure.
-    reason, message : str
-        A short word and a sentence for a failure, else empty.
-    warnings : tuple of str
-        What a listener should know about the recording.
-    level_db : float or None
-        Level of the recording, dB of full scale.
-    window_names : tuple of str
-        Names of the windows of a table; empty where they are numbered.
-    """
+    """One song's prediction, or the reason of its failure."""
 
     song: Song
     prediction: Prediction | None
-    reason: str = ""
-    message: str = ""
-    warnings: tuple[str, ...] = ()
-    level_db: float | None = None
-    window_names: tuple[str, ...] = ()
+    reason: str = ""  # of a failure: a short word
+    message: str = ""  # of a failure: a sentence
+    warnings: tuple[str, ...] = ()  # what a listener should know about the recording
+    level_db: float | None = None  # of the recording, dB of full scale
+    window_names: tuple[str, ...] = ()  # of a table; empty where windows are numbered
 
     @property
     def id(self) -> str:
@@ -52,14 +46,7 @@ class SongPrediction:
 
 @dataclass(frozen=True)
 class Predictions:
-    """Predictions for songs, in their order, each id once.
-
-    Attributes
-    ----------
-    labels : tuple of str
-        In the order of every probability column.
-    items : sequence of SongPrediction
-    """
+    """Predictions for songs, in their order, each id once; columns follow ``labels``."""
 
     labels: tuple[str, ...]
     items: Sequence[SongPrediction]
@@ -96,23 +83,21 @@ class Predictions:
     @cached_property
     def window_counts(self) -> NDArray[np.int64]:
         """Number of windows of each song, shape (songs,); 0 for failures."""
-        windows = [0 if p is None else len(p.contributions) for p in self._predictions]
-        return np.array(windows, dtype=np.int64)
+        return np.array([len(shares) for shares in self.window_probabilities], dtype=np.int64)
 
     @cached_property
     def window_probabilities(self) -> list[NDArray[np.float64]]:
         """Probabilities (windows, labels) of each song's windows; no rows for failures."""
         nothing = np.zeros((0, len(self.labels)))
-        return [nothing if p is None else p.window_probabilities for p in self._predictions]
-
-    @property
-    def _predictions(self) -> list[Prediction | None]:
-        return [item.prediction for item in self.items]
+        predictions = (item.prediction for item in self.items)
+        return [nothing if p is None else p.window_probabilities for p in predictions]
 
     def _rows(self, name: str) -> NDArray[np.float64]:
-        unknown = np.full(len(self.labels), np.nan)
-        rows = [unknown if p is None else getattr(p, name) for p in self._predictions]
-        return np.array(rows, dtype=np.float64).reshape(len(self.items), len(self.labels))
+        table = np.full((len(self.items), len(self.labels)), np.nan)
+        for row, item in zip(table, self.items, strict=True):
+            if item.prediction is not None:
+                row[:] = getattr(item.prediction, name)
+        return table
 
 
 def recalibrated(item: SongPrediction, card: Card) -> SongPrediction:
@@ -122,3 +107,92 @@ def recalibrated(item: SongPrediction, card: Card) -> SongPrediction:
     shares = card.kind.probabilities(item.prediction.logits, card.temperature)
     prediction = replace(item.prediction, probabilities=shares, thresholds=card.thresholds)
     return replace(item, prediction=prediction)
+
+
+def probability_columns(labels: Sequence[str]) -> list[str]:
+    """Return the columns that hold the song's probabilities, in label order."""
+    return [f"p_{label}" for label in labels]
+
+
+def song_columns(labels: Sequence[str], songs: Sequence[Song] = ()) -> list[str]:
+    """Return the columns of predictions.csv; the columns of the user's table come last."""
+    columns = ["id", "status", "reason", "predicted", "confidence", *probability_columns(labels)]
+    columns += ["windows", "seconds", "level_db", "warnings"]
+    return with_user_columns(columns, songs)
+
+
+def with_user_columns(columns: Sequence[str], songs: Sequence[Song]) -> list[str]:
+    """Return columns and the user's own behind them; a name of ours is not repeated."""
+    own = dict.fromkeys(name for song in songs for name in song.extra)
+    return [*columns, *(name for name in own if name not in columns)]
+
+
+def window_columns(labels: Sequence[str]) -> list[str]:
+    """Return the columns of windows.csv."""
+    shares = [f"contribution_{label}" for label in labels]
+    return ["id", "window", "start", "end", *probability_columns(labels), *shares]
+
+
+def song_row(item: SongPrediction, labels: Sequence[str]) -> Row:
+    """Return a song's row of predictions.csv, the user's own columns included."""
+    row: Row = dict.fromkeys(song_columns(labels), None)
+    row |= {"id": item.id, "status": item.status, "reason": item.reason}
+    if item.prediction is None:
+        row["warnings"] = item.message
+    else:
+        prediction = item.prediction
+        row["predicted"] = join_labels([labels[index] for index in prediction.label_indices])
+        row["confidence"] = prediction.confidence
+        shares = map(float, prediction.probabilities)
+        row |= dict(zip(probability_columns(labels), shares, strict=True))
+        row["windows"] = len(prediction.contributions)
+        row["seconds"] = _seconds(prediction.end_seconds[-1])
+        row["level_db"] = item.level_db
+        row["warnings"] = "; ".join(item.warnings)
+    return row | {name: cell for name, cell in item.song.extra.items() if name not in row}
+
+
+def window_rows(item: SongPrediction, labels: Sequence[str]) -> list[Row]:
+    """Return a song's rows of windows.csv, none for a failure; windows are named or numbered."""
+    prediction = item.prediction
+    if prediction is None:
+        return []
+    rows, columns = [], window_columns(labels)
+    for number, start in enumerate(prediction.start_seconds):
+        name = item.window_names[number] if item.window_names else number
+        values = [item.id, name, _seconds(start), _seconds(prediction.end_seconds[number])]
+        values += map(float, prediction.window_probabilities[number])
+        values += map(float, prediction.contributions[number])
+        rows.append(dict(zip(columns, values, strict=True)))
+    return rows
+
+
+def _seconds(seconds: float) -> float | None:
+    return None if np.isnan(seconds) else float(seconds)
+
+
+def write_json_rows(path: Path, rows: Sequence[Row], windows: Sequence[Sequence[Row]]) -> None:
+    """Write rows of predictions.csv as a JSON list, each with its windows if there are any."""
+    if windows:
+        pairs = zip(rows, windows, strict=True)
+        rows = [row | {"windows_detail": list(of_song)} for row, of_song in pairs]
+    write_bytes(path, msgspec.json.format(msgspec.json.encode(rows), indent=1) + b"\n")
+
+
+def write_parquet_rows(
+    file: AnyPath, rows: Sequence[Row], columns: Sequence[str], user_columns: Sequence[str] = ()
+) -> None:
+    """Write rows of predictions.csv or windows.csv as Parquet; the user's columns are text."""
+    import pyarrow
+    from pyarrow import parquet
+
+    kinds = {
+        **dict.fromkeys(("id", "status", "reason", "predicted", "warnings"), pyarrow.string()),
+        **dict.fromkeys(("windows", "window"), pyarrow.int64()),
+    }
+    fields = [(name, kinds.get(name, pyarrow.float64())) for name in columns]
+    fields += [(name, pyarrow.string()) for name in user_columns]
+    table = pyarrow.Table.from_pylist(list(rows), schema=pyarrow.schema(fields))
+    out = BytesIO()
+    parquet.write_table(table, out, compression="zstd")
+    write_bytes(file, out.getvalue())

@@ -23,13 +23,10 @@ _WINDOWS = 64  # windows run at once, always: bounds memory, and fixes every rou
 
 
 class WindowOutputs(NamedTuple):
-    """Network outputs (windows, classes + k) of a song, and where its windows start and end.
+    """The network's outputs for a song's windows, and where those are; NaN for a table's."""
 
-    ``starts`` and ``ends`` (windows,) are seconds, NaN for windows of a table.
-    """
-
-    outputs: Array
-    starts: Seconds
+    outputs: Array  # (windows, classes + k)
+    starts: Seconds  # (windows,)
     ends: Seconds
 
 
@@ -37,35 +34,20 @@ class WindowOutputs(NamedTuple):
 class Prediction:
     """The prediction for one song and for each of its windows.
 
-    Attributes
-    ----------
-    probabilities : ndarray, shape (classes,)
-        Of the song, calibrated.
-    logits : ndarray, shape (classes,)
-        Of the song, before calibration.
-    score : ndarray, shape (classes,)
-        The pooled value in the pooling's space: the sum of the contributions over windows
-        (to 1e-5). Where the pooling has no space, contributions are what leaving a window
-        out takes from the score.
-    window_probabilities, contributions : ndarray, shape (windows, classes)
-    start_seconds, end_seconds : ndarray, shape (windows,)
-        Position of each window in what was read of the song; NaN for windows of a table.
-    outputs : ndarray, shape (windows, classes + k)
-        Network outputs of each window: all that `Predictor.predict_outputs` needs.
-    thresholds : tuple of float
-        With several labels a song: the probability from which each is predicted.
-    kind : LabelKind
+    The score is the pooled value in the pooling's space: the sum of the contributions over
+    windows (to 1e-5). Where the pooling has no space, contributions are what leaving a window
+    out takes from the score.
     """
 
-    probabilities: NDArray[np.float64]
-    logits: Array
-    score: Array
-    window_probabilities: NDArray[np.float64]
-    contributions: Array
-    start_seconds: Seconds
+    probabilities: NDArray[np.float64]  # (classes,) of the song, calibrated
+    logits: Array  # (classes,) of the song, before calibration
+    score: Array  # (classes,)
+    window_probabilities: NDArray[np.float64]  # (windows, classes)
+    contributions: Array  # (windows, classes)
+    start_seconds: Seconds  # (windows,) in what was read of the song; NaN for a table
     end_seconds: Seconds
-    outputs: Array
-    thresholds: tuple[float, ...] = ()
+    outputs: Array  # (windows, classes + k) of the network
+    thresholds: tuple[float, ...] = ()  # multilabel: from which each label is predicted
     kind: LabelKind = SINGLE_LABEL
 
     @property
@@ -80,13 +62,7 @@ class Prediction:
 
 
 class Predictor:
-    """Runs one model. It is cheap to keep, and several threads may use it.
-
-    Raises
-    ------
-    ModelFileError
-        Its graphs cannot be run, or its settings contradict its window shape.
-    """
+    """Runs one model. It is cheap to keep, and several threads may use it."""
 
     def __init__(self, model: Model) -> None:
         self.card = model.card
@@ -94,43 +70,22 @@ class Predictor:
         self._pooling = open_session(model.parts["pooling.onnx"])
         sound, cut = self.card.recipe.sound, self.card.recipe.windows
         self._length = self.card.window_shape[0]
-        self._bands = self.card.window_shape[-1]
-        if self.card.source == "audio" and self.card.window_shape != (
-            windows.window_frames(sound, cut),
-            sound.bands,
-        ):
-            raise ModelFileError(
-                f"the model states windows of {self.card.window_shape} but its settings make "
-                f"{(windows.window_frames(sound, cut), sound.bands)}; it cannot be used."
-            )
+        if self.card.source == "audio":
+            expected = (windows.window_frames(sound, cut), sound.bands)
+            if self.card.window_shape != expected:
+                raise ModelFileError(
+                    f"the model states windows of {self.card.window_shape} but its settings make "
+                    f"{expected}; it cannot be used."
+                )
 
     def predict(self, blocks: Iterable[Array], samples: Callable[[], int]) -> Prediction:
-        """Predict one song from blocks of frames.
-
-        Parameters
-        ----------
-        blocks : iterable of ndarray (n, bands)
-        samples : callable
-            Returns the song's samples; called once the blocks are exhausted.
-        """
-        return self.predict_outputs(self.window_outputs(blocks, samples))
-
-    def predict_windows(self, values: Array) -> Prediction:
-        """Predict one song from its windows (windows, *window_shape)."""
-        parts = [
-            self._run_network(len(part), windows=np.ascontiguousarray(part))
-            for part in np.split(values, range(_WINDOWS, len(values), _WINDOWS))
-        ]
-        nowhere = np.full(len(values), np.nan)
-        return self.predict_outputs(WindowOutputs(np.concatenate(parts), nowhere, nowhere))
-
-    def window_outputs(self, blocks: Iterable[Array], samples: Callable[[], int]) -> WindowOutputs:
-        """Return the network's outputs for a song's windows, and their positions.
+        """Predict one song from blocks of frames (n, bands).
 
         Windows are run as soon as their frames have arrived; only their outputs stay in memory.
+        ``samples`` returns the song's number of samples, once the blocks are exhausted.
         """
         sound, cut = self.card.recipe.sound, self.card.recipe.windows
-        waiting, behind = np.zeros((0, self._bands), dtype=np.float32), 0
+        waiting, behind = np.zeros((0, self.card.window_shape[-1]), np.float32), 0
         outputs: list[Array] = []
         for block in blocks:
             waiting = np.concatenate([waiting, block]) if len(waiting) else block
@@ -149,7 +104,16 @@ class Predictor:
             outputs.append(self._run_windows(waiting[part[0] - behind :], part))
         begin = windows.start_seconds(starts, sound)
         end = np.minimum(begin + cut.seconds, samples() / sound.sample_rate)
-        return WindowOutputs(np.concatenate(outputs), begin, end)
+        return self.predict_outputs(WindowOutputs(np.concatenate(outputs), begin, end))
+
+    def predict_windows(self, values: Array) -> Prediction:
+        """Predict one song from its windows (windows, *window_shape)."""
+        outputs = [
+            self._run_network(len(part), windows=np.ascontiguousarray(part))
+            for part in np.split(values, range(_WINDOWS, len(values), _WINDOWS))
+        ]
+        nowhere = np.full(len(values), np.nan)
+        return self.predict_outputs(WindowOutputs(np.concatenate(outputs), nowhere, nowhere))
 
     def _run_windows(self, frames: Array, starts: NDArray[np.int64]) -> Array:
         near = starts - starts[0]
@@ -170,11 +134,6 @@ class Predictor:
 
         For some rows of `Prediction.outputs` and their positions, this is the prediction for
         a song that never had the other windows, whatever the pooling.
-
-        Raises
-        ------
-        ModelFileError
-            The model computes other shapes than its labels need, or NaN.
         """
         outputs, begin, end = window_outputs
         classes, kind = len(self.card.labels), self.card.kind

@@ -1,27 +1,115 @@
-"""From samples to frames and window starts, as operations of a graph.
+"""ONNX graphs that are made without torch: from samples to a song's answer, and encoders.
 
-The same sums as `songbag.audio.features` and `songbag.audio.windows`, over the whole song at
-once; the constants are theirs. What is written there about definitions holds here.
+The sums from samples to windows are those of `songbag.audio.features` and
+`songbag.audio.windows`, over the whole song at once; their definitions and constants hold here.
 """
 
+from importlib.metadata import version
+
+import msgspec
 import numpy as np
+import onnx
 from onnx import TensorProto
 
 from songbag import parts
 from songbag.audio import features, windows
 from songbag.errors import ExportError
-from songbag.onnx_runtime.graph_builder import GraphBuilder, float32, int64
+from songbag.inference.model_file import Card, Model
+from songbag.onnx_runtime.graph_builder import Axes, GraphBuilder, float32, int64
 from songbag.settings import Sound, Windows
+
+FORMAT = 1  # of the inputs, outputs and metadata of the exported graph
+_DESCRIPTION = (
+    "waveform: mono float32 samples at {rate} Hz, any number from one. "
+    "probabilities: of the song, in the order of the labels in the metadata."
+)
+
+
+def song_graph(model: Model) -> onnx.ModelProto:
+    """Return one graph from a waveform (samples,) to the song's answer.
+
+    The model's own graphs are joined by the names of their inputs and outputs. The graph's
+    outputs are ``probabilities`` (classes,), ``window_probabilities`` (windows, classes),
+    ``starts_seconds`` (windows,) and, where the pooling has a space, ``score`` (classes,) and
+    ``contributions`` (windows, classes).
+    """
+    card = model.card
+    sound, cut = card.recipe.sound, card.recipe.windows
+    network, pooling = (
+        onnx.load_model_from_string(model.parts[name]) for name in ("network.onnx", "pooling.onnx")
+    )
+    versions = {
+        (one.domain, one.version) for part in (network, pooling) for one in part.opset_import
+    }
+    (domain, opset), *others = sorted(versions)
+    if domain or others or network.functions or pooling.functions:
+        raise ExportError(
+            f"the model's graphs use the operations {sorted(versions)}; only one version of ONNX's "
+            "own can be joined. Nothing was written. Save the model again with this Songbag."
+        )
+    nodes = GraphBuilder(int(opset))
+    starts = add_starts(nodes, "waveform", sound, cut)
+    frames = add_frames(nodes, "waveform", sound)
+    frames = add_filled(nodes, frames, starts, card.window_shape[0])
+    seen = nodes.include(network, "network", {"frames": frames, "starts": starts})["outputs"]
+    pooled = nodes.include(pooling, "pooling", {"outputs": seen})
+    classes = len(card.labels)
+    # The network may give the pooling scores too: logits come first.
+    logits = nodes.add("Slice", seen, int64(0), int64(classes), int64(1))
+    song_shares = _probabilities(nodes, pooled["song"], card, song=True)
+    window_shares = _probabilities(nodes, logits, card, song=False)
+    places = nodes.add("Cast", starts, to=TensorProto.FLOAT)
+    seconds = nodes.add("Mul", places, float32(sound.hop_length / sound.sample_rate))
+    outputs: dict[str, tuple[str, Axes]] = {
+        "probabilities": (song_shares, (classes,)),
+        "window_probabilities": (window_shares, ("windows", classes)),
+        "starts_seconds": (seconds, ("windows",)),
+    }
+    if "contributions" in pooled:
+        outputs["score"] = (pooled["score"], (classes,))
+        outputs["contributions"] = (pooled["contributions"], ("windows", classes))
+    graph = nodes.model({"waveform": ("samples",)}, outputs)
+    graph.producer_name, graph.producer_version = "songbag", version("songbag")
+    graph.doc_string = _DESCRIPTION.format(rate=sound.sample_rate)
+    onnx.helper.set_model_props(graph, _metadata(card, model.hash))
+    return graph
+
+
+def _probabilities(nodes: GraphBuilder, logits: str, card: Card, song: bool) -> str:
+    """Add `LabelKind.probabilities` of logits; windows are not calibrated."""
+    scaled = nodes.add("Div", logits, float32(card.temperature)) if song else logits
+    return (
+        nodes.add("Sigmoid", scaled) if card.multilabel else nodes.add("Softmax", scaled, axis=-1)
+    )
+
+
+def _metadata(card: Card, model_hash: str) -> dict[str, str]:
+    """Return what the graph says about itself; values that are no plain text are JSON."""
+    recipe = card.recipe
+    values = {
+        "format": FORMAT,
+        "labels": card.labels,
+        "sample_rate": recipe.sound.sample_rate,
+        "window_seconds": recipe.windows.seconds,
+        "hop_seconds": recipe.windows.hop_seconds,
+        "space": card.space,
+        "temperature": card.temperature,
+        "multilabel": card.multilabel,
+        "thresholds": card.thresholds,
+        "settings": recipe,
+    }
+    texts = {name: msgspec.json.encode(value).decode() for name, value in values.items()}
+    return {f"songbag.{name}": text for name, text in texts.items()} | {
+        "songbag.recipe": recipe.name,
+        "songbag.api": model_hash,
+    }
+
+
+# --- from samples to frames ---------------------------------------------------------------
 
 
 def add_frames(nodes: GraphBuilder, waveform: str, sound: Sound) -> str:
-    """Add frames (frames, sound.bands) of a waveform (samples,).
-
-    Raises
-    ------
-    ExportError
-        The feature of another package has no ONNX builder.
-    """
+    """Add frames (frames, sound.bands) of a waveform (samples,)."""
     part = parts.features()[sound.feature]
     add_feature = part.load("onnx")
     if add_feature is None:
@@ -50,45 +138,10 @@ def add_mfcc(nodes: GraphBuilder, waveform: str, sound: Sound) -> str:
 def add_waveform(nodes: GraphBuilder, waveform: str, sound: Sound) -> str:
     """Add `songbag.audio.features.waveform`."""
     width = sound.hop_length
-    beyond = nodes.add(
-        "Sub", int64(width), nodes.add("Mod", _samples(nodes, waveform), int64(width))
-    )
+    samples = nodes.add("Shape", waveform)
+    beyond = nodes.add("Sub", int64(width), nodes.add("Mod", samples, int64(width)))
     padded = nodes.add("Pad", waveform, nodes.add("Concat", int64(0), beyond, axis=0))
     return nodes.add("Reshape", padded, int64(-1, width))
-
-
-def add_starts(nodes: GraphBuilder, waveform: str, sound: Sound, cut: Windows) -> str:
-    """Add the first frame of every window, (windows,): the window law."""
-    window, hop = windows.window_and_hop(sound, cut)
-    beyond = nodes.add("Sub", _samples(nodes, waveform), int64(window))
-    hops = nodes.add("Div", nodes.add("Max", beyond, int64(0)), int64(hop))
-    count = nodes.add("Squeeze", nodes.add("Add", hops, int64(1)))
-    k = nodes.add("Range", np.array(0), count, np.array(1))
-    grid = int64(sound.hop_length * cut.stride)
-    return nodes.add(
-        "Mul", nodes.add("Div", nodes.add("Mul", k, int64(hop)), grid), int64(cut.stride)
-    )
-
-
-def add_filled(nodes: GraphBuilder, frames: str, starts: str, length: int) -> str:
-    """Add the frames up to the last window's end, taken modulo their number.
-
-    A song of at least one window has them all; a shorter one is repeated.
-    """
-    end = nodes.add("Add", nodes.add("ReduceMax", starts, keepdims=0), np.array(length))
-    places = nodes.add("Range", np.array(0), end, np.array(1))
-    count = nodes.add("Shape", frames, start=0, end=1)
-    return nodes.add("Gather", frames, nodes.add("Mod", places, count), axis=0)
-
-
-def add_start_seconds(nodes: GraphBuilder, starts: str, sound: Sound) -> str:
-    """Add where each window begins, seconds (windows,)."""
-    seconds = float32(sound.hop_length / sound.sample_rate)
-    return nodes.add("Mul", nodes.add("Cast", starts, to=TensorProto.FLOAT), seconds)
-
-
-def _samples(nodes: GraphBuilder, waveform: str) -> str:
-    return nodes.add("Shape", waveform)
 
 
 def _loudness(nodes: GraphBuilder, waveform: str, sound: Sound) -> str:
@@ -111,18 +164,18 @@ def _power(nodes: GraphBuilder, waveform: str, sound: Sound) -> str:
     read beyond the end.
     """
     hop, length = sound.hop_length, sound.frame_length
-    edge, samples = length // 2, _samples(nodes, waveform)
+    edge, samples = length // 2, nodes.add("Shape", waveform)
     last = nodes.add("Div", nodes.add("Sub", samples, int64(length - 2 * edge)), int64(hop))
     wanted = nodes.add("Add", nodes.add("Mul", last, int64(hop)), int64(length + hop // 2 - edge))
     pads = nodes.add("Concat", int64(edge), nodes.add("Sub", wanted, samples), axis=0)
     signal = nodes.add("Pad", waveform, pads)
-    hann = features.hann(sound.frame_length)
+    hann = features.hann(length)
     # The FFT of lengths that are no power of two loses four digits in float32.
-    exact = sound.frame_length & (sound.frame_length - 1) != 0
+    exact = length & (length - 1) != 0
     if exact:
         signal, hann = nodes.add("Cast", signal, to=TensorProto.DOUBLE), hann.astype(np.float64)
     signal = nodes.add("Unsqueeze", signal, int64(0, 2))
-    spectrum = nodes.add("STFT", signal, np.array(sound.hop_length), hann, onesided=1)
+    spectrum = nodes.add("STFT", signal, np.array(hop), hann, onesided=1)
     power = nodes.add("ReduceSumSquare", spectrum, int64(-1), keepdims=0)
     power = nodes.add("Squeeze", power, int64(0))
     return nodes.add("Cast", power, to=TensorProto.FLOAT) if exact else power
@@ -136,3 +189,90 @@ def _with_deltas(nodes: GraphBuilder, frames: str) -> str:
     near = nodes.add("Pad", frames, int64(reach, 0, reach, 0), mode="edge")
     slopes = nodes.add("Conv", nodes.add("Unsqueeze", near, int64(0, 1)), slope)
     return nodes.add("Concat", frames, nodes.add("Squeeze", slopes, int64(0, 1)), axis=1)
+
+
+# --- from frames to windows ---------------------------------------------------------------
+
+
+def add_starts(nodes: GraphBuilder, waveform: str, sound: Sound, cut: Windows) -> str:
+    """Add the first frame of every window, (windows,): the window law."""
+    window, hop = windows.window_and_hop(sound, cut)
+    beyond = nodes.add("Sub", nodes.add("Shape", waveform), int64(window))
+    hops = nodes.add("Div", nodes.add("Max", beyond, int64(0)), int64(hop))
+    count = nodes.add("Squeeze", nodes.add("Add", hops, int64(1)))
+    k = nodes.add("Range", np.array(0), count, np.array(1))
+    grid = int64(sound.hop_length * cut.stride)
+    return nodes.add(
+        "Mul", nodes.add("Div", nodes.add("Mul", k, int64(hop)), grid), int64(cut.stride)
+    )
+
+
+def add_filled(nodes: GraphBuilder, frames: str, starts: str, length: int) -> str:
+    """Add the frames up to the last window's end, taken modulo their number.
+
+    A song of at least one window has them all; a shorter one is repeated.
+    """
+    end = nodes.add("Add", nodes.add("ReduceMax", starts, keepdims=0), np.array(length))
+    places = nodes.add("Range", np.array(0), end, np.array(1))
+    count = nodes.add("Shape", frames, start=0, end=1)
+    return nodes.add("Gather", frames, nodes.add("Mod", places, count), axis=0)
+
+
+# --- an encoder and what was learned on its embeddings, as one network ---------------------
+
+
+def encoded_network(
+    encoder: bytes, network: bytes, window_frames: int, width: int, samples: int
+) -> bytes:
+    """Return ``network.onnx`` from frames of samples to outputs of windows.
+
+    Parameters
+    ----------
+    encoder : bytes
+        A graph from (windows, samples) to embeddings (windows, values), of ONNX's own
+        operations.
+    network : bytes
+        A graph from embeddings to ``outputs`` (windows, classes + k).
+    window_frames, width : int
+        Frames of a window, and samples of a frame.
+    samples : int
+        Of a window that the encoder takes.
+    """
+    head = onnx.load_model_from_string(network)
+    opset = head.opset_import[0].version
+    body = _with_opset(onnx.load_model_from_string(encoder), opset)
+    nodes = GraphBuilder(opset)
+    places = nodes.add("Add", nodes.add("Unsqueeze", "starts", int64(1)), np.arange(window_frames))
+    cut = nodes.add("Gather", "frames", places, axis=0)
+    flat = nodes.add("Reshape", cut, int64(0, window_frames * width))
+    samples_used = nodes.add("Slice", flat, int64(0), int64(samples), int64(1))
+    (body_input,), (body_output,) = body.graph.input, body.graph.output
+    included = nodes.include(body, "encoder", {body_input.name: samples_used})
+    vectors = included[body_output.name]
+    outputs = nodes.include(head, "network", {"windows": vectors})["outputs"]
+    inputs = {"frames": ("frames", width), "starts": ("windows",)}
+    classes = head.graph.output[0].type.tensor_type.shape.dim[1].dim_value
+    model = nodes.model(inputs, {"outputs": (outputs, ("windows", classes))}, ("starts",))
+    return bytes(model.SerializeToString())
+
+
+def _with_opset(encoder: onnx.ModelProto, opset: int) -> onnx.ModelProto:
+    """Return the encoder in a version of the operations."""
+    from onnx import version_converter
+
+    domains = {one.domain for one in encoder.opset_import} - {"", "ai.onnx"}
+    if domains or encoder.functions:
+        raise ExportError(
+            f"the encoder uses operations of {sorted(domains) or 'its own'}, not ONNX's. Export "
+            "it with plain ONNX operations."
+        )
+    written = next(one.version for one in encoder.opset_import)
+    if written == opset:
+        return encoder
+    try:
+        return version_converter.convert_version(encoder, opset)
+    except Exception as error:  # onnx raises a family of its own
+        raise ExportError(
+            f"the encoder is written in version {written} of ONNX's operations and cannot be "
+            f"brought to {opset}: {str(error).strip().splitlines()[0]}. Export it with that one."
+        ) from None

@@ -1,9 +1,6 @@
 """One self-contained HTML page about a folder that a command wrote, from its files alone.
 
-``views`` collects what each kind of page shows, ``mistakes`` chooses the songs to listen to,
-``recordings`` finds and cuts their sound, ``drawings`` turns numbers into positions, and
-``pages`` fills the templates. A page loads nothing from the network, and every number on it
-is in a CSV or JSON file beside it.
+A page loads nothing from the network; every number on it is in a CSV or JSON file beside it.
 """
 
 from pathlib import Path
@@ -20,22 +17,7 @@ from songbag.storage.files import write_bytes
 def write_report(folder: Path, path: Path | None = None) -> Path:
     """Write the page of a folder made by train, crossval, evaluate, compare or leakage.
 
-    Parameters
-    ----------
-    folder : Path
-        With metrics.json and predictions.csv, or comparison.json, or leakage.json.
-    path : Path, optional
-        The HTML file; ``report.html`` in the folder by default.
-
-    Returns
-    -------
-    Path
-        Of the page.
-
-    Raises
-    ------
-    SongTableError
-        The folder has none of these files, or one cannot be read.
+    The page is ``report.html`` in the folder unless a path is given; its path is returned.
     """
     page = path or folder / "report.html"
     file = next((folder / name for name in VIEWS if (folder / name).exists()), None)

@@ -23,16 +23,7 @@ _MAX_BARS = 240  # of a timeline; in a longer recording a bar is the mean of nei
 
 @dataclass(frozen=True)
 class Axis:
-    """A range of values laid out from 0 to 100 percent.
-
-    Examples
-    --------
-    >>> axis = Axis(0.0, 20.0)
-    >>> axis.at(5), axis.at(30)
-    (25.0, 100.0)
-    >>> axis.ticks()
-    [0.0, 5.0, 10.0, 15.0, 20.0]
-    """
+    """A range of values laid out from 0 to 100 percent."""
 
     low: float
     high: float
@@ -64,13 +55,7 @@ def axis_around(values: Iterable[float | None], *included: float) -> Axis:
 
 
 def symmetric_axis(values: Iterable[float | None]) -> Axis:
-    """Return an axis around all values that are known, with 0 in its middle.
-
-    Examples
-    --------
-    >>> symmetric_axis([0.5, None, -1.0])
-    Axis(low=-1.06, high=1.06)
-    """
+    """Return an axis around all values that are known, with 0 in its middle."""
     far = max((abs(value) for value in values if value is not None), default=0.0) * 1.06 or 0.05
     return Axis(-far, far)
 
@@ -86,13 +71,7 @@ def percent_tick(share: float) -> str:
 
 
 def polyline(x: Iterable[float], y: Iterable[float], across: Axis, up: Axis) -> str:
-    """Return the points of a line in a 100 x 100 SVG drawing, in which y grows downwards.
-
-    Examples
-    --------
-    >>> polyline([0, 5], [0.2, 1.0], Axis(0, 10), SHARES)
-    '0,80 50,0'
-    """
+    """Return the points of a line in a 100 x 100 SVG drawing, in which y grows downwards."""
     return " ".join(f"{across.at(a):g},{100 - up.at(b):g}" for a, b in zip(x, y, strict=True))
 
 
@@ -103,19 +82,9 @@ def interval_positions(row: Row, axis: Axis, names: Sequence[str]) -> dict[str, 
 
 
 def learning_curves(rows: Sequence[Row]) -> dict[str, Any] | None:
-    """Return the drawing of loss and validation loss by epoch, of every fold and their mean.
+    """Return the drawing of rows of history.csv: both losses by epoch, of every fold and the mean.
 
-    The mean is over the folds that were still training in that epoch.
-
-    Parameters
-    ----------
-    rows : sequence of dict
-        Of history.csv: epoch, loss, validation_loss and, after a cross-validation, fold.
-
-    Returns
-    -------
-    dict or None
-        None without a finite loss.
+    The mean is over the folds that were still training in that epoch. None without a finite loss.
     """
     losses: dict[str, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
     for row in rows:
@@ -127,13 +96,9 @@ def learning_curves(rows: Sequence[Row]) -> dict[str, Any] | None:
         return None
     means: dict[str, dict[int, float]] = {}
     for name, folds in losses.items():
-        by_epoch: dict[int, list[float]] = defaultdict(list)
-        for curve in folds.values():
-            for epoch, value in curve.items():
-                by_epoch[epoch].append(value)
-        means[name] = {
-            epoch: sum(by_epoch[epoch]) / len(by_epoch[epoch]) for epoch in sorted(by_epoch)
-        }
+        epochs = sorted(set().union(*folds.values()))
+        values_of = {e: [curve[e] for curve in folds.values() if e in curve] for e in epochs}
+        means[name] = {epoch: sum(values) / len(values) for epoch, values in values_of.items()}
     curves = [
         (name, fold, curve) for name, folds in losses.items() for fold, curve in folds.items()
     ]
@@ -175,17 +140,9 @@ def reliability_drawing(bins: Sequence[Row]) -> dict[str, Any]:
 
 
 def windows_needed_drawing(rows: Sequence[Row]) -> dict[str, Any] | None:
-    """Return the drawing of accuracy by how much of each song is used, with its interval.
+    """Return the drawing of rows of heard.csv: accuracy by how much of each song is used.
 
-    Parameters
-    ----------
-    rows : sequence of dict
-        Of heard.csv. Drawn over seconds, or over windows where seconds are unknown.
-
-    Returns
-    -------
-    dict or None
-        None without an accuracy.
+    Drawn over seconds, or over windows where seconds are unknown. None without an accuracy.
     """
     rows = [row for row in rows if row.get("accuracy")]
     if not rows:
@@ -200,12 +157,14 @@ def windows_needed_drawing(rows: Sequence[Row]) -> dict[str, Any] | None:
         line_rows = [row for row in rows if row.get("variant", "") == choice]
         line_rows.sort(key=lambda row: float(row[unit]))
         x = [float(row[unit]) for row in line_rows]
-        line = polyline(x, [float(row["accuracy"]) for row in line_rows], across, up)
-        band = ""
-        if all(row.get("low") and row.get("high") for row in line_rows):
-            low = polyline(x, [float(row["low"]) for row in line_rows], across, up)
-            high = polyline(x, [float(row["high"]) for row in line_rows], across, up)
-            band = f"{low} {' '.join(reversed(high.split()))}"
+        points = {
+            name: polyline(x, [float(row[name]) for row in line_rows], across, up)
+            for name in ("accuracy", "low", "high")
+            if all(row.get(name) for row in line_rows)
+        }
+        line, band = points["accuracy"], ""
+        if len(points) == 3:
+            band = f"{points['low']} {' '.join(reversed(points['high'].split()))}"
         name = _CHOICES.get(choice, choice)
         lines.append({"name": name, "points": line, "dots": line.split(), "band": band})
     return {
@@ -218,17 +177,7 @@ def windows_needed_drawing(rows: Sequence[Row]) -> dict[str, Any] | None:
 
 
 def timeline(values: Sequence[float]) -> list[dict[str, Any]]:
-    """Return a bar per window, up for positive and down for negative values.
-
-    Above 240 windows, neighbours share a bar with their mean.
-
-    Examples
-    --------
-    >>> for bar in timeline([1.0, -0.5]):
-    ...     print(bar["side"], bar["y"], bar["height"])
-    for 2.0 48.0
-    against 50.0 24.0
-    """
+    """Return a bar per window, up for positive and down for negative values."""
     count = min(_MAX_BARS, len(values))
     edges = [k * len(values) // count for k in range(count + 1)]
     means = [sum(values[a:b]) / (b - a) for a, b in pairwise(edges)]

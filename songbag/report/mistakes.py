@@ -67,21 +67,8 @@ def surest_mistakes(
 ) -> dict[str, Any]:
     """Return the most confident mistakes, or the least confident answers if all are right.
 
-    Parameters
-    ----------
-    folder : Path
-        With windows.csv and, if the songs are files, audio.csv.
-    rows : sequence of dict
-        Of predictions.csv.
-    figures : dict
-        Of metrics.json.
-    home : Path
-        The page's folder; links to songs are relative to it.
-
-    Returns
-    -------
-    dict
-        What the template run.html shows as ``shown``.
+    ``rows`` are those of predictions.csv, ``figures`` are metrics.json, ``home`` is the page's
+    folder, to which links to songs are relative. run.html shows the result as ``shown``.
     """
     test_rows = [row for row in rows if row["status"] == "ok" and row.get("side") != "training"]
     wrong = [row for row in test_rows if row["predicted"] != row["label"]]

@@ -19,7 +19,6 @@ METRICS = {
     "micro_f1": ("micro F1", "F1 of all yes and no together"),
     "roc_auc": ("ROC AUC", "how well songs are ranked; chance is 0.5"),
     "map": ("mean average precision", "how well each label's songs are ranked first"),
-    "mean_average_precision": ("mean average precision", "how well each label's songs are ranked"),
     "nll": ("log loss", "mean −log probability of the true label, in nats; less is better"),
     "brier": ("Brier score", "squared error of the probabilities; less is better"),
     "ece": ("calibration error", "how far confidence is from the share right; less is better"),
@@ -67,13 +66,7 @@ def _environment() -> "Environment":
 
 
 def percent(value: float | None) -> str:
-    """Return a share in percent, with a space that does not break; a dash where unknown.
-
-    Examples
-    --------
-    >>> percent(0.8125).replace("\u00a0", " "), percent(None)
-    ('81.2 %', '–')
-    """
+    """Return a share in percent, with a space that does not break; a dash where unknown."""
     return "–" if value is None else f"{100 * value:.1f}\u00a0%"
 
 
@@ -83,13 +76,7 @@ def share(value: float) -> str:
 
 
 def points(value: float | None) -> str:
-    """Return a difference of shares in percentage points, with its sign.
-
-    Examples
-    --------
-    >>> points(0.123), points(-0.05), points(0.0001)
-    ('+12.3', '−5.0', '0.0')
-    """
+    """Return a difference of shares in percentage points, with its sign: +12.3."""
     if value is None:
         return "–"
     return f"{100 * value:+.1f}".replace("-", "−") if round(value, 3) else "0.0"
@@ -101,37 +88,19 @@ def number(value: float | None) -> str:
 
 
 def short(cell: str) -> str:
-    """Return a cell of a CSV file, a number with at most three decimals.
-
-    Examples
-    --------
-    >>> short("0.123456"), short("12"), short("middle")
-    ('0.123', '12', 'middle')
-    """
+    """Return a cell of a CSV file, a number with at most three decimals."""
     return f"{float(cell):.3f}" if re.fullmatch(r"-?\d+\.\d{4,}", cell) else cell
 
 
 def clock(seconds: float) -> str:
-    """Return a time in a song.
-
-    Examples
-    --------
-    >>> clock(67.5), clock(59.96)
-    ('1:07.5', '1:00')
-    """
+    """Return a time in a song: 1:07.5."""
     minutes, rest = divmod(round(seconds, 1), 60)
     text = f"{rest:04.1f}"
     return f"{int(minutes)}:{text[:-2] if text.endswith('.0') else text}"
 
 
 def time(seconds: float | None) -> str:
-    """Return how long something took, in seconds, minutes or hours.
-
-    Examples
-    --------
-    >>> [time(seconds).replace("\u00a0", " ") for seconds in (12.3, 204, 4320, 7200)]
-    ['12 s', '3.4 min', '72 min', '2.0 h']
-    """
+    """Return how long something took: 12 s, 3.4 min, 72 min, 2.0 h."""
     if seconds is None:
         return "–"
     unit, size = next((unit, size) for unit, size, below in _UNITS if seconds < below)
@@ -139,15 +108,7 @@ def time(seconds: float | None) -> str:
 
 
 def metric(name: str) -> tuple[str, str]:
-    """Return a metric's name on the page and what it means.
-
-    Examples
-    --------
-    >>> metric("brier")
-    ('Brier score', 'squared error of the probabilities; less is better')
-    >>> metric("my_own")
-    ('my own', '')
-    """
+    """Return a metric's name on the page and what it means."""
     return METRICS.get(name, (name.replace("_", " "), ""))
 
 

@@ -29,19 +29,7 @@ _FADE_SECONDS = 0.02  # so that a cut does not click
 
 
 def write_recordings(folder: Path, sources: Mapping[str, Source]) -> None:
-    """Write audio.csv from song ids to their sources, unless no song has a file.
-
-    Examples
-    --------
-    >>> from tempfile import TemporaryDirectory
-    >>> with TemporaryDirectory() as folder:
-    ...     write_recordings(Path(folder), {"001": Source(path=f"{folder}/waltz.mp3", start=2.0)})
-    ...     print((Path(folder) / "audio.csv").read_text().strip())
-    ...     read_recordings(Path(folder))["001"].start
-    id,path,start,end,excerpt_seconds,excerpt_place
-    001,waltz.mp3,2.0,,,first
-    2.0
-    """
+    """Write audio.csv from song ids to their sources, unless no song has a file."""
     base = folder.resolve()
     rows = []
     for song, source in sources.items():
@@ -83,17 +71,8 @@ def read_recordings(folder: Path) -> dict[str, Source]:
 def cut_excerpts(source: Source, spans: Sequence[tuple[float, float]]) -> list[str]:
     """Return an excerpt of a song for each span, as a ``data:`` address of an mp3.
 
-    Parameters
-    ----------
-    source : Source
-    spans : sequence of (start, end)
-        Seconds within the source, as in windows.csv. Of a longer span the first
-        `MAX_SECONDS` are used.
-
-    Returns
-    -------
-    list of str
-        Empty where the song cannot be read.
+    Spans are (start, end) in seconds within the source, of which the first `MAX_SECONDS` are
+    used. The list is empty where the song cannot be read.
     """
     if not spans or not Path(source.path).is_file():
         return []

@@ -49,21 +49,9 @@ _MAX_PAIRS = 15  # shown at once
 
 
 def view_run(folder: Path, figures: dict[str, Any], home: Path) -> dict[str, Any]:
-    """Return the values of run.html.
+    """Return the values of run.html, from metrics.json and what a folder has beside it.
 
-    Parameters
-    ----------
-    folder : Path
-        With predictions.csv, and possibly windows.csv, history.csv, heard.csv and audio.csv.
-    figures : dict
-        Of metrics.json.
-    home : Path
-        The page's folder.
-
-    Raises
-    ------
-    SongTableError
-        There is no predictions.csv.
+    ``home`` is the page's folder.
     """
     try:
         rows = read_csv(folder / "predictions.csv")

@@ -1,19 +1,22 @@
-"""The routes: the page, and the HTTP API with its OpenAPI description.
+"""The server: the page, and the HTTP API with its OpenAPI description.
 
 Answers are made by the code behind ``songbag predict`` and sent as its bytes; nothing here
 computes or rounds a number.
 """
 
 import mimetypes
+import socket
 import time
+import webbrowser
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import BrokenExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
+import uvicorn
 from fastapi import APIRouter, Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.staticfiles import StaticFiles
@@ -24,29 +27,84 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from songbag import __version__
-from songbag.inference.model_file import Model
-from songbag.serving.options import ServerOptions
-from songbag.serving.replies import HTTPError
-from songbag.serving.schemas import describe_api, model_description
-from songbag.serving.security import OneTimeKeys, SecurityMiddleware, too_large
+from songbag.errors import ModelFileError, SettingsError
+from songbag.inference.model_file import Model, load_model
+from songbag.inference.predictor import Predictor
+from songbag.serving.options import ServerOptions, require_safe
+from songbag.serving.replies import HTTPError, describe_api, model_description
+from songbag.serving.security import OneTimeKey, SecurityMiddleware, too_large
 from songbag.serving.uploads import receive_upload, upload_folder
-from songbag.serving.worker_process import AnswerParts, PredictTask, WithoutTask, failed_song
+from songbag.serving.worker_process import PredictTask, WithoutTask, failed_song
 from songbag.serving.workers import PredictionPool
 
 _STATIC = Path(str(resources.files("songbag.serving") / "static"))
+_STOP_SECONDS = 5  # for songs at work when Ctrl-C comes
 # Reasons of the errors that Starlette raises itself.
 _REASONS = {400: "bad_request", 404: "not_found", 405: "bad_method"}
 mimetypes.add_type("text/javascript", ".js")  # the Windows registry may have another type
+
+
+def serve(path: Path, options: ServerOptions, browser: bool, say: Callable[[str], None]) -> None:
+    """Serve a model of audio until Ctrl-C, and open its page in a browser if asked to.
+
+    ``say`` takes messages for the person who started the server.
+    """
+    require_safe(options)
+    model = load_model(path)
+    if model.card.source != "audio":
+        raise ModelFileError(
+            f"{path}: it was trained on a table of window features, so it cannot predict songs. "
+            "Train a model on audio, or use songbag predict with --song."
+        )
+    Predictor(model)  # raises for a model that cannot run, before the workers start
+    listener = _listen(options)
+    key = OneTimeKey(options.token)
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    address = f"http://{host}:{listener.getsockname()[1]}/"
+    if options.token is not None:
+        address += f"#key={key.text}"
+
+    def on_ready() -> None:
+        say(f"{path.name} is at {address}")
+        say("Ctrl-C stops it.")
+        if browser:
+            webbrowser.open(address)
+
+    config = uvicorn.Config(
+        create_app(path.name, model, options, key, on_ready),
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=_STOP_SECONDS,
+    )
+    server = uvicorn.Server(config)
+    # uvicorn shuts down at Ctrl-C and then raises it again.
+    with listener, suppress(KeyboardInterrupt):
+        server.run(sockets=[listener])
+    if not server.started:
+        raise SettingsError("the server could not start; its messages above say why.")
+    say("Stopped.")
+
+
+def _listen(options: ServerOptions) -> socket.socket:
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    try:
+        return socket.create_server((options.host, options.port), family=family, backlog=128)
+    except OSError as error:
+        raise SettingsError(
+            f"{options.host} port {options.port} is not available ({error.strerror or error}). "
+            "Another server may use it; --port 0 takes a free port."
+        ) from None
 
 
 @dataclass(frozen=True)
 class _Server:
     """What the routes share."""
 
-    name: str
     model: Model
     options: ServerOptions
-    keys: OneTimeKeys
+    key: OneTimeKey
     pool: PredictionPool
     folder: Path
     description: bytes
@@ -80,26 +138,20 @@ def create_app(
     name: str,
     model: Model,
     options: ServerOptions,
-    keys: OneTimeKeys,
+    key: OneTimeKey,
     on_ready: Callable[[], None],
 ) -> SecurityMiddleware:
-    """Return the ASGI application that serves one model.
+    """Return the ASGI application that serves one model, called ``name`` on the page.
 
-    Parameters
-    ----------
-    name : str
-        What the model is called on the page.
-    on_ready : callable
-        Called once, when every worker process is ready.
+    ``on_ready`` is called once, when every worker process is ready.
     """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         pool, description = PredictionPool(model, options), model_description(name, model, options)
         with upload_folder() as folder:
-            app.state.server = _Server(
-                name, model, options, keys, pool, folder, description, time.monotonic()
-            )
+            started = time.monotonic()
+            app.state.server = _Server(model, options, key, pool, folder, description, started)
             try:
                 await pool.start()
                 on_ready()
@@ -157,7 +209,7 @@ async def index(request: Request) -> Response:
 @router.post("/session", include_in_schema=False)
 async def session(key: Key, server: Server) -> dict[str, str]:
     """Exchange a one-time key for the token."""
-    token = server.keys.exchange(key.key)
+    token = server.key.exchange(key.key)
     if token is None:
         message = "This key was used before, or is wrong. Restart the server to get a new one."
         raise HTTPError(403, "refused", message)
@@ -194,24 +246,27 @@ async def predict(
     kept: Flag = False,
 ) -> Response:
     """The song's row is that of `songbag predict --json`; parameters add or leave out the rest."""
-    parts = AnswerParts(windows=windows, peaks=peaks, csv=csv, cached=kept)
     pool, options, labels = server.pool, server.options, server.model.card.labels
     with pool.reserve():
-        async with receive_upload(request, server.folder, options) as upload:
+        async with receive_upload(request, server.folder, options) as (song_id, path):
             task = PredictTask(
-                id=upload.id, path=str(upload.path), limits=options.limits, parts=parts
+                id=song_id,
+                path=str(path),
+                limits=options.limits,
+                windows=windows,
+                peaks=peaks,
+                csv=csv,
+                cached=kept,
             )
             try:
                 reply = await pool.run(task)
             except TimeoutError:
                 seconds = options.max_seconds
-                message = f"{upload.id}: it took longer than {seconds:g} s and was stopped"
-                raise failed_song(upload.id, "too_slow", message, labels, csv) from None
+                message = f"{song_id}: it took longer than {seconds:g} s and was stopped"
+                raise failed_song(song_id, "too_slow", message, labels, csv) from None
             except BrokenExecutor:
-                message = (
-                    f"{upload.id}: the process that read it died; the file is the likely cause"
-                )
-                raise failed_song(upload.id, "worker_died", message, labels, csv) from None
+                message = f"{song_id}: the process that read it died; the file is the likely cause"
+                raise failed_song(song_id, "worker_died", message, labels, csv) from None
             return reply.response()
 
 

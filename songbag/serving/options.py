@@ -14,41 +14,19 @@ _FORM_BYTES = 1 << 16  # of a multipart body besides the file
 
 
 class ServerOptions(Record, frozen=True):
-    """The settings of a server.
-
-    Attributes
-    ----------
-    host, port
-        Address to listen on; port 0 takes a free one.
-    token : str or None
-        What every request must carry as ``Authorization: Bearer``.
-    allow_remote : bool
-        Answer other machines too. Needs a token.
-    workers, waiting : int
-        Songs at work at once, and songs that may wait. Any more get status 503.
-    max_megabytes : float
-        Largest file, in units of 1,048,576 bytes.
-    max_hours : float
-        Longest recording (see `songbag.settings.Limits`).
-    max_seconds : float
-        Longest work on one song; its process is killed then.
-    idle_seconds : float
-        Longest pause of a client in the middle of its upload.
-    upload_seconds : float
-        Longest upload, so that a slow client does not hold a place forever.
-    """
+    """The settings of a server."""
 
     host: str = "127.0.0.1"
-    port: Annotated[int, Meta(ge=0, le=65535)] = 8765
-    token: str | None = None
-    allow_remote: bool = False
-    workers: Count = 1
-    waiting: Annotated[int, Meta(ge=0)] = 8
-    max_megabytes: Positive = 64.0
-    max_hours: Positive = 1.0
-    max_seconds: Positive = 60.0
-    idle_seconds: Positive = 15.0
-    upload_seconds: Positive = 300.0
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8765  # 0 takes a free one
+    token: str | None = None  # what every request must carry as "Authorization: Bearer"
+    allow_remote: bool = False  # answer other machines too; needs a token
+    workers: Count = 1  # songs at work at once
+    waiting: Annotated[int, Meta(ge=0)] = 8  # songs that may wait; any more get status 503
+    max_megabytes: Positive = 64.0  # of 1,048,576 bytes
+    max_hours: Positive = 1.0  # of a recording
+    max_seconds: Positive = 60.0  # of work on one song; its process is killed then
+    idle_seconds: Positive = 15.0  # longest pause in the middle of an upload
+    upload_seconds: Positive = 300.0  # so that a slow client does not hold a place forever
 
     @property
     def limits(self) -> Limits:
@@ -62,15 +40,7 @@ class ServerOptions(Record, frozen=True):
 
     @property
     def is_local(self) -> bool:
-        """Whether only this machine can connect to the host.
-
-        Examples
-        --------
-        >>> ServerOptions(host="127.0.0.1").is_local
-        True
-        >>> ServerOptions(host="0.0.0.0").is_local
-        False
-        """
+        """Whether only this machine can connect to the host."""
         try:
             return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
         except ValueError:  # a name
@@ -78,21 +48,7 @@ class ServerOptions(Record, frozen=True):
 
 
 def require_safe(options: ServerOptions) -> None:
-    """Refuse settings with which strangers could use the server.
-
-    Raises
-    ------
-    SettingsError
-        Another machine could reach the server, but there is no ``allow_remote`` with a
-        token; or the token is easy to guess.
-
-    Examples
-    --------
-    >>> require_safe(ServerOptions(allow_remote=True, token="short"))
-    Traceback (most recent call last):
-        ...
-    songbag.errors.SettingsError: the token has 5 letters; use at least 16, so that it cannot ...
-    """
+    """Refuse settings with which strangers could use the server."""
     if not options.is_local and not options.allow_remote:
         raise SettingsError(
             f"--host {options.host} would let other machines in. If you mean it, add "

@@ -1,13 +1,48 @@
-"""Answers of the server as plain data, and the one form of all its errors."""
+"""Answers of the server as plain data, the one form of all its errors, and their description.
 
+Worker processes make replies and need no web framework, so none is imported here.
+"""
+
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from songbag import __version__
+from songbag.inference.model_file import Model
+from songbag.inference.predictions import song_columns, window_columns
+from songbag.serving.options import ServerOptions
 from songbag.settings import Record
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
     from starlette.responses import Response
+
+_Schema = dict[str, Any]
+
+_TEXT_COLUMNS = ("id", "status", "reason", "predicted", "warnings")
+_PRIVATE_FIELDS = ("heard", "hashes", "layers", "level", "format")  # of the model's card
+_ERRORS = {
+    "400": "The body is not a form.",
+    "401": "The token is missing or wrong.",
+    "403": "The request comes from a page of another origin.",
+    "408": "The upload paused or took too long.",
+    "413": "The file is too large.",
+    "422": "No answer for this file: `reason` and `message` say why.",
+    "503": "Too many songs at once; `Retry-After` says when to try again.",
+}
+_FORM = {
+    "multipart/form-data": {
+        "schema": {
+            "type": "object",
+            "required": ["file"],
+            "properties": {
+                "file": {"type": "string", "format": "binary", "description": "One song."},
+                "id": {"type": "string", "description": "Its id; the file's name by default."},
+            },
+        }
+    }
+}
 
 
 class Reply(Record, frozen=True):
@@ -19,7 +54,6 @@ class Reply(Record, frozen=True):
 
     def response(self) -> "Response":
         """Return the reply as what Starlette sends."""
-        # Imported here because worker processes make replies and need no web framework.
         from starlette.responses import Response
 
         return Response(self.body, self.status, self.headers, media_type="application/json")
@@ -28,23 +62,8 @@ class Reply(Record, frozen=True):
 class HTTPError(Exception):
     """A request that gets no answer. Raise it anywhere behind a route or in a worker process.
 
-    Parameters
-    ----------
-    status : int
-        HTTP status, 400 to 599.
-    reason : str
-        A short word for programs, such as ``too_large``.
-    message : str
-        A sentence for people.
-    headers : dict, optional
-        Such as ``retry-after``.
-    **fields
-        More fields of the JSON body.
-
-    Examples
-    --------
-    >>> HTTPError(413, "too_large", "Files of up to 64 MB are accepted.").reply.body
-    b'{"reason":"too_large","message":"Files of up to 64 MB are accepted."}'
+    ``reason`` is a short word for programs, such as too_large, ``message`` a sentence for
+    people; ``fields`` are added to the JSON body.
     """
 
     def __init__(
@@ -58,3 +77,71 @@ class HTTPError(Exception):
         super().__init__(message)
         body = msgspec.json.encode({"reason": reason, "message": message, **fields})
         self.reply = Reply(status=status, body=body, headers=headers or {})
+
+
+def model_description(name: str, model: Model, options: ServerOptions) -> bytes:
+    """Return what ``/model`` answers: the model's card, in part, and the server's limits."""
+    card = msgspec.to_builtins(model.card)
+    for field in _PRIVATE_FIELDS:
+        card.pop(field)
+    if card["split"] is not None:
+        card["split"] = {key: card["split"][key] for key in ("method", "groups", "hash")}
+    limits = {
+        "megabytes": options.max_megabytes,
+        "hours": options.max_hours,
+        "seconds": options.max_seconds,
+    }
+    columns = {
+        "songs": song_columns(model.card.labels),
+        "windows": window_columns(model.card.labels),
+    }
+    server = {"name": name, "hash": model.hash, "songbag": __version__, "limits": limits}
+    return msgspec.json.encode(server | {"columns": columns, **card})
+
+
+def describe_api(app: "FastAPI", labels: Sequence[str]) -> None:
+    """Give the application an OpenAPI description with the columns of a model's labels."""
+    description = app.openapi()
+    paths, schemas = description["paths"], description["components"]["schemas"]
+    text, number = {"type": "string"}, {"type": "number"}
+
+    def columns(names: list[str]) -> _Schema:
+        types = {name: text if name in _TEXT_COLUMNS else number for name in names}
+        return _record({name: {"anyOf": [kind, {"type": "null"}]} for name, kind in types.items()})
+
+    recording = _record(
+        {"seconds": number, "heard_from": number, "peaks": {"type": "array", "items": number}}
+    )
+    answer = _record({"song": _ref("Song")})
+    answer["properties"] |= {
+        "windows": {"type": "array", "items": _ref("Window")},
+        "csv": _record({"songs": text, "windows": text}),
+        "recording": {"anyOf": [recording, {"type": "null"}]},
+        "kept": {"type": "string", "description": "For POST /without, unchanged."},
+    }
+    schemas |= {
+        "Error": _record({"reason": text, "message": text}),
+        "Song": columns(song_columns(labels)),
+        "Window": columns(window_columns(labels)),
+    }
+    for path in ("/predict", "/without"):
+        paths[path]["post"]["responses"] = {
+            "200": _json_response("The answer.", answer),
+            **{code: _json_response(why, _ref("Error")) for code, why in _ERRORS.items()},
+        }
+    paths["/predict"]["post"]["requestBody"] = {"required": True, "content": _FORM}
+    schemas.pop("HTTPValidationError", None)
+    schemas.pop("ValidationError", None)
+    app.openapi_schema = description
+
+
+def _record(properties: dict[str, _Schema]) -> _Schema:
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def _ref(name: str) -> _Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _json_response(description: str, schema: _Schema) -> _Schema:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}

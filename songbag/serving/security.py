@@ -34,34 +34,20 @@ _DRAIN_SECONDS = 2.0
 _DRAIN_BYTES = 1 << 26
 
 
-class OneTimeKeys:
-    """Keys that the page exchanges for the token, so that no link contains the token.
-
-    Examples
-    --------
-    >>> keys = OneTimeKeys("a long secret token")
-    >>> key = keys.new_key()
-    >>> keys.exchange(key)
-    'a long secret token'
-    >>> keys.exchange(key) is None  # it was used
-    True
-    """
+class OneTimeKey:
+    """A key that the page exchanges for the token once, so that no link contains the token."""
 
     def __init__(self, token: str | None) -> None:
         self._token = token
-        self._unused: set[str] = set()
+        self._used = False
+        self.text = secrets.token_urlsafe(24)
 
-    def new_key(self) -> str:
-        """Return a new key."""
-        key = secrets.token_urlsafe(24)
-        self._unused.add(key)
-        return key
-
-    def exchange(self, key: str) -> str | None:
-        """Return the token for an unused key, None for any other."""
-        matching = [unused for unused in self._unused if _equal(unused, key)]
-        self._unused.difference_update(matching)
-        return self._token if matching else None
+    def exchange(self, text: str) -> str | None:
+        """Return the token for the unused key, None for any other."""
+        if self._used or not _equal(text, self.text):
+            return None
+        self._used = True
+        return self._token
 
 
 class SecurityMiddleware:
@@ -89,22 +75,7 @@ class SecurityMiddleware:
 
 
 def require_allowed(scope: Scope, options: ServerOptions) -> None:
-    """Refuse a request by its headers.
-
-    Raises
-    ------
-    HTTPError
-        421 for another host name, 403 for a page of another origin, 413 for a body beyond
-        the limit, 401 without the token.
-
-    Examples
-    --------
-    >>> scope = {"method": "GET", "path": "/", "headers": [(b"host", b"evil.example")]}
-    >>> require_allowed(scope, ServerOptions())
-    Traceback (most recent call last):
-        ...
-    songbag.serving.replies.HTTPError: This server answers to the names of this machine only.
-    """
+    """Refuse a request by its headers."""
     headers, path = Headers(scope=scope), scope["path"]
     host = headers.get("host", "").lower()
     name, colon, port = host.rpartition(":")

@@ -12,7 +12,6 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from starlette.datastructures import UploadFile
@@ -62,28 +61,15 @@ def _lock_folder(folder: Path) -> int | None:
     return handle
 
 
-@dataclass(frozen=True)
-class Upload:
-    """A received file: the song's id, and where the file is for now."""
-
-    id: str
-    path: Path
-
-
 @asynccontextmanager
 async def receive_upload(
     request: Request, folder: Path, options: ServerOptions
-) -> AsyncIterator[Upload]:
+) -> AsyncIterator[tuple[str, Path]]:
     """Receive the form field ``file`` of a request into a folder; remove it at the end.
 
-    Raises
-    ------
-    HTTPError
-        408 when the client pauses or takes too long, 422 without a file.
-    HTTPException
-        Starlette's own: 413 when the body is too large, 400 when it is not a form.
-    ClientDisconnect
-        The client has gone.
+    Yields the song's id, and where the file is for now.
+    Besides an `HTTPError` for a slow client or a missing file, Starlette raises an
+    HTTPException for a body that is too large or not a form, and ClientDisconnect.
     """
     timed = Request(request.scope, _with_deadlines(request.receive, options))
     async with timed.form(max_files=1, max_fields=1, max_part_size=1024) as form:
@@ -97,7 +83,7 @@ async def receive_upload(
         try:
             with target:
                 await asyncio.to_thread(shutil.copyfileobj, file.file, target, 1 << 20)
-            yield Upload(id, path)
+            yield id, path
         finally:
             path.unlink(missing_ok=True)
 
@@ -106,15 +92,6 @@ def song_id(form_id: str | None, filename: str) -> str:
     """Return a song's id: that of the form, or else the file's name without its folders.
 
     Letters that cannot be printed are left out.
-
-    Examples
-    --------
-    >>> song_id(None, "album/Minute Waltz.mp3")
-    'Minute Waltz.mp3'
-    >>> song_id("track/7", "album/Minute Waltz.mp3")
-    'track/7'
-    >>> song_id(None, "")
-    'song'
     """
     name = filename.replace("\\", "/").rpartition("/")[2] if form_id is None else form_id
     printable = "".join(letter for letter in name if letter.isprintable()).strip()

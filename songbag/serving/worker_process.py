@@ -4,6 +4,8 @@ The process receives the model once, as the server read it: replacing the file o
 changes nothing until the server is restarted.
 """
 
+import base64
+import binascii
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,12 +20,16 @@ from songbag.audio.audio_file import AudioReport
 from songbag.audio.waveform import excerpt_span
 from songbag.data.song import Song
 from songbag.errors import AudioError
-from songbag.inference import writers
 from songbag.inference.model_file import Model
 from songbag.inference.predict import predict_file
-from songbag.inference.predictions import SongPrediction
-from songbag.inference.predictor import Predictor
-from songbag.serving.answer_cache import answer_without, encode_answer
+from songbag.inference.predictions import (
+    SongPrediction,
+    song_columns,
+    song_row,
+    window_columns,
+    window_rows,
+)
+from songbag.inference.predictor import Prediction, Predictor, WindowOutputs
 from songbag.serving.replies import HTTPError, Reply
 from songbag.settings import Limits, Record
 from songbag.storage.files import Row, csv_text
@@ -33,22 +39,16 @@ _PEAK_RATE = 8000  # Hz; a drawing shows nothing that needs more
 _PEAK_SAMPLES = 80  # 10 ms
 
 
-class AnswerParts(Record, frozen=True):
-    """Which parts an answer has besides the song's row."""
-
-    windows: bool = True
-    peaks: bool = False
-    csv: bool = False
-    cached: bool = False
-
-
 class PredictTask(Record, frozen=True):
-    """One file to predict; ``id`` is the song's id in the answer."""
+    """One file to predict, and which parts its answer has besides the song's row."""
 
-    id: str
+    id: str  # of the song in the answer
     path: str
     limits: Limits
-    parts: AnswerParts
+    windows: bool
+    peaks: bool
+    csv: bool
+    cached: bool
 
 
 class WithoutTask(Record, frozen=True):
@@ -90,26 +90,26 @@ def failed_song(
     song_id: str, reason: str, message: str, labels: Sequence[str], csv: bool
 ) -> HTTPError:
     """Return the error of a song without an answer, with its row of predictions.csv."""
-    row = writers.song_row(SongPrediction(Song(song_id, ""), None, reason, message), labels)
+    row = song_row(SongPrediction(Song(song_id, ""), None, reason, message), labels)
     fields = {"csv": _csv_parts([row], [], labels)} if csv else {}
     return HTTPError(422, reason, message, song=row, **fields)
 
 
 def _predict(task: PredictTask, predictor: Predictor, model_hash: str) -> dict[str, Any]:
-    labels, parts = predictor.card.labels, task.parts
+    labels = predictor.card.labels
     song = Song(task.id, task.path)
     answer = predict_file(predictor, song, task.limits)
     if answer.prediction is None:
         # The client does not need to know where the file lay on the server.
         message = answer.message.replace(task.path, task.id)
-        raise failed_song(task.id, answer.reason, message, labels, parts.csv)
-    windows = writers.window_rows(answer, labels)
-    body: dict[str, Any] = {"song": writers.song_row(answer, labels)}
-    if parts.windows:
+        raise failed_song(task.id, answer.reason, message, labels, task.csv)
+    windows = window_rows(answer, labels)
+    body: dict[str, Any] = {"song": song_row(answer, labels)}
+    if task.windows:
         body["windows"] = windows
-    if parts.csv:
+    if task.csv:
         body["csv"] = _csv_parts([body["song"]], windows, labels)
-    if parts.peaks:
+    if task.peaks:
         body["recording"] = None
         try:
             source = song.source(predictor.card.recipe.excerpt)
@@ -119,7 +119,7 @@ def _predict(task: PredictTask, predictor: Predictor, model_hash: str) -> dict[s
             body["recording"] = {"seconds": seconds, "heard_from": begin, "peaks": rounded}
         except AudioError:  # the excerpt can be read, the whole file cannot
             pass
-    if parts.cached:
+    if task.cached:
         body["kept"] = encode_answer(answer, answer.prediction, model_hash)
     return body
 
@@ -130,34 +130,22 @@ def _predict_without(task: WithoutTask, predictor: Predictor, model_hash: str) -
         answer, left = answer_without(predictor, model_hash, task.cached, task.removed)
     except ValueError as error:
         raise HTTPError(422, "bad_request", f"{error}.") from None
-    rows = zip(writers.window_rows(answer, labels), left, strict=True)
+    rows = zip(window_rows(answer, labels), left, strict=True)
     windows = [row | {"window": number} for row, number in rows]
-    return {"song": writers.song_row(answer, labels), "windows": windows}
+    return {"song": song_row(answer, labels), "windows": windows}
 
 
 def _csv_parts(songs: list[Row], windows: list[Row], labels: Sequence[str]) -> dict[str, str]:
     return {
-        "songs": csv_text(songs, writers.song_columns(labels)),
-        "windows": csv_text(windows, writers.window_columns(labels)),
+        "songs": csv_text(songs, song_columns(labels)),
+        "windows": csv_text(windows, window_columns(labels)),
     }
 
 
 def read_peaks(path: str | Path, limits: Limits) -> tuple[NDArray[np.float32], float]:
-    """Return how loud a recording is over time, for drawing its waveform.
+    """Return the largest magnitude of at most `MAX_PEAKS` equal spans, and the length in seconds.
 
-    The whole file is read, whatever excerpt of it the model uses.
-
-    Returns
-    -------
-    peaks : ndarray of float32, shape (at most `MAX_PEAKS`,)
-        The largest magnitude of each of so many equal spans; 1 is full scale.
-    seconds : float
-        Length of the recording.
-
-    Raises
-    ------
-    AudioError
-        As in `songbag.audio.waveform.read_blocks`.
+    They draw the whole file, whatever excerpt of it the model uses; 1 is full scale.
     """
     report = AudioReport()
     fine, rest = [], np.zeros(0, dtype=np.float32)
@@ -171,3 +159,68 @@ def read_peaks(path: str | Path, limits: Limits) -> tuple[NDArray[np.float32], f
     peaks = np.concatenate(fine)
     edges = np.linspace(0, len(peaks), min(MAX_PEAKS, len(peaks)) + 1).astype(int)[:-1]
     return np.maximum.reduceat(peaks, edges), report.samples / _PEAK_RATE
+
+
+# --- an answer as text that the client stores ----------------------------------------------
+# The server stores nothing about a song. The text is plain numbers in base64: a client that
+# changes it changes only its own answer.
+
+
+class _CachedAnswer(Record, frozen=True):
+    model: str
+    id: str
+    level_db: float | None
+    warnings: tuple[str, ...]
+    columns: int
+    outputs: bytes  # float32 (windows, columns)
+    times: bytes  # float64 (2, windows): starts, ends
+
+
+def encode_answer(answer: SongPrediction, prediction: Prediction, model_hash: str) -> str:
+    """Return an answer as the text that `answer_without` takes."""
+    outputs = np.ascontiguousarray(prediction.outputs, dtype="<f4")
+    times = np.stack([prediction.start_seconds, prediction.end_seconds]).astype("<f8")
+    cached = _CachedAnswer(
+        model=model_hash,
+        id=answer.id,
+        level_db=answer.level_db,
+        warnings=answer.warnings,
+        columns=outputs.shape[1],
+        outputs=outputs.tobytes(),
+        times=times.tobytes(),
+    )
+    return base64.b64encode(msgspec.msgpack.encode(cached)).decode()
+
+
+def answer_without(
+    predictor: Predictor, model_hash: str, text: str, removed: tuple[int, ...]
+) -> tuple[SongPrediction, list[int]]:
+    """Return an encoded answer as if its song never had the windows ``removed``.
+
+    Also returns the numbers of the windows that were used. A ValueError says what is wrong with
+    the text or the numbers.
+    """
+    try:
+        data = base64.b64decode(text, validate=True)
+        cached = msgspec.msgpack.decode(data, type=_CachedAnswer)
+    except (binascii.Error, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"`kept` cannot be read ({error})") from None
+    if cached.model != model_hash:
+        raise ValueError("`kept` is the answer of another model; predict the song again")
+    outputs = np.frombuffer(cached.outputs, dtype="<f4").reshape(-1, cached.columns)
+    start, end = np.frombuffer(cached.times, dtype="<f8").reshape(2, len(outputs))
+    if not (np.isfinite(outputs).all() and np.isfinite(start).all() and np.isfinite(end).all()):
+        raise ValueError("`kept` contains numbers that are not finite")
+    if not all(0 <= number < len(outputs) for number in removed):
+        raise ValueError(f"the song's windows are numbered 0 to {len(outputs) - 1}")
+    left = np.setdiff1d(np.arange(len(outputs)), removed)
+    if not len(left):
+        raise ValueError("at least one window must be left")
+    try:
+        prediction = predictor.predict_outputs(WindowOutputs(outputs[left], start[left], end[left]))
+    except Exception:  # onnxruntime raises exceptions without a common base class
+        raise ValueError("`kept` does not fit this model") from None
+    answer = SongPrediction(
+        Song(cached.id, ""), prediction, warnings=cached.warnings, level_db=cached.level_db
+    )
+    return answer, left.tolist()

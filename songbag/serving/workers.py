@@ -15,15 +15,7 @@ from songbag.serving.worker_process import Task, load_model, run_task
 
 
 class PredictionPool:
-    """Processes that hold the model, and a limit on the requests that wait for them.
-
-    Attributes
-    ----------
-    reserved : int
-        Requests that are uploading, waiting or at work.
-    at_work : int
-        Tasks that a process is busy with.
-    """
+    """Processes that hold the model, and a limit on the requests that wait for them."""
 
     def __init__(self, model: Model, options: ServerOptions) -> None:
         self._options = options
@@ -31,7 +23,8 @@ class PredictionPool:
         self._workers = [Worker(load_model, model) for _ in range(options.workers)]
         self._idle: asyncio.Queue[Worker] = asyncio.Queue()
         self._task_seconds = 0.5  # a moving average
-        self.reserved = self.at_work = 0
+        self.reserved = 0  # requests that are uploading, waiting or at work
+        self.at_work = 0  # tasks that a process is busy with
 
     async def start(self) -> None:
         """Return when every process has loaded the model."""
@@ -49,13 +42,7 @@ class PredictionPool:
 
     @contextmanager
     def reserve(self) -> Iterator[None]:
-        """Hold a place for one request.
-
-        Raises
-        ------
-        HTTPError
-            503 when all places are taken; ``retry-after`` is when one should be free.
-        """
+        """Hold a place for one request, or refuse it (503) when all places are taken."""
         places = self._options.workers + self._options.waiting
         if self.reserved >= places:
             seconds = max(1, math.ceil(self._task_seconds * places / self._options.workers))
@@ -70,12 +57,8 @@ class PredictionPool:
     async def run(self, task: Task) -> Reply:
         """Return the reply to a task, which starts as soon as a process is free.
 
-        Raises
-        ------
-        TimeoutError
-            The task took longer than ``max_seconds``; the process was replaced.
-        BrokenExecutor
-            The process died and was replaced.
+        A process is replaced when it takes longer than ``max_seconds`` (TimeoutError) or dies
+        (BrokenExecutor).
         """
         worker = await self._idle.get()
         loop = asyncio.get_running_loop()

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from songbag.data.song import split_labels
 from songbag.errors import SettingsError, SongTableError, suggestion
-from songbag.inference.writers import probability_columns
+from songbag.inference.predictions import probability_columns
 from songbag.metrics import paired
 from songbag.metrics.bootstrap import (
     Measure,

@@ -14,8 +14,9 @@ from songbag.data.song import Song
 from songbag.errors import SongTableError
 from songbag.inference.model_file import Card, Model, used_in_training
 from songbag.inference.predict import predict
-from songbag.inference.predictions import Predictions, SongPrediction
-from songbag.inference.writers import (
+from songbag.inference.predictions import (
+    Predictions,
+    SongPrediction,
     song_columns,
     song_row,
     window_columns,

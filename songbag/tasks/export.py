@@ -66,7 +66,7 @@ def export_model(model: Model, output: str | Path, console: Console) -> ExportRe
 
 def _graph(model: Model) -> bytes:
     try:
-        from songbag.inference.song_graph import song_graph
+        from songbag.inference.sound_graph import song_graph
     except ModuleNotFoundError as error:
         raise ExportError(
             f"exporting needs the package '{error.name}', which is not installed. "

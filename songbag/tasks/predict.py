@@ -27,8 +27,8 @@ from songbag.data.table_files import require_pyarrow
 from songbag.errors import SettingsError
 from songbag.inference.model_file import Card, Model
 from songbag.inference.predict import predict
-from songbag.inference.predictions import SongPrediction
-from songbag.inference.writers import (
+from songbag.inference.predictions import (
+    SongPrediction,
     song_columns,
     song_row,
     window_columns,

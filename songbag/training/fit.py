@@ -335,7 +335,7 @@ def _export(
     hop_frames = max(1, hop // windows.stride) * windows.stride
     graph = export_network(network, card.source == "audio" and not encoder, hop_frames)
     if encoder:
-        from songbag.inference.encoder_graph import encoded_network
+        from songbag.inference.sound_graph import encoded_network
 
         frames, width = card.window_shape
         graph = encoded_network(encoder, graph, frames, width, window_and_hop(sound, windows)[0])

@@ -12,7 +12,7 @@ import requests
 CODE = """
 import sys, msgspec
 from pathlib import Path
-from songbag.serving.server import serve
+from songbag.serving.app import serve
 from songbag.serving.options import ServerOptions
 options = msgspec.json.decode(sys.argv[2].encode(), type=ServerOptions)
 serve(Path(sys.argv[1]), options, False, lambda text: print(text, file=sys.stderr, flush=True))

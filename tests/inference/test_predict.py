@@ -20,8 +20,8 @@ from songbag.data.song_table import read_songs
 from songbag.errors import ModelFileError
 from songbag.inference import predict
 from songbag.inference.model_file import PARTS, Model, load_model, save_model
+from songbag.inference.predictions import song_row, window_rows
 from songbag.inference.predictor import Predictor, WindowOutputs
-from songbag.inference.writers import song_row, window_rows
 from songbag.metrics.label_kinds import SINGLE_LABEL
 from songbag.models.build import build
 from songbag.models.song_network import SongPooling, song_logits

@@ -19,8 +19,8 @@ from songbag.audio.waveform import write_waveform
 from songbag.data.song import Song
 from songbag.errors import ModelFileError
 from songbag.inference.model_file import Model, load_model, save_model
+from songbag.inference.predictions import song_row
 from songbag.inference.predictor import Predictor
-from songbag.inference.writers import song_row
 from tests.helpers.songs import predict_files
 
 ALL = ("weights.safetensors", "network.onnx", "pooling.onnx")

@@ -19,7 +19,7 @@ from songbag.audio.audio_file import AudioReport
 from songbag.audio.waveform import read_blocks
 from songbag.cli import main
 from songbag.errors import ExportError
-from songbag.inference import song_graph, sound_graph
+from songbag.inference import sound_graph
 from songbag.inference.model_file import load_model
 from songbag.inference.predictor import Predictor
 from songbag.onnx_runtime.graph_builder import GraphBuilder
@@ -204,9 +204,9 @@ def test_the_file_says_what_it_is(exported):
 @pytest.mark.parametrize("part", ["probabilities", "starts", "frames"])
 def test_a_graph_that_disagrees_is_not_written(model_path, tmp_path, monkeypatch, part):
     softmax, starts, frames = (
-        song_graph._probabilities,
-        song_graph.sound_graph.add_starts,
-        song_graph.sound_graph.add_frames,
+        sound_graph._probabilities,
+        sound_graph.add_starts,
+        sound_graph.add_frames,
     )
     if part == "probabilities":
 
@@ -214,17 +214,17 @@ def test_a_graph_that_disagrees_is_not_written(model_path, tmp_path, monkeypatch
             changed = msgspec.structs.replace(card, temperature=1.01 * card.temperature)
             return softmax(nodes, logits, changed, song)
 
-        monkeypatch.setattr(song_graph, "_probabilities", warmer)
+        monkeypatch.setattr(sound_graph, "_probabilities", warmer)
     elif part == "starts":
         one = np.array([1])
         monkeypatch.setattr(
-            song_graph.sound_graph,
+            sound_graph,
             "add_starts",
             lambda n, *rest: n.add("Add", starts(n, *rest), one),
         )
     else:
         monkeypatch.setattr(
-            song_graph.sound_graph,
+            sound_graph,
             "add_frames",
             lambda n, *rest: n.add("Mul", frames(n, *rest), np.float32(1.01).reshape(())),
         )
@@ -269,7 +269,7 @@ def test_exporting_needs_onnx_and_not_torch(model_path, tmp_path):
         "import sys, songbag\n"
         f"songbag.load({str(model_path)!r}).export('genre.onnx')\n"
         "assert 'torch' not in sys.modules\n"
-        "for name in [n for n in sys.modules if n.startswith(('onnx.', 'songbag.inference.song_graph', 'songbag.inference.sound_graph', 'songbag.onnx_runtime.graph_builder'))]:\n"
+        "for name in [n for n in sys.modules if n.startswith(('onnx.', 'songbag.inference.sound_graph', 'songbag.onnx_runtime.graph_builder'))]:\n"
         "    del sys.modules[name]\n"
         "sys.modules['onnx'] = None\n"
         "try:\n"

@@ -20,7 +20,7 @@ from songbag.data.song_table import read_songs, require_labels
 from songbag.data.window_table import bags_from_table
 from songbag.errors import SettingsError, SongTableError
 from songbag.inference.model_file import load_model
-from songbag.inference.writers import probability_columns
+from songbag.inference.predictions import probability_columns
 from songbag.recipes import load_recipe
 from songbag.tasks.compare import compare, systems_of
 from songbag.tasks.cross_validate import cross_validate

@@ -42,7 +42,7 @@ def test_without_is_right_for_every_pooling(model_path, pooling):
     from songbag.inference.predictor import WindowOutputs
     from songbag.models.song_network import SongPooling
     from songbag.parts import poolings
-    from songbag.serving.answer_cache import answer_without, encode_answer
+    from songbag.serving.worker_process import answer_without, encode_answer
     from songbag.training.to_onnx import export_pooling
 
     model = load_model(model_path)
