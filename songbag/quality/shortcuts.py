@@ -63,9 +63,13 @@ def shortcut_findings(
 
     ``facts`` has for every fact a value a song; songs without a label are left out.
     """
-    places = [place for place, song in enumerate(songs) if song.label]
-    labels = stratification_labels([songs[place] for place in places])
-    groups = [songs[place].group for place in places]
+    # Read in one pass: a packed collection opens a file for every song that is asked for alone.
+    places, labelled = [], []
+    for place, song in enumerate(songs):
+        if song.label:
+            places.append(place)
+            labelled.append(song)
+    labels, groups = stratification_labels(labelled), [song.group for song in labelled]
     for fact, values in facts.items():
         shortcut = measure_shortcut(fact, [values[place] for place in places], labels, groups)
         if shortcut is None or not shortcut.significant:
