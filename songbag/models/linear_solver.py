@@ -22,8 +22,8 @@ from songbag.data import batches
 from songbag.data.bag import Bag
 from songbag.errors import TrainingError
 from songbag.metrics.calibration import fit_temperature
-from songbag.models import bare_optimizers
 from songbag.models.losses import LOSSES, smoothed, song_weights
+from songbag.models.optimizers import LBFGS
 from songbag.models.song_network import SongNetwork, SongPooling, both_classes
 from songbag.models.song_statistics import LinearHead
 from songbag.settings import Training
@@ -111,7 +111,7 @@ def solve_head(
     weights = torch.from_numpy(song_weights(y, classes, kind, training.balance))
     matrix = torch.zeros(pooling.outputs, x.shape[1], dtype=torch.float64, requires_grad=True)
     bias = torch.zeros(pooling.outputs, dtype=torch.float64, requires_grad=True)
-    solver = bare_optimizers.LBFGS(
+    solver = LBFGS(
         [matrix, bias], max_iter=_STEPS, tolerance_grad=1e-6, line_search_fn="strong_wolfe"
     )
 

@@ -25,6 +25,7 @@ from songbag.metrics.label_kinds import kind_of
 from songbag.models.build import network_for, scale_of, song_pooling
 from songbag.models.linear_solver import solve
 from songbag.models.losses import LOSSES, smoothed, song_weights
+from songbag.models.optimizers import build_optimizer, build_schedule
 from songbag.models.song_network import (
     Ensemble,
     SongNetwork,
@@ -36,7 +37,6 @@ from songbag.parallel.memory import keep_memory
 from songbag.settings import Own, Training
 from songbag.training import distributed
 from songbag.training.augmentation import augment
-from songbag.training.optimizers import build_optimizer, build_schedule
 
 Row: TypeAlias = dict[str, float]
 Indices: TypeAlias = NDArray[np.int64]
