@@ -41,13 +41,7 @@ def linear_head(network: SongNetwork) -> LinearHead | None:
 def song_features(
     network: SongNetwork, bags: Sequence[Bag], advance: Callable[[int], None] = lambda done: None
 ) -> Tensor:
-    """Return mean features (songs, values) over all windows of a network with a linear head.
-
-    Raises
-    ------
-    TrainingError
-        The network has no linear head.
-    """
+    """Return mean features (songs, values) over all windows of a network with a linear head."""
     head, frames = _required_head(network), network.window_shape[0]
     means: list[Tensor] = []
 
@@ -88,20 +82,8 @@ def solve_head(
 ) -> float:
     """Standardise a head on songs and give it the weights of least loss; return that loss.
 
-    Parameters
-    ----------
-    x : Tensor of float64, shape (songs, values)
-    y : label indices (songs,), or 0 and 1 (songs, labels) with multilabel
-
-    Examples
-    --------
-    >>> from songbag.parts import poolings
-    >>> head = LinearHead(nn.Flatten(), values=1, outputs=1)
-    >>> x, y = torch.tensor([[0.0], [1.0], [2.0], [3.0]]).double(), np.array([0, 0, 1, 1])
-    >>> pooling = SongPooling(poolings()["mean_logit"], classes=2)
-    >>> loss = solve_head(head, x, y, pooling, Training(), penalty=0.1)
-    >>> head(x.float()).sigmoid().flatten().detach()
-    tensor([0.1149, 0.3361, 0.6639, 0.8851])
+    ``x`` are features (songs, values) in float64, ``y`` label indices (songs,), or 0 and 1
+    (songs, labels) with multilabel.
     """
     standardise(head, x)
     scaled = (x - head.mean) / head.deviation

@@ -14,16 +14,9 @@ that overlap can share its work if it has two parts and a number:
 
 `songbag.models.song_network.SongNetwork` runs either way. `songbag.parts.networks` lists the
 networks by name.
-
-Examples
---------
->>> network = Cnn(window_shape=(108, 64), outputs=3)
->>> network.time_stride
-8
->>> network.head(network.trunk(torch.zeros(2, 108, 64))).shape
-torch.Size([2, 3])
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -66,12 +59,6 @@ class Founding(nn.Module):
 
     Convolutions *without* activation, valid padding, floor pooling, raw MFCC; Glorot
     uniform weights and zero biases, which are Keras's defaults.
-
-    Examples
-    --------
-    >>> network = Founding((216, 13), outputs=3)
-    >>> sum(parameter.numel() for parameter in network.parameters())
-    21075
     """
 
     time_stride = 6
@@ -134,12 +121,8 @@ class Cnn(nn.Module):
             if frames < 4 or bands < 2:
                 break  # short windows and few bands get fewer blocks
             along = 1 if wide == channels[-1] else 2  # the last block keeps its positions
-            blocks += [
-                nn.Conv2d(width, wide, 3, padding=(1, 0), bias=False),
-                nn.MaxPool2d((2, along)),
-                nn.BatchNorm2d(wide),
-                nn.ReLU(),
-            ]
+            convolution = nn.Conv2d(width, wide, 3, padding=(1, 0), bias=False)
+            blocks += [convolution, nn.MaxPool2d((2, along)), nn.BatchNorm2d(wide), nn.ReLU()]
             frames, bands, width, stride = (frames - 2) // along, bands // 2, wide, stride * along
         self.time_stride = stride
         self.trunk = nn.Sequential(_Image(), *blocks, _Positions())
@@ -167,12 +150,8 @@ class Cnn1d(nn.Module):
         for along in (2, 2, 1):  # the last block keeps its positions
             if frames < 4:
                 break  # short windows get fewer blocks
-            blocks += [
-                nn.Conv2d(width, wide, (tall, 3), bias=False),
-                nn.MaxPool2d((1, along)),
-                nn.BatchNorm2d(wide),
-                nn.ReLU(),
-            ]
+            convolution = nn.Conv2d(width, wide, (tall, 3), bias=False)
+            blocks += [convolution, nn.MaxPool2d((1, along)), nn.BatchNorm2d(wide), nn.ReLU()]
             frames, tall, width, stride = (frames - 2) // along, 1, wide, stride * along
         self.time_stride = stride
         self.trunk = nn.Sequential(_Image(), *blocks, _Positions())
@@ -199,12 +178,9 @@ class Mlp(nn.Module):
         self, window_shape: Sequence[int], outputs: int, dropout: float = 0.0, hidden: int = 64
     ) -> None:
         super().__init__()
-        values = 1
-        for size in window_shape:
-            values *= size
         self.layers = nn.Sequential(
             nn.Flatten(),
-            nn.Linear(values, hidden),
+            nn.Linear(math.prod(window_shape), hidden),
             nn.ReLU(),
             nn.Dropout(dropout),
             nn.Linear(hidden, hidden),
@@ -214,7 +190,6 @@ class Mlp(nn.Module):
         )
 
     def forward(self, windows: Tensor) -> Tensor:
-        """Return outputs (windows, outputs) of windows (windows, ...)."""
         outputs: Tensor = self.layers(windows)
         return outputs
 
@@ -276,22 +251,10 @@ class Number(nn.Module):
 
 
 def with_scorer(network: nn.Module, scorer: str | float, heads: int, classes: int) -> nn.Module:
-    """Return the network with a scorer beside its last linear layer.
+    """Return the network with a scorer beside its last linear layer, as a pooling asks for it.
 
-    Parameters
-    ----------
-    scorer : {"", "attention", "gated"} or float
-        As `songbag.parts.PoolingPart.scorer`; "" returns the network as it is.
-    heads : int
-        Scores per window.
-    classes : int
-        For a network without a linear layer: the scorer sees its logits then.
-
-    Examples
-    --------
-    >>> network = with_scorer(nn.Linear(4, 3), "attention", heads=1, classes=3)
-    >>> network(torch.zeros(2, 4)).shape  # three logits and a score
-    torch.Size([2, 4])
+    ``scorer`` is `songbag.parts.PoolingPart.scorer`, ``heads`` the scores per window. Without a
+    linear layer the scorer sees the logits of the ``classes``.
     """
     if scorer == "":
         return network
@@ -299,11 +262,11 @@ def with_scorer(network: nn.Module, scorer: str | float, heads: int, classes: in
     linear = [name for name, layer in layers.items() if type(layer) is nn.Linear]
     classifier = layers[linear[-1]] if linear else nn.Identity()
     values = classifier.in_features if isinstance(classifier, nn.Linear) else classes
-    scoring: nn.Module
-    if isinstance(scorer, float):
-        scoring = Number(heads, scorer)
-    else:
-        scoring = Attention(values, heads, gated=scorer == "gated")
+    scoring = (
+        Number(heads, scorer)
+        if isinstance(scorer, float)
+        else Attention(values, heads, gated=scorer == "gated")
+    )
     evidence = Evidence(classifier, scoring)
     if classifier is network:
         return evidence

@@ -24,11 +24,6 @@ def both_classes(outputs: Tensor) -> Tensor:
     """Return one output z as the centred pair (-z/2, z/2), whose softmax is the sigmoid of z.
 
     Outputs (windows, classes) of several classes are returned as they are.
-
-    Examples
-    --------
-    >>> both_classes(torch.tensor([[3.0]]))
-    tensor([[-1.5000,  1.5000]])
     """
     if outputs.shape[-1] > 1:
         return outputs
@@ -38,12 +33,8 @@ def both_classes(outputs: Tensor) -> Tensor:
 class SongNetwork(nn.Module):
     """A window network applied to songs: for every window logits, then the scores of a pooling.
 
-    Parameters
-    ----------
-    network : nn.Module
-        With ``trunk``, ``head`` and ``time_stride`` (see `songbag.models.networks`), or any
-        module from windows (windows, ...) to outputs (windows, outputs).
-    window_shape : (frames, bands), or the shape of one window of a table
+    The network has ``trunk``, ``head`` and ``time_stride`` (see `songbag.models.networks`), or is
+    any module from windows (windows, ...) to outputs (windows, outputs).
 
     Examples
     --------
@@ -73,11 +64,8 @@ class SongNetwork(nn.Module):
     def song(self, frames: Tensor, starts: Tensor) -> Tensor:
         """Return outputs (songs, windows, classes + k) of songs cut at the same starts.
 
-        Parameters
-        ----------
-        frames : Tensor, shape (songs, frames, bands)
-        starts : Tensor of int64, shape (windows,)
-            First frames, multiples of ``time_stride``.
+        ``frames`` are (songs, frames, bands), ``starts`` (windows,) first frames of windows,
+        multiples of ``time_stride``.
         """
         stride = self.time_stride or 1
         seen = frames if self.time_stride is None else self._part("trunk")(frames)
@@ -99,14 +87,6 @@ class SongNetwork(nn.Module):
 class SongPooling:
     """A pooling for a task: takes a network's outputs (songs, windows, classes + k).
 
-    Parameters
-    ----------
-    part : PoolingPart
-        `songbag.parts.poolings` has them by name.
-    classes : int
-    kind : LabelKind
-        Whether a song has one label or any number of them.
-
     Examples
     --------
     >>> from songbag.parts import poolings
@@ -114,9 +94,6 @@ class SongPooling:
     >>> outputs = torch.tensor([[[-2.0, 2.0], [1.0, -1.0]]])  # one song of two windows
     >>> pooling.song(outputs)
     tensor([[-0.5000,  0.5000]])
-    >>> pooling.contributions(outputs, pooling.song(outputs))
-    tensor([[[-1.0000,  1.0000],
-             [ 0.5000, -0.5000]]])
     """
 
     def __init__(self, part: PoolingPart, classes: int, kind: LabelKind = SINGLE_LABEL) -> None:
@@ -179,17 +156,9 @@ class SongPooling:
 class Ensemble(nn.Module):
     """Song networks for the same windows, in the place of one `SongNetwork`.
 
-    Logits are centred over classes before they are averaged, so that contributions of
-    windows average too: whatever adds up for every member adds up for all together.
-
-    Parameters
-    ----------
-    branches : sequence of sequences of SongNetwork
-        Members of one kind each; the outputs of a branch are the mean of its members'.
-    weights : sequence of float
-        What each branch's outputs are multiplied with before they are added.
-    pooling : SongPooling
-        Tells logits from scores.
+    The outputs of a branch are the mean of its members'; those of the whole are the sum of the
+    branches' times ``weights``. Logits are centred over classes, so that contributions of windows
+    add up as the outputs do; ``pooling`` tells logits from scores.
     """
 
     weights: Tensor
