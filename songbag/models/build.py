@@ -64,12 +64,8 @@ def build(
 ) -> SongNetwork:
     """Return a network by name for windows of ``window_shape``.
 
-    Parameters
-    ----------
-    scale : (mean, deviation) or None
-        Of the training songs, per band; None leaves the input as it is.
-    bands_first : bool
-        Whether windows are (bands, frames), as in a table, and not (frames, bands).
+    ``scale`` is the mean and deviation of the training songs, per band; None leaves the input as
+    it is. With ``bands_first`` windows are (bands, frames), as in a table.
     """
     if bands_first:
         bands, frames = window_shape
@@ -104,12 +100,8 @@ def build_own(own: Any, window_shape: Sequence[int], pooling: SongPooling) -> So
     """Return a user's network for songs: a module (copied), or a callable that makes one.
 
     A Keras model whose last layer is a softmax or sigmoid gives probabilities; their
-    logarithms or logits are taken, so that every network here gives logits.
-
-    Raises
-    ------
-    TrainingError
-        Its outputs do not have one row a window, with one column a class.
+    logarithms or logits are taken, so that every network here gives logits. Outputs that are not
+    one row a window, with one column a class, raise TrainingError.
     """
     outputs = pooling.outputs
     with warnings.catch_warnings():

@@ -2,16 +2,12 @@
 
 With the mean of logits the logits of a song are linear in the mean of its windows' features,
 so the loss on songs is convex and its minimum needs no epochs. The mean cross-entropy of songs
-plus penalty / 2 times the sum of squared weights is minimised by L-BFGS [1]_.
-
-References
-----------
-.. [1] Nocedal, Wright (2006), Numerical optimization, 2nd edition, algorithm 7.5.
+plus penalty / 2 times the sum of squared weights is minimised by L-BFGS (Nocedal, Wright 2006,
+Numerical optimization, 2nd edition, algorithm 7.5).
 """
 
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -126,13 +122,8 @@ def solve_folds(
     Of the penalties (`MULTIPLES` of ``training.weight_decay``) it takes the one whose
     solutions, each applied to the fold that it was solved without, have the least negative
     log-likelihood at their best temperature. The mean of linear networks is a linear network.
-
-    Returns
-    -------
-    logits : ndarray, shape (songs, classes)
-        Of every song from the solution without it.
-    row : dict
-        For the history: loss, seconds, penalty.
+    Returned are the logits (songs, classes) of each song from the solution without it, and a row
+    of history.
     """
     began, head = time.perf_counter(), _required_head(network)
     x, count = song_features(network, bags, advance), int(fold_of.max()) + 1
@@ -144,38 +135,28 @@ def solve_folds(
             rest, held_out = fold_of != fold, fold_of == fold
             songs = x[torch.from_numpy(rest)]
             loss = solve_head(head, songs, y[rest], pooling, training, penalty)
-            solution = _Solution.of(head, loss)
-            solutions.append(solution)
-            logits[held_out] = solution.logits(x[torch.from_numpy(held_out)]).numpy()
+            matrix, bias = _without_standardisation(head)
+            solutions.append((matrix, bias, loss))
+            outputs = x[torch.from_numpy(held_out)] @ matrix.T + bias
+            logits[held_out] = both_classes(outputs).numpy()
         likelihood = fit_temperature(logits, y, pooling.kind).nll_after
         if likelihood < best:
             best, best_logits, best_solutions, best_penalty = likelihood, logits, solutions, penalty
     standardise(head, x)
-    matrix = torch.stack([solution.matrix for solution in best_solutions]).mean(dim=0)
-    bias = torch.stack([solution.bias for solution in best_solutions]).mean(dim=0)
+    matrices, biases, losses = zip(*best_solutions, strict=True)
+    matrix, bias = torch.stack(matrices).mean(dim=0), torch.stack(biases).mean(dim=0)
     with torch.no_grad():
         head.linear.weight.copy_(matrix * head.deviation.double())
         head.linear.bias.copy_(bias + matrix @ head.mean.double())
-    mean_loss = float(np.mean([solution.loss for solution in best_solutions]))
     seconds = time.perf_counter() - began
-    return best_logits, {"loss": mean_loss, "penalty": best_penalty, "seconds": seconds}
+    row = {"loss": float(np.mean(losses)), "penalty": best_penalty, "seconds": seconds}
+    return best_logits, row
 
 
-class _Solution(NamedTuple):
-    """A solved head on features that are not standardised, in float64."""
-
-    matrix: Tensor
-    bias: Tensor
-    loss: float
-
-    @classmethod
-    def of(cls, head: LinearHead, loss: float) -> "_Solution":
-        matrix = head.linear.weight.detach().double() / head.deviation.double()
-        bias = head.linear.bias.detach().double() - matrix @ head.mean.double()
-        return cls(matrix, bias, loss)
-
-    def logits(self, x: Tensor) -> Tensor:
-        return both_classes(x @ self.matrix.T + self.bias)
+def _without_standardisation(head: LinearHead) -> tuple[Tensor, Tensor]:
+    """Return a head's matrix and bias for features that are not standardised, in float64."""
+    matrix = head.linear.weight.detach().double() / head.deviation.double()
+    return matrix, head.linear.bias.detach().double() - matrix @ head.mean.double()
 
 
 def _required_head(network: SongNetwork) -> LinearHead:

@@ -36,11 +36,6 @@ def smoothed(targets: NDArray[F], kind: LabelKind, amount: float) -> NDArray[F]:
 
     Label smoothing (Szegedy et al. 2016, Rethinking the inception architecture for computer
     vision, section 7): over the classes, or over yes and no of every label.
-
-    Examples
-    --------
-    >>> smoothed(np.array([[0.0, 1.0]]), SINGLE_LABEL, 0.1)
-    array([[0.05, 0.95]])
     """
     outcomes = 2 if kind.multilabel else targets.shape[1]
     return targets * (1 - amount) + amount / outcomes

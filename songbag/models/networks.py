@@ -10,7 +10,7 @@ that overlap can share its work if it has two parts and a number:
 ``time_stride``
     Frames between two positions of the trunk. Windows that start on its multiples can
     share one run of the trunk over the whole song, with exactly the result of running
-    it on each window. None: it cannot be shared.
+    it on each window. None, or no such attribute: it cannot be shared.
 
 `songbag.models.song_network.SongNetwork` runs either way. `songbag.parts.networks` lists the
 networks by name.
@@ -42,9 +42,6 @@ class _Positions(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         return image.permute(0, 3, 1, 2)
-
-
-# --- the founding network ---------------------------------------------------------------
 
 
 class _FoundingFlatten(nn.Module):
@@ -95,9 +92,6 @@ class Founding(nn.Module):
                 nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
 
-# --- the better small networks ----------------------------------------------------------
-
-
 class Cnn(nn.Module):
     """Four blocks of 3 x 3 convolution, pooling, batch norm and ReLU on log-mel windows.
 
@@ -130,14 +124,11 @@ class Cnn(nn.Module):
 
 
 class Cnn1d(nn.Module):
-    """Three blocks of convolution over time alone, the bands being channels [1]_.
+    """Three blocks of convolution over time alone, the bands being channels.
 
-    Where `Cnn` looks for shapes in time and pitch, this one sees each moment's whole
-    spectrum at once. The head is the same.
-
-    References
-    ----------
-    .. [1] Dieleman, Schrauwen (2014), End-to-end learning for music audio, ICASSP, section 3.2.
+    Where `Cnn` looks for shapes in time and pitch, this one sees each moment's whole spectrum at
+    once (Dieleman, Schrauwen 2014, End-to-end learning for music audio, ICASSP, section 3.2). The
+    head is the same.
     """
 
     def __init__(
@@ -166,13 +157,8 @@ class _Summary(nn.Module):
         return torch.cat([means.mean(dim=1), means.amax(dim=1)], dim=1)
 
 
-# --- a vector a window ------------------------------------------------------------------
-
-
 class Mlp(nn.Module):
     """Two hidden layers on a window's values, for vectors and small matrices."""
-
-    time_stride = None
 
     def __init__(
         self, window_shape: Sequence[int], outputs: int, dropout: float = 0.0, hidden: int = 64
@@ -213,14 +199,10 @@ class Evidence(nn.Module):
 
 
 class Attention(nn.Module):
-    """Scores v' tanh(V h), or gated v' (tanh(V h) * sigmoid(U h)), of embeddings h [1]_.
+    """Scores v' tanh(V h), or gated v' (tanh(V h) * sigmoid(U h)), of embeddings h.
 
-    v starts at zero, so that the first step starts from the plain mean.
-
-    References
-    ----------
-    .. [1] Ilse, Tomczak, Welling (2018), Attention-based deep multiple instance learning, ICML,
-       equations 8 and 9.
+    Equations 8 and 9 of Ilse, Tomczak, Welling (2018), Attention-based deep multiple instance
+    learning, ICML. v starts at zero, so that the first step starts from the plain mean.
     """
 
     def __init__(self, values: int, heads: int, gated: bool, hidden: int = 32) -> None:
@@ -272,6 +254,5 @@ def with_scorer(network: nn.Module, scorer: str | float, heads: int, classes: in
         return evidence
     if not linear:
         return nn.Sequential(network, evidence)
-    parent, _, name = linear[-1].rpartition(".")
-    setattr(network.get_submodule(parent), name, evidence)
+    network.set_submodule(linear[-1], evidence)
     return network

@@ -42,14 +42,11 @@ class LBFGS(Optimizer, torch.optim.LBFGS):
 
 
 class RMSprop(Optimizer):
-    """RMSprop as Keras has it: w -= rate g / sqrt(v + 1e-7), v the mean of g² with rho 0.9 [1]_.
+    """RMSprop as Keras has it: w -= rate g / sqrt(v + 1e-7), v the mean of g² with rho 0.9.
 
     torch's adds its epsilon outside of the root, which moves small gradients differently:
-    losses from equal weights differ by a percent after a few epochs.
-
-    References
-    ----------
-    .. [1] Tieleman, Hinton (2012), Neural networks for machine learning, lecture 6.5.
+    losses from equal weights differ by a percent after a few epochs. The source of the method is
+    Tieleman, Hinton (2012), Neural networks for machine learning, lecture 6.5.
     """
 
     def __init__(self, parameters: Iterable[dict[str, Any]], rate: float) -> None:

@@ -115,12 +115,6 @@ def hard_vote(logits: Tensor, scores: Tensor = NONE, multilabel: bool = False) -
     The mean probability counts as one more vote, divided among the classes: it breaks ties,
     never overturns a majority and keeps logarithms finite. It has no useful gradient: train with
     a loss on the window, or through `songbag.models.vote.vote`.
-
-    Examples
-    --------
-    >>> p = torch.tensor([[[0.9, 0.1], [0.4, 0.6], [0.4, 0.6]]])
-    >>> hard_vote(p.log()).exp()  # (1 + 1.7 / 3) / 4 and (2 + 1.3 / 3) / 4
-    tensor([[0.3917, 0.6083]])
     """
     if multilabel:
         votes = (logits > 0).to(logits.dtype)
@@ -215,12 +209,6 @@ def linear_softmax(logits: Tensor, scores: Tensor = NONE, multilabel: bool = Fal
 
     For labels that hold in part of a song. A window is pushed up if its probability
     exceeds half of the song's, else down.
-
-    Examples
-    --------
-    >>> p = torch.tensor([[[0.9], [0.1]]])
-    >>> linear_softmax(p.logit(), multilabel=True).sigmoid()  # (0.81 + 0.01) / (0.9 + 0.1)
-    tensor([[0.8200]])
     """
     return _mean_of(logits, _log_linear(logits, scores, multilabel), multilabel)
 
@@ -275,12 +263,6 @@ def attention(logits: Tensor, scores: Tensor = NONE, multilabel: bool = False) -
     Scores come from each window's embedding h: v' tanh(V h) ([6]_ eq. 8), or gated,
     v' (tanh(V h) * sigmoid(U h)) (eq. 9). Weighting logits instead of embeddings makes the
     contributions exact ([7]_). It starts as the mean; on few songs it tends to learn little.
-
-    Examples
-    --------
-    >>> logits, scores = torch.tensor([[[4.0, 0.0], [0.0, 4.0]]]), torch.tensor([[[0.0], [50.0]]])
-    >>> attention(logits, scores)  # all of it to the second window
-    tensor([[-2.,  2.]])
     """
     weights = attention_weights(logits, scores, multilabel)
     return (weights * centred(logits, multilabel)).sum(dim=1)

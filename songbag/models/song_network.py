@@ -6,6 +6,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,13 +36,6 @@ class SongNetwork(nn.Module):
 
     The network has ``trunk``, ``head`` and ``time_stride`` (see `songbag.models.networks`), or is
     any module from windows (windows, ...) to outputs (windows, outputs).
-
-    Examples
-    --------
-    >>> network = SongNetwork(nn.Flatten(), (2, 3))
-    >>> frames = torch.arange(12.0).reshape(1, 4, 3)
-    >>> network.song(frames, torch.tensor([0, 2])).shape  # two windows of 2 x 3 values
-    torch.Size([1, 2, 6])
     """
 
     def __init__(self, network: nn.Module, window_shape: Sequence[int]) -> None:
@@ -53,13 +47,13 @@ class SongNetwork(nn.Module):
         if self.time_stride is not None:
             network.eval()  # in training mode this would move batch norm's averages
             with torch.no_grad():
-                self.positions = self._part("trunk")(torch.zeros(1, *self.window_shape)).shape[1]
+                trunk, _ = self._parts()
+                self.positions = trunk(torch.zeros(1, *self.window_shape)).shape[1]
 
     def forward(self, windows: Tensor) -> Tensor:
         """Return outputs (windows, classes + k) of windows (windows, *window_shape)."""
-        if self.time_stride is None:
-            return both_classes(self.network(windows))
-        return both_classes(self._part("head")(self._part("trunk")(windows)))
+        trunk, head = self._parts()
+        return both_classes(head(trunk(windows)))
 
     def song(self, frames: Tensor, starts: Tensor) -> Tensor:
         """Return outputs (songs, windows, classes + k) of songs cut at the same starts.
@@ -67,21 +61,21 @@ class SongNetwork(nn.Module):
         ``frames`` are (songs, frames, bands), ``starts`` (windows,) first frames of windows,
         multiples of ``time_stride``.
         """
-        stride = self.time_stride or 1
-        seen = frames if self.time_stride is None else self._part("trunk")(frames)
+        trunk, head = self._parts()
+        seen = trunk(frames)
         steps = torch.arange(self.positions, device=starts.device)
         # Truncated, exactly; a division of integers is seven operations in ONNX instead of three.
-        index = (starts.double() / stride).long().unsqueeze(1) + steps
+        index = (starts.double() / (self.time_stride or 1)).long().unsqueeze(1) + steps
         # Not seen[:, index]: that costs 6 % of a founding training, as much of its run in ONNX.
         cut = seen.index_select(1, index.flatten()).reshape(-1, self.positions, *seen.shape[2:])
-        head = self.network if self.time_stride is None else self._part("head")
         outputs = both_classes(head(cut))  # (songs * windows, classes + k)
         return outputs.reshape(frames.shape[0], index.shape[0], outputs.shape[-1])
 
-    def _part(self, name: str) -> nn.Module:
-        part = getattr(self.network, name)
-        assert isinstance(part, nn.Module)
-        return part
+    def _parts(self) -> tuple[Any, Any]:
+        """Return trunk and head; where there is no trunk, the head is the whole network."""
+        if self.time_stride is None:
+            return lambda frames: frames, self.network
+        return self.network.trunk, self.network.head
 
 
 class SongPooling:

@@ -51,8 +51,6 @@ class LinearHead(nn.Module):
 class Linear(nn.Module):
     """One linear layer on a window's values: for vectors a window, such as embeddings."""
 
-    time_stride = None
-
     def __init__(self, window_shape: Sequence[int], outputs: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.head = LinearHead(nn.Flatten(), math.prod(window_shape), outputs, dropout)

@@ -65,8 +65,7 @@ class _Leads(NamedTuple):
 def vote(logits: Tensor, scores: Tensor | None = None, multilabel: bool = False) -> Tensor:
     """Log probability that a class wins the vote; for multilabel the log odds of a majority.
 
-    Exact for two classes and for multilabel, where each label is voted on alone; for more
-    classes pairwise coupling of duels. A window has one vote, however confident it is.
+    A window has one vote, however confident it is; with multilabel each label is voted on alone.
 
     Examples
     --------
