@@ -84,9 +84,9 @@ def network_share():
     from songbag.data.bag import Bag
     from songbag.data.dataset import MemoryDataset
     from songbag.data.song import Song
-    from songbag.models import song_network
+    from songbag.models import optimizers, song_network
     from songbag.settings import Training
-    from songbag.training import optimizers, trainer
+    from songbag.training import trainer
 
     spent = {"forward": 0.0, "backward": 0.0, "optimiser": 0.0, "pooling and loss": 0.0}
 

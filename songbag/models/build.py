@@ -35,16 +35,9 @@ def network_for(
     pooling: SongPooling,
     own: Own,
 ) -> SongNetwork:
-    """Return the untrained network of a training, scaled by its songs.
+    """Return the untrained network of a training, scaled by its songs; the user's if there is one.
 
-    Parameters
-    ----------
-    bags : sequence of Bag
-        The training songs.
-    pooling : SongPooling
-        Says how many outputs and scores a window needs.
-    own : Own
-        Its network, if there is one, instead of the named one.
+    The pooling says how many outputs and scores a window needs.
     """
     if own.network is not None:
         return build_own(own.network, window_shape, pooling)
@@ -71,19 +64,8 @@ def build(
 ) -> SongNetwork:
     """Return a network by name for windows of ``window_shape``.
 
-    Parameters
-    ----------
-    scale : (mean, deviation) or None
-        Of the training songs, per band; None leaves the input as it is.
-    bands_first : bool
-        Whether windows are (bands, frames), as in a table, and not (frames, bands).
-
-    Examples
-    --------
-    >>> pooling = SongPooling(poolings()["mean_logit"], classes=3)
-    >>> network = build("cnn", (108, 64), pooling)
-    >>> network(torch.zeros(2, 108, 64)).shape
-    torch.Size([2, 3])
+    ``scale`` is the mean and deviation of the training songs, per band; None leaves the input as
+    it is. With ``bands_first`` windows are (bands, frames), as in a table.
     """
     if bands_first:
         bands, frames = window_shape
@@ -102,13 +84,7 @@ def build(
 
 
 def time_stride(name: str, window_shape: Sequence[int]) -> int | None:
-    """Return the frames between positions of a named network's trunk, None without a trunk.
-
-    Examples
-    --------
-    >>> time_stride("cnn", (108, 64)), time_stride("mlp", (108, 64))
-    (8, None)
-    """
+    """Return the frames between positions of a named network's trunk, None without a trunk."""
     stride: int | None = getattr(_by_name(name, window_shape, 1, 0.0), "time_stride", None)
     return stride
 
@@ -124,19 +100,8 @@ def build_own(own: Any, window_shape: Sequence[int], pooling: SongPooling) -> So
     """Return a user's network for songs: a module (copied), or a callable that makes one.
 
     A Keras model whose last layer is a softmax or sigmoid gives probabilities; their
-    logarithms or logits are taken, so that every network here gives logits.
-
-    Raises
-    ------
-    TrainingError
-        Its outputs do not have one row a window, with one column a class.
-
-    Examples
-    --------
-    >>> pooling = SongPooling(poolings()["mean_logit"], classes=3)
-    >>> network = build_own(nn.Linear(5, 3), (5,), pooling)
-    >>> network(torch.zeros(7, 5)).shape
-    torch.Size([7, 3])
+    logarithms or logits are taken, so that every network here gives logits. Outputs that are not
+    one row a window, with one column a class, raise TrainingError.
     """
     outputs = pooling.outputs
     with warnings.catch_warnings():
@@ -160,13 +125,7 @@ def build_own(own: Any, window_shape: Sequence[int], pooling: SongPooling) -> So
 
 
 class Standardised(nn.Module):
-    """Subtract and divide by fixed values per band: the training songs' mean and deviation.
-
-    Examples
-    --------
-    >>> Standardised(torch.tensor([5.0]), torch.tensor([2.0]))(torch.tensor([[9.0]]))
-    tensor([[2.]])
-    """
+    """Subtract and divide by fixed values per band: the training songs' mean and deviation."""
 
     mean: Tensor
     deviation: Tensor
@@ -177,7 +136,6 @@ class Standardised(nn.Module):
         self.register_buffer("deviation", deviation)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Return frames (..., bands) with about zero mean and unit deviation."""
         return (frames - self.mean) / self.deviation
 
 
@@ -212,11 +170,6 @@ def layer_table(network: nn.Module) -> list[dict[str, Any]]:
     """Return one row for each layer that holds parameters or pools: name, layer, parameters.
 
     The members of a branch of an `Ensemble` are alike: one row stands for all.
-
-    Examples
-    --------
-    >>> layer_table(nn.Sequential(nn.Linear(3, 2), nn.ReLU()))[0]
-    {'name': '0', 'layer': 'Linear(in_features=3, out_features=2, bias=True)', 'parameters': 8}
     """
     rows: list[dict[str, Any]] = []
     if isinstance(network, Ensemble):

@@ -2,16 +2,12 @@
 
 With the mean of logits the logits of a song are linear in the mean of its windows' features,
 so the loss on songs is convex and its minimum needs no epochs. The mean cross-entropy of songs
-plus penalty / 2 times the sum of squared weights is minimised by L-BFGS [1]_.
-
-References
-----------
-.. [1] Nocedal, Wright (2006), Numerical optimization, 2nd edition, algorithm 7.5.
+plus penalty / 2 times the sum of squared weights is minimised by L-BFGS (Nocedal, Wright 2006,
+Numerical optimization, 2nd edition, algorithm 7.5).
 """
 
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,8 +18,8 @@ from songbag.data import batches
 from songbag.data.bag import Bag
 from songbag.errors import TrainingError
 from songbag.metrics.calibration import fit_temperature
-from songbag.models import bare_optimizers
 from songbag.models.losses import LOSSES, smoothed, song_weights
+from songbag.models.optimizers import LBFGS
 from songbag.models.song_network import SongNetwork, SongPooling, both_classes
 from songbag.models.song_statistics import LinearHead
 from songbag.settings import Training
@@ -41,13 +37,7 @@ def linear_head(network: SongNetwork) -> LinearHead | None:
 def song_features(
     network: SongNetwork, bags: Sequence[Bag], advance: Callable[[int], None] = lambda done: None
 ) -> Tensor:
-    """Return mean features (songs, values) over all windows of a network with a linear head.
-
-    Raises
-    ------
-    TrainingError
-        The network has no linear head.
-    """
+    """Return mean features (songs, values) over all windows of a network with a linear head."""
     head, frames = _required_head(network), network.window_shape[0]
     means: list[Tensor] = []
 
@@ -88,20 +78,8 @@ def solve_head(
 ) -> float:
     """Standardise a head on songs and give it the weights of least loss; return that loss.
 
-    Parameters
-    ----------
-    x : Tensor of float64, shape (songs, values)
-    y : label indices (songs,), or 0 and 1 (songs, labels) with multilabel
-
-    Examples
-    --------
-    >>> from songbag.parts import poolings
-    >>> head = LinearHead(nn.Flatten(), values=1, outputs=1)
-    >>> x, y = torch.tensor([[0.0], [1.0], [2.0], [3.0]]).double(), np.array([0, 0, 1, 1])
-    >>> pooling = SongPooling(poolings()["mean_logit"], classes=2)
-    >>> loss = solve_head(head, x, y, pooling, Training(), penalty=0.1)
-    >>> head(x.float()).sigmoid().flatten().detach()
-    tensor([0.1149, 0.3361, 0.6639, 0.8851])
+    ``x`` are features (songs, values) in float64, ``y`` label indices (songs,), or 0 and 1
+    (songs, labels) with multilabel.
     """
     standardise(head, x)
     scaled = (x - head.mean) / head.deviation
@@ -111,7 +89,7 @@ def solve_head(
     weights = torch.from_numpy(song_weights(y, classes, kind, training.balance))
     matrix = torch.zeros(pooling.outputs, x.shape[1], dtype=torch.float64, requires_grad=True)
     bias = torch.zeros(pooling.outputs, dtype=torch.float64, requires_grad=True)
-    solver = bare_optimizers.LBFGS(
+    solver = LBFGS(
         [matrix, bias], max_iter=_STEPS, tolerance_grad=1e-6, line_search_fn="strong_wolfe"
     )
 
@@ -144,13 +122,8 @@ def solve_folds(
     Of the penalties (`MULTIPLES` of ``training.weight_decay``) it takes the one whose
     solutions, each applied to the fold that it was solved without, have the least negative
     log-likelihood at their best temperature. The mean of linear networks is a linear network.
-
-    Returns
-    -------
-    logits : ndarray, shape (songs, classes)
-        Of every song from the solution without it.
-    row : dict
-        For the history: loss, seconds, penalty.
+    Returned are the logits (songs, classes) of each song from the solution without it, and a row
+    of history.
     """
     began, head = time.perf_counter(), _required_head(network)
     x, count = song_features(network, bags, advance), int(fold_of.max()) + 1
@@ -162,38 +135,28 @@ def solve_folds(
             rest, held_out = fold_of != fold, fold_of == fold
             songs = x[torch.from_numpy(rest)]
             loss = solve_head(head, songs, y[rest], pooling, training, penalty)
-            solution = _Solution.of(head, loss)
-            solutions.append(solution)
-            logits[held_out] = solution.logits(x[torch.from_numpy(held_out)]).numpy()
+            matrix, bias = _without_standardisation(head)
+            solutions.append((matrix, bias, loss))
+            outputs = x[torch.from_numpy(held_out)] @ matrix.T + bias
+            logits[held_out] = both_classes(outputs).numpy()
         likelihood = fit_temperature(logits, y, pooling.kind).nll_after
         if likelihood < best:
             best, best_logits, best_solutions, best_penalty = likelihood, logits, solutions, penalty
     standardise(head, x)
-    matrix = torch.stack([solution.matrix for solution in best_solutions]).mean(dim=0)
-    bias = torch.stack([solution.bias for solution in best_solutions]).mean(dim=0)
+    matrices, biases, losses = zip(*best_solutions, strict=True)
+    matrix, bias = torch.stack(matrices).mean(dim=0), torch.stack(biases).mean(dim=0)
     with torch.no_grad():
         head.linear.weight.copy_(matrix * head.deviation.double())
         head.linear.bias.copy_(bias + matrix @ head.mean.double())
-    mean_loss = float(np.mean([solution.loss for solution in best_solutions]))
     seconds = time.perf_counter() - began
-    return best_logits, {"loss": mean_loss, "penalty": best_penalty, "seconds": seconds}
+    row = {"loss": float(np.mean(losses)), "penalty": best_penalty, "seconds": seconds}
+    return best_logits, row
 
 
-class _Solution(NamedTuple):
-    """A solved head on features that are not standardised, in float64."""
-
-    matrix: Tensor
-    bias: Tensor
-    loss: float
-
-    @classmethod
-    def of(cls, head: LinearHead, loss: float) -> "_Solution":
-        matrix = head.linear.weight.detach().double() / head.deviation.double()
-        bias = head.linear.bias.detach().double() - matrix @ head.mean.double()
-        return cls(matrix, bias, loss)
-
-    def logits(self, x: Tensor) -> Tensor:
-        return both_classes(x @ self.matrix.T + self.bias)
+def _without_standardisation(head: LinearHead) -> tuple[Tensor, Tensor]:
+    """Return a head's matrix and bias for features that are not standardised, in float64."""
+    matrix = head.linear.weight.detach().double() / head.deviation.double()
+    return matrix, head.linear.bias.detach().double() - matrix @ head.mean.double()
 
 
 def _required_head(network: SongNetwork) -> LinearHead:

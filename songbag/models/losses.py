@@ -1,11 +1,4 @@
-"""The loss of each label kind, and how much each song weighs.
-
-Examples
---------
->>> import torch
->>> LOSSES["single label"](torch.tensor([[0.0, 0.0]]), torch.tensor([[0.0, 1.0]]))
-tensor([0.6931])
-"""
+"""The loss of each label kind, and how much each song weighs."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -22,26 +15,12 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def softmax_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return the cross-entropy over the last axis of a softmax against target shares.
-
-    Examples
-    --------
-    >>> import torch
-    >>> softmax_cross_entropy(torch.zeros(1, 2), torch.tensor([[0.0, 1.0]]))
-    tensor([0.6931])
-    """
+    """Return the cross-entropy over the last axis of a softmax against target shares."""
     return -(targets * functional.log_softmax(logits, dim=-1)).sum(dim=-1)
 
 
 def sigmoid_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return the mean over the last axis of the cross-entropy of a sigmoid for every label.
-
-    Examples
-    --------
-    >>> import torch
-    >>> sigmoid_cross_entropy(torch.zeros(1, 3), torch.tensor([[1.0, 0.0, 1.0]]))
-    tensor([0.6931])
-    """
+    """Return the mean over the last axis of the cross-entropy of a sigmoid for every label."""
     wide = targets.expand_as(logits)
     return functional.binary_cross_entropy_with_logits(logits, wide, reduction="none").mean(dim=-1)
 
@@ -57,11 +36,6 @@ def smoothed(targets: NDArray[F], kind: LabelKind, amount: float) -> NDArray[F]:
 
     Label smoothing (Szegedy et al. 2016, Rethinking the inception architecture for computer
     vision, section 7): over the classes, or over yes and no of every label.
-
-    Examples
-    --------
-    >>> smoothed(np.array([[0.0, 1.0]]), SINGLE_LABEL, 0.1)
-    array([[0.05, 0.95]])
     """
     outcomes = 2 if kind.multilabel else targets.shape[1]
     return targets * (1 - amount) + amount / outcomes
@@ -70,13 +44,7 @@ def smoothed(targets: NDArray[F], kind: LabelKind, amount: float) -> NDArray[F]:
 def song_weights(
     y: NDArray[np.int64], classes: int, kind: LabelKind, balance: bool
 ) -> NDArray[np.float64]:
-    """Return weights (songs,) with mean 1: all the same, or inverse to the label's frequency.
-
-    Examples
-    --------
-    >>> song_weights(np.array([0, 0, 0, 1]), 2, SINGLE_LABEL, balance=True).round(2)
-    array([0.67, 0.67, 0.67, 2.  ])
-    """
+    """Return weights (songs,) with mean 1: all the same, or inverse to the label's frequency."""
     if not (balance and kind.balances):
         return np.ones(len(y))
     counts = np.bincount(y, minlength=classes)

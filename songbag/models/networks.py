@@ -10,20 +10,13 @@ that overlap can share its work if it has two parts and a number:
 ``time_stride``
     Frames between two positions of the trunk. Windows that start on its multiples can
     share one run of the trunk over the whole song, with exactly the result of running
-    it on each window. None: it cannot be shared.
+    it on each window. None, or no such attribute: it cannot be shared.
 
 `songbag.models.song_network.SongNetwork` runs either way. `songbag.parts.networks` lists the
 networks by name.
-
-Examples
---------
->>> network = Cnn(window_shape=(108, 64), outputs=3)
->>> network.time_stride
-8
->>> network.head(network.trunk(torch.zeros(2, 108, 64))).shape
-torch.Size([2, 3])
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -51,9 +44,6 @@ class _Positions(nn.Module):
         return image.permute(0, 3, 1, 2)
 
 
-# --- the founding network ---------------------------------------------------------------
-
-
 class _FoundingFlatten(nn.Module):
     """Flatten in Keras's order (bands, positions, channels), so that weights compare."""
 
@@ -66,12 +56,6 @@ class Founding(nn.Module):
 
     Convolutions *without* activation, valid padding, floor pooling, raw MFCC; Glorot
     uniform weights and zero biases, which are Keras's defaults.
-
-    Examples
-    --------
-    >>> network = Founding((216, 13), outputs=3)
-    >>> sum(parameter.numel() for parameter in network.parameters())
-    21075
     """
 
     time_stride = 6
@@ -108,9 +92,6 @@ class Founding(nn.Module):
                 nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
 
-# --- the better small networks ----------------------------------------------------------
-
-
 class Cnn(nn.Module):
     """Four blocks of 3 x 3 convolution, pooling, batch norm and ReLU on log-mel windows.
 
@@ -134,12 +115,8 @@ class Cnn(nn.Module):
             if frames < 4 or bands < 2:
                 break  # short windows and few bands get fewer blocks
             along = 1 if wide == channels[-1] else 2  # the last block keeps its positions
-            blocks += [
-                nn.Conv2d(width, wide, 3, padding=(1, 0), bias=False),
-                nn.MaxPool2d((2, along)),
-                nn.BatchNorm2d(wide),
-                nn.ReLU(),
-            ]
+            convolution = nn.Conv2d(width, wide, 3, padding=(1, 0), bias=False)
+            blocks += [convolution, nn.MaxPool2d((2, along)), nn.BatchNorm2d(wide), nn.ReLU()]
             frames, bands, width, stride = (frames - 2) // along, bands // 2, wide, stride * along
         self.time_stride = stride
         self.trunk = nn.Sequential(_Image(), *blocks, _Positions())
@@ -147,14 +124,11 @@ class Cnn(nn.Module):
 
 
 class Cnn1d(nn.Module):
-    """Three blocks of convolution over time alone, the bands being channels [1]_.
+    """Three blocks of convolution over time alone, the bands being channels.
 
-    Where `Cnn` looks for shapes in time and pitch, this one sees each moment's whole
-    spectrum at once. The head is the same.
-
-    References
-    ----------
-    .. [1] Dieleman, Schrauwen (2014), End-to-end learning for music audio, ICASSP, section 3.2.
+    Where `Cnn` looks for shapes in time and pitch, this one sees each moment's whole spectrum at
+    once (Dieleman, Schrauwen 2014, End-to-end learning for music audio, ICASSP, section 3.2). The
+    head is the same.
     """
 
     def __init__(
@@ -167,12 +141,8 @@ class Cnn1d(nn.Module):
         for along in (2, 2, 1):  # the last block keeps its positions
             if frames < 4:
                 break  # short windows get fewer blocks
-            blocks += [
-                nn.Conv2d(width, wide, (tall, 3), bias=False),
-                nn.MaxPool2d((1, along)),
-                nn.BatchNorm2d(wide),
-                nn.ReLU(),
-            ]
+            convolution = nn.Conv2d(width, wide, (tall, 3), bias=False)
+            blocks += [convolution, nn.MaxPool2d((1, along)), nn.BatchNorm2d(wide), nn.ReLU()]
             frames, tall, width, stride = (frames - 2) // along, 1, wide, stride * along
         self.time_stride = stride
         self.trunk = nn.Sequential(_Image(), *blocks, _Positions())
@@ -187,24 +157,16 @@ class _Summary(nn.Module):
         return torch.cat([means.mean(dim=1), means.amax(dim=1)], dim=1)
 
 
-# --- a vector a window ------------------------------------------------------------------
-
-
 class Mlp(nn.Module):
     """Two hidden layers on a window's values, for vectors and small matrices."""
-
-    time_stride = None
 
     def __init__(
         self, window_shape: Sequence[int], outputs: int, dropout: float = 0.0, hidden: int = 64
     ) -> None:
         super().__init__()
-        values = 1
-        for size in window_shape:
-            values *= size
         self.layers = nn.Sequential(
             nn.Flatten(),
-            nn.Linear(values, hidden),
+            nn.Linear(math.prod(window_shape), hidden),
             nn.ReLU(),
             nn.Dropout(dropout),
             nn.Linear(hidden, hidden),
@@ -214,7 +176,6 @@ class Mlp(nn.Module):
         )
 
     def forward(self, windows: Tensor) -> Tensor:
-        """Return outputs (windows, outputs) of windows (windows, ...)."""
         outputs: Tensor = self.layers(windows)
         return outputs
 
@@ -238,14 +199,10 @@ class Evidence(nn.Module):
 
 
 class Attention(nn.Module):
-    """Scores v' tanh(V h), or gated v' (tanh(V h) * sigmoid(U h)), of embeddings h [1]_.
+    """Scores v' tanh(V h), or gated v' (tanh(V h) * sigmoid(U h)), of embeddings h.
 
-    v starts at zero, so that the first step starts from the plain mean.
-
-    References
-    ----------
-    .. [1] Ilse, Tomczak, Welling (2018), Attention-based deep multiple instance learning, ICML,
-       equations 8 and 9.
+    Equations 8 and 9 of Ilse, Tomczak, Welling (2018), Attention-based deep multiple instance
+    learning, ICML. v starts at zero, so that the first step starts from the plain mean.
     """
 
     def __init__(self, values: int, heads: int, gated: bool, hidden: int = 32) -> None:
@@ -276,22 +233,10 @@ class Number(nn.Module):
 
 
 def with_scorer(network: nn.Module, scorer: str | float, heads: int, classes: int) -> nn.Module:
-    """Return the network with a scorer beside its last linear layer.
+    """Return the network with a scorer beside its last linear layer, as a pooling asks for it.
 
-    Parameters
-    ----------
-    scorer : {"", "attention", "gated"} or float
-        As `songbag.parts.PoolingPart.scorer`; "" returns the network as it is.
-    heads : int
-        Scores per window.
-    classes : int
-        For a network without a linear layer: the scorer sees its logits then.
-
-    Examples
-    --------
-    >>> network = with_scorer(nn.Linear(4, 3), "attention", heads=1, classes=3)
-    >>> network(torch.zeros(2, 4)).shape  # three logits and a score
-    torch.Size([2, 4])
+    ``scorer`` is `songbag.parts.PoolingPart.scorer`, ``heads`` the scores per window. Without a
+    linear layer the scorer sees the logits of the ``classes``.
     """
     if scorer == "":
         return network
@@ -299,16 +244,15 @@ def with_scorer(network: nn.Module, scorer: str | float, heads: int, classes: in
     linear = [name for name, layer in layers.items() if type(layer) is nn.Linear]
     classifier = layers[linear[-1]] if linear else nn.Identity()
     values = classifier.in_features if isinstance(classifier, nn.Linear) else classes
-    scoring: nn.Module
-    if isinstance(scorer, float):
-        scoring = Number(heads, scorer)
-    else:
-        scoring = Attention(values, heads, gated=scorer == "gated")
+    scoring = (
+        Number(heads, scorer)
+        if isinstance(scorer, float)
+        else Attention(values, heads, gated=scorer == "gated")
+    )
     evidence = Evidence(classifier, scoring)
     if classifier is network:
         return evidence
     if not linear:
         return nn.Sequential(network, evidence)
-    parent, _, name = linear[-1].rpartition(".")
-    setattr(network.get_submodule(parent), name, evidence)
+    network.set_submodule(linear[-1], evidence)
     return network

@@ -3,14 +3,14 @@
 Every operator is ``f(logits, scores, multilabel)``:
 
 logits : (songs, windows, classes)
-    Of songs with equally many windows; batches group songs by that number.
+    Of songs with equally many windows. Two classes come as the centred pair (-z/2, z/2), whose
+    softmax is the sigmoid of z.
 scores : (songs, windows, k)
     What the pooling learned, from its scorer (`songbag.models.networks`): how much attention
     each window gets, or one number repeated for every window. k is 1, or the number of labels
     for multilabel; poolings that learn nothing ignore it.
 multilabel : bool
-    False: one label a song, softmax over classes. Two classes come as the centred pair
-    (-z/2, z/2), whose softmax is the sigmoid of z. True: a sigmoid for every label.
+    False: one label a song, softmax over classes. True: a sigmoid for every label.
 
 It returns song logits (songs, classes), whose softmax (or sigmoid) gives the song's
 probabilities. `songbag.parts.poolings` lists the operators with their properties.
@@ -61,24 +61,12 @@ NONE = torch.zeros(0)  # the scores of a pooling that learns nothing
 
 
 def centred(logits: Tensor, multilabel: bool = False) -> Tensor:
-    """Subtract the mean over classes: the same probabilities, a unique origin.
-
-    Examples
-    --------
-    >>> centred(torch.tensor([3.0, 1.0]))
-    tensor([ 1., -1.])
-    """
+    """Subtract the mean over classes: the same probabilities, a unique origin."""
     return logits if multilabel else logits - logits.mean(dim=-1, keepdim=True)
 
 
 def probability(logits: Tensor, multilabel: bool) -> Tensor:
-    """Softmax over classes, or a sigmoid for every label.
-
-    Examples
-    --------
-    >>> probability(torch.tensor([0.0, 0.0]), multilabel=True)
-    tensor([0.5000, 0.5000])
-    """
+    """Softmax over classes, or a sigmoid for every label."""
     return logits.sigmoid() if multilabel else logits.softmax(dim=-1)
 
 
@@ -108,11 +96,6 @@ def mean_logit(logits: Tensor, scores: Tensor = NONE, multilabel: bool = False) 
 
     The geometric mean of the windows' probabilities, normalised. A window counts as much as its
     logit is large, so one very confident window can outweigh many uncertain ones.
-
-    Examples
-    --------
-    >>> mean_logit(torch.tensor([[[4.0, 0.0], [0.0, 0.0]]]))
-    tensor([[ 1., -1.]])
     """
     return centred(logits, multilabel).mean(dim=1)
 
@@ -122,12 +105,6 @@ def mean_probability(logits: Tensor, scores: Tensor = NONE, multilabel: bool = F
 
     GlobalAveragePooling1D over windows, as in the founding question's answer. The influence of a
     window is bounded, so outliers do little harm; it is underconfident where windows disagree.
-
-    Examples
-    --------
-    >>> p = torch.tensor([[[0.9, 0.1], [0.5, 0.5]]])
-    >>> mean_probability(p.log()).exp()
-    tensor([[0.7000, 0.3000]])
     """
     return _mean_of(logits, uniform(logits, scores, multilabel).log(), multilabel)
 
@@ -138,12 +115,6 @@ def hard_vote(logits: Tensor, scores: Tensor = NONE, multilabel: bool = False) -
     The mean probability counts as one more vote, divided among the classes: it breaks ties,
     never overturns a majority and keeps logarithms finite. It has no useful gradient: train with
     a loss on the window, or through `songbag.models.vote.vote`.
-
-    Examples
-    --------
-    >>> p = torch.tensor([[[0.9, 0.1], [0.4, 0.6], [0.4, 0.6]]])
-    >>> hard_vote(p.log()).exp()  # (1 + 1.7 / 3) / 4 and (2 + 1.3 / 3) / 4
-    tensor([[0.3917, 0.6083]])
     """
     if multilabel:
         votes = (logits > 0).to(logits.dtype)
@@ -167,11 +138,6 @@ def max_logit(logits: Tensor, scores: Tensor = NONE, multilabel: bool = False) -
 
     For labels that one window decides ("there is a solo"). It grows with the length of the
     song, one wrong window decides it, and only that window has a gradient.
-
-    Examples
-    --------
-    >>> max_logit(torch.tensor([[[4.0, -4.0], [-1.0, 1.0]]]))
-    tensor([[4., 1.]])
     """
     return centred(logits, multilabel).amax(dim=1)
 
@@ -195,13 +161,6 @@ def top_k(logits: Tensor, scores: Tensor = NONE, multilabel: bool = False) -> Te
     """Mean of the quarter of the windows with the largest logits, class by class.
 
     Between mean and max: intros and breaks do not count, and no single window decides.
-
-    Examples
-    --------
-    >>> logits = torch.tensor([[[3.0, -3.0]], [[1.0, -1.0]]]).repeat(1, 4, 1)
-    >>> top_k(logits)  # of four windows one
-    tensor([[ 3., -3.],
-            [ 1., -1.]])
     """
     weights = top_weights(logits, scores, multilabel)
     return (weights * centred(logits, multilabel)).sum(dim=1)
@@ -212,12 +171,6 @@ def log_mean_exp(logits: Tensor, scores: Tensor = NONE, multilabel: bool = False
 
     r to 0 is the mean of logits, r to infinity the maximum ([1]_ eq. 6). Division by T keeps it
     from growing with the song's length.
-
-    Examples
-    --------
-    >>> sharp = torch.full((1, 2, 1), 100.0)
-    >>> log_mean_exp(torch.tensor([[[4.0, -4.0], [0.0, 0.0]]]), sharp).round(decimals=1)
-    tensor([[4., -0.]])
     """
     sharpness = F.softplus(scores[:, 0]).clamp(min=1e-3)
     values = sharpness.unsqueeze(1) * centred(logits, multilabel)
@@ -229,11 +182,6 @@ def noisy_or(logits: Tensor, scores: Tensor = NONE, multilabel: bool = False) ->
 
     It grows with the number of windows whatever they hold (p = .05 in 60 windows gives .95), so
     long songs get every label. Several classes are divided by their sum.
-
-    Examples
-    --------
-    >>> noisy_or(torch.full((1, 60, 1), 0.05).logit(), multilabel=True).sigmoid()
-    tensor([[0.9539]])
     """
     if multilabel:
         unlikely = F.softplus(logits).sum(dim=1).clamp(min=1e-30)
@@ -261,12 +209,6 @@ def linear_softmax(logits: Tensor, scores: Tensor = NONE, multilabel: bool = Fal
 
     For labels that hold in part of a song. A window is pushed up if its probability
     exceeds half of the song's, else down.
-
-    Examples
-    --------
-    >>> p = torch.tensor([[[0.9], [0.1]]])
-    >>> linear_softmax(p.logit(), multilabel=True).sigmoid()  # (0.81 + 0.01) / (0.9 + 0.1)
-    tensor([[0.8200]])
     """
     return _mean_of(logits, _log_linear(logits, scores, multilabel), multilabel)
 
@@ -285,12 +227,6 @@ def power(logits: Tensor, scores: Tensor = NONE, multilabel: bool = False) -> Te
 
     w_t = p_t^n / sum p^n with n = softplus(score): n = 0 is the mean, n = 1 the linear
     softmax, large n the maximum. A window is pushed up if p_t exceeds n/(n+1) of the song's.
-
-    Examples
-    --------
-    >>> p, flat = torch.tensor([[[0.9], [0.1]]]), torch.full((1, 2, 1), -100.0)
-    >>> power(p.logit(), flat, multilabel=True).sigmoid()  # n = 0: the mean
-    tensor([[0.5000]])
     """
     return _mean_of(logits, _log_power(logits, scores, multilabel), multilabel)
 
@@ -309,12 +245,6 @@ def autopool(logits: Tensor, scores: Tensor = NONE, multilabel: bool = False) ->
 
     w_t = softmax_t(a p_t): a = 0 is the mean (where it starts), a to infinity the maximum,
     a below 0 leans to the minimum.
-
-    Examples
-    --------
-    >>> p, sharp = torch.tensor([[[0.9], [0.1]]]), torch.full((1, 2, 1), 100.0)
-    >>> autopool(p.logit(), sharp, multilabel=True).sigmoid()
-    tensor([[0.9000]])
     """
     return _mean_of(logits, _log_auto(logits, scores, multilabel), multilabel)
 
@@ -333,12 +263,6 @@ def attention(logits: Tensor, scores: Tensor = NONE, multilabel: bool = False) -
     Scores come from each window's embedding h: v' tanh(V h) ([6]_ eq. 8), or gated,
     v' (tanh(V h) * sigmoid(U h)) (eq. 9). Weighting logits instead of embeddings makes the
     contributions exact ([7]_). It starts as the mean; on few songs it tends to learn little.
-
-    Examples
-    --------
-    >>> logits, scores = torch.tensor([[[4.0, 0.0], [0.0, 4.0]]]), torch.tensor([[[0.0], [50.0]]])
-    >>> attention(logits, scores)  # all of it to the second window
-    tensor([[-2.,  2.]])
     """
     weights = attention_weights(logits, scores, multilabel)
     return (weights * centred(logits, multilabel)).sum(dim=1)
@@ -354,11 +278,5 @@ def conjunctive(logits: Tensor, scores: Tensor = NONE, multilabel: bool = False)
 
     MILLET's conjunctive pooling ([8]_ eq. 6) with normalised gates, so that one window gives
     its own logits. Unlike attention a gate does not compete with the other windows.
-
-    Examples
-    --------
-    >>> logits, scores = torch.tensor([[[4.0, 0.0], [0.0, 4.0]]]), torch.tensor([[[0.0], [50.0]]])
-    >>> conjunctive(logits, scores)  # (0.5 * 2 - 1 * 2) / 1.5
-    tensor([[-0.6667,  0.6667]])
     """
     return (gate_weights(logits, scores, multilabel) * centred(logits, multilabel)).sum(dim=1)

@@ -6,6 +6,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,11 +25,6 @@ def both_classes(outputs: Tensor) -> Tensor:
     """Return one output z as the centred pair (-z/2, z/2), whose softmax is the sigmoid of z.
 
     Outputs (windows, classes) of several classes are returned as they are.
-
-    Examples
-    --------
-    >>> both_classes(torch.tensor([[3.0]]))
-    tensor([[-1.5000,  1.5000]])
     """
     if outputs.shape[-1] > 1:
         return outputs
@@ -38,19 +34,8 @@ def both_classes(outputs: Tensor) -> Tensor:
 class SongNetwork(nn.Module):
     """A window network applied to songs: for every window logits, then the scores of a pooling.
 
-    Parameters
-    ----------
-    network : nn.Module
-        With ``trunk``, ``head`` and ``time_stride`` (see `songbag.models.networks`), or any
-        module from windows (windows, ...) to outputs (windows, outputs).
-    window_shape : (frames, bands), or the shape of one window of a table
-
-    Examples
-    --------
-    >>> network = SongNetwork(nn.Flatten(), (2, 3))
-    >>> frames = torch.arange(12.0).reshape(1, 4, 3)
-    >>> network.song(frames, torch.tensor([0, 2])).shape  # two windows of 2 x 3 values
-    torch.Size([1, 2, 6])
+    The network has ``trunk``, ``head`` and ``time_stride`` (see `songbag.models.networks`), or is
+    any module from windows (windows, ...) to outputs (windows, outputs).
     """
 
     def __init__(self, network: nn.Module, window_shape: Sequence[int]) -> None:
@@ -62,50 +47,39 @@ class SongNetwork(nn.Module):
         if self.time_stride is not None:
             network.eval()  # in training mode this would move batch norm's averages
             with torch.no_grad():
-                self.positions = self._part("trunk")(torch.zeros(1, *self.window_shape)).shape[1]
+                trunk, _ = self._parts()
+                self.positions = trunk(torch.zeros(1, *self.window_shape)).shape[1]
 
     def forward(self, windows: Tensor) -> Tensor:
         """Return outputs (windows, classes + k) of windows (windows, *window_shape)."""
-        if self.time_stride is None:
-            return both_classes(self.network(windows))
-        return both_classes(self._part("head")(self._part("trunk")(windows)))
+        trunk, head = self._parts()
+        return both_classes(head(trunk(windows)))
 
     def song(self, frames: Tensor, starts: Tensor) -> Tensor:
         """Return outputs (songs, windows, classes + k) of songs cut at the same starts.
 
-        Parameters
-        ----------
-        frames : Tensor, shape (songs, frames, bands)
-        starts : Tensor of int64, shape (windows,)
-            First frames, multiples of ``time_stride``.
+        ``frames`` are (songs, frames, bands), ``starts`` (windows,) first frames of windows,
+        multiples of ``time_stride``.
         """
-        stride = self.time_stride or 1
-        seen = frames if self.time_stride is None else self._part("trunk")(frames)
+        trunk, head = self._parts()
+        seen = trunk(frames)
         steps = torch.arange(self.positions, device=starts.device)
         # Truncated, exactly; a division of integers is seven operations in ONNX instead of three.
-        index = (starts.double() / stride).long().unsqueeze(1) + steps
+        index = (starts.double() / (self.time_stride or 1)).long().unsqueeze(1) + steps
         # Not seen[:, index]: that costs 6 % of a founding training, as much of its run in ONNX.
         cut = seen.index_select(1, index.flatten()).reshape(-1, self.positions, *seen.shape[2:])
-        head = self.network if self.time_stride is None else self._part("head")
         outputs = both_classes(head(cut))  # (songs * windows, classes + k)
         return outputs.reshape(frames.shape[0], index.shape[0], outputs.shape[-1])
 
-    def _part(self, name: str) -> nn.Module:
-        part = getattr(self.network, name)
-        assert isinstance(part, nn.Module)
-        return part
+    def _parts(self) -> tuple[Any, Any]:
+        """Return trunk and head; where there is no trunk, the head is the whole network."""
+        if self.time_stride is None:
+            return lambda frames: frames, self.network
+        return self.network.trunk, self.network.head
 
 
 class SongPooling:
     """A pooling for a task: takes a network's outputs (songs, windows, classes + k).
-
-    Parameters
-    ----------
-    part : PoolingPart
-        `songbag.parts.poolings` has them by name.
-    classes : int
-    kind : LabelKind
-        Whether a song has one label or any number of them.
 
     Examples
     --------
@@ -114,9 +88,6 @@ class SongPooling:
     >>> outputs = torch.tensor([[[-2.0, 2.0], [1.0, -1.0]]])  # one song of two windows
     >>> pooling.song(outputs)
     tensor([[-0.5000,  0.5000]])
-    >>> pooling.contributions(outputs, pooling.song(outputs))
-    tensor([[[-1.0000,  1.0000],
-             [ 0.5000, -0.5000]]])
     """
 
     def __init__(self, part: PoolingPart, classes: int, kind: LabelKind = SINGLE_LABEL) -> None:
@@ -179,17 +150,9 @@ class SongPooling:
 class Ensemble(nn.Module):
     """Song networks for the same windows, in the place of one `SongNetwork`.
 
-    Logits are centred over classes before they are averaged, so that contributions of
-    windows average too: whatever adds up for every member adds up for all together.
-
-    Parameters
-    ----------
-    branches : sequence of sequences of SongNetwork
-        Members of one kind each; the outputs of a branch are the mean of its members'.
-    weights : sequence of float
-        What each branch's outputs are multiplied with before they are added.
-    pooling : SongPooling
-        Tells logits from scores.
+    The outputs of a branch are the mean of its members'; those of the whole are the sum of the
+    branches' times ``weights``. Logits are centred over classes, so that contributions of windows
+    add up as the outputs do; ``pooling`` tells logits from scores.
     """
 
     weights: Tensor

@@ -3,14 +3,9 @@
 With the mean of logits such a network is a linear model of the songs' mean features, so
 `songbag.models.linear_solver` computes its best weights exactly, and each window still has
 logits that add up to those of the song.
-
-Examples
---------
->>> network = Statistics(window_shape=(108, 64), outputs=3)
->>> network.head(torch.zeros(2, 108, 64)).shape
-torch.Size([2, 3])
 """
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -31,12 +26,7 @@ _QUIET = 1e-3  # dB² added to powers, before roots and logarithms
 class LinearHead(nn.Module):
     """Fixed features of windows, standardised, then one linear layer.
 
-    Parameters
-    ----------
-    features : nn.Module
-        Windows (windows, ...) to (windows, values).
-    values, outputs : int
-    dropout : float
+    ``features`` turns windows (windows, ...) into (windows, values).
     """
 
     mean: Tensor
@@ -53,7 +43,6 @@ class LinearHead(nn.Module):
         self.linear = nn.Linear(values, outputs)
 
     def forward(self, windows: Tensor) -> Tensor:
-        """Return outputs (windows, outputs)."""
         scaled: Tensor = (self.features(windows) - self.mean) / self.deviation
         outputs: Tensor = self.linear(self.dropout(scaled))
         return outputs
@@ -62,15 +51,11 @@ class LinearHead(nn.Module):
 class Linear(nn.Module):
     """One linear layer on a window's values: for vectors a window, such as embeddings."""
 
-    time_stride = None
-
     def __init__(self, window_shape: Sequence[int], outputs: int, dropout: float = 0.0) -> None:
         super().__init__()
-        values = int(np.prod(window_shape))
-        self.head = LinearHead(nn.Flatten(), values, outputs, dropout)
+        self.head = LinearHead(nn.Flatten(), math.prod(window_shape), outputs, dropout)
 
     def forward(self, windows: Tensor) -> Tensor:
-        """Return outputs (windows, outputs) of windows (windows, ...)."""
         outputs: Tensor = self.head(windows)
         return outputs
 
@@ -107,15 +92,6 @@ class WindowStatistics(nn.Module):
     .. [1] McKinney, Breebaart (2003), Features for audio and music classification, ISMIR.
     .. [2] Mandel, Ellis (2005), Song-level features and support vector machines for music
        classification, ISMIR.
-
-    Examples
-    --------
-    >>> statistics = WindowStatistics(window_shape=(108, 64))
-    >>> windows = 10 * torch.randn(2, 108, 64, generator=torch.Generator().manual_seed(0))
-    >>> statistics(windows).shape[1] == statistics.values
-    True
-    >>> torch.allclose(statistics(windows), statistics(windows + 6), atol=1e-3)  # 6 dB louder
-    True
     """
 
     cepstrum: Tensor

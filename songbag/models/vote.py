@@ -32,12 +32,6 @@ References
 .. [3] Hoeffding (1963), Probability inequalities for sums of bounded random variables, JASA 58.
 .. [4] Price, Knerr, Personnaz, Dreyfus (1994), Pairwise neural network classifiers with
    probabilistic outputs, NIPS.
-
-Examples
---------
->>> p = torch.full((1, 23, 1), 0.55)
->>> vote(p.logit(), multilabel=True).sigmoid()  # of 23 windows
-tensor([[0.6865]])
 """
 
 import math
@@ -52,30 +46,16 @@ _LEAST = 1e-30  # keeps logarithms finite and the angle of a factor of zero defi
 
 
 class _Leads(NamedTuple):
-    """The characteristic functions of the leads of many duels, tilted to a mean of zero.
+    """The characteristic functions of the leads of many duels, tilted to a mean of zero."""
 
-    Attributes
-    ----------
-    behind : Tensor, shape (songs, pairs)
-        1 where the first class of the pair is behind, else -1.
-    tilt : Tensor, shape (songs, pairs, 1)
-        By how much the log odds of the side that is behind were raised.
-    masses, idle : Tensor, shape (songs, pairs, windows)
-        Log factors that undo the tilt; tilted log probabilities of no step.
-    moduli, phases : Tensor, shape (songs, pairs, frequencies, windows)
-        Logarithm and angle of every window's factor.
-    angles, shares : Tensor, shape (frequencies,)
-        Frequencies in radians, and what each counts in a sum over all of them.
-    """
-
-    behind: Tensor
-    tilt: Tensor
-    masses: Tensor
-    idle: Tensor
-    moduli: Tensor
-    phases: Tensor
-    angles: Tensor
-    shares: Tensor
+    behind: Tensor  # (songs, pairs): 1 where the first class of the pair is behind, else -1
+    tilt: Tensor  # (songs, pairs, 1): by how much the log odds of the side behind were raised
+    masses: Tensor  # (songs, pairs, windows): log factors that undo the tilt
+    idle: Tensor  # (songs, pairs, windows): tilted log probabilities of no step
+    moduli: Tensor  # (songs, pairs, frequencies, windows): logarithm of every window's factor,
+    phases: Tensor  # and its angle
+    angles: Tensor  # (frequencies,): in radians
+    shares: Tensor  # (frequencies,): what each counts in a sum over all of them
 
     def factors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return what is summed over windows, the last axis."""
@@ -85,8 +65,7 @@ class _Leads(NamedTuple):
 def vote(logits: Tensor, scores: Tensor | None = None, multilabel: bool = False) -> Tensor:
     """Log probability that a class wins the vote; for multilabel the log odds of a majority.
 
-    Exact for two classes and for multilabel, where each label is voted on alone; for more
-    classes pairwise coupling of duels. A window has one vote, however confident it is.
+    A window has one vote, however confident it is; with multilabel each label is voted on alone.
 
     Examples
     --------
@@ -104,13 +83,6 @@ def vote_left_out(logits: Tensor, scores: Tensor | None = None, multilabel: bool
     """Return song logits without each window, (songs, windows, classes), of two windows or more.
 
     Leaving a window out costs one division: its factor is taken out of the product.
-
-    Examples
-    --------
-    >>> p = torch.tensor([[[0.9, 0.1], [0.2, 0.8]]])
-    >>> vote_left_out(p.log()).softmax(dim=-1)
-    tensor([[[0.2000, 0.8000],
-             [0.9000, 0.1000]]])
     """
     leads = _leads(*_steps(logits, multilabel))
     products = (part.sum(dim=-1, keepdim=True) - part for part in leads.factors())
@@ -203,14 +175,9 @@ def _log_odds(
 ) -> Tensor:
     """Return log odds (songs, pairs, n) of the first class of each pair.
 
-    A tie counts half for each class. Outcomes in which no window votes for either class are left
+    ``moduli`` to ``idle`` are products over the windows of n songs, as logarithms and angles. A
+    tie counts half for each class. Outcomes in which no window votes for either class are left
     out: so the vote of one window equals its probabilities.
-
-    Parameters
-    ----------
-    moduli, phases : Tensor, shape (songs, pairs, frequencies, n)
-    masses, idle : Tensor, shape (songs, pairs, n)
-        Products over the windows of n songs, as logarithms and angles.
     """
     leading = torch.arange(1, leads.angles.shape[0], dtype=torch.float64, device=moduli.device)
     # sum over leads d > 0 of exp(-tilt d) P(lead = d), as weights of the frequencies

@@ -25,10 +25,14 @@ from songbag.settings import Own, Recipe
 from songbag.storage.files import append_line, open_journal, read_journal, write_csv
 from songbag.tasks.evaluate import Evaluation, JudgedSong, compute_figures, summary
 from songbag.tasks.train import VALIDATION_SHARE, split_method
-from songbag.training.adapt import adapt_recipe
 from songbag.training.checkpoint import dataset_hash, remove_checkpoints
 from songbag.training.fit import History, fit
-from songbag.training.plan import TrainingPlan, folds_by_label, needs_validation
+from songbag.training.plan import (
+    TrainingPlan,
+    adapt_recipe,
+    folds_by_label,
+    needs_validation,
+)
 
 Folds = NDArray[np.int64]
 JOURNAL = "folds.journal"  # a line a fold: the same call goes on where it was stopped

@@ -21,10 +21,14 @@ from songbag.settings import Own, Recipe
 from songbag.storage.files import write_csv
 from songbag.tasks.check import remarks
 from songbag.tasks.evaluate import Evaluation, evaluate_model, summary
-from songbag.training.adapt import adapt_recipe
 from songbag.training.checkpoint import remove_checkpoints
 from songbag.training.fit import History, fit
-from songbag.training.plan import TrainingPlan, needs_validation, require_trainable
+from songbag.training.plan import (
+    TrainingPlan,
+    adapt_recipe,
+    needs_validation,
+    require_trainable,
+)
 
 TEST_SHARE = 0.2  # of all songs, whole groups
 VALIDATION_SHARE = 0.15  # of the songs not tested; only where it chooses the epoch

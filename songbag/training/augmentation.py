@@ -19,15 +19,8 @@ def augment(
 ) -> tuple[Array, Array]:
     """Return the windows of songs, and their targets, changed as a training asks for.
 
-    Parameters
-    ----------
-    windows : ndarray, shape (songs, windows, *window_shape)
-        Masks are written into it.
-    targets : ndarray, shape (songs, classes)
-    mask_value : ndarray, shape (bands,), or None
-        What masked values become; None masks nothing.
-    mixes : bool
-        Whether songs may be mixed.
+    Windows are (songs, windows, *window_shape), targets (songs, classes). Masks are written into
+    ``windows``, unless ``mask_value`` (bands,) is None; songs are mixed only if ``mixes``.
     """
     if mask_value is not None:
         mask(windows, mask_value, training.time_mask, training.band_mask, rng)
@@ -43,27 +36,10 @@ def mask(
 ) -> None:
     """Overwrite one random stretch of frames and one of bands in every window, in place.
 
-    SpecAugment without warping, one mask of each kind [1]_.
-
-    Parameters
-    ----------
-    windows : ndarray, shape (songs, windows, frames, bands)
-    value : ndarray, shape (bands,)
-        What masked values become: the training mean of each band.
-    time_mask, band_mask : int
-        Longest masks; lengths are uniform from 0.
-
-    References
-    ----------
-    .. [1] Park et al. (2019), SpecAugment: a simple data augmentation method for automatic
-       speech recognition, Interspeech, section 2.
-
-    Examples
-    --------
-    >>> windows = np.ones((1, 1, 100, 2), np.float32)
-    >>> mask(windows, np.zeros(2, np.float32), 50, 0, np.random.default_rng(0))
-    >>> int((windows == 0).all(axis=3).sum())  # masked frames
-    43
+    SpecAugment without warping, one mask of each kind: Park et al. (2019), SpecAugment: a simple
+    data augmentation method for automatic speech recognition, Interspeech, section 2. The masks'
+    lengths are uniform from 0 to ``time_mask`` frames and ``band_mask`` bands; ``value`` (bands,)
+    is what masked values become.
     """
     songs, count, frames, bands = windows.shape
     for axis_size, longest, along_time in ((frames, time_mask, True), (bands, band_mask, False)):
@@ -80,21 +56,8 @@ def mask(
 def colour(windows: Array, gain: float, filtering: float, rng: np.random.Generator) -> Array:
     """Return windows in dB as if recorded louder or softer, through another equaliser.
 
-    Parameters
-    ----------
-    windows : ndarray, shape (songs, windows, frames, bands)
-    gain : float
-        dB. Every song gets one amount, uniform within plus and minus this.
-    filtering : float
-        dB. Every song gets one curve over its bands: straight lines between five points,
-        each uniform within plus and minus this.
-
-    Examples
-    --------
-    >>> windows = np.zeros((1, 2, 3, 4), np.float32)
-    >>> louder = colour(windows, gain=6.0, filtering=0.0, rng=np.random.default_rng(0))
-    >>> bool((louder == louder[0, 0, 0, 0]).all()), float(abs(louder).max()) <= 6
-    (True, True)
+    Every song gets one amount, uniform within plus and minus ``gain`` dB, and one curve over its
+    bands: straight lines between five points, each uniform within plus and minus ``filtering``.
     """
     songs, _, _, bands = windows.shape
     knots = rng.uniform(-filtering, filtering, (songs, _KNOTS))
@@ -111,19 +74,8 @@ def mix(
     """Return every song mixed with another of the batch, windows and targets alike.
 
     mixup of songs: one weight from Beta(strength, strength) per song, the larger share staying
-    with the song itself [1]_.
-
-    References
-    ----------
-    .. [1] Zhang et al. (2018), mixup: beyond empirical risk minimization, ICLR, equation 1.
-
-    Examples
-    --------
-    >>> targets = np.eye(2, dtype=np.float32)
-    >>> windows = np.ones((2, 1, 3, 4), np.float32) * targets[:, :1, None, None]
-    >>> mixed, shares = mix(windows, targets, 0.4, np.random.default_rng(0))
-    >>> bool((mixed[:, 0, 0, 0] == shares[:, 0]).all())
-    True
+    with the song itself. Zhang et al. (2018), mixup: beyond empirical risk minimization, ICLR,
+    equation 1.
     """
     other = rng.permutation(len(windows))
     share = rng.beta(strength, strength, size=len(windows)).astype(np.float32)

@@ -2,8 +2,10 @@
 
 import glob
 import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
@@ -11,10 +13,17 @@ from songbag.data.dataset import BagDataset
 from songbag.errors import TrainingError
 from songbag.parallel.pool import is_rank_zero, world_size
 from songbag.storage.files import atomic_write
+from songbag.training.plan import TrainingPlan
 
-if TYPE_CHECKING:
-    from songbag.training.plan import TrainingPlan
-    from songbag.training.trainer import Checkpoint
+
+@dataclass
+class Checkpoint:
+    """Where the state of a training is saved, and a saved state to go on from."""
+
+    # Takes the state: after a batch, at most every ``every_seconds``, and at the end.
+    save: Callable[[dict[str, Any]], None] = lambda state: None
+    state: dict[str, Any] | None = None  # what ``save`` took, to go on from
+    every_seconds: float = 5.0
 
 
 def checkpoint_path(model_path: Path | None, member: str = "") -> Path | None:
@@ -32,24 +41,13 @@ def remove_checkpoints(model_path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def open_checkpoint(path: Path | None, plan: "TrainingPlan", dataset: BagDataset) -> "Checkpoint":
+def open_checkpoint(path: Path | None, plan: TrainingPlan, dataset: BagDataset) -> Checkpoint:
     """Return where a training saves its state, with the state that lies there.
 
-    Parameters
-    ----------
-    path : Path or None
-        None saves nothing.
-    dataset : BagDataset
-        The training songs; they are hashed only where a state is saved.
-
-    Raises
-    ------
-    TrainingError
-        The state is of other songs, settings, seed or threads, or damaged.
+    Without a path nothing is saved, and the songs are not hashed. A damaged state, or one of
+    other songs, settings, seed or threads, raises TrainingError.
     """
     import torch
-
-    from songbag.training.trainer import Checkpoint
 
     if path is None:
         return Checkpoint()

@@ -37,18 +37,9 @@ class Ranks:
     def split_batch(self, songs: Indices, lanes: Indices | None = None) -> tuple[Indices, float]:
         """Return this rank's songs of a batch, and the weight of their losses.
 
-        Parameters
-        ----------
-        lanes : ndarray, shape (songs,), optional
-            Lane of each song of the batch: then a rank takes whole lanes, its own shards.
-
-        Where a rank would have no songs, all ranks take the whole batch with less weight: the
-        same sums, without a rank that has no gradients.
-
-        Examples
-        --------
-        >>> Ranks(rank=1, count=2).split_batch(np.array([10, 11, 12]))
-        (array([11]), 1.0)
+        With the lane of each song, a rank takes whole lanes: its own shards. Where a rank would
+        have no songs, all ranks take the whole batch with less weight: the same sums, without a
+        rank that has no gradients.
         """
         if self.count == 1:
             return songs, 1.0
@@ -109,7 +100,6 @@ class SyncBatchNorm(nn.BatchNorm2d):
         return "BatchNorm2d"
 
     def forward(self, values: Tensor) -> Tensor:
-        """Return values (windows, channels, ...) normalised by the whole batch."""
         if not self.training:
             return super().forward(values)
         from torch.distributed.nn import functional as differentiable

@@ -1,8 +1,9 @@
 """A dataset and a recipe to a model in memory: fit, calibrate on held-out songs, export.
 
-A recipe with folds gives an ensemble whose *members are the folds*: each network is fitted on
-all but one fold and predicts that one. These out-of-fold predictions weight the recipe's
-branches and calibrate the whole, in the pass that makes the members; nothing is fitted twice.
+Networks are trained (`songbag.training.trainer`), models are fitted. A recipe with folds gives an
+ensemble whose *members are the folds*: each network is trained on all but one fold and predicts
+that one. These out-of-fold predictions weight the recipe's branches and calibrate the whole, in
+the pass that makes the members; nothing is trained twice.
 """
 
 import math
@@ -24,6 +25,7 @@ from songbag.inference.model_file import FORMAT, Card, Model, song_hashes
 from songbag.metrics.calibration import Calibration, branch_weights, calibrate
 from songbag.metrics.classification import fit_level
 from songbag.training.checkpoint import (
+    Checkpoint,
     checkpoint_path,
     dataset_hash,
     open_checkpoint,
@@ -39,7 +41,7 @@ from songbag.training.plan import (
 
 if TYPE_CHECKING:
     from songbag.models.song_network import Ensemble, SongNetwork, SongPooling
-    from songbag.training.trainer import Checkpoint, FittedNetwork
+    from songbag.training.trainer import TrainedNetwork
 
 History: TypeAlias = list[dict[str, float]]
 
@@ -70,7 +72,6 @@ def fit(
         Songs that choose the epoch.
     model_path : Path, optional
         File of the model to come: checkpoints lie beside it, to go on from with ``resume``.
-        Without it the training keeps none.
 
     Raises
     ------
@@ -98,12 +99,12 @@ def fit(
         result, calibration = _fit_ensemble(features, fold_of, plan, model_path)
     else:
         checkpoint = open_checkpoint(checkpoint_path(model_path), plan, features)
-        parts = (features.subset(~validation), features.subset(validation))
-        result = fit_network(*parts, plan, checkpoint=checkpoint)
+        songs, held_out = features.subset(~validation), features.subset(validation)
+        result = train_with_bar(songs, plan, validation=held_out, checkpoint=checkpoint)
         if fold_of is not None:
             plan.console.say("calibration on songs held out in turn")
-            held_out = _fit_branch(features, fold_of, plan, model_path, "vote")
-            calibration = _calibrated(held_out.logits, dataset, plan)
+            branch = _fit_branch(features, fold_of, plan, model_path, "vote")
+            calibration = _calibrated(branch.logits, dataset, plan)
     model = _assemble(result, dataset, plan, calibration)
     return Fitted(model, list(result.history))
 
@@ -131,22 +132,14 @@ def _on_grid(plan: TrainingPlan, dataset: BagDataset) -> tuple[TrainingPlan, Bag
 # --- networks ---------------------------------------------------------------------------
 
 
-def fit_network(
+def train_with_bar(
     dataset: BagDataset,
-    validation: BagDataset,
     plan: TrainingPlan,
     title: str = "Training",
-    checkpoint: "Checkpoint | None" = None,
-) -> "FittedNetwork":
-    """Fit the network of ``plan.recipe.training`` on songs cut on its grid.
-
-    Parameters
-    ----------
-    title : str
-        Of the progress bar.
-    checkpoint : Checkpoint, optional
-        Where the state of the training is saved, and the state it goes on from.
-    """
+    validation: BagDataset | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> "TrainedNetwork":
+    """Train the network of ``plan.recipe.training``, show its progress and say how it ended."""
     import torch
 
     from songbag.training.trainer import train_network
@@ -155,7 +148,7 @@ def fit_network(
         torch.set_num_threads(plan.threads)
     training, console = plan.recipe.training, plan.console
     y, shape = plan.truths(dataset.songs), window_shape(dataset, plan.recipe)
-    held_out = (validation, plan.truths(validation.songs)) if len(validation) else None
+    held_out = (validation, plan.truths(validation.songs)) if validation else None
     began, classes = time.monotonic(), len(plan.labels)
     with console.bar(title, training.epochs * len(dataset)) as advance:
         finished, note = 0, ""
@@ -173,11 +166,11 @@ def fit_network(
         result = train_network(
             songs, classes, training, shape, seed, held_out, watch, own, checkpoint
         )
-    console.say(_summary(result, time.monotonic() - began))
+    console.say(_how_it_ended(result, time.monotonic() - began))
     return result
 
 
-def _summary(result: "FittedNetwork", seconds: float) -> str:
+def _how_it_ended(result: "TrainedNetwork", seconds: float) -> str:
     last = result.history[-1]
     if last["epoch"] == 1:
         return f"solved in {seconds:.0f} s"
@@ -193,20 +186,11 @@ def _summary(result: "FittedNetwork", seconds: float) -> str:
 
 @dataclass(frozen=True)
 class Branch:
-    """Networks of one kind, each fitted on all but one fold.
-
-    Attributes
-    ----------
-    members : list of SongNetwork
-    logits : ndarray, shape (songs, classes)
-        Of every song, pooled, from the member that was not fitted on it.
-    history : list of dict
-        As `FittedNetwork.history`, with the number of the member.
-    """
+    """Networks of one kind, each trained on all but one fold."""
 
     members: "list[SongNetwork]"
-    logits: NDArray[np.float64]
-    history: History
+    logits: NDArray[np.float64]  # (songs, classes), from the member not trained on the song
+    history: History  # as `TrainedNetwork.history`, with the number of the member
 
 
 def _fit_ensemble(
@@ -214,11 +198,11 @@ def _fit_ensemble(
     fold_of: Labels,
     plan: TrainingPlan,
     model_path: Path | None,
-) -> "tuple[FittedNetwork, Calibration]":
-    """Fit the members of all branches, weight the branches, and calibrate the whole."""
+) -> "tuple[TrainedNetwork, Calibration]":
+    """Train the members of all branches, weight the branches, and calibrate the whole."""
     from songbag.models.build import song_pooling
     from songbag.models.song_network import Ensemble
-    from songbag.training.trainer import FittedNetwork
+    from songbag.training.trainer import TrainedNetwork
 
     branches = []
     for training in plan.recipe.trainings:
@@ -233,7 +217,7 @@ def _fit_ensemble(
     used = [(weight, branch.members) for weight, branch in pairs if weight > 0]
     network = Ensemble([members for _, members in used], [w for w, _ in used], pooling).eval()
     history = [row for branch in branches for row in branch.history]
-    return FittedNetwork(network, pooling, history), _calibrated(logits, dataset, plan)
+    return TrainedNetwork(network, pooling, history), _calibrated(logits, dataset, plan)
 
 
 def _fit_branch(
@@ -243,7 +227,7 @@ def _fit_branch(
     model_path: Path | None,
     name: str,
 ) -> Branch:
-    """Fit one network for each fold, and predict the songs of that fold with it."""
+    """Train one network for each fold, and predict the songs of that fold with it."""
     from songbag.models.song_network import SongNetwork, song_logits
 
     if plan.recipe.training.uses_solver:
@@ -251,12 +235,12 @@ def _fit_branch(
     count = int(fold_of.max()) + 1
     branch = Branch([], np.zeros((len(dataset), len(plan.labels))), [])
     for fold in range(count):
-        rest, held_out = (dataset.subset(side) for side in (fold_of != fold, fold_of == fold))
+        songs, held_out = dataset.subset(fold_of != fold), dataset.subset(fold_of == fold)
         member_plan = replace(plan, seed=1000 * plan.seed + fold)
         path = checkpoint_path(model_path, f".{name}{fold + 1}")
-        checkpoint = open_checkpoint(path, member_plan, rest)
+        checkpoint = open_checkpoint(path, member_plan, songs)
         title = f"Training {name}, {fold + 1} of {count}"
-        result = fit_network(rest, rest.subset([False] * len(rest)), member_plan, title, checkpoint)
+        result = train_with_bar(songs, member_plan, title, checkpoint=checkpoint)
         assert isinstance(result.network, SongNetwork)
         branch.members.append(result.network)
         branch.logits[fold_of == fold] = song_logits(result.network, result.pooling, held_out)
@@ -289,15 +273,9 @@ def _calibrated(
 
 
 def _assemble(
-    result: "FittedNetwork", dataset: BagDataset, plan: TrainingPlan, calibration: Calibration
+    result: "TrainedNetwork", dataset: BagDataset, plan: TrainingPlan, calibration: Calibration
 ) -> Model:
-    """Return the model of a fitted network: its card, weights and graphs.
-
-    Raises
-    ------
-    ExportError
-        A graph does not agree with the network.
-    """
+    """Return the model of a trained network: its card, weights and graphs."""
     from songbag.models.build import layer_table
 
     y, classes = plan.truths(dataset.songs), len(plan.labels)

@@ -33,18 +33,8 @@ _templates: dict[str, bytes] = {}  # of this process, by plan
 def plan_of(module: nn.Module, call: Any) -> str | None:
     """Return a hash of all that a module's graph depends on, without its weights' values.
 
-    None for modules with code of other packages, which may change while its names stay.
-
-    Parameters
-    ----------
-    call : anything that can be pickled
-        What else the graph depends on: examples, names of inputs, settings.
-
-    Examples
-    --------
-    >>> one, two, wider = nn.Linear(3, 2), nn.Linear(3, 2), nn.Linear(4, 2)
-    >>> plan_of(one, "") == plan_of(two, ""), plan_of(one, "") == plan_of(wider, "")
-    (True, False)
+    ``call`` is what else it depends on: examples, names of inputs, settings. None for modules
+    with code of other packages, which may change while its names stay.
     """
     data = io.BytesIO()
     try:
@@ -58,7 +48,6 @@ class _PlanPickler(pickle.Pickler):
     """Replaces tensors by their shapes, and classes and functions by the hash of their source."""
 
     def persistent_id(self, value: Any) -> Any:
-        """Return what replaces a value; None for values that are pickled as they are."""
         if isinstance(value, Tensor):
             fixed = None if value.is_floating_point() else value.tolist()
             return "tensor", tuple(value.shape), str(value.dtype), fixed

@@ -1,4 +1,4 @@
-"""Plan a training: what stays the same from fold to fold, and what cannot be trained."""
+"""Plan a training: the recipe as it suits the songs, what cannot be trained, and the folds."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -17,36 +17,24 @@ from songbag.data.song import Song, stratification_labels
 from songbag.data.splits import folds
 from songbag.errors import TrainingError
 from songbag.metrics.label_kinds import SINGLE_LABEL, LabelKind
-from songbag.settings import Own, Recipe
+from songbag.settings import Own, Recipe, Windows
 
 Labels: TypeAlias = NDArray[np.int64]
+
+_SHORTEST_WINDOW = 1.0  # seconds
+_FEWEST_EPOCHS = 5
 
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """How songs become a model: all that stays the same from fold to fold.
-
-    Attributes
-    ----------
-    recipe : Recipe
-    labels : tuple of str
-        In the order of every probability column.
-    console : Console
-    seed : int
-    kind : LabelKind
-        How many labels a song may have.
-    threads : int or None
-        Threads of torch; None leaves its own choice.
-    own : Own
-        A user's network, pooling or loss.
-    """
+    """How songs become a model: all that stays the same from fold to fold."""
 
     recipe: Recipe
-    labels: tuple[str, ...]
+    labels: tuple[str, ...]  # in the order of every probability column
     console: Console
     seed: int = 0
     kind: LabelKind = SINGLE_LABEL
-    threads: int | None = None
+    threads: int | None = None  # of torch; None leaves its own choice
     own: Own = field(default_factory=Own)
 
     @classmethod
@@ -59,7 +47,7 @@ class TrainingPlan:
         threads: int | None = None,
         own: Own | None = None,
     ) -> "TrainingPlan":
-        """Return the plan for a dataset."""
+        """Return the plan for a dataset; its labels and their kind come from the songs."""
         own = own or Own()
         recipe = msgspec.structs.replace(recipe, training=own.named(recipe.training))
         return cls(recipe, dataset.labels, console, seed, dataset.kind, threads, own)
@@ -67,6 +55,49 @@ class TrainingPlan:
     def truths(self, songs: Sequence[Song]) -> Labels:
         """Return label indices (songs,), or 0 and 1 (songs, labels) with multilabel."""
         return self.kind.truths([song.labels for song in songs], self.labels)
+
+
+def adapt_recipe(recipe: Recipe, dataset: BagDataset, console: Console) -> Recipe:
+    """Return the recipe as its ``adapt`` wants it for these songs, and say each change."""
+    few = recipe.adapt.below_songs
+    if recipe.branches and len(dataset) < few:
+        last = msgspec.structs.replace(recipe.branches[-1], folds=recipe.training.folds)
+        console.say(
+            f"{len(dataset)} songs are too few for a network to learn features from (fewer than "
+            f"{few}): taking only '{last.network}'. To insist: --set adapt.below_songs=0"
+        )
+        recipe = msgspec.structs.replace(recipe, training=last, branches=())
+    windows = _short_windows(recipe, dataset, console)
+    trainings = []
+    epochs = max(_FEWEST_EPOCHS, recipe.adapt.most_visits // len(dataset))
+    for training in recipe.trainings:
+        if recipe.adapt.most_visits and not training.uses_solver and epochs < training.epochs:
+            console.say(
+                f"{len(dataset)} songs need fewer epochs: {epochs} instead of {training.epochs}. "
+                "To insist: --set adapt.most_visits=0"
+            )
+            training = msgspec.structs.replace(training, epochs=epochs)
+        trainings.append(training)
+    first, *others = trainings
+    return msgspec.structs.replace(recipe, windows=windows, training=first, branches=tuple(others))
+
+
+def _short_windows(recipe: Recipe, dataset: BagDataset, console: Console) -> Windows:
+    """Return the recipe's windows, or shorter ones for short recordings."""
+    cut = recipe.windows
+    if not recipe.adapt.short_windows or dataset[0].starts is None:
+        return cut
+    samples = float(np.median([bag.samples for bag in dataset.without_features()]))
+    middle = samples / recipe.sound.sample_rate
+    seconds = max(_SHORTEST_WINDOW, round(middle / 2, 1))
+    if seconds >= cut.seconds:
+        return cut
+    console.say(
+        f"half of the recordings are shorter than {middle:.1f} s: windows of {seconds:g} s instead "
+        f"of {cut.seconds:g} s. To insist: --set adapt.short_windows=false"
+    )
+    hop = cut.hop_seconds * seconds / cut.seconds
+    return msgspec.structs.replace(cut, seconds=seconds, hop_seconds=hop)
 
 
 def require_trainable(recipe: Recipe) -> None:
@@ -105,17 +136,14 @@ def require_trainable(recipe: Recipe) -> None:
 
 
 def needs_validation(recipe: Recipe) -> bool:
-    """Return whether songs are held out to choose the epoch; members need none."""
+    """Return whether songs are held out to choose the epoch; members of folds need none."""
     return recipe.training.keep == "best" and not recipe.training.folds
 
 
 def window_shape(dataset: BagDataset, recipe: Recipe) -> tuple[int, ...]:
     """Return the shape of one window: (frames, bands) of audio, any shape of a table.
 
-    Raises
-    ------
-    TrainingError
-        A network of the recipe takes matrices, and these are none.
+    Raises TrainingError if a network of the recipe takes matrices, and these are none.
     """
     if dataset[0].starts is not None:
         return window_frames(recipe.sound, recipe.windows), recipe.sound.bands

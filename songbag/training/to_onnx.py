@@ -35,37 +35,19 @@ Cases: TypeAlias = Mapping[int, tuple[NDArray[Any], ...]]
 
 @dataclass(frozen=True)
 class Signature:
-    """The inputs and outputs of a graph.
-
-    Attributes
-    ----------
-    inputs, outputs : list of str
-    axes : tuple of dict
-        For every input, the names of its axes of any length.
-    simplify : bool
-        Whether torch simplifies the graph.
-    """
+    """The inputs and outputs of a graph."""
 
     inputs: list[str]
     outputs: list[str]
-    axes: tuple[dict[int, str], ...]
-    simplify: bool = True
+    axes: tuple[dict[int, str], ...]  # for every input, the names of its axes of any length
+    simplify: bool = True  # whether torch simplifies the graph
 
 
 def export_network(network: SongNetwork | Ensemble, whole_songs: bool, hop_frames: int) -> bytes:
-    """Return ``network.onnx``.
+    """Return ``network.onnx``, whose inputs are frames and starts, or windows of a table.
 
-    Parameters
-    ----------
-    whole_songs : bool
-        Whether its inputs are frames and starts, or windows of a table.
-    hop_frames : int
-        Distance of starts used in the check.
-
-    Raises
-    ------
-    ExportError
-        The graph's logits differ from torch's at 1, 2 or 57 windows, or there is no graph.
+    Raises ExportError if there is no graph, or its logits differ from torch's at 1, 2 or 57
+    windows, of whole songs every ``hop_frames``.
     """
     shape, length = network.window_shape, network.window_shape[0]
     cases: Cases
@@ -86,13 +68,7 @@ def export_network(network: SongNetwork | Ensemble, whole_songs: bool, hop_frame
 
 
 def export_pooling(pooling: SongPooling) -> bytes:
-    """Return ``pooling.onnx``.
-
-    Raises
-    ------
-    ExportError
-        The graph differs from torch at 1, 2 or 57 windows, or there is no graph.
-    """
+    """Return ``pooling.onnx``; raise ExportError as `export_network` does."""
     module, width = _Pooled(pooling), pooling.classes + pooling.heads
     example = torch.from_numpy(_noise(5, width))
     names = ["song", "score", "contributions"][: len(module(example))]
@@ -152,13 +128,7 @@ def _export(
 
 
 def translate(module: nn.Module, example: tuple[Tensor, ...], signature: Signature) -> bytes:
-    """Return the graph that torch makes of a module.
-
-    Raises
-    ------
-    ExportError
-        torch cannot translate the module.
-    """
+    """Return the graph that torch makes of a module, or raise ExportError with the reason."""
     import onnx
 
     shapes = tuple(
@@ -201,13 +171,7 @@ def translate(module: nn.Module, example: tuple[Tensor, ...], signature: Signatu
 
 
 def check(graph: bytes, module: nn.Module, signature: Signature, cases: Cases) -> None:
-    """Compare a graph with its module.
-
-    Raises
-    ------
-    ExportError
-        An output differs.
-    """
+    """Raise ExportError if an output of a graph differs from its module's."""
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     for count, inputs in cases.items():
         outputs = session.run(None, dict(zip(signature.inputs, inputs, strict=True)))

@@ -25,6 +25,7 @@ from songbag.metrics.label_kinds import kind_of
 from songbag.models.build import network_for, scale_of, song_pooling
 from songbag.models.linear_solver import solve
 from songbag.models.losses import LOSSES, smoothed, song_weights
+from songbag.models.optimizers import build_optimizer, build_schedule
 from songbag.models.song_network import (
     Ensemble,
     SongNetwork,
@@ -36,7 +37,7 @@ from songbag.parallel.pool import keep_memory
 from songbag.settings import Own, Training
 from songbag.training import distributed
 from songbag.training.augmentation import augment
-from songbag.training.optimizers import build_optimizer, build_schedule
+from songbag.training.checkpoint import Checkpoint
 
 Row: TypeAlias = dict[str, float]
 Indices: TypeAlias = NDArray[np.int64]
@@ -46,45 +47,16 @@ Watch: TypeAlias = Callable[[int, Row | None], None]
 
 
 @dataclass
-class Checkpoint:
-    """Where the state of a training is saved, and a saved state to go on from.
-
-    Attributes
-    ----------
-    save : callable
-        Takes the state: after a batch, at most every ``every_seconds``, and at the end.
-    state : dict or None
-        What ``save`` took, to go on from.
-    """
-
-    save: Callable[[dict[str, Any]], None] = lambda state: None
-    state: dict[str, Any] | None = None
-    every_seconds: float = 5.0
-
-
-@dataclass
-class FittedNetwork:
-    """What a training gives.
-
-    Attributes
-    ----------
-    network : SongNetwork or Ensemble
-        On the CPU, in evaluation mode.
-    pooling : SongPooling
-    history : list of dict
-        One row per epoch: epoch, seconds, songs_per_second, loss, learning_rate, and
-        validation_loss, validation_accuracy where there were validation songs.
-    epoch : int
-        Whose weights the network has.
-    stopped : str
-        "" when all epochs ran, else "patience", "interrupted" or "diverged".
-    """
+class TrainedNetwork:
+    """A network on the CPU, in evaluation mode, and how its training went."""
 
     network: SongNetwork | Ensemble
     pooling: SongPooling
+    # A row an epoch: epoch, seconds, songs_per_second, loss, learning_rate, and validation_loss,
+    # validation_accuracy where there were validation songs.
     history: list[Row] = field(default_factory=list)
-    epoch: int = 0
-    stopped: str = ""
+    epoch: int = 0  # whose weights the network has
+    stopped: str = ""  # "" when all epochs ran, else "patience", "interrupted" or "diverged"
 
 
 def train_network(
@@ -97,41 +69,25 @@ def train_network(
     watch: Watch = lambda songs, row: None,
     own: Own | None = None,
     checkpoint: Checkpoint | None = None,
-) -> FittedNetwork:
+) -> TrainedNetwork:
     """Build the network of a training and train it on songs.
 
     Parameters
     ----------
-    window_shape : (frames, bands), or the shape of one window of a table
     seed : int
-        Of weights, order, windows and augmentation. The same seed gives the same
-        weights on one machine and number of threads.
+        Of weights, order, windows and augmentation. The same seed gives the same weights on one
+        machine and number of threads, also if the training goes on from a checkpoint.
     validation : LabelledSongs, optional
         Songs that choose the epoch.
     watch : callable
         Called with the number of songs that the epoch has met, after every batch and, with the
         epoch's row of history, after every epoch. A KeyboardInterrupt from it, or anywhere,
         ends the training with the best weights so far.
-    own : Own, optional
-        A user's network, pooling or loss instead of the named ones.
-    checkpoint : Checkpoint, optional
-        A training that goes on from its state gives the weights of an undisturbed one.
 
     Raises
     ------
     TrainingError
         The loss was not finite in the first epoch.
-
-    Examples
-    --------
-    >>> from songbag.data.window_table import bags_from_arrays
-    >>> songs = np.repeat(np.arange(8), 3)  # eight songs of three windows
-    >>> windows = np.eye(2, dtype=np.float32)[songs % 2]
-    >>> dataset = bags_from_arrays(windows, songs % 2, songs)
-    >>> y, training = np.arange(8) % 2, Training(network="mlp", epochs=20, keep="last")
-    >>> fitted = train_network((dataset, y), 2, training, (2,), seed=0)
-    >>> fitted.epoch, fitted.history[-1]["loss"] < fitted.history[0]["loss"]
-    (20, True)
     """
     (dataset, y), own = songs, own or Own()
     pooling = song_pooling(training.pooling, own, classes, kind_of(y.ndim == 2))
@@ -141,7 +97,7 @@ def train_network(
         network = network_for(dataset, training, window_shape, pooling, own)
         if training.uses_solver:
             row = solve(network, dataset, y, pooling, training)
-            return FittedNetwork(network.eval(), pooling, [row], 1)
+            return TrainedNetwork(network.eval(), pooling, [row], 1)
         checkpoint = checkpoint or Checkpoint()
         trainer = Trainer(
             network, pooling, training, songs, validation, seed, watch, own.loss, checkpoint
@@ -207,7 +163,7 @@ class Trainer:
         self.best_loss, self.best_epoch = math.inf, 0
         self.saved_at = time.monotonic()
 
-    def train(self) -> FittedNetwork:
+    def train(self) -> TrainedNetwork:
         """Run the epochs that are left and return the network with the best weights."""
         if self.checkpoint.state is not None:
             self.load_state(self.checkpoint.state)
@@ -225,7 +181,7 @@ class Trainer:
             )
         self.network.load_state_dict(self.best_weights)
         network = self.network.cpu().eval()
-        return FittedNetwork(network, self.pooling, self.history, self.best_epoch, stopped)
+        return TrainedNetwork(network, self.pooling, self.history, self.best_epoch, stopped)
 
     def train_epochs(self) -> str:
         """Run the epochs that are left; return why they ended early, "" if they did not."""
@@ -275,10 +231,7 @@ class Trainer:
         }
 
     def begin_epoch(self) -> tuple[Indices, Indices | None, dict[str, Any]]:
-        """Return the order of the songs, their lanes, and how far the epoch is.
-
-        An epoch that a saved state had begun gets the order that it had.
-        """
+        """Return the order of the songs, as a saved state had it, their lanes and the progress."""
         now, progress = self.order_rng.bit_generator.state, self.progress
         if progress is not None:
             self.order_rng.bit_generator.state = progress["numbers"]
@@ -346,7 +299,7 @@ class Trainer:
 
     @property
     def evaluated_network(self) -> SongNetwork:
-        """The network that is validated and kept: with averaged weights, if they are averaged."""
+        """The network that is validated and saved: with averaged weights, if they are averaged."""
         if self.averaged is None:
             return self.network
         assert isinstance(self.averaged.module, SongNetwork)

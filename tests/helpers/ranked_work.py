@@ -12,7 +12,8 @@ from songbag.data.packed import PackedDataset
 from songbag.data.song import Song
 from songbag.recipes import load_recipe
 from songbag.settings import Training
-from songbag.training.trainer import Checkpoint, train_network
+from songbag.training.checkpoint import Checkpoint
+from songbag.training.trainer import train_network
 
 
 def songs(count=19):

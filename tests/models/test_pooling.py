@@ -198,6 +198,8 @@ def test_poolings_by_hand():
     torch.testing.assert_close(share("autopool", zero), share("mean_probability"))
     one = torch.full((1, 3, 1), math.log(math.e - 1))  # softplus gives 1
     torch.testing.assert_close(share("power", one), share("linear_softmax"))
+    gated = POOLINGS["conjunctive"].load()(z, torch.tensor([[[0.0], [50.0], [50.0]]]))
+    torch.testing.assert_close(gated, torch.tensor([0.2, 0.4, 0.4]) @ centred(z))
     smooth = (half.exp().mean()).log()
     torch.testing.assert_close(POOLINGS["log_mean_exp"].load()(z, one)[0, 0], smooth)
 

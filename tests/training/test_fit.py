@@ -35,18 +35,18 @@ def test_one_file_holds_all_members(learned):
 def test_members_are_not_trained_again_after_a_stop(learned, tmp_path, monkeypatch):
     heard, path, _, plan = learned
     kept = tmp_path / "auto.songbag"
-    real, calls = fit.fit_network, []
+    real, calls = fit.train_with_bar, []
 
-    def stop_at_second(*arguments):
-        calls.append(arguments[3])
+    def stop_at_second(dataset, plan, title, **options):
+        calls.append(title)
         if len(calls) == 2:
             raise RuntimeError("the power went")
-        return real(*arguments)
+        return real(dataset, plan, title, **options)
 
-    monkeypatch.setattr(fit, "fit_network", stop_at_second)
+    monkeypatch.setattr(fit, "train_with_bar", stop_at_second)
     with pytest.raises(RuntimeError):
         fit.fit(heard, plan, model_path=kept)
-    monkeypatch.setattr(fit, "fit_network", real)
+    monkeypatch.setattr(fit, "train_with_bar", real)
     assert len(list(tmp_path.glob("*.state"))) == 1
     save_model(kept, fit.fit(heard, plan, model_path=kept, resume=True).model)
     checkpoint.remove_checkpoints(kept)

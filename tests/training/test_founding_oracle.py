@@ -41,10 +41,10 @@ import keras
 
 from songbag.audio.waveform import write_waveform
 from songbag.models.networks import Founding
+from songbag.models.optimizers import build_optimizer
 from songbag.models.song_network import SongNetwork
 from songbag.parts import poolings
 from songbag.settings import Training
-from songbag.training.optimizers import build_optimizer
 
 pytestmark = pytest.mark.filterwarnings(  # Keras reads its torch variables with numpy.array
     "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning:keras\\."

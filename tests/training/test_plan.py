@@ -1,4 +1,4 @@
-"""What can be trained, and how songs are dealt out to folds."""
+"""What can be trained, what a recipe changes by itself, and how songs are dealt out to folds."""
 
 import pytest
 
@@ -26,3 +26,26 @@ def test_what_is_not_linear_is_not_solved():
             plan_module.require_trainable(load_recipe("fast", changes))
     with pytest.raises(SettingsError, match="nothing could weigh them"):
         Recipe("mine", branches=(LBFGS,))
+
+
+def test_few_songs_take_the_last_branch_and_say_so(capsys):
+    recipe = load_recipe("auto")
+    found = plan_module.adapt_recipe(recipe, noise_songs(12), Console())
+    assert [one.network for one in found.trainings] == ["statistics"]
+    assert found.training.folds == recipe.training.folds
+    assert "12 songs are too few" in capsys.readouterr().err
+    assert (
+        plan_module.adapt_recipe(RECIPE, noise_songs(12), Console()).trainings == RECIPE.trainings
+    )
+
+
+def test_short_recordings_get_short_windows_and_many_songs_fewer_epochs(capsys):
+    short = plan_module.adapt_recipe(RECIPE, noise_songs(9, seconds=4.0), Console())
+    assert (short.windows.seconds, short.windows.hop_seconds) == (2.0, 1.0)
+    tiny = plan_module.adapt_recipe(RECIPE, noise_songs(9, seconds=0.5), Console())
+    assert tiny.windows.seconds == 1.0
+    many = load_recipe("auto", {"adapt.most_visits": 90, "adapt.below_songs": 0})
+    assert plan_module.adapt_recipe(many, noise_songs(9), Console()).training.epochs == 10
+    said = capsys.readouterr().err
+    assert "windows of 2 s instead of 5 s" in said
+    assert "10 instead of 60" in said

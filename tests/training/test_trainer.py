@@ -9,7 +9,8 @@ import torch
 from songbag.errors import TrainingError
 from songbag.models.song_network import song_logits
 from songbag.settings import Training
-from songbag.training.trainer import Checkpoint, train_network
+from songbag.training.checkpoint import Checkpoint
+from songbag.training.trainer import train_network
 from tests.helpers.networks import frame_bags, mean_logit
 
 

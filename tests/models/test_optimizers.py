@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from songbag.models import bare_optimizers
+from songbag.models import optimizers
+from songbag.settings import Training
 
 
 @pytest.mark.parametrize("name", ["SGD", "AdamW"])
@@ -17,7 +18,7 @@ def test_weights_move_as_with_torchs_optimizers(name):
     network = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3))
     other, x = copy.deepcopy(network), torch.randn(4, 5)
     options = {"lr": 0.05, "weight_decay": 0.1}
-    ours = getattr(bare_optimizers, name)(network.parameters(), **options)
+    ours = getattr(optimizers, name)(network.parameters(), **options)
     theirs = getattr(torch.optim, name)(other.parameters(), **options)
     for _ in range(5):
         for module, optimizer in ((network, ours), (other, theirs)):
@@ -32,15 +33,14 @@ def test_weights_move_as_with_torchs_optimizers(name):
 def test_training_does_not_import_torchs_compiler(name):
     code = (
         "import sys, torch\n"
-        "from songbag.models import bare_optimizers\n"
-        "from songbag.training import optimizers\n"
+        "from songbag.models import optimizers\n"
         "from songbag.settings import Training\n"
         "layer = torch.nn.Linear(2, 1)\n"
         "def loss():\n"
         "    moved.zero_grad(); total = layer(torch.ones(1, 2)).sum(); total.backward()\n"
         "    return total\n"
         "if sys.argv[1] == 'lbfgs':\n"
-        "    moved = bare_optimizers.LBFGS(layer.parameters())\n"
+        "    moved = optimizers.LBFGS(layer.parameters())\n"
         "else:\n"
         "    moved = optimizers.build_optimizer(layer, Training(optimizer=sys.argv[1]))\n"
         "moved.step(loss) if sys.argv[1] == 'lbfgs' else (loss(), moved.step())\n"
@@ -49,3 +49,12 @@ def test_training_does_not_import_torchs_compiler(name):
     )
     done = subprocess.run([sys.executable, "-c", code, name], capture_output=True, text=True)
     assert done.stdout.strip() == "False", done.stderr
+
+
+def test_weight_decay_acts_on_matrices_only():
+    settings = Training(weight_decay=0.02)
+    groups = optimizers.build_optimizer(nn.Linear(3, 2), settings).param_groups
+    assert [(len(group["params"]), group["weight_decay"]) for group in groups] == [
+        (1, 0.02),
+        (1, 0),
+    ]
