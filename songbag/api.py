@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from songbag.console import Console
-from songbag.data.dataset import BagDataset, SongDataset
+from songbag.data.dataset import SongDataset
 from songbag.data.open_songs import AudioOptions, open_audio, open_songs
 from songbag.inference import model_file
 from songbag.inference.model_file import Card
@@ -31,14 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Model:
-    """A trained model: a file, and what it says about itself.
-
-    Attributes
-    ----------
-    path : Path
-    card : Card
-        Labels, settings, split certificate, figures.
-    """
+    """A trained model: a file, and its card with labels, settings, split and figures."""
 
     path: Path
     card: Card
@@ -64,15 +57,12 @@ class Model:
         songs
             A file, a folder, a table or a DataFrame with a ``path`` column, a list of
             these, a packed folder, or a dataset of `bags_from_table`.
-        windows : bool
+        windows
             Return the windows' predictions instead of the songs'.
-        cache : path, optional
-            Where extracted frames may lie already.
-        workers : int, optional
-            Processes; one a core by default, none for a few songs.
-        max_hours : float
-            Longest recording that is decoded.
-        allow_outside : bool
+        cache, workers, max_hours
+            Folder of extracted frames; processes, one a core by default and none for a few
+            songs; longest recording that is decoded.
+        allow_outside
             Let a table name files outside its folder.
 
         Returns
@@ -92,11 +82,10 @@ class Model:
         dataset = open_songs(songs, options)
         items = predict(model_file.load_model(self.path), dataset)
         if windows:
-            return window_frame(
-                [row for item in items for row in window_rows(item, self.labels)], self.labels
-            )
+            rows = [row for item in items for row in window_rows(item, self.labels)]
+            return _window_frame(rows, self.labels)
         rows = [song_row(item, self.labels) for item in items]
-        return song_frame(rows, song_columns(self.labels, dataset.everyone()))
+        return _song_frame(rows, song_columns(self.labels, dataset.everyone()))
 
     def export(self, path: str | Path) -> Path:
         """Write the model as one ONNX graph, from samples to prediction, for everywhere.
@@ -143,13 +132,7 @@ class Result:
 
 
 def load(path: str | Path) -> Model:
-    """Open a model file.
-
-    Raises
-    ------
-    ModelFileError
-        Missing, damaged, foreign or too new.
-    """
+    """Open a model file; a ModelFileError says if it is missing, damaged, foreign or too new."""
     return Model(Path(path), model_file.load_model(path).card)
 
 
@@ -180,10 +163,9 @@ def train(
     recipe
         Name, TOML file or `Recipe`; by default "auto" for audio ("cnn" if you name a
         network, pooling or loss), "windows" for bags.
-    seed : int
-        Of the split and the training.
-    group : str, optional
-        Column that must not stand on two sides of the split, instead of ``artist``.
+    seed, group
+        Of the split and the training; column that must not stand on two sides of the split,
+        instead of ``artist``.
     network : str, nn.Module, Keras model or callable, optional
         A name, or your own network of a window (see `songbag.settings.Own`).
     pooling : str or callable, optional
@@ -194,20 +176,14 @@ def train(
         Folder of extracted frames; processes; no messages.
     **changes
         Other training settings, for example ``epochs=10``.
-
-    Raises
-    ------
-    SongTableError, SettingsError, TrainingError
     """
     import pandas
 
     from songbag.tasks import train as task
 
     path = Path(output) if output else Path(tempfile.mkdtemp(prefix="songbag-")) / "model.songbag"
-    parts = {"network": network, "pooling": pooling, "loss": loss}
-    chosen, own = _recipe_and_parts(songs, recipe, parts, changes)
-    console = Console(quiet)
-    dataset = open_songs(songs, _training_options(cache, workers), group)
+    chosen, own = _recipe_and_own(songs, recipe, changes, network, pooling, loss)
+    dataset, console = _open_songs(songs, group, cache, workers), Console(quiet)
     training = task.train(dataset, chosen, console, seed, own=own, model_path=path)
     folder = task.write_training(training, path, console)
     model, evaluation = load(path), training.evaluation
@@ -244,39 +220,38 @@ def crossval(
     from songbag.tasks.train import load_labelled
 
     folder = Path(output or tempfile.mkdtemp(prefix="songbag-"))
-    parts = {"network": network, "pooling": pooling, "loss": loss}
-    chosen, own = _recipe_and_parts(songs, recipe, parts, changes)
-    dataset, console = open_songs(songs, _training_options(cache, workers), group), Console(quiet)
+    chosen, own = _recipe_and_own(songs, recipe, changes, network, pooling, loss)
+    console = Console(quiet)
+    dataset = load_labelled(_open_songs(songs, group, cache, workers), chosen, console)
     evaluation = cross_validate(
-        load_labelled(dataset, chosen, console),
-        folder,
-        chosen,
-        console,
-        folds,
-        seed,
-        own=own,
-        keep_models=keep_models,
-    ).evaluation
+        dataset, folder, chosen, console, folds, seed, own=own, keep_models=keep_models
+    )
     return CrossValidation(evaluation.figures, *_frames(evaluation, evaluation.labels), folder)
 
 
-def _training_options(cache: str | Path | None, workers: int | None) -> AudioOptions:
-    return AudioOptions(Path(cache) if cache else None, workers=workers, allow_outside=True)
+def _open_songs(
+    songs: "SongsLike", group: str | None, cache: str | Path | None, workers: int | None
+) -> SongDataset:
+    options = AudioOptions(Path(cache) if cache else None, workers=workers, allow_outside=True)
+    return open_songs(songs, options, group)
 
 
-def _recipe_and_parts(
+def _recipe_and_own(
     songs: "SongsLike",
     recipe: str | Path | Recipe | None,
-    parts: dict[str, Any],
     changes: dict[str, Any],
+    network: Any,
+    pooling: Any,
+    loss: Any,
 ) -> tuple[Recipe, Own]:
     """Return the recipe with all named choices, and the user's own objects."""
-    named = {name: part for name, part in parts.items() if isinstance(part, str)}
+    from songbag.tasks.train import default_recipe
+
+    parts = {"network": network, "pooling": pooling, "loss": loss}
     own = Own(**{name: part for name, part in parts.items() if not isinstance(part, str)})
-    changes = {**changes, **named}
+    changes = changes | {name: part for name, part in parts.items() if isinstance(part, str)}
     if recipe is None:
-        plain = "cnn" if any(part is not None for part in parts.values()) else "auto"
-        recipe = "windows" if isinstance(songs, BagDataset) else plain
+        recipe = default_recipe(songs, any(part is not None for part in parts.values()))
     if isinstance(recipe, Recipe):
         training = msgspec.to_builtins(recipe.training) | changes
         return msgspec.structs.replace(recipe, training=read(Training, training, "training")), own
@@ -287,21 +262,19 @@ def _frames(
     evaluation: "Evaluation | None", labels: Sequence[str]
 ) -> "tuple[pandas.DataFrame, pandas.DataFrame]":
     if evaluation is None:
-        return song_frame([], ["id"]), window_frame([], labels)
-    return (
-        song_frame(evaluation.rows, evaluation.columns),
-        window_frame(evaluation.window_rows, labels),
-    )
+        return _song_frame([], ["id"]), _window_frame([], labels)
+    songs = _song_frame(evaluation.rows, evaluation.columns)
+    return songs, _window_frame(evaluation.window_rows, labels)
 
 
-def song_frame(rows: Sequence[Row], columns: Sequence[str]) -> "pandas.DataFrame":
+def _song_frame(rows: Sequence[Row], columns: Sequence[str]) -> "pandas.DataFrame":
     """Return rows of predictions.csv as a DataFrame indexed by song id."""
     import pandas
 
     return pandas.DataFrame(rows, columns=list(columns)).set_index("id")
 
 
-def window_frame(rows: Sequence[Row], labels: Sequence[str]) -> "pandas.DataFrame":
+def _window_frame(rows: Sequence[Row], labels: Sequence[str]) -> "pandas.DataFrame":
     """Return rows of windows.csv by song id, start and end (a table's by id and window)."""
     import pandas
 
@@ -329,15 +302,13 @@ def check(
     ----------
     songs
         A folder with a subfolder a label, a table, or a DataFrame with a ``path`` column.
-    fix : path, optional
+    fix
         CSV file that gets the table without unreadable and silent songs and all copies
         but the best; songs whose copies have different labels are left out altogether.
-    crossval : path, optional
+    crossval
         Folder written by `songbag.crossval`: labels its answers contradict are ranked.
-    group : str, optional
-        Column of what must not stand on two sides of a split, instead of ``artist``.
-    recipe
-        Says how long a window is.
+    group, recipe
+        As for `train`; the recipe says how long a window is.
     cache, workers, max_hours, quiet
         Folder of what was found before; processes; longest recording; no messages.
 
@@ -346,10 +317,6 @@ def check(
     DataFrame
         One row a finding, the gravest first: kind, severity ("error", "warning", "note"),
         id, other_id, label, other_label, found, advice. Empty where nothing was found.
-
-    Raises
-    ------
-    SongTableError, SettingsError
     """
     import pandas
 

@@ -7,8 +7,6 @@
     model.fit(songs, shuffle=False, epochs=20)  # SongDataset shuffles by itself
     predict_songs(model, new_bags, songs.labels)  # a table, one row a song, by id
 
-Windows are folded into the batch axis and run through the window model once: Keras's
-TimeDistributed is 12 times slower on torch and its ONNX export wrong beyond one window.
 JAX compiles a training step for every number of windows: set ``windows_per_song`` there.
 """
 
@@ -63,8 +61,8 @@ class SongModel(keras.Model):  # type: ignore[misc]
         weights with this model, and can be saved by itself.
     pooling : str or callable
         A name in `POOLINGS`, or a function of window logits (songs, windows, classes) that
-        returns song logits (songs, classes). Softmax makes logits probabilities; a sigmoid
-        comes as two classes, (-z/2, z/2). Loading needs the function in custom_objects.
+        returns song logits (songs, classes); a sigmoid comes as two classes, (-z/2, z/2).
+        Loading needs the function in custom_objects.
     from_logits : bool
         Whether the window model returns logits, which lose nothing. Probabilities are
         clipped to [1e-7, 1 - 1e-7] before their logarithm, as in Keras's losses.
@@ -86,7 +84,6 @@ class SongModel(keras.Model):  # type: ignore[misc]
         self.window_shape: tuple[Any, ...] = ()  # known once built
 
     def build(self, input_shape: Sequence[int | None]) -> None:
-        """Build the window model for songs (songs, windows, *window_shape) and check it."""
         if len(input_shape) < 3:
             raise ValueError(f"Songs are (songs, windows, *window_shape); found {input_shape}.")
         self.window_shape, model = tuple(input_shape[2:]), self.window_model
@@ -103,7 +100,8 @@ class SongModel(keras.Model):  # type: ignore[misc]
             raise ValueError(f"{asked} a window model must end in {wanted!r}; found {found!r}.")
 
     def call(self, songs: Tensor) -> Tensor:
-        """Return probabilities (songs, columns) of songs (songs, windows, *window_shape)."""
+        # Once for all windows: Keras's TimeDistributed is 12 times slower on torch, and its
+        # ONNX export is wrong beyond one window.
         outputs = self.window_model(ops.reshape(songs, (-1, *songs.shape[2:])))
         logits = self.window_logits(outputs)
         logits = ops.reshape(logits, (-1, ops.shape(songs)[1], logits.shape[-1]))
@@ -249,15 +247,12 @@ def predict_songs(
 ) -> pd.DataFrame:
     """Return the answers as a table, by id, in the order of the bags.
 
+    A song has the columns predicted, confidence (its probability) and p_<label>. With
+    ``windows`` a row is a window, its index (id, window), with its own p_<label>.
+
     All windows of a song are used, whatever a dataset draws or shuffles. ``labels`` are
     those of the SongDataset the model was trained with. A ValueError names songs without
     an answer: there is NaN in their features.
-
-    Returns
-    -------
-    DataFrame
-        One row a song, index id: predicted, confidence (its probability), p_<label>. Or,
-        if ``windows``, the windows' own probabilities, index (id, window): p_<label>.
     """
     given = songs if isinstance(songs, SongDataset) else None
     frames = given.window_frames if given else next(iter(model.window_shape), None)

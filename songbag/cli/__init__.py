@@ -1,8 +1,4 @@
-"""The command line: one file per group of commands.
-
-Commands import what they need when they run, so that ``--help`` and ``predict`` never
-load torch.
-"""
+"""The command line. Commands import what they need when they run, so that help comes at once."""
 
 import atexit
 import gc
@@ -10,11 +6,10 @@ import sys
 
 import click
 
-from songbag.cli.compare import compare, leakage
-from songbag.cli.deploy import export, serve
-from songbag.cli.predict import evaluate, info, predict, report
+from songbag.cli.predict import evaluate, export, info, predict, report, serve
 from songbag.cli.prepare import check, extract, pack
-from songbag.cli.train import crossval, demo, train
+from songbag.cli.train import compare, crossval, demo, leakage, train
+from songbag.console import visible
 from songbag.errors import SongbagError
 
 
@@ -22,8 +17,6 @@ class _Commands(click.Group):
     """Ends with a message and exit code 2 where a command raises an error of Songbag."""
 
     def invoke(self, ctx: click.Context) -> object:
-        from songbag.console import visible
-
         # The last search for garbage is a tenth of a prediction of one song (decision 0018).
         atexit.register(gc.freeze)
         try:
@@ -56,9 +49,8 @@ def main() -> None:
     """  # noqa: D301 (click wants the character itself)
 
 
-COMMANDS = (
+for command in (
     *(check, extract, pack, train, crossval, compare, leakage),
     *(evaluate, predict, serve, info, report, export, demo),
-)
-for command in COMMANDS:
+):
     main.add_command(command)

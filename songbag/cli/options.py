@@ -1,24 +1,16 @@
 """Options that several commands share, and the settings and songs that they stand for."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from songbag.cli.help_sections import (
-    RUNNING,
-    SONGS,
-    TRAINING,
-    WINDOW_TABLE,
-    Callback,
-    option,
-    together,
-)
 from songbag.errors import SettingsError
 from songbag.parts import networks, poolings
-from songbag.storage.remote import AnyPath, parse_path
+from songbag.storage.remote import parse_path
 
 if TYPE_CHECKING:
     from songbag.data.dataset import MemoryDataset, SongDataset
@@ -26,47 +18,98 @@ if TYPE_CHECKING:
     from songbag.parallel.pool import Workers
     from songbag.settings import Own, Recipe
 
+Callback = TypeVar("Callback", bound=Callable[..., Any])
 
-class _PathOrUrl(click.ParamType[AnyPath]):
-    name = "path"
+# --- commands whose --help lists options under headings ---------------------------------
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> AnyPath:
-        return parse_path(value) if isinstance(value, str) else value
+OUTPUT, SONGS, WINDOW_TABLE = "Output", "Songs", "Window table"
+TRAINING, RUNNING = "Training", "Running"
+
+
+class Option(click.Option):
+    """An option under a heading, ``section``; its help ends with what ``names`` returns.
+
+    That is asked for when help is shown, because other packages may add names.
+    """
+
+    def __init__(
+        self,
+        *arguments: Any,
+        section: str = "Options",
+        names: Callable[[], Iterable[str]] | None = None,
+        **attributes: Any,
+    ) -> None:
+        super().__init__(*arguments, **{"show_default": True} | attributes)
+        self.section, self._names, self._text = section, names, self.help
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        if self._names is not None:
+            self.help = f"{self._text} {', '.join(self._names())}."
+        return super().get_help_record(ctx)
+
+
+class Command(click.Command):
+    """A command whose help lists options by heading, in the order of their first option."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options; how the command runs, and ``--help``, come last."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        options = [each for each in self.get_params(ctx) if isinstance(each, click.Option)]
+        headings = [getattr(each, "section", "") for each in options]
+        rest = RUNNING if RUNNING in headings else "Options"  # for click's own --help
+        for each, heading in zip(options, headings, strict=True):
+            record = each.get_help_record(ctx)
+            if record is not None:
+                sections.setdefault(heading or rest, []).append(record)
+        for section in sorted(sections, key=lambda name: name == RUNNING):
+            with formatter.section(section):
+                formatter.write_dl(sections[section])
+
+
+def command(callback: Callable[..., Any]) -> Command:
+    """Turn a function into a command."""
+    return click.command(cls=Command)(callback)
+
+
+option = partial(click.option, cls=Option)
+
+
+def _together(*options: Callable[[Any], Any]) -> Callable[[Callback], Callback]:
+    """Return a decorator that adds several options in their order."""
+
+    def add(callback: Callback) -> Callback:
+        for decorator in reversed(options):
+            callback = decorator(callback)
+        return callback
+
+    return add
 
 
 PATH = click.Path(path_type=Path)
-PATH_OR_URL = _PathOrUrl()  # of this machine, or in an object store
+PATH_OR_URL = click.types.FuncParamType(parse_path)  # of this machine, or in an object store
+PATH_OR_URL.name = "path"  # as help shows it
 
 
 # --- songs ------------------------------------------------------------------------------
 
 
-def audio_file_options(callback: Callback) -> Callback:
-    """Add the options of songs in audio files, and --quiet."""
-    return together(
-        option("--max-hours", default=1.0, show_default=True, section=SONGS,
-               help="Longest recording."),
-        option("--allow-outside", is_flag=True, section=SONGS,
-               help="Let a table name files elsewhere."),
-        option("--cache", type=PATH_OR_URL, section=RUNNING,
-               help="Extracted frames.  [default: $SONGBAG_CACHE, else the user's cache]"),
-        option("--workers", type=click.IntRange(1), section=RUNNING,
-               help="Processes.  [default: one a core]"),
-        option("-q", "--quiet", is_flag=True, section=RUNNING, help="No messages, no progress."),
-    )(callback)  # fmt: skip
+audio_file_options = _together(
+    option("--max-hours", default=1.0, section=SONGS, help="Longest recording."),
+    option("--allow-outside", is_flag=True, section=SONGS,
+           help="Let a table name files elsewhere."),
+    option("--cache", type=PATH_OR_URL, section=RUNNING,
+           help="Extracted frames.  [default: $SONGBAG_CACHE, else the user's cache]"),
+    option("--workers", type=click.IntRange(1), section=RUNNING,
+           help="Processes.  [default: one a core]"),
+    option("-q", "--quiet", is_flag=True, section=RUNNING, help="No messages, no progress."),
+)  # fmt: skip
 
-
-def cluster_options(callback: Callback) -> Callback:
-    """Add --remote and --cluster."""
-    return together(
-        option("--remote", is_flag=True, section=SONGS,
-               help="Let a table name URLs: s3://bucket/a.mp3."),
-        option("--cluster", metavar="ADDRESS", section=RUNNING,
-               help="Dask: tcp://host:8786, or local:2."),
-    )(callback)  # fmt: skip
-
+cluster_options = _together(
+    option("--remote", is_flag=True, section=SONGS,
+           help="Let a table name URLs: s3://bucket/a.mp3."),
+    option("--cluster", metavar="ADDRESS", section=RUNNING,
+           help="Dask: tcp://host:8786, or local:2."),
+)  # fmt: skip
 
 group_option = option(
     "--group", metavar="COLUMN", section=SONGS,
@@ -108,32 +151,25 @@ def read_audio_options(options: dict[str, Any], workers: "Workers" = None) -> "A
 # --- window tables ----------------------------------------------------------------------
 
 
-def window_table_options(callback: Callback) -> Callback:
-    """Add the options that say which columns of a window table are what."""
-    return together(
-        option("--song", metavar="COLUMN", section=WINDOW_TABLE,
-               help="The table has a row a window: its song."),
-        option("--song-pattern", metavar="REGEX", section=WINDOW_TABLE,
-               help="Finds the song in that column."),
-        option("--label", metavar="COLUMN", section=WINDOW_TABLE, help="Column of the label."),
-        option("--feature", "features", multiple=True, metavar="COLUMN", section=WINDOW_TABLE,
-               help="Column of arrays, or columns such as 'mfcc_*'."),
-        option("--order", metavar="COLUMN", section=WINDOW_TABLE,
-               help="Column that orders a song's windows."),
-        option("--shape", metavar="13x216", section=WINDOW_TABLE,
-               help="Shape of a window given flat."),
-        option("--multilabel", is_flag=True, section=WINDOW_TABLE,
-               help="Labels are sets: piano;sad."),
-        option("--preview", is_flag=True, section=WINDOW_TABLE,
-               help="Show what --song-pattern finds, and stop."),
-    )(callback)  # fmt: skip
+window_table_options = _together(
+    option("--song", metavar="COLUMN", section=WINDOW_TABLE,
+           help="The table has a row a window: its song."),
+    option("--song-pattern", metavar="REGEX", section=WINDOW_TABLE,
+           help="Finds the song in that column."),
+    option("--label", metavar="COLUMN", section=WINDOW_TABLE, help="Column of the label."),
+    option("--feature", "features", multiple=True, metavar="COLUMN", section=WINDOW_TABLE,
+           help="Column of arrays, or columns such as 'mfcc_*'."),
+    option("--order", metavar="COLUMN", section=WINDOW_TABLE,
+           help="Column that orders a song's windows."),
+    option("--shape", metavar="13x216", section=WINDOW_TABLE, help="Shape of a window given flat."),
+    option("--multilabel", is_flag=True, section=WINDOW_TABLE, help="Labels are sets: piano;sad."),
+    option("--preview", is_flag=True, section=WINDOW_TABLE,
+           help="Show what --song-pattern finds, and stop."),
+)  # fmt: skip
 
 
 def read_window_table(table: Path, options: dict[str, Any]) -> "MemoryDataset | None":
-    """Return the dataset of a window table, None where --song does not name a column.
-
-    With --preview, prints what the pattern finds and ends the command.
-    """
+    """Return the dataset of a window table, None without --song; with --preview, end."""
     if options["song"] is None:
         others = ("song_pattern", "label", "features", "order", "shape", "preview", "multilabel")
         for name in others:
@@ -169,25 +205,16 @@ def read_window_table(table: Path, options: dict[str, Any]) -> "MemoryDataset | 
 # --- training ---------------------------------------------------------------------------
 
 
-def excerpt_options(section: str) -> Callable[[Callback], Callback]:
-    """Return a decorator that adds --excerpt and --middle."""
-    return together(
-        option("--excerpt", type=float, section=section,
-               help="Take only so many seconds of each song."),
-        option("--middle", is_flag=True, section=section,
-               help="With --excerpt: the middle, not the start."),
-    )  # fmt: skip
+excerpt_options = _together(
+    option("--excerpt", type=float, section=SONGS, help="Take only so many seconds of each song."),
+    option("--middle", is_flag=True, section=SONGS,
+           help="With --excerpt: the middle, not the start."),
+)  # fmt: skip
 
 
 def training_options(default: str = "auto") -> Callable[[Callback], Callback]:
-    """Return a decorator that adds what changes the recipe, the group and the seed.
-
-    Parameters
-    ----------
-    default : str
-        Recipe of songs in audio files.
-    """
-    return together(
+    """Return a decorator that adds what changes the recipe, the group and the seed."""
+    return _together(
         option("--recipe", section=TRAINING,
                help=f"Name or .toml file.  [default: {default}; tables: windows]"),
         option("--network", names=networks, section=TRAINING, help="Classifies windows:"),
@@ -197,10 +224,10 @@ def training_options(default: str = "auto") -> Callable[[Callback], Callback]:
         option("--epochs", type=int, section=TRAINING, help="Passes over the training songs."),
         option("--set", "settings", multiple=True, metavar="KEY=VALUE", section=TRAINING,
                help="Any setting, e.g. training.learning_rate=0.001."),
-        option("--seed", default=0, show_default=True, section=TRAINING,
+        option("--seed", default=0, section=TRAINING,
                help="Of split and training."),
         group_option,
-        excerpt_options(SONGS),
+        excerpt_options,
         option("--threads", type=click.IntRange(1), section=RUNNING, help="Threads of torch."),
     )  # fmt: skip
 
@@ -214,24 +241,17 @@ embedding_option = option(
 def recipe_and_songs(
     songs: Path, options: dict[str, Any], default: str = "auto"
 ) -> "tuple[Recipe, SongDataset]":
-    """Return the recipe that the options ask for, and the songs to train on.
-
-    Without --recipe, a network, pooling or loss asks for the recipe ``cnn``, which has one
-    network, instead of the ``default`` with its members.
-    """
+    """Return the recipe that the options ask for, and the songs to train on."""
     from songbag.data.open_songs import open_songs
     from songbag.parallel.pool import require_single_process
     from songbag.recipes import load_recipe
+    from songbag.tasks.train import default_recipe
 
     window_table = read_window_table(songs, options)
-    name = options["recipe"]
-    if name is None and window_table is not None:
-        name = "windows"
-    if name is None and options.get("embedding") is not None:
-        name = "embeddings"
-    if name is None and any(options[part] is not None for part in ("network", "pooling", "loss")):
-        name = "cnn"
-    recipe = load_recipe(name or default, recipe_changes(options))
+    one_network = any(options[part] is not None for part in ("network", "pooling", "loss"))
+    encoder = options.get("embedding") is not None
+    name = options["recipe"] or default_recipe(window_table, one_network, encoder, default)
+    recipe = load_recipe(name, recipe_changes(options))
     dataset = open_songs(window_table or songs, read_audio_options(options), options["group"])
     if not dataset.checked:
         require_single_process("decoding songs")
@@ -239,14 +259,7 @@ def recipe_and_songs(
 
 
 def recipe_changes(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the dotted settings of a recipe that options stand for.
-
-    Examples
-    --------
-    >>> recipe_changes({"epochs": 5, "excerpt": None, "middle": False,
-    ...                 "settings": ["sound.feature=mfcc", "training.dropout = 0.5"]})
-    {'training.epochs': 5, 'sound.feature': 'mfcc', 'training.dropout': 0.5}
-    """
+    """Return the dotted settings of a recipe that options stand for."""
     import tomllib
 
     changes: dict[str, Any] = {
@@ -281,15 +294,6 @@ def own_encoder(options: dict[str, Any], recipe: "Recipe") -> "Own":
     return Own(encoder=read_encoder(options["embedding"], recipe))
 
 
-# --- exit codes -------------------------------------------------------------------------
-
-
 def exit_code(failed: int, total: int) -> int:
-    """Return 0 where no song failed, 1 where some did, 2 where all did.
-
-    Examples
-    --------
-    >>> exit_code(0, 3), exit_code(1, 3), exit_code(3, 3)
-    (0, 1, 2)
-    """
+    """Return 0 where no song failed, 1 where some did, 2 where all did."""
     return 0 if not failed else 2 if failed == total else 1

@@ -1,4 +1,4 @@
-"""Commands that use a model: evaluate, predict, info, report. None of them imports torch."""
+"""Commands that use a model: evaluate, predict, serve, info, report, export, all without torch."""
 
 import sys
 from pathlib import Path
@@ -6,18 +6,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from songbag.cli.help_sections import OUTPUT, command, option
 from songbag.cli.options import (
+    OUTPUT,
     PATH,
     PATH_OR_URL,
+    RUNNING,
     audio_file_options,
     cluster_options,
+    command,
     exit_code,
     open_workers,
+    option,
     read_audio_options,
     read_window_table,
     window_table_options,
 )
+from songbag.console import Console
 from songbag.errors import SettingsError
 from songbag.storage.remote import is_url
 
@@ -41,7 +45,6 @@ def evaluate(
     The folder gets metrics.json, predictions.csv, windows.csv and report.html. Songs that
     the model was trained on are predicted but do not count, unless --all is given.
     """
-    from songbag.console import Console
     from songbag.data.open_songs import open_songs
     from songbag.inference.model_file import load_model
     from songbag.report import write_report
@@ -66,7 +69,7 @@ def evaluate(
 @option("--json", "json_file", type=PATH, section=OUTPUT, help="Write a JSON file.")
 @option("-o", "--output", type=PATH_OR_URL, section=OUTPUT,
         help="Folder of Parquet files, for many songs.")  # fmt: skip
-@option("--part", "part_songs", default=1000, show_default=True, type=click.IntRange(1),
+@option("--part", "part_songs", default=1000, type=click.IntRange(1),
         section=OUTPUT, help="With -o: songs a file.")  # fmt: skip
 @audio_file_options
 @cluster_options
@@ -86,13 +89,13 @@ def predict(ctx: click.Context, /, model: Path, songs: tuple[str, ...], **option
     when no song could be read it is 2. With --precision a song whose label would be too
     unsure gets no label and the status unsure.
     """
-    from songbag.cli.terminal import Results
-    from songbag.console import Console
+    from songbag.cli.terminal import write_predictions
     from songbag.data.audio_dataset import AudioDataset
     from songbag.inference.model_file import load_model
     from songbag.tasks.predict import Partition, predict_parts, predict_rows, required_confidence
 
-    if options["output"] and (options["csv_file"] or options["json_file"] or options["song"]):
+    file = options["csv_file"] or options["json_file"]
+    if options["output"] and (file or options["song"]):
         raise SettingsError(
             "-o writes a folder of Parquet files of songs with audio. --csv and --json write one "
             "file, also for a table of windows (--song): give either."
@@ -111,11 +114,11 @@ def predict(ctx: click.Context, /, model: Path, songs: tuple[str, ...], **option
         failures = predict_parts(loaded, dataset, parts)
         failed = sum(console.track(failures, len(everyone), "Predicting"))
     else:
-        results = Results(loaded.card.labels, everyone, options)
-        predictions = predict_rows(loaded, dataset, results.file)
-        if len(everyone) > 1 and (results.file is not None or sys.stdout.isatty()):
+        predictions = predict_rows(loaded, dataset, file)
+        if len(everyone) > 1 and (file or sys.stdout.isatty()):
             predictions = console.track(predictions, len(everyone), "Predicting")
-        failed = results.write(song.withheld_below(confidence) for song in predictions)
+        answers = (song.withheld_below(confidence) for song in predictions)
+        failed = write_predictions(answers, loaded.card.labels, everyone, options)
     if failed and isinstance(dataset, AudioDataset):
         console.say(f"{failed} of {len(everyone)} songs could not be read; see their reasons")
     ctx.exit(exit_code(failed, len(everyone)))
@@ -149,6 +152,48 @@ def _open_inputs(
 
 @command
 @click.argument("model", type=PATH)
+@option("--host", default="127.0.0.1", section="Access", help="Address to listen on.")
+@option("--port", default=8765, type=click.IntRange(0, 65535),
+        section="Access", help="0: a free one.")  # fmt: skip
+@option("--allow-remote", is_flag=True, section="Access",
+        help="Answer other machines; needs --token.")  # fmt: skip
+@option("--token", envvar="SONGBAG_TOKEN", section="Access",
+        help="What requests must carry.  [env: SONGBAG_TOKEN]")  # fmt: skip
+@option("--waiting", default=8, type=click.IntRange(0), section="Limits",
+        help="Songs that may wait.")  # fmt: skip
+@option("--max-megabytes", default=64.0, section="Limits", help="Largest file.")
+@option("--max-hours", default=1.0, section="Limits", help="Longest recording.")
+@option("--max-seconds", default=60.0, section="Limits", help="Longest work on a song.")
+@option("--workers", type=click.IntRange(1), section=RUNNING,
+        help="Songs at once.  [default: cores, up to 4]")  # fmt: skip
+@option("--no-browser", is_flag=True, section=RUNNING, help="Do not open the page.")
+@option("-q", "--quiet", is_flag=True, section=RUNNING, help="No messages.")
+def serve(model: Path, no_browser: bool, quiet: bool, **options: Any) -> None:
+    """Show MODEL as a web page, and answer over HTTP.
+
+    The page opens in your browser: drop songs on it, see the labels, hear what each
+    window added. Files are removed as soon as they are answered, and nothing leaves this
+    machine. Programs POST a file to /predict; /openapi.json describes the rest.
+
+    Other machines are refused. To let them in, give --allow-remote and a token, best in
+    the variable SONGBAG_TOKEN, and put TLS in front.
+    """
+    try:
+        from songbag.serving.app import serve as run
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"songbag serve needs packages that are not installed ({error.name} is missing). "
+            "Install them: python -m pip install 'songbag[serve]'"
+        ) from None
+    from songbag.serving.options import ServerOptions, default_workers
+    from songbag.settings import read
+
+    options["workers"] = options["workers"] or default_workers()
+    run(model, read(ServerOptions, options, "serve"), not no_browser, Console(quiet).say)
+
+
+@command
+@click.argument("model", type=PATH)
 @option("--network", is_flag=True, help="Show the layer table.")
 @option("--json", "as_json", is_flag=True, help="The whole card as JSON.")
 def info(model: Path, network: bool, as_json: bool) -> None:
@@ -177,3 +222,23 @@ def report(folder: Path, output: Path | None) -> None:
     from songbag.report import write_report
 
     click.echo(f"report  {write_report(folder, output)}")
+
+
+@command
+@click.argument("model", type=PATH)
+@click.argument("output", type=PATH)
+@option("-q", "--quiet", is_flag=True, help="No messages, no progress.")
+def export(model: Path, output: Path, quiet: bool) -> None:
+    """Write MODEL as one ONNX file OUTPUT.
+
+    It runs wherever ONNX Runtime does. The graph takes a mono waveform at the model's
+    sample rate and gives the song's probabilities and every window's: features, windows,
+    network, pooling and calibration are all inside. It is compared with the library first;
+    if they disagree, nothing is written.
+    """
+    from songbag.inference.model_file import load_model
+    from songbag.tasks.export import export_model
+
+    exported = export_model(load_model(model), output, Console(quiet))
+    size = f"{exported.bytes / 1e6:.1f} MB"
+    click.echo(f"graph   {output}  ({size}; within {exported.difference:.0e} of the library)")

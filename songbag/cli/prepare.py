@@ -1,34 +1,35 @@
 """Commands before a training: check, extract, pack. None of them imports torch."""
 
 import sys
-from collections import defaultdict
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from songbag.cli.help_sections import OUTPUT, RUNNING, SONGS, TRAINING, command, option
 from songbag.cli.options import (
+    OUTPUT,
     PATH,
     PATH_OR_URL,
+    RUNNING,
+    SONGS,
+    TRAINING,
     audio_file_options,
     cluster_options,
+    command,
     excerpt_options,
     exit_code,
     group_option,
     open_workers,
+    option,
     read_audio_options,
     recipe_changes,
 )
+from songbag.console import Console
 from songbag.errors import SettingsError
+from songbag.storage.remote import AnyPath
 
 if TYPE_CHECKING:
-    from songbag.quality.findings import Finding
-    from songbag.storage.remote import AnyPath
-
-_FINDINGS_SHOWN = 10  # of a kind, on a terminal
-_COLOURS = {"error": "red", "warning": "yellow", "note": "dim"}
+    from songbag.data.audio_dataset import AudioDataset
 
 
 @command
@@ -36,13 +37,12 @@ _COLOURS = {"error": "red", "warning": "yellow", "note": "dim"}
 @option("-o", "--output", type=PATH, section=OUTPUT, help="CSV file of the findings.")
 @option("--fix", "cleaned", type=PATH, section=OUTPUT, help="CSV file: the table cleaned.")
 @option("--crossval", type=PATH, section=SONGS, help="Folder of crossval, to find wrong labels.")
-@option("--recipe", default="cnn", show_default=True, section=SONGS,
-        help="Says how long a window is.")  # fmt: skip
+@option("--recipe", default="cnn", section=SONGS, help="Says how long a window is.")
 @group_option
 @audio_file_options
 @cluster_options
 @click.pass_context
-def check(ctx: click.Context, /, songs: "AnyPath", **options: Any) -> None:
+def check(ctx: click.Context, /, songs: AnyPath, **options: Any) -> None:
     """Look for what is wrong with SONGS before training on them.
 
     SONGS is a folder with one subfolder a label, or a table (.csv, .tsv, .parquet) with the
@@ -57,22 +57,18 @@ def check(ctx: click.Context, /, songs: "AnyPath", **options: Any) -> None:
     never changed. The exit code is 0 without findings, 1 with some, 2 if the check could
     not run.
     """
-    from songbag.console import Console
-    from songbag.data.open_songs import open_audio
+    from songbag.cli.terminal import print_findings
     from songbag.quality.findings import COLUMNS, severity_counts
     from songbag.recipes import load_recipe
     from songbag.storage.files import write_csv
     from songbag.tasks.check import survey_songs, write_cleaned
 
     console = Console(options["quiet"])
-    workers = ctx.with_resource(open_workers(options))
-    dataset = open_audio(songs, read_audio_options(options, workers), options["group"])
-    for remark in dataset.remarks:
-        console.say(remark)
+    dataset = _open_audio(ctx, songs, options, console)
     window_seconds = load_recipe(options["recipe"]).windows.seconds
     survey = survey_songs(dataset, console, window_seconds, options["crossval"])
     if sys.stdout.isatty():
-        _print_findings(survey.findings)
+        print_findings(survey.findings)
     else:
         for finding in survey.findings:
             click.echo(finding.line())
@@ -88,45 +84,28 @@ def check(ctx: click.Context, /, songs: "AnyPath", **options: Any) -> None:
     ctx.exit(1 if survey.findings else 0)
 
 
-def _print_findings(findings: Sequence["Finding"]) -> None:
-    """Print a table for each kind of finding."""
-    from rich.console import Console, Group
-    from rich.padding import Padding
-    from rich.table import Table
-    from rich.text import Text
+def _open_audio(
+    ctx: click.Context, songs: AnyPath, options: dict[str, Any], console: Console
+) -> "AudioDataset":
+    """Return the dataset of a folder or table, after its remarks were shown."""
+    from songbag.data.open_songs import open_audio
 
-    by_kind: dict[tuple[str, str], list[Finding]] = defaultdict(list)
-    for finding in findings:
-        by_kind[finding.severity, finding.kind].append(finding)
-    terminal = Console()
-    for (severity, kind), rows in by_kind.items():
-        count = f"  {len(rows)}" if len(rows) > 1 else ""
-        title = Text.assemble((severity, _COLOURS[severity]), "  ", (kind, "bold"), (count, "dim"))
-        terminal.print(Group(title, Padding(Text(rows[0].advice, "dim"), (0, 0, 0, 2))))
-        table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
-        table.add_column(ratio=2, overflow="fold")
-        table.add_column(ratio=3, overflow="fold")
-        table.expand = True
-        for finding in rows[:_FINDINGS_SHOWN]:
-            # Text, because rich would read "song [live].mp3" as markup.
-            ids = [name for name in (finding.id, finding.other_id) if name]
-            names = "\n  = ".join(ids) or finding.label
-            table.add_row(Text(f"  {names}"), Text(finding.found))
-        terminal.print(table)
-        if len(rows) > _FINDINGS_SHOWN:
-            rest = f"  and {len(rows) - _FINDINGS_SHOWN} more; -o FILE writes all of them"
-            terminal.print(rest, style="dim")
+    workers = ctx.with_resource(open_workers(options))
+    dataset = open_audio(songs, read_audio_options(options, workers), options.get("group"))
+    for remark in dataset.remarks:
+        console.say(remark)
+    return dataset
 
 
 @command
 @click.argument("songs", type=PATH_OR_URL)
 @option("-o", "--output", type=PATH, section=OUTPUT, help="CSV file of the receipts.")
-@option("--recipe", default="auto", show_default=True, section=SONGS, help="Says what a frame is.")
+@option("--recipe", default="auto", section=SONGS, help="Says what a frame is.")
 @audio_file_options
 @cluster_options
 @click.pass_context
 def extract(
-    ctx: click.Context, /, songs: "AnyPath", recipe: str, output: Path | None, **options: Any
+    ctx: click.Context, /, songs: AnyPath, recipe: str, output: Path | None, **options: Any
 ) -> None:
     """Compute the frames of SONGS and store them in the cache.
 
@@ -137,23 +116,18 @@ def extract(
     The exit code is 0, 1 if some songs failed, 2 if all did.
     """
     from songbag.cli.terminal import print_csv
-    from songbag.console import Console
-    from songbag.data.open_songs import open_audio
     from songbag.recipes import load_recipe
     from songbag.storage.files import csv_text, write_csv
-    from songbag.tasks.extract import COLUMNS, extract_dataset
+    from songbag.tasks.pack import RECEIPT_COLUMNS, extract_dataset
 
     console = Console(options["quiet"])
-    workers = ctx.with_resource(open_workers(options))
-    dataset = open_audio(songs, read_audio_options(options, workers))
-    for remark in dataset.remarks:
-        console.say(remark)
+    dataset = _open_audio(ctx, songs, options, console)
     extracted = extract_dataset(dataset, load_recipe(recipe))
     rows = list(console.track(extracted, len(dataset.songs)))
     if output is not None:
-        write_csv(output, rows, COLUMNS)
+        write_csv(output, rows, RECEIPT_COLUMNS)
     else:
-        print_csv(csv_text(rows, COLUMNS))
+        print_csv(csv_text(rows, RECEIPT_COLUMNS))
     failed = sum(row["status"] == "failed" for row in rows)
     if failed:
         console.say(f"{failed} of {len(rows)} songs could not be read; see their reasons")
@@ -164,15 +138,14 @@ def extract(
 @click.argument("songs", type=PATH)
 @option("-o", "--output", type=PATH, section=OUTPUT, help="Folder.")
 @option("--format", "content", type=click.Choice(["shards", "windows", "frames"]),
-        default="shards", show_default=True, section=OUTPUT,
+        default="shards", section=OUTPUT,
         help="windows, frames: as Parquet.")  # fmt: skip
-@option("--shard-mb", default=256, show_default=True, type=click.IntRange(1), section=OUTPUT,
+@option("--shard-mb", default=256, type=click.IntRange(1), section=OUTPUT,
         help="Size of a shard in MiB.")  # fmt: skip
-@option("--recipe", default="auto", show_default=True, section=TRAINING,
-        help="Whose sound: name or .toml file.")  # fmt: skip
+@option("--recipe", default="auto", section=TRAINING, help="Whose sound: name or .toml file.")
 @option("--set", "settings", multiple=True, metavar="KEY=VALUE", section=TRAINING,
         help="Any setting of the sound, e.g. sound.mel_bands=96.")  # fmt: skip
-@excerpt_options(SONGS)
+@excerpt_options
 @audio_file_options
 @option("--verify", is_flag=True, section=RUNNING, help="Read all shards; make damaged ones again.")
 @click.pass_context
@@ -188,11 +161,9 @@ def pack(ctx: click.Context, /, songs: Path, output: Path | None, **options: Any
     With --format windows or frames, SONGS is a packed folder too, and the output is a
     folder of Parquet files for other programs: id, label, group, start, feature.
     """
-    from songbag.console import Console
     from songbag.data.open_songs import open_audio
     from songbag.recipes import load_recipe
-    from songbag.tasks.pack import pack_songs, verify_packed
-    from songbag.tasks.pack_parquet import write_parquet
+    from songbag.tasks.pack import pack_songs, verify_packed, write_parquet
 
     console = Console(options["quiet"])
     if output is None:

@@ -3,8 +3,8 @@
 import io
 import sys
 import textwrap
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,10 +20,13 @@ from songbag.tasks.predict import PredictedRows, journal_path
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from songbag.quality.findings import Finding
     from songbag.tasks.conclusions import Conclusion
 
     Interval = tuple[float, float | None, float | None]  # value, low, high
 
+_COLOURS = {"error": "red", "warning": "yellow", "note": "dim"}
+_FINDINGS_SHOWN = 10  # of a kind
 _BARS = "▁▂▃▄▅▆▇█"
 _PLAIN_BARS = "__..--=#"  # where the terminal's encoding has no blocks
 _SPARK, _LONG_SPARK = 24, 48  # characters of a timeline among others, and alone
@@ -35,68 +38,55 @@ _PAIRS = 10  # differences shown
 # --- predictions ------------------------------------------------------------------------
 
 
-class Results:
-    """Writes predictions where the options of ``songbag predict`` want them.
+def write_predictions(
+    predictions: Iterable[PredictedRows],
+    labels: Sequence[str],
+    songs: Sequence[Song],
+    options: dict[str, Any],
+) -> int:
+    """Write predictions where ``songbag predict`` is told to; return how many songs failed.
 
-    Parameters
-    ----------
-    labels : sequence of str
-    songs : sequence of Song
-        All songs, for the names of the user's columns.
-    options : dict
-        ``csv_file``, ``json_file`` and ``windows`` of the command.
+    ``songs`` are all songs, for the names of the user's columns; of ``options`` csv_file,
+    json_file and windows count.
     """
+    csv_file, json_file = options["csv_file"], options["json_file"]
+    columns, of_windows = song_columns(labels, songs), window_columns(labels)
+    if not (csv_file or json_file or sys.stdout.isatty()):
+        return _stream(predictions, columns, of_windows if options["windows"] else None)
+    predicted = list(predictions)
+    by_song = [song.windows for song in predicted] if options["windows"] else []
+    windows = [row for rows in by_song for row in rows]
+    if csv_file is not None:
+        write_csv(csv_file, (song.row for song in predicted), columns)
+        if options["windows"]:
+            name = csv_file.with_name(f"{csv_file.stem}-windows.csv")
+            write_csv(name, windows, of_windows)
+    if json_file is not None:
+        write_json_rows(json_file, [song.row for song in predicted], by_song)
+    if csv_file or json_file:
+        journal_path(csv_file or json_file).unlink(missing_ok=True)
+    if sys.stdout.isatty():
+        _print_songs(predicted, labels)
+        if options["windows"]:
+            click.echo(visible(csv_text(windows, of_windows)))
+    return sum(song.failed for song in predicted)
 
-    def __init__(
-        self, labels: Sequence[str], songs: Sequence[Song], options: dict[str, Any]
-    ) -> None:
-        self.labels = labels
-        self.columns = song_columns(labels, songs)
-        self.window_columns = window_columns(labels)
-        self.csv_file: Path | None = options["csv_file"]
-        self.json_file: Path | None = options["json_file"]
-        self.windows: bool = options["windows"]
 
-    @property
-    def file(self) -> Path | None:
-        """The file whose journal lets the command continue after a stop."""
-        return self.csv_file or self.json_file
-
-    def write(self, predictions: Iterable[PredictedRows]) -> int:
-        """Write everything and return how many songs failed."""
-        if self.file is None and not sys.stdout.isatty():
-            return self._stream(predictions)
-        songs = list(predictions)
-        windows = [row for song in songs for row in song.windows] if self.windows else []
-        if self.csv_file is not None:
-            write_csv(self.csv_file, (song.row for song in songs), self.columns)
-            if self.windows:
-                name = self.csv_file.with_name(f"{self.csv_file.stem}-windows.csv")
-                write_csv(name, windows, self.window_columns)
-        if self.json_file is not None:
-            by_song = [song.windows for song in songs] if self.windows else []
-            write_json_rows(self.json_file, [song.row for song in songs], by_song)
-        if self.file is not None:
-            journal_path(self.file).unlink(missing_ok=True)
-        if sys.stdout.isatty():
-            _print_songs(songs, self.labels)
-            if self.windows:
-                click.echo(visible(csv_text(windows, self.window_columns)))
-        return sum(song.failed for song in songs)
-
-    def _stream(self, predictions: Iterable[PredictedRows]) -> int:
-        """Print each song as soon as it is predicted."""
-        columns = self.window_columns if self.windows else self.columns
-        print_csv(csv_text([], columns))
-        failed = 0
-        for song in predictions:
-            if self.windows and song.failed:
-                reason = f"failed: {song.row['id']}: {song.row['warnings']}"
-                click.echo(visible(reason), err=True)
-            rows = song.windows if self.windows else [song.row]
-            print_csv(csv_text(rows, columns, header=False))
-            failed += song.failed
-        return failed
+def _stream(
+    predictions: Iterable[PredictedRows], columns: list[str], of_windows: list[str] | None
+) -> int:
+    """Print each song, or its windows, as soon as it is predicted."""
+    print_csv(csv_text([], of_windows or columns))
+    failed = 0
+    for song in predictions:
+        failed += song.failed
+        if of_windows is None:
+            print_csv(csv_text([song.row], columns, header=False))
+            continue
+        if song.failed:
+            click.echo(visible(f"failed: {song.row['id']}: {song.row['warnings']}"), err=True)
+        print_csv(csv_text(song.windows, of_windows, header=False))
+    return failed
 
 
 def print_csv(text: str) -> None:
@@ -132,9 +122,7 @@ def _song_table(songs: Sequence[PredictedRows]) -> "Table":
     """Return a line per song, with the timeline of its label."""
     from rich.text import Text
 
-    table = plain_table(
-        ("song", "left"), ("answer", "left"), ("sure", "right"), ("over time", "left")
-    )
+    table = _table("song", "answer", ">sure", "over time")
     for song in songs:
         # Text, because rich would read "song [live].mp3" as markup.
         name = Text(visible(song.row["id"]))
@@ -143,7 +131,7 @@ def _song_table(songs: Sequence[PredictedRows]) -> "Table":
             continue
         label, sure = song.row["predicted"] or "?", f"{100 * song.row['confidence']:.0f} %"
         single = f"p_{label}" in song.row  # not several labels, nor none
-        over_time = sparkline(song.windows, label) if single else ""
+        over_time = _sparkline(song.windows, label) if single else ""
         table.add_row(name, Text(visible(label)), sure, over_time)
     return table
 
@@ -153,12 +141,12 @@ def _label_table(song: PredictedRows, labels: Sequence[str]) -> "Table":
     from rich.text import Text
 
     predicted = (song.row["predicted"] or "").split(";")
-    table = plain_table(("label", "left"), ("share", "right"), ("over time", "left"))
+    table = _table("label", ">share", "over time")
     ordered = sorted(labels, key=lambda label: -song.row[f"p_{label}"])
     for label in ordered[:_LABELS]:
         name = Text(visible(label), "bold" if label in predicted else "")
         share = f"{100 * song.row[f'p_{label}']:.0f} %"
-        table.add_row(name, share, sparkline(song.windows, label, _LONG_SPARK))
+        table.add_row(name, share, _sparkline(song.windows, label, _LONG_SPARK))
     if len(ordered) > _LABELS:
         table.add_row(f"{len(ordered) - _LABELS} more", "", "")
     elif song.row["seconds"] is not None:
@@ -168,26 +156,21 @@ def _label_table(song: PredictedRows, labels: Sequence[str]) -> "Table":
     return table
 
 
-def plain_table(*columns: tuple[str, str]) -> "Table":
-    """Return a table of (name, side) columns; the first folds where a name is too long."""
+def _table(*columns: str) -> "Table":
+    """Return a table of these columns, right-aligned after ">"; the first folds long names."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for number, (name, justify) in enumerate(columns):
+    for number, name in enumerate(columns):
         long = {"overflow": "fold"} if number == 0 else {"no_wrap": name != "answer"}
-        table.add_column(name, justify="right" if justify == "right" else "left", **long)
+        right = name.startswith(">")
+        table.add_column(name.removeprefix(">"), justify="right" if right else "left", **long)
     return table
 
 
-def sparkline(windows: Sequence[Row], label: str, width: int = _SPARK) -> str:
-    """Return a label's probability over the windows, drawn in at most ``width`` characters.
-
-    Examples
-    --------
-    >>> sparkline([{"p_rock": 0.0}, {"p_rock": 0.5}, {"p_rock": 1.0}], "rock") in ("▁▅█", "_-#")
-    True
-    """
-    bars = _BARS if can_show(_BARS) else _PLAIN_BARS
+def _sparkline(windows: Sequence[Row], label: str, width: int = _SPARK) -> str:
+    """Return a label's probability over the windows, drawn in at most ``width`` characters."""
+    bars = _BARS if _can_show(_BARS) else _PLAIN_BARS
     shares = [row[f"p_{label}"] for row in windows]
     width = min(width, len(shares))
     parts = [
@@ -196,13 +179,46 @@ def sparkline(windows: Sequence[Row], label: str, width: int = _SPARK) -> str:
     return "".join(bars[min(7, int(8 * sum(part) / len(part)))] for part in parts)
 
 
-def can_show(text: str) -> bool:
+def _can_show(text: str) -> bool:
     """Tell whether standard output can encode these characters."""
     try:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:
         return False
     return True
+
+
+# --- findings ---------------------------------------------------------------------------
+
+
+def print_findings(findings: Sequence["Finding"]) -> None:
+    """Print a table for each kind of finding."""
+    from rich.console import Console, Group
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    by_kind: dict[tuple[str, str], list[Finding]] = defaultdict(list)
+    for finding in findings:
+        by_kind[finding.severity, finding.kind].append(finding)
+    terminal = Console()
+    for (severity, kind), rows in by_kind.items():
+        count = f"  {len(rows)}" if len(rows) > 1 else ""
+        title = Text.assemble((severity, _COLOURS[severity]), "  ", (kind, "bold"), (count, "dim"))
+        terminal.print(Group(title, Padding(Text(rows[0].advice, "dim"), (0, 0, 0, 2))))
+        table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+        table.add_column(ratio=2, overflow="fold")
+        table.add_column(ratio=3, overflow="fold")
+        table.expand = True
+        for finding in rows[:_FINDINGS_SHOWN]:
+            # Text, because rich would read "song [live].mp3" as markup.
+            ids = [name for name in (finding.id, finding.other_id) if name]
+            names = "\n  = ".join(ids) or finding.label
+            table.add_row(Text(f"  {names}"), Text(finding.found))
+        terminal.print(table)
+        if len(rows) > _FINDINGS_SHOWN:
+            rest = f"  and {len(rows) - _FINDINGS_SHOWN} more; -o FILE writes all of them"
+            terminal.print(rest, style="dim")
 
 
 # --- models -----------------------------------------------------------------------------
@@ -263,51 +279,44 @@ def layer_text(card: Card) -> str:
 
 def conclusion_text(conclusion: "Conclusion") -> str:
     """Return a comparison as text: conclusions, systems, and their differences."""
+    from rich.text import Text
+
     metric = conclusion.metric
-    table = plain_table(
-        ("system", "left"), ("songs" if metric == "accuracy" else metric, "right"),
-        ("95 % interval", "left"), ("", "left"), ("log loss", "right"), ("a run", "right"),
-    )  # fmt: skip
+    figure = "songs" if metric == "accuracy" else metric
+    table = _table("system", f">{figure}", "95 % interval", "", ">log loss", ">a run")
     names = (metric, f"{metric}_low", f"{metric}_high")
     span = _span(row[name] for row in conclusion.systems for name in names)
     for row in conclusion.systems:
         value, low, high = (row[name] for name in names)
         table.add_row(
-            _text(row["system"]), f"{value:.3f}", _between(low, high),
+            Text(row["system"]), f"{value:.3f}", _between(low, high),
             _strip((value, low, high), span), f"{row['nll']:.3f}", f"{row['seconds']:.0f} s",
         )  # fmt: skip
-    parts: list[Any] = [*conclusion.said, "", table, ""]
-    if conclusion.differences:
-        parts += [_difference_table(conclusion.differences), ""]
+    parts = [*conclusion.said, "", table, "", _difference_table(conclusion.differences), ""]
     if (more := len(conclusion.differences) - _PAIRS) > 0:
         parts.append(f"{more} more pairs: {conclusion.folder / 'differences.csv'}")
     return _printed(parts)
 
 
 def _difference_table(pairs: Sequence[Row]) -> "Table":
-    table = plain_table(
-        ("difference", "left"), ("points", "right"), ("95 % interval", "left"), ("", "left"),
-        ("p", "right"), ("told", "left"),
-    )  # fmt: skip
+    from rich.text import Text
+
+    table = _table("difference", ">points", "95 % interval", "", ">p", "told")
     ends = [row[name] for row in pairs for name in ("difference", "low", "high")]
-    far = max((abs(value) for value in ends if value is not None), default=0.0) or 0.01
+    far = max(abs(value) for value in ends if value is not None) or 0.01
     for row in pairs[:_PAIRS]:
         interval = (row["difference"], row["low"], row["high"])
-        p = "–" if row["p_adjusted"] is None else f"{row['p_adjusted']:.3f}"
         table.add_row(
-            _text(f"{row['a']}\n- {row['b']}"), f"{100 * row['difference']:+.1f}",
-            _between(*interval[1:], 100, "+.1f"), _strip(interval, (-far, far), 0.0), p,
-            "yes" if row["told_apart"] else "no",
+            Text(f"{row['a']}\n- {row['b']}"), f"{100 * row['difference']:+.1f}",
+            _between(*interval[1:], 100, "+.1f"), _strip(interval, (-far, far), 0.0),
+            f"{row['p_adjusted']:.3f}", "yes" if row["told_apart"] else "no",
         )  # fmt: skip
     return table
 
 
 def leakage_text(rows: Sequence[Row], sentences: Sequence[str]) -> str:
     """Return a measurement of leakage as text: the splits, and what their figures mean."""
-    table = plain_table(
-        ("split by", "left"), ("songs", "right"), ("95 % interval", "left"), ("", "left"),
-        ("windows", "right"),
-    )  # fmt: skip
+    table = _table("split by", ">songs", "95 % interval", "", ">windows")
     span = _span([0.0, *(row[name] for row in rows for name in ("low", "high", "accuracy"))])
     for row in rows:
         interval = (row["accuracy"], row["low"], row["high"])
@@ -326,7 +335,7 @@ def _span(values: Iterable[float | None]) -> tuple[float, float]:
 
 def _strip(interval: "Interval", span: tuple[float, float], zero: float | None = None) -> str:
     """Return an interval with its value, drawn on an axis shared by a table's rows."""
-    line, dot, mark = "─●│" if can_show("─●│") else "-o|"
+    line, dot, mark = "─●│" if _can_show("─●│") else "-o|"
 
     def position(value: float) -> int:
         return round((_STRIP - 1) * (value - span[0]) / (span[1] - span[0]))
@@ -346,13 +355,6 @@ def _between(low: float | None, high: float | None, scale: float = 1, form: str 
     if low is None or high is None:
         return "unknown"
     return f"{scale * low:{form}} to {scale * high:{form}}"
-
-
-def _text(text: str) -> Any:
-    """Return text that rich does not read as markup."""
-    from rich.text import Text
-
-    return Text(text)
 
 
 def _printed(parts: Sequence[Any]) -> str:

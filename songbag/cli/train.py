@@ -1,20 +1,36 @@
-"""Commands that train: train, crossval, demo."""
+"""Commands that train: train, crossval, compare, leakage, demo."""
 
 from pathlib import Path
 from typing import Any
 
 import click
 
-from songbag.cli.help_sections import OUTPUT, RUNNING, TRAINING, command, option
 from songbag.cli.options import (
+    OUTPUT,
     PATH,
+    RUNNING,
+    TRAINING,
     audio_file_options,
+    command,
     embedding_option,
+    option,
     own_encoder,
     recipe_and_songs,
+    recipe_changes,
     training_options,
     window_table_options,
 )
+from songbag.console import Console
+from songbag.parallel.pool import is_rank_zero, require_single_process
+
+_COMPARED = "cnn"  # the recipe of many trainings: one network, where "auto" has many
+_ALIASES = {"mean": "mean_probability"}
+
+_folder_option = option("-o", "--output", required=True, type=PATH, section=OUTPUT, help="Folder.")
+_folds_option = option(
+    "--folds", default=5, type=click.IntRange(2), section=TRAINING,
+    help="Of the cross-validation.",
+)  # fmt: skip
 
 
 @command
@@ -39,23 +55,13 @@ def train(ctx: click.Context, /, songs: Path, output: Path, resume: bool, **opti
 
     Several processes train together: torchrun --nproc-per-node 2 -m songbag train ...
     """
-    from songbag.console import Console
-    from songbag.parallel.pool import is_rank_zero
     from songbag.tasks import train as task
 
     quiet = options["quiet"] or not is_rank_zero()
     console = Console(quiet)
     recipe, dataset = recipe_and_songs(songs, options)
-    training = task.train(
-        dataset,
-        recipe,
-        console,
-        options["seed"],
-        options["threads"],
-        own_encoder(options, recipe),
-        output,
-        resume,
-    )
+    own, seed, threads = own_encoder(options, recipe), options["seed"], options["threads"]
+    training = task.train(dataset, recipe, console, seed, threads, own, output, resume)
     folder = task.write_training(training, output, console)
     if not quiet:
         click.echo(f"model   {output}")
@@ -66,23 +72,16 @@ def train(ctx: click.Context, /, songs: Path, output: Path, resume: bool, **opti
 
 @command
 @click.argument("songs", type=PATH)
-@option("-o", "--output", required=True, type=PATH, section=OUTPUT, help="Folder.")
+@_folder_option
 @option("--keep-models", is_flag=True, section=OUTPUT, help="Write the model of every fold too.")
-@option("--folds", default=5, show_default=True, type=click.IntRange(2), section=TRAINING,
-        help="Of the cross-validation.")  # fmt: skip
+@_folds_option
 @embedding_option
 @training_options()
 @audio_file_options
 @window_table_options
 @click.pass_context
 def crossval(
-    ctx: click.Context,
-    /,
-    songs: Path,
-    output: Path,
-    folds: int,
-    keep_models: bool,
-    **options: Any,
+    ctx: click.Context, /, songs: Path, output: Path, folds: int, keep_models: bool, **options: Any
 ) -> None:
     """Cross-validate on SONGS.
 
@@ -90,40 +89,102 @@ def crossval(
     history.csv, predictions.csv, windows.csv, metrics.json and report.html, and with
     --keep-models the model of every fold. The same command goes on where it was stopped.
     """
-    from songbag.console import Console
-    from songbag.parallel.pool import require_single_process
     from songbag.tasks.cross_validate import cross_validate
     from songbag.tasks.train import load_labelled
 
     require_single_process("a cross-validation")
     recipe, dataset = recipe_and_songs(songs, options)
     console = Console(options["quiet"])
+    loaded = load_labelled(dataset, recipe, console)
+    own, seed, threads = own_encoder(options, recipe), options["seed"], options["threads"]
     evaluation = cross_validate(
-        load_labelled(dataset, recipe, console),
-        output,
-        recipe,
-        console,
-        folds,
-        options["seed"],
-        options["threads"],
-        own_encoder(options, recipe),
-        keep_models,
-    ).evaluation
+        loaded, output, recipe, console, folds, seed, threads, own, keep_models
+    )
     if not options["quiet"]:
         click.echo(f"report  {output / 'report.html'}")
     ctx.exit(1 if evaluation.figures["failed"] else 0)
 
 
 @command
-@option("-o", "--output", default="demo", show_default=True, type=PATH,
-        help="Folder for songs, model and report.")  # fmt: skip
-@option("--seed", default=0, show_default=True, help="Of the songs and the training.")
-@option("--songs", default=40, show_default=True, help="Songs a genre.")
+@click.argument("songs", type=PATH)
+@_folder_option
+@option("--poolings", section="Comparison",
+        help="Names with commas, e.g. mean,vote,attention.")  # fmt: skip
+@option("--losses", section="Comparison", help="song, window or both: song,window.")
+@option("--recipes", section="Comparison", help="Names or .toml files with commas.")
+@option("--seeds", default=3, type=click.IntRange(1), section="Comparison",
+        help="Repetitions of each cross-validation.")  # fmt: skip
+@option("--folds", default=5, type=click.IntRange(2), section="Comparison",
+        help="Folds of each cross-validation.")  # fmt: skip
+@option("--metric", section="Comparison",
+        help="Compare by it.  [default: accuracy; several labels: map]")  # fmt: skip
+@training_options(_COMPARED)
+@audio_file_options
+@window_table_options
+def compare(songs: Path, output: Path, **options: Any) -> None:
+    """Compare poolings, losses or recipes on SONGS.
+
+    All systems are cross-validated on the same folds and seeds. The folder gets
+    systems.csv, differences.csv (paired intervals and tests, corrected for their number),
+    runs.csv, answers.csv, report.html and every run; the same command goes on where it
+    was stopped.
+    """
+    from songbag.cli.terminal import conclusion_text
+    from songbag.recipes import load_recipe
+    from songbag.tasks.compare import compare, systems_of
+
+    require_single_process("a comparison")
+    console = Console(options["quiet"])
+    recipe, dataset = recipe_and_songs(songs, options, _COMPARED)
+    changes, recipes = recipe_changes(options), _names(options["recipes"])
+    bases = [load_recipe(name, changes) for name in recipes] or [recipe]
+    poolings, losses = _names(options["poolings"]), _names(options["losses"])
+    systems = systems_of(bases, poolings, losses, console)
+    seeds = range(options["seed"], options["seed"] + options["seeds"])
+    folds, threads, metric = (options[name] for name in ("folds", "threads", "metric"))
+    conclusion = compare(dataset, systems, output, console, seeds, folds, threads, metric=metric)
+    click.echo(conclusion_text(conclusion))
+    click.echo(f"report  {output / 'report.html'}")
+
+
+def _names(text: str | None) -> list[str]:
+    names = (name.strip() for name in (text or "").split(","))
+    return [_ALIASES.get(name, name) for name in names if name]
+
+
+@command
+@click.argument("songs", type=PATH)
+@_folder_option
+@_folds_option
+@training_options(_COMPARED)
+@audio_file_options
+@window_table_options
+def leakage(songs: Path, output: Path, folds: int, **options: Any) -> None:
+    """Measure how much of a figure is leakage.
+
+    The same model is evaluated under right and wrong splits: whole artists held out, whole
+    songs, single windows (wrong, as a warning), and each of artists and windows with labels
+    that mean nothing. The folder gets leakage.csv, report.html and a report for every split.
+    """
+    from songbag.cli.terminal import leakage_text
+    from songbag.tasks.leakage import measure_leakage, sentences
+
+    require_single_process("a measurement of leakage")
+    recipe, dataset = recipe_and_songs(songs, options, _COMPARED)
+    console = Console(options["quiet"])
+    rows = measure_leakage(dataset, output, recipe, console, folds, options["seed"])
+    click.echo(leakage_text(rows, sentences(rows)))
+    click.echo(f"report  {output / 'report.html'}")
+
+
+@command
+@option("-o", "--output", default="demo", type=PATH, help="Folder for songs, model and report.")
+@option("--seed", default=0, help="Of the songs and the training.")
+@option("--songs", default=40, help="Songs a genre.")
 @option("--only-songs", is_flag=True, help="Write the songs and songs.csv, then stop.")
 @option("-q", "--quiet", is_flag=True, help="No messages, no progress.")
 def demo(output: Path, seed: int, songs: int, only_songs: bool, quiet: bool) -> None:
     """Train and evaluate on generated songs."""
-    from songbag.console import Console
     from songbag.tasks.demo import run_demo, write_songs
 
     console = Console(quiet)

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -30,39 +30,19 @@ _COLUMNS = ["id", "path", "label", "artist", "split", "start", "end"]
 
 @dataclass(frozen=True)
 class Survey:
-    """The result of a check.
+    """The findings of a check, and by song id why a cleaned table is better without it."""
 
-    Attributes
-    ----------
-    findings : list of Finding
-        The gravest first.
-    dropped : dict
-        Song id to the reason why a cleaned table is better without it.
-    """
-
-    findings: list[Finding]
-    dropped: dict[str, str] = field(default_factory=dict)
+    findings: list[Finding]  # the gravest first
+    dropped: dict[str, str]
 
 
 def survey_songs(
-    dataset: AudioDataset,
-    console: Console,
-    window_seconds: float,
-    crossval: Path | None = None,
+    dataset: AudioDataset, console: Console, window_seconds: float, crossval: Path | None = None
 ) -> Survey:
     """Read every song of a dataset once and return what is wrong with the collection.
 
-    Parameters
-    ----------
-    window_seconds : float
-        Songs shorter than one window are reported.
-    crossval : Path or None
-        Folder of a cross-validation of these songs: then contradicted labels are ranked.
-
-    Raises
-    ------
-    SongTableError
-        ``crossval`` is no cross-validation of these songs.
+    Songs shorter than a window are reported. ``crossval`` is the folder of a cross-validation
+    of these songs (SongTableError if it is not): then contradicted labels are ranked.
     """
     songs = dataset.songs
     noise = list(label_noise_findings(songs, crossval, MOST_SUSPICIOUS)) if crossval else []
@@ -119,6 +99,19 @@ def _songs_to_drop(
     return dropped
 
 
+def report_problems(dataset: BagDataset, console: Console, labelled: bool = True) -> None:
+    """Say which songs were left out, and what is doubtful about the others and their labels."""
+    for remark in dataset.remarks:
+        console.say(remark)
+    for failure in dataset.failures:
+        console.say(f"left out: {failure.song.id}: {failure.message}")
+    for bag in dataset.without_features():
+        for warning in bag.warnings:
+            console.say(f"warning: {bag.id}: {warning}")
+    for remark in remarks(dataset) if labelled else ():
+        console.say(remark)
+
+
 def remarks(dataset: BagDataset) -> list[str]:
     """Return what is wrong with the songs of a training, without reading a file again.
 
@@ -145,14 +138,8 @@ def remarks(dataset: BagDataset) -> list[str]:
 def write_cleaned(dataset: AudioDataset, survey: Survey, output: Path) -> list[str]:
     """Write the table without the songs to drop, and return a line for each of these.
 
-    Audio files are never touched. Every column of the table and the order of its rows stay.
-    Only where the new table lies in another folder its paths are rewritten, and ids that
-    came from them are written down.
-
-    Raises
-    ------
-    SettingsError
-        ``output`` is the table itself, or not named .csv.
+    Every column of the table and the order of its rows stay. Only where the new table lies in
+    another folder its paths are rewritten, and ids that came from them are written down.
     """
     if output.suffix.lower() != ".csv":
         raise SettingsError(f"--fix {output}: the cleaned table is a .csv file; name it so.")

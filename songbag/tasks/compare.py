@@ -1,9 +1,4 @@
-"""Which pooling, loss or recipe is better on your songs, and whether that can be told.
-
-Every system is cross-validated on the same songs, folds and seeds; the frames are cached
-once. A run is a system and a seed, a folder like any cross-validation's, and the same
-command goes on where it was stopped: with the run, and in it with the fold.
-"""
+"""Which pooling, loss or recipe is better on your songs, and whether that can be told."""
 
 import hashlib
 import time
@@ -36,19 +31,13 @@ class System:
 def systems_of(
     recipes: Sequence[Recipe], poolings: Sequence[str], losses: Sequence[str], console: Console
 ) -> list[System]:
-    """Return every combination that can be trained; an empty list keeps the recipe's own.
-
-    Raises
-    ------
-    SettingsError
-        An unknown name, or fewer than two systems are left.
-    """
+    """Return every combination that can be trained; an empty list keeps the recipe's own."""
     systems: list[System] = []
     for recipe in recipes:
         for pooling in poolings or [recipe.training.pooling]:
             for loss in losses or [recipe.training.loss]:
-                changes = {"pooling": pooling, "loss": loss}
-                values = msgspec.to_builtins(recipe.training) | changes
+                values = msgspec.to_builtins(recipe.training)
+                values |= {"pooling": pooling, "loss": loss}
                 training = read(Training, values, f"recipe {recipe.name}")
                 if loss == "song" and not training.pooling_part.differentiable:
                     console.say(f"left out: {pooling} with the loss on the song (no gradient)")
@@ -71,26 +60,12 @@ def compare(
     runs: Path | None = None,
     metric: str | None = None,
 ) -> Conclusion:
-    """Cross-validate every system with every seed, and compare them song by song.
+    """Cross-validate every system on the same folds and seeds, and compare them song by song.
 
     ``folder`` gets runs/<system>-seedN/ (as `cross_validate` leaves it), runs.csv (a row
     a run and fold), answers.csv (a row a song and run), systems.csv, differences.csv,
-    comparison.json and report.html.
-
-    Parameters
-    ----------
-    runs : Path, optional
-        Where runs lie, if not in ``folder``: several comparisons can share them.
-    metric : str, optional
-        What systems are compared by; song accuracy by default, with several labels a song
-        the mean average precision.
-
-    Raises
-    ------
-    SongTableError, TrainingError
-        What is wrong with the songs.
-    SettingsError
-        There is no such metric.
+    comparison.json and report.html. The same call goes on where it was stopped: with the
+    run, and in it with the fold. Several comparisons can share the runs of a folder ``runs``.
     """
     for system in systems:
         require_trainable(system.recipe)
@@ -114,9 +89,9 @@ def compare(
                 console.say("done already")
                 continue
             began, inner = time.monotonic(), Console(console.quiet, brief=True)
-            run = cross_validate(dataset, path, system.recipe, inner, count, seed, threads)
+            evaluation = cross_validate(dataset, path, system.recipe, inner, count, seed, threads)
             write_json(file, mark)
-            value = run.evaluation.figures["metrics"][metric]["value"]
+            value = evaluation.figures["metrics"][metric]["value"]
             name = "song accuracy" if metric == "accuracy" else metric
             console.say(f"{name} {value:.3f}, {time.monotonic() - began:.0f} s")
     paths = {s.name: [runs / f"{s.name}-seed{seed}" for seed in seeds] for s in systems}

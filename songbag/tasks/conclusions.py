@@ -1,8 +1,4 @@
-"""Conclude a comparison: tables of systems and of their differences, and sentences.
-
-Everything is read from the files the runs left, so it can be repeated without running them
-again.
-"""
+"""Conclude a comparison from the files its runs left: tables of systems and differences, words."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -34,40 +30,14 @@ from songbag.metrics.label_kinds import LabelKind, kind_of
 from songbag.report import write_report
 from songbag.storage.files import Row, read_csv, write_csv, write_json
 
-DIFFERENCE_COLUMNS = [
-    *("a", "b", "METRIC_a", "METRIC_b", "difference", "low", "high", "seed_error"),
-    *("p", "p_adjusted", "only_a_right", "only_b_right", "p_mcnemar", "p_mcnemar_adjusted"),
-    *("smallest", "told_apart"),
-]
 _ALPHA = 0.05  # of one false call among all pairs
 _RESAMPLES = 2000
 _DETECTED = 0.8  # chance to tell the smallest difference apart
 
 
-def system_columns(metric: str) -> list[str]:
-    """Return the columns of systems.csv."""
-    others = ["nll", "nll_low", "nll_high", "macro_f1", "ece"]
-    compared = [metric, f"{metric}_low", f"{metric}_high", "least_seed", "most_seed"]
-    others = [name for name in others if name not in compared]
-    return ["system", *compared, "window_accuracy", *others, "seconds"]
-
-
 @dataclass
 class Conclusion:
-    """The result of a comparison.
-
-    Attributes
-    ----------
-    folder : Path
-    systems : list of dict
-        A row a system, the best first.
-    differences : list of dict
-        A row a pair of systems.
-    said : list of str
-        In words, what the songs can and cannot tell.
-    metric : str
-        What was compared.
-    """
+    """A row a system, the best first; a row a pair of systems; what the songs tell, in words."""
 
     folder: Path
     systems: list[Row]
@@ -77,23 +47,15 @@ class Conclusion:
 
 
 def chosen_metric(metric: str | None, kind: LabelKind) -> str:
-    """Return the metric that systems are compared by, the kind's headline where none is named.
-
-    Raises
-    ------
-    SettingsError
-        There is no such metric for this kind of labels.
-    """
-    if metric is None:
-        return kind.headline
+    """Return the metric that systems are compared by, the kind's headline where none is named."""
     some = kind.probabilities(np.zeros((1, 2)))
     known = kind.measures(kind.truths([("a",)], ["a", "b"]), some)
-    if metric not in known:
+    if metric is not None and metric not in known:
         raise SettingsError(
             f"--metric {metric}: no metric of songs with {kind.description}."
             f"{suggestion(metric, known)}"
         )
-    return metric
+    return metric or kind.headline
 
 
 @dataclass(frozen=True)
@@ -114,21 +76,17 @@ class _Run:
     def read(cls, folder: Path) -> "_Run":
         """Read the run that a cross-validation left in a folder."""
         figures = msgspec.json.decode((folder / "metrics.json").read_bytes())
-        labels = figures["labels"]
+        labels, kind = figures["labels"], kind_of(bool(figures.get("multilabel")))
         rows = [row for row in read_csv(folder / "predictions.csv") if row["status"] == "ok"]
         rows.sort(key=lambda row: row["id"])
-        shares = np.array(
-            [[float(row[name]) for name in probability_columns(labels)] for row in rows]
-        )
-        kind = kind_of(bool(figures.get("multilabel")))
-        truths = [
-            split_labels(row["label"]) if kind.multilabel else (row["label"],) for row in rows
-        ]
-        if kind.multilabel:  # each fold has its own thresholds
+        columns = probability_columns(labels)
+        shares = np.array([[float(row[name]) for name in columns] for row in rows])
+        truths: list[tuple[str, ...]] = [(row["label"],) for row in rows]
+        decisions = kind.decisions(shares)
+        if kind.multilabel:
+            truths = [split_labels(row["label"]) for row in rows]
             decided = [split_labels(row["predicted"]) for row in rows]
-            decisions = kind.truths(decided, labels).astype(np.bool_)
-        else:
-            decisions = kind.decisions(shares)
+            decisions = kind.truths(decided, labels) > 0  # each fold has its own thresholds
         return cls(
             kind,
             [row["id"] for row in rows],
@@ -143,13 +101,12 @@ class _Run:
 
     @cached_property
     def right(self) -> NDArray[np.bool_]:
-        """Which songs were predicted right, with several labels all of them."""
+        """Which songs were predicted right, several labels all of them."""
         targets = self.kind.targets(self.y, self.probabilities.shape[1])
         return np.asarray((self.decisions == targets).all(axis=1))
 
     @cached_property
     def measures(self) -> dict[str, Measure]:
-        """Every metric of these songs, wanting only weights."""
         return self.kind.measures(self.y, self.probabilities, self.decisions)
 
 
@@ -161,12 +118,7 @@ def conclude(
 ) -> Conclusion:
     """Compare finished runs and write the tables and the report of a comparison.
 
-    Parameters
-    ----------
-    paths : mapping
-        System to the folders of its runs, one a seed, in the same order for all.
-    metric : str
-        See `chosen_metric`.
+    ``paths`` has for every system the folders of its runs, one a seed, in the same order.
     """
     runs = {name: [_Run.read(path) for path in of_system] for name, of_system in paths.items()}
     first = next(iter(runs.values()))[0]
@@ -178,15 +130,11 @@ def conclude(
     group_count = len(set(first.groups)) if grouped else None
     systems = _system_rows(runs, group_index(groups, len(first.ids)), metric)
     pairs = _differences(runs, groups, metric)
+    tables = {"systems": systems, "differences": pairs}
+    tables |= {"runs": _fold_rows(runs, metric), "answers": _answer_rows(runs)}
+    for name, rows in tables.items():
+        write_csv(folder / f"{name}.csv", rows, list(rows[0]))
     said = _sentences(systems, pairs, len(first.ids), group_count, metric)
-    columns = [name.replace("METRIC", metric) for name in DIFFERENCE_COLUMNS]
-    write_csv(folder / "systems.csv", systems, system_columns(metric))
-    write_csv(folder / "differences.csv", pairs, columns)
-    run_columns = [*("system", "seed", "fold", "songs", "right", metric)]
-    run_columns += [name for name in ("nll", "epochs", "seconds") if name != metric]
-    write_csv(folder / "runs.csv", _fold_rows(runs, metric), run_columns)
-    answers = _answer_rows(runs)
-    write_csv(folder / "answers.csv", answers, list(answers[0]))
     comparison = {
         "metric": metric,
         "songs": len(first.ids),
@@ -208,25 +156,27 @@ def _mean_over_seeds(name: str, runs: Sequence[_Run], weights: Floats | None) ->
 
 def _system_rows(runs: Runs, group: NDArray[np.int64], metric: str) -> list[Row]:
     """One row a system: means over seeds, intervals over groups of the mean over seeds."""
-    with_interval = dict.fromkeys((metric, "nll"))
     measures = {
         f"{system} {name}": partial(_mean_over_seeds, name, of_system)
         for system, of_system in runs.items()
-        for name in with_interval
+        for name in dict.fromkeys((metric, "nll"))
     }
     limits = cluster_intervals(measures, group, np.random.default_rng(0))
+
+    def with_interval(system: str, name: str) -> Row:
+        measure = f"{system} {name}"
+        low, high = map(number_or_none, limits[measure])
+        return {name: float(measures[measure](None)), f"{name}_low": low, f"{name}_high": high}
+
     rows: list[Row] = []
     for system, of_system in runs.items():
-        row: Row = {"system": system}
-        for name in dict.fromkeys((metric, "nll", "macro_f1", "ece")):
-            row[name] = float(_mean_over_seeds(name, of_system, None))
-        for name in with_interval:
-            row[f"{name}_low"], row[f"{name}_high"] = map(
-                number_or_none, limits[f"{system} {name}"]
-            )
         of_seeds = [float(run.measures[metric](None)) for run in of_system]
+        row: Row = {"system": system} | with_interval(system, metric)
         row |= {"least_seed": min(of_seeds), "most_seed": max(of_seeds)}
         row["window_accuracy"] = float(np.mean([run.window_accuracy for run in of_system]))
+        row |= with_interval(system, "nll")
+        for name in ("macro_f1", "ece"):
+            row[name] = float(_mean_over_seeds(name, of_system, None))
         row["seconds"] = float(np.mean([_seconds(run.history) for run in of_system]))
         rows.append(row)
     return sorted(rows, key=lambda row: -_goodness(metric) * row[metric])
@@ -251,10 +201,8 @@ def _fold_rows(runs: Runs, metric: str) -> list[Row]:
                 epochs = [row for row in run.history if float(row["fold"]) == float(fold)]
                 row: Row = {"system": system, "seed": seed, "fold": fold}
                 row |= {"songs": int(here.sum()), "right": int(run.right[here].sum())}
-                row |= {
-                    name: number_or_none(run.measures[name](here.astype(np.float64)))
-                    for name in (metric, "nll")
-                }
+                for name in (metric, "nll"):
+                    row[name] = number_or_none(run.measures[name](here.astype(np.float64)))
                 row |= {"epochs": len(epochs), "seconds": _seconds(epochs)}
                 rows.append(row)
     return rows
@@ -305,12 +253,14 @@ def _differences(runs: Runs, groups: NDArray[np.int64] | None, metric: str) -> l
         counts = paired.mcnemar_exact(
             paired.majority_right(a[:odd]), paired.majority_right(b[:odd])
         )
-        row: Row = {"a": pair["a"], "b": pair["b"], "difference": pair["value"]}
+        row: Row = {"a": pair["a"], "b": pair["b"]}
         for side in ("a", "b"):
             row[f"{metric}_{side}"] = float(_mean_over_seeds(metric, runs[pair[side]], None))
-        row |= {"only_a_right": counts["only_a"], "only_b_right": counts["only_b"]}
-        row |= {name: pair[name] for name in ("low", "high", "p", "seed_error", "smallest")}
-        rows.append(row | {"p_mcnemar": counts["p"]})
+        row["difference"] = pair["value"]
+        row |= {name: pair[name] for name in ("low", "high", "seed_error", "p")}
+        row |= {"p_adjusted": None, "only_a_right": counts["only_a"]}
+        row |= {"only_b_right": counts["only_b"], "p_mcnemar": counts["p"]}
+        rows.append(row | {"p_mcnemar_adjusted": None, "smallest": pair["smallest"]})
     for plain, adjusted in (("p", "p_adjusted"), ("p_mcnemar", "p_mcnemar_adjusted")):
         known = [1.0 if row[plain] is None else row[plain] for row in rows]
         for row, p in zip(rows, paired.holm(known).tolist(), strict=True):
@@ -323,10 +273,7 @@ def _differences(runs: Runs, groups: NDArray[np.int64] | None, metric: str) -> l
 def _metric_difference(
     a: str, b: str, runs: Runs, group: NDArray[np.int64], metric: str
 ) -> dict[str, Any]:
-    """Return a metric of a less that of b, as `paired.compare` does for accuracy.
-
-    Interval and ``p`` are the paired bootstrap's over groups.
-    """
+    """Return a row as `paired.compare` does for accuracy, by the paired bootstrap over groups."""
 
     def difference(weights: Floats | None) -> Scores:
         ours, theirs = (_mean_over_seeds(metric, runs[name], weights) for name in (a, b))
@@ -354,10 +301,9 @@ def _sentences(
 ) -> list[str]:
     """Return in words what these songs can tell, and what they cannot."""
     best = systems[0]
-    said = [f"Highest: {best['system']} with {best[metric]:.3f}."]
-    if metric != "accuracy":
-        order = "Highest" if _goodness(metric) > 0 else "Lowest"
-        said = [f"{order} {metric}: {best['system']} with {best[metric]:.3f}."]
+    order = "Highest" if _goodness(metric) > 0 else "Lowest"
+    name = "" if metric == "accuracy" else f" {metric}"
+    said = [f"{order}{name}: {best['system']} with {best[metric]:.3f}."]
     apart = [pair for pair in pairs if pair["told_apart"]]
     for pair in apart[:5]:
         a_is_better = _goodness(metric) * pair["difference"] > 0

@@ -43,25 +43,13 @@ _STORED = (
 
 
 @dataclass(frozen=True)
-class CrossValidation:
-    """Out-of-fold evaluation, the fold of every song, and the history of all folds."""
-
-    evaluation: Evaluation
-    fold_of: Folds
-    history: History
-
-
-@dataclass(frozen=True)
 class FoldResult:
-    """A fold's model card and history, and its predictions for the songs held out.
-
-    ``model`` is None where the fold was taken from the journal.
-    """
+    """A fold's model card and history, and its predictions for the songs held out."""
 
     card: Card
     history: History
     items: Sequence[SongPrediction]
-    model: Model | None = None
+    model: Model | None = None  # of a fold that was taken from the journal
 
     def journal_line(self) -> dict[str, Any]:
         """Return the fold as plain values; JSON keeps every bit of a float."""
@@ -81,14 +69,11 @@ class FoldResult:
         for bag, values in zip(test.without_features(), line["predictions"], strict=True):
             fields: dict[str, Any] = {name: np.array(values[name], np.float64) for name in _STORED}
             fields |= {"outputs": np.zeros((0, 0), np.float32), "thresholds": card.thresholds}
-            item = SongPrediction(
-                bag.song,
-                Prediction(**fields, kind=card.kind),
-                warnings=tuple(values["warnings"]),
-                level_db=values["level_db"],
-                window_names=bag.windows,
+            prediction = Prediction(**fields, kind=card.kind)
+            warnings, level_db = tuple(values["warnings"]), values["level_db"]
+            items.append(
+                SongPrediction(bag.song, prediction, "", "", warnings, level_db, bag.windows)
             )
-            items.append(item)
         return cls(card, line["history"], items)
 
 
@@ -102,23 +87,14 @@ def cross_validate(
     threads: int | None = None,
     own: Own | None = None,
     keep_models: bool = False,
-) -> CrossValidation:
-    """Train ``count`` models, each judged on the fold it did not see.
+) -> Evaluation:
+    """Train ``count`` models, and return the evaluation of each on the fold it did not see.
 
+    ``dataset`` has the features of the recipe (see `songbag.tasks.train.load_labelled`).
     Each model is calibrated on the predictions of the others for songs those were not
     trained on, so no song calibrates its own prediction. ``folder`` gets folds.csv,
     history.csv, predictions.csv, windows.csv, metrics.json and report.html, and with
     ``keep_models`` models/foldN.songbag. The same call goes on where it was stopped.
-
-    Parameters
-    ----------
-    dataset : BagDataset
-        Songs with the features of the recipe, as `songbag.tasks.train.load_labelled` returns.
-
-    Raises
-    ------
-    TrainingError
-        The songs cannot be divided into so many folds.
     """
     recipe = adapt_recipe(recipe, dataset, console)
     fold_of, certificate = assign_folds(dataset, count, seed)
@@ -133,36 +109,24 @@ def cross_validate(
     temperatures = [result.card.temperature for result in results]
     evaluation.figures["split"] = msgspec.to_builtins(certificate)
     evaluation.figures["calibration"] = {"temperatures": temperatures}
+    evaluation.write(folder)
     history = [
         {"fold": fold, **row} for fold, result in enumerate(results, 1) for row in result.history
     ]
-    cross_validation = CrossValidation(evaluation, fold_of, history)
-    _write(cross_validation, dataset, folder)
+    write_csv(folder / "history.csv", history, list(history[0]))
+    numbers = zip(dataset.songs, (fold_of + 1).tolist(), strict=True)
+    rows = [{"id": song.id, "fold": fold} for song, fold in numbers]
+    write_csv(folder / "folds.csv", rows, ["id", "fold"])
+    write_report(folder)
     for fold, result in enumerate(results):
         if keep_models and result.model is not None:
             save_model(model_path(folder, fold), replace(result.model, card=result.card))
     console.say(summary(evaluation.figures))
-    return cross_validation
-
-
-def _write(cross_validation: CrossValidation, dataset: BagDataset, folder: Path) -> None:
-    history = cross_validation.history
-    cross_validation.evaluation.write(folder)
-    write_csv(folder / "history.csv", history, list(history[0]))
-    folds_of_songs = zip(dataset.songs, cross_validation.fold_of.tolist(), strict=True)
-    rows = [{"id": song.id, "fold": fold + 1} for song, fold in folds_of_songs]
-    write_csv(folder / "folds.csv", rows, ["id", "fold"])
-    write_report(folder)
+    return evaluation
 
 
 def assign_folds(dataset: BagDataset, count: int, seed: int) -> tuple[Folds, Certificate]:
-    """Assign songs to folds, whole groups, labels even; return them with a certificate.
-
-    Raises
-    ------
-    TrainingError
-        Too few groups, or a label that would be tested but never trained on.
-    """
+    """Assign songs to folds, whole groups, labels even; return them with a certificate."""
     songs = dataset.songs
     labels, groups = stratification_labels(songs), [song.group for song in songs]
     fold_of = folds(labels, groups, count, seed)
@@ -173,12 +137,7 @@ def assign_folds(dataset: BagDataset, count: int, seed: int) -> tuple[Folds, Cer
 
 
 def require_learnable(songs: Sequence[Song], fold_of: Folds) -> None:
-    """Refuse folds where all songs of a label are in one.
-
-    Raises
-    ------
-    TrainingError
-    """
+    """Raise a TrainingError where all songs of a label are in one fold."""
     for label, numbers in folds_by_label(songs, fold_of).items():
         if len(numbers) == 1:
             raise TrainingError(
@@ -189,7 +148,7 @@ def require_learnable(songs: Sequence[Song], fold_of: Folds) -> None:
 
 
 def model_path(folder: Path, fold: int) -> Path:
-    """Return where the model of a fold (counted from 0) is kept."""
+    """Return the model file of a fold, counted from 0."""
     return folder / "models" / f"fold{fold + 1}.songbag"
 
 

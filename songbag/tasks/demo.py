@@ -22,8 +22,7 @@ _SONGS_PER_ARTIST = 2
 def write_songs(folder: Path, songs: int, seed: int, console: Console) -> Path:
     """Write ``songs`` songs of every genre as audio files, and songs.csv beside them.
 
-    Formats, artists and levels are dealt out independently of the genre. The same seed
-    gives the same songs.
+    Formats, artists and levels do not depend on the genre.
     """
     (folder / "audio").mkdir(parents=True, exist_ok=True)
     todo = [(genre, number) for number in range(1, songs + 1) for genre in GENRES]

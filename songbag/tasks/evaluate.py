@@ -40,7 +40,6 @@ class JudgedSong:
 
     Attributes
     ----------
-    item : SongPrediction
     side : str
         Of the split: "test", "fold 1", ..., "unheard", or "training" for a song that the
         model was trained on.
@@ -73,30 +72,14 @@ class JudgedSong:
     def row(self, labels: Sequence[str]) -> Row:
         """Return the song's row of a judged predictions.csv."""
         song = self.item.song
-        return song_row(self.item, labels) | {
-            "label": song.label,
-            "group": song.group_value,
-            "side": self.side,
-            "windows_right": self.windows_right,
-            "baseline_majority": self.majority,
-            "baseline_level": self.level,
-        }
+        truth = (song.label, song.group_value, self.side, self.windows_right)
+        columns = zip(TRUTH_COLUMNS, (*truth, self.majority, self.level), strict=True)
+        return song_row(self.item, labels) | dict(columns)
 
 
 @dataclass
 class Evaluation:
-    """Judged predictions, and the figures made from them.
-
-    Attributes
-    ----------
-    figures : dict
-        As metrics.json holds them.
-    judged : sequence of JudgedSong
-    labels : tuple of str
-    kind : LabelKind
-    excerpt : Excerpt
-        The part of each song that was read.
-    """
+    """Judged predictions, and the figures made from them, as metrics.json holds them."""
 
     figures: dict[str, Any]
     judged: Sequence[JudgedSong]
@@ -106,7 +89,6 @@ class Evaluation:
 
     @property
     def songs(self) -> list[Song]:
-        """The songs, in their order."""
         return [one.item.song for one in self.judged]
 
     @property
@@ -116,19 +98,14 @@ class Evaluation:
 
     @property
     def rows(self) -> list[Row]:
-        """Rows of a judged predictions.csv."""
         return [one.row(self.labels) for one in self.judged]
 
     @property
     def window_rows(self) -> list[Row]:
-        """Rows of windows.csv."""
         return [row for one in self.judged for row in window_rows(one.item, self.labels)]
 
     def write(self, folder: Path) -> None:
-        """Write metrics.json, predictions.csv, windows.csv, heard.csv, and audio.csv of files.
-
-        heard.csv is for songs with one label each.
-        """
+        """Write metrics.json, predictions.csv, windows.csv, heard.csv, and audio.csv of files."""
         sources = {song.id: song.source(self.excerpt) for song in self.songs if song.path}
         write_recordings(folder, sources)
         write_json(folder / "metrics.json", self.figures)
@@ -147,17 +124,8 @@ def evaluate_model(
 ) -> Evaluation:
     """Predict the songs of a labelled dataset, and judge those the model was not trained on.
 
-    Parameters
-    ----------
-    everything : bool
-        Judge the songs the model was trained on as well.
-    side : str
-        Name of the songs that it was not trained on (see `JudgedSong`).
-
-    Raises
-    ------
-    SongTableError
-        A label the model does not know, no label at all, or nothing left to judge.
+    With ``everything`` those it was trained on are judged as well; ``side`` is the side of the
+    others (see `JudgedSong`).
     """
     card, songs = model.card, dataset.everyone()
     _require_known_labels(card, songs, dataset.origin)
@@ -232,10 +200,9 @@ def group_numbers(judged: Sequence[JudgedSong]) -> NDArray[np.int64] | None:
 
 
 def accuracy_curve(evaluation: Evaluation) -> list[Row]:
-    """Return the accuracy against the number of windows of a song that are used.
+    """Return the accuracy where the mean of some windows of each song decides.
 
-    Of every song judged some windows are used: random ones, the first, the middle; their
-    mean probability decides.
+    They are random ones, the first, or the middle, from one window to all.
     """
     judged = [
         one
@@ -254,13 +221,13 @@ def accuracy_curve(evaluation: Evaluation) -> list[Row]:
     rows = []
     for row in curve:
         accuracy = row.pop("accuracy")
-        interval = {"low": accuracy["low"], "high": accuracy["high"]}
-        rows.append(row | {"accuracy": accuracy["value"]} | interval)
+        row |= {"accuracy": accuracy["value"], "low": accuracy["low"], "high": accuracy["high"]}
+        rows.append(row)
     return rows
 
 
 def _window_spacing(predictions: Predictions) -> WindowPlan:
-    """Return how long windows are and how far apart, by the windows of the songs themselves."""
+    """Return how long windows are and how far apart."""
     known = [item.prediction for item in predictions.items if item.prediction is not None]
     starts = np.concatenate([prediction.start_seconds for prediction in known])
     ends = np.concatenate([prediction.end_seconds for prediction in known])

@@ -1,8 +1,4 @@
-"""Export a model as one ONNX graph from samples to the song's probabilities.
-
-The graph is compared with the library on silence, noise, a loud square wave, less than a
-window, ten minutes and a single sample; where they differ nothing is written.
-"""
+"""Export a model as one ONNX graph from samples to the song's probabilities."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,15 +24,7 @@ Waveform = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What was written.
-
-    Attributes
-    ----------
-    path : Path
-    bytes : int
-    difference : float
-        Largest difference of a probability or contribution from the library.
-    """
+    """The file, its size, and the largest difference of a probability or contribution."""
 
     path: Path
     bytes: int
@@ -44,27 +32,12 @@ class ExportReport:
 
 
 def export_model(model: Model, output: str | Path, console: Console) -> ExportReport:
-    """Write the model as one ONNX graph from samples to the song's answer.
-
-    Raises
-    ------
-    ExportError
-        It predicts windows of a table, the package ``onnx`` is missing, or the graph does
-        not say what the library says. Nothing is written then.
-    """
+    """Write the model as one ONNX graph, where it agrees with the library on every test sound."""
     if model.card.source == "table":
         raise ExportError(
             f"{model.path}: this model predicts on a table of window features, not on sound, "
             "so there is no way from samples to write down. Export a model trained on audio."
         )
-    data = _graph(model)
-    console.say("Comparing the graph with the library on ten minutes of sound and less ...")
-    difference = _check(data, Predictor(model))
-    write_bytes(output, data)
-    return ExportReport(Path(output), len(data), difference)
-
-
-def _graph(model: Model) -> bytes:
     try:
         from songbag.inference.sound_graph import song_graph
     except ModuleNotFoundError as error:
@@ -73,7 +46,10 @@ def _graph(model: Model) -> bytes:
             "Run: pip install 'songbag[export]'"
         ) from None
     data: bytes = song_graph(model).SerializeToString()
-    return data
+    console.say("Comparing the graph with the library on ten minutes of sound and less ...")
+    difference = _check(data, Predictor(model))
+    write_bytes(output, data)
+    return ExportReport(Path(output), len(data), difference)
 
 
 def _check(data: bytes, predictor: Predictor) -> float:

@@ -2,15 +2,7 @@
 
 Songs of one artist share a studio, a voice and a mastering; windows of one song share
 everything. A model that met them in training recognises them, and a figure that lets it is
-too good. Here one recipe is cross-validated four ways, each on the same windows:
-
-=====================  =================================================================
-``group``              whole artists held out: the figure to report
-``song``               whole songs held out, artists on both sides
-``window``             single windows held out, songs on both sides: wrong, as a warning
-``permuted``           labels dealt out anew among artists, artists held out: chance
-``permuted_window``    the same with single windows held out: whatever it gets is leakage
-=====================  =================================================================
+too good. `ARMS` lists the splits.
 """
 
 from collections.abc import Callable, Sequence
@@ -55,13 +47,7 @@ def measure_leakage(
     count: int = 5,
     seed: int = 0,
 ) -> list[Row]:
-    """Cross-validate a recipe under every split; write leakage.csv, leakage.json, report.html.
-
-    Raises
-    ------
-    SongTableError, TrainingError
-        What is wrong with the songs; or they have several labels each.
-    """
+    """Cross-validate a recipe under every split; write leakage.csv, leakage.json, report.html."""
     dataset = load_labelled(songs, recipe, console)
     if dataset.multilabel:
         raise TrainingError("leakage is measured on songs with one label each; these have several.")
@@ -73,8 +59,8 @@ def measure_leakage(
         if arm.by_window:
             figures = hold_out_windows(changed, recipe, console, count, seed)
         else:
-            run = cross_validate(changed, folder / name, recipe, console, count, seed)
-            figures = run.evaluation.figures
+            path = folder / name
+            figures = cross_validate(changed, path, recipe, console, count, seed).figures
         accuracy = figures["metrics"]["accuracy"]
         row: Row = {"split": name, "accuracy": accuracy["value"]}
         row |= {"low": accuracy["low"], "high": accuracy["high"]}
@@ -99,30 +85,15 @@ def sentences(rows: Sequence[Row]) -> list[str]:
 
 
 def as_windows(dataset: BagDataset, recipe: Recipe) -> MemoryDataset:
-    """Return the songs as bags of cut windows (windows, bands, frames).
-
-    So all splits, by song or by window, train and judge on the very same windows.
-    """
+    """Return the songs as bags of cut windows (windows, bands, frames), the same for all splits."""
     length = window_frames(recipe.sound, recipe.windows)
-    bags = [
-        replace(bag, song=song)
-        if bag.starts is None
-        else replace(
-            bag,
-            song=song,
-            features=cut_windows(bag, bag.starts, length).transpose(0, 2, 1).copy(),
-            starts=None,
-        )
-        for bag, song in zip(dataset, dataset.songs, strict=True)
-    ]
+    bags = []
+    for bag, song in zip(dataset, dataset.songs, strict=True):
+        features = bag.features
+        if bag.starts is not None:
+            features = cut_windows(bag, bag.starts, length).transpose(0, 2, 1).copy()
+        bags.append(replace(bag, song=song, features=features, starts=None))
     return MemoryDataset(bags, dataset.origin, dataset.failures)
-
-
-# --- the splits -------------------------------------------------------------------------
-
-
-def _unchanged(dataset: MemoryDataset, rng: np.random.Generator) -> MemoryDataset:
-    return dataset
 
 
 def _without_groups(dataset: MemoryDataset, rng: np.random.Generator) -> MemoryDataset:
@@ -131,11 +102,9 @@ def _without_groups(dataset: MemoryDataset, rng: np.random.Generator) -> MemoryD
 
 
 def permute_labels(dataset: MemoryDataset, rng: np.random.Generator) -> MemoryDataset:
-    """Permute the songs' labels, keeping counts and, as far as they fit, groups together.
-
-    Labels in the order of groups are assigned to the songs in another order of groups.
-    """
+    """Permute the songs' labels, keeping counts and, as far as they fit, groups together."""
     songs = dataset.songs
+    # Labels in the order of groups go to the songs in another order of groups.
     places = sorted(range(len(songs)), key=lambda k: songs[k].group)
     labels = [songs[k].label for k in places]
     groups = sorted({song.group for song in songs})
@@ -143,6 +112,10 @@ def permute_labels(dataset: MemoryDataset, rng: np.random.Generator) -> MemoryDa
     shuffled = sorted(places, key=lambda k: rank[songs[k].group])
     assigned = dict(zip(shuffled, labels, strict=True))
     return dataset.with_songs([replace(song, label=assigned[k]) for k, song in enumerate(songs)])
+
+
+def _unchanged(dataset: MemoryDataset, rng: np.random.Generator) -> MemoryDataset:
+    return dataset
 
 
 ARMS: dict[str, Arm] = {
@@ -157,10 +130,7 @@ ARMS: dict[str, Arm] = {
 def hold_out_windows(
     dataset: MemoryDataset, recipe: Recipe, console: Console, count: int, seed: int
 ) -> dict[str, Any]:
-    """Cross-validate with windows held out instead of songs, and return the figures.
-
-    A song's prediction is the mean over folds of the models trained on its other windows.
-    """
+    """Cross-validate with windows held out; a song's prediction is the mean over the folds."""
     plan = TrainingPlan.of(dataset, recipe, console, seed)
     rng = np.random.default_rng(seed)
     fold_of = [rng.permutation(bag.window_count) % count for bag in dataset]

@@ -1,14 +1,7 @@
 """Predict a collection of any size: rows as songs finish, resumable after a stop.
 
-Two outputs can be resumed. A CSV or JSON file has a journal beside it,
-``<results>.journal``, one checked line a song, until the file is written whole. A folder of
-Parquet files gets one part after the other::
-
-    predictions/songs/part-00003-<hash>.parquet      a row a song, as in predictions.csv
-    predictions/windows/part-00003-<hash>.parquet    a row a window, if wanted
-
-A part's hash is of its songs, their files and the model; parts of other songs or another
-model are removed.
+A CSV or JSON file has a journal beside it until it is written whole, one checked line a song.
+A folder of Parquet files gets one part after the other.
 """
 
 import hashlib
@@ -49,12 +42,10 @@ class PredictedRows:
 
     @classmethod
     def of(cls, item: SongPrediction, labels: Sequence[str]) -> "PredictedRows":
-        """Return the rows of a song's prediction."""
         return cls(song_row(item, labels), window_rows(item, labels))
 
     @property
     def failed(self) -> bool:
-        """Whether the song has no prediction."""
         return bool(self.row["status"] == "failed")
 
     def withheld_below(self, confidence: float) -> "PredictedRows":
@@ -71,11 +62,7 @@ def predict_rows(
 ) -> Iterator[PredictedRows]:
     """Yield every song's rows, in order, taking from the journal what is already there.
 
-    Parameters
-    ----------
-    results : Path or None
-        File the caller will write; for songs in audio files its journal is beside it. None
-        keeps no journal.
+    For songs in audio files the journal lies beside ``results``, the file the caller will write.
     """
     songs, labels = dataset.everyone(), model.card.labels
     if results is None or not isinstance(dataset, AudioDataset):
@@ -103,13 +90,7 @@ def journal_path(results: Path) -> Path:
 
 
 def required_confidence(card: Card, precision: float) -> float:
-    """Return the confidence below which a label is withheld to reach a precision.
-
-    Raises
-    ------
-    SettingsError
-        The model was not calibrated, or never reached that precision.
-    """
+    """Return the confidence below which a label is withheld to reach a precision."""
     if not card.precision:
         raise SettingsError(
             "--precision needs a calibrated model with one label a song: train it with "
@@ -133,17 +114,9 @@ def song_key(song: Song, model: Model) -> str:
 
 @dataclass(frozen=True)
 class Partition:
-    """A folder of Parquet parts.
+    """A folder of Parquet parts, of so many songs each, perhaps with their windows.
 
-    Attributes
-    ----------
-    folder : path
-    songs : int
-        Songs of a part.
-    windows : bool
-        Whether windows are written too.
-    confidence : float
-        Probability below which a label is withheld.
+    Labels less probable than ``confidence`` are withheld.
     """
 
     folder: AnyPath
@@ -152,7 +125,6 @@ class Partition:
     confidence: float = 0.0
 
     def file(self, kind: str, name: str) -> AnyPath:
-        """Return the file of a part's songs or windows."""
         return self.folder / kind / f"{name}.parquet"
 
     def part_name(
@@ -169,7 +141,9 @@ class Partition:
 def predict_parts(model: Model, dataset: AudioDataset, out: Partition) -> Iterator[bool]:
     """Write all parts that are not there; yield for every song, in order, if it failed.
 
-    A part is written whole when its last song is predicted, its windows first.
+    A part, songs/part-00003-<hash>.parquet, is written whole when its last song is predicted,
+    its windows first. The hash is of its songs, their files and the model; parts of other songs
+    or another model are removed.
     """
     require_pyarrow("Parquet files")
     from pyarrow import parquet

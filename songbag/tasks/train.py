@@ -19,7 +19,7 @@ from songbag.parallel.pool import is_rank_zero
 from songbag.report import write_report
 from songbag.settings import Own, Recipe
 from songbag.storage.files import write_csv
-from songbag.tasks.check import remarks
+from songbag.tasks.check import report_problems
 from songbag.tasks.evaluate import Evaluation, evaluate_model, summary
 from songbag.training.checkpoint import remove_checkpoints
 from songbag.training.fit import History, fit
@@ -36,38 +36,18 @@ VALIDATION_SHARE = 0.15  # of the songs not tested; only where it chooses the ep
 
 @dataclass(frozen=True)
 class Split:
-    """Which songs are trained on and which are tested.
+    """Which songs are trained on and which are tested."""
 
-    Attributes
-    ----------
-    sides : ndarray of str, shape (songs,)
-        "train", "validation" or "test".
-    certificate : Certificate
-    """
-
-    sides: NDArray[np.str_]
+    sides: NDArray[np.str_]  # (songs,), "train", "validation" or "test"
     certificate: Certificate
 
 
 @dataclass(frozen=True)
 class Training:
-    """A trained model with its evidence.
-
-    Attributes
-    ----------
-    model : Model
-        With the split's certificate and, where there are test songs, the figures.
-    evaluation : Evaluation or None
-        On the test songs; None where there are none.
-    history : list of dict
-        One row an epoch and member.
-    split : Split
-    dataset : BagDataset
-        The songs, with those that could not be read.
-    """
+    """A trained model with its evidence."""
 
     model: Model
-    evaluation: Evaluation | None
+    evaluation: Evaluation | None  # where there are test songs
     history: History
     split: Split
     dataset: BagDataset
@@ -85,16 +65,8 @@ def train(
 ) -> Training:
     """Split labelled songs, fit a recipe on one part, and evaluate the model on the other.
 
-    Parameters
-    ----------
-    model_path : Path, optional
-        File of the model to come: checkpoints of the training lie beside it, from which
-        ``resume`` goes on.
-
-    Raises
-    ------
-    SongTableError, TrainingError
-        What is wrong with the songs.
+    Checkpoints of the training, from which ``resume`` goes on, lie beside ``model_path``, the
+    file of the model to come.
     """
     dataset = load_labelled(songs, recipe, console)
     recipe = adapt_recipe(recipe, dataset, console)
@@ -123,11 +95,10 @@ def write_training(training: Training, model_path: Path, console: Console) -> Pa
         return folder
     save_model(model_path, training.model)
     remove_checkpoints(model_path)
-    sides = zip(training.dataset.songs, training.split.sides.tolist(), strict=True)
-    rows = (
+    rows = [
         {"id": song.id, "label": song.label, "group": song.group_value, "side": side}
-        for song, side in sides
-    )
+        for song, side in zip(training.dataset.songs, training.split.sides.tolist(), strict=True)
+    ]
     write_csv(folder / "split.csv", rows, ["id", "label", "group", "side"])
     write_csv(folder / "history.csv", training.history, list(training.history[0]))
     if training.evaluation is None:
@@ -139,14 +110,22 @@ def write_training(training: Training, model_path: Path, console: Console) -> Pa
     return folder
 
 
-def load_labelled(songs: SongDataset, recipe: Recipe, console: Console) -> BagDataset:
-    """Return a dataset with the features of a recipe, and report what is wrong with its songs.
+def default_recipe(
+    songs: object, one_network: bool, encoder: bool = False, audio: str = "auto"
+) -> str:
+    """Return the recipe of a training that names none; ``audio`` is that of audio files.
 
-    Raises
-    ------
-    SongTableError, TrainingError
-        Labels or files are missing, or no song of a label can be read.
+    A network, pooling or loss that is named is one network's, where ``auto`` trains several.
     """
+    if isinstance(songs, BagDataset):
+        return "windows"
+    if encoder:
+        return "embeddings"
+    return "cnn" if one_network else audio
+
+
+def load_labelled(songs: SongDataset, recipe: Recipe, console: Console) -> BagDataset:
+    """Return a dataset with the features of a recipe, and report what is wrong with its songs."""
     require_trainable(recipe)  # before an hour of decoding
     require_labels(songs.songs, songs.origin)
     dataset = songs.load(recipe, console.track)
@@ -162,30 +141,8 @@ def load_labelled(songs: SongDataset, recipe: Recipe, console: Console) -> BagDa
     return dataset
 
 
-def report_problems(dataset: BagDataset, console: Console) -> None:
-    """Say which songs were left out, and what is doubtful about the others."""
-    for remark in dataset.remarks:
-        console.say(remark)
-    for failure in dataset.failures:
-        console.say(f"left out: {failure.song.id}: {failure.message}")
-    for bag in dataset.without_features():
-        for warning in bag.warnings:
-            console.say(f"warning: {bag.id}: {warning}")
-    for remark in remarks(dataset):
-        console.say(remark)
-
-
 def split_dataset(dataset: BagDataset, recipe: Recipe, seed: int) -> Split:
-    """Split songs by groups into train, validation and test.
-
-    The table's own split is honoured. Validation songs are held out only where they choose
-    the epoch.
-
-    Raises
-    ------
-    SongTableError, TrainingError
-        The given split is incomplete, or the songs cannot be split.
-    """
+    """Split songs by groups into train, validation and test, or as their table says."""
     songs = dataset.songs
     labels, groups = stratification_labels(songs), [song.group for song in songs]
     given = [song.split for song in songs]

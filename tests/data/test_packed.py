@@ -260,7 +260,7 @@ def test_another_sound_is_refused(packed, recipe):
 def test_others_get_parquet(packed, recipe, tmp_path, content):
     from pyarrow import parquet
 
-    from songbag.tasks.pack_parquet import write_parquet
+    from songbag.tasks.pack import write_parquet
 
     out, partial = tmp_path / "out", tmp_path / "out.partial"
     partial.mkdir()

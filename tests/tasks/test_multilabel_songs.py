@@ -118,7 +118,7 @@ def test_crossval_of_several_labels_and_its_figures_again_from_the_file(tmp_path
     found = cross_validate(bags_of(window_frame()), tmp_path, recipe, QUIET, 3, keep_models=True)
     with open(tmp_path / "predictions.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    again = figures_of(rows, found.evaluation.labels, multilabel=True)
+    again = figures_of(rows, found.labels, multilabel=True)
     written = json.loads((tmp_path / "metrics.json").read_text())
     for name, value in written["metrics"].items():
         assert again["metrics"][name]["value"] == pytest.approx(value["value"], abs=1e-4)
@@ -189,10 +189,10 @@ def test_crossval_calibrates_each_fold_on_the_others(tmp_path):
     recipe = load_recipe("windows", {"training.epochs": 100})
     bags = bags_from_table(single_frame(), "song", "label", "v*")
     found = cross_validate(bags, tmp_path, recipe, QUIET, 4, keep_models=True)
-    temperatures = found.evaluation.figures["calibration"]["temperatures"]
+    temperatures = found.figures["calibration"]["temperatures"]
     assert len(temperatures) == 4
     assert all(t > 1 for t in temperatures)  # sixty songs by heart: far too sure
-    rows = found.evaluation.rows
+    rows = found.rows
     shares = np.array([[row["p_a"], row["p_b"]] for row in rows])
     y = np.array(["ab".index(row["label"]) for row in rows])
     by = np.array([temperatures[int(row["side"][-1]) - 1] for row in rows])
