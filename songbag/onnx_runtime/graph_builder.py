@@ -50,10 +50,7 @@ class GraphBuilder:
         needed = {value.name for value in model.graph.input}
         if needed != set(inputs):
             raise ValueError(f"the graph {name} takes {sorted(needed)}, not {sorted(inputs)}.")
-        other = compose.add_prefix(model, f"{name}/").graph
-        for node in other.node:
-            del node.metadata_props[:]  # traces of the program that wrote it
-            node.doc_string = ""
+        other = compose.add_prefix(without_traces(model), f"{name}/").graph
         for theirs, ours in inputs.items():
             self._rename(ours, f"{name}/{theirs}")
         self._graph.node.extend(other.node)
@@ -93,6 +90,22 @@ class GraphBuilder:
             values = np.ascontiguousarray(values).reshape(values.shape)
             self._graph.initializer.append(numpy_helper.from_array(values, name))
         return self._constants[key]
+
+
+def without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Remove what the program that wrote a graph says of itself, such as paths of its source."""
+    graphs = [model.graph, *model.functions]
+    for part in (
+        *graphs,
+        *(node for graph in graphs for node in graph.node),
+        *model.graph.value_info,
+    ):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    for value in (*model.graph.input, *model.graph.output, *model.graph.initializer):
+        del value.metadata_props[:]
+        value.doc_string = ""
+    return model
 
 
 def int64(*numbers: int) -> NDArray[np.int64]:

@@ -166,21 +166,23 @@ def train_with_bar(
         result = train_network(
             songs, classes, training, shape, seed, held_out, watch, own, checkpoint
         )
-    console.say(_how_it_ended(result, time.monotonic() - began))
+    seconds = time.monotonic() - began
+    console.say(
+        f"solved in {seconds:.0f} s" if training.uses_solver else _how_it_ended(result, seconds)
+    )
     return result
 
 
 def _how_it_ended(result: "TrainedNetwork", seconds: float) -> str:
     last = result.history[-1]
-    if last["epoch"] == 1:
-        return f"solved in {seconds:.0f} s"
     reasons = {
         "": "",
         "patience": "; stopped because the validation songs no longer improved",
         "diverged": "; stopped because the loss was no longer finite (lower the learning rate)",
         "interrupted": "; interrupted, the best so far is kept",
     }
-    epochs = f"trained {int(last['epoch'])} epochs in {seconds:.0f} s"
+    count = int(last["epoch"])
+    epochs = f"trained {count} epoch{'s' if count > 1 else ''} in {seconds:.0f} s"
     return f"{epochs}; kept epoch {result.epoch}{reasons[result.stopped]}"
 
 

@@ -7,7 +7,6 @@
                    they are computed by pooling again, contributions (W, classes)
 """
 
-import io
 import logging
 import re
 import warnings
@@ -129,7 +128,7 @@ def _export(
 
 def translate(module: nn.Module, example: tuple[Tensor, ...], signature: Signature) -> bytes:
     """Return the graph that torch makes of a module, or raise ExportError with the reason."""
-    import onnx
+    from songbag.onnx_runtime.graph_builder import without_traces
 
     shapes = tuple(
         {axis: torch.export.Dim(name, min=1) for axis, name in axes.items()}
@@ -165,9 +164,7 @@ def translate(module: nn.Module, example: tuple[Tensor, ...], signature: Signatu
     finally:
         logger.setLevel(level)
     assert program is not None
-    buffer = io.BytesIO()
-    onnx.save(program.model_proto, buffer)
-    return buffer.getvalue()
+    return bytes(without_traces(program.model_proto).SerializeToString())
 
 
 def check(graph: bytes, module: nn.Module, signature: Signature, cases: Cases) -> None:
