@@ -178,7 +178,14 @@ class SongDataset(keras.utils.PyDataset):  # type: ignore[misc]
             raise ValueError(f"Give songs with windows, every id once; found {found}.")
         if window_frames is None and any(bag.starts is not None for bag in self.bags):
             raise ValueError("Bags with starts need window_frames, the length of a window.")
-        self.labels = _label_names(labels, {bag.label for bag in self.bags})
+        truths = {bag.label for bag in self.bags}
+        known = sorted(truth for truth in truths if truth is not None)
+        self.labels = known if labels is None else list(labels)
+        names = self.labels
+        if names and (len(names) < 2 or names != sorted(set(names))):
+            raise ValueError(f"labels must be two names or more, sorted, each once; found {names}.")
+        if known and not truths <= set(names):
+            raise ValueError(f"Label all songs or none among {names}; found {truths - set(names)}.")
         self.batch_size, self.shuffle, self.seed, self.epoch = batch_size, shuffle, seed, 0
         self.windows_per_song, self.window_frames = windows_per_song, window_frames
         self._batches = self._planned()
@@ -229,17 +236,6 @@ def _cut(bag: Bag, window_frames: Any) -> tuple[Array, NDArray[np.int64]]:
     frames = repeat_frames(bag.features, window_frames)
     views = np.lib.stride_tricks.sliding_window_view(frames, window_frames, axis=0)
     return np.moveaxis(views, -1, 1), bag.starts
-
-
-def _label_names(labels: Sequence[str] | None, truths: set[str | None]) -> list[str]:
-    """Return label names in order, all truths among them; none where nothing is known."""
-    known = sorted(truth for truth in truths if truth is not None)
-    names = known if labels is None else list(labels)
-    if names and (len(names) < 2 or names != sorted(set(names))):
-        raise ValueError(f"labels must be two names or more, sorted, each once; found {names}.")
-    if known and not truths <= set(names):
-        raise ValueError(f"Label all songs or none among {names}; found {truths - set(names)}.")
-    return names
 
 
 def predict_songs(

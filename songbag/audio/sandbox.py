@@ -90,7 +90,13 @@ def run_in_sandbox(request: Request, report: AudioReport) -> Iterator[bytes]:
             if not decoder.files or error.reason not in _DOUBTFUL:
                 raise
         finally:
-            _finish(decoder)
+            # A child waits for the next file where it may; else it ends.
+            idle = decoder.reusable and decoder.requests >= 0
+            if idle and _reuse.enabled and _reuse.decoder is None:
+                decoder.files, decoder.finished, decoder.reusable = decoder.files + 1, False, False
+                _reuse.decoder = decoder
+            else:
+                decoder.stop()
 
 
 @dataclass
@@ -198,15 +204,6 @@ def stop_decoder() -> None:
     _reuse.enabled = False
     if _reuse.decoder is not None and _reuse.owner == os.getpid():
         decoder, _reuse.decoder = _reuse.decoder, None
-        decoder.stop()
-
-
-def _finish(decoder: _Decoder) -> None:
-    """Let a child wait for the next file where it may, else end it."""
-    if decoder.reusable and decoder.requests >= 0 and _reuse.enabled and _reuse.decoder is None:
-        decoder.files, decoder.finished, decoder.reusable = decoder.files + 1, False, False
-        _reuse.decoder = decoder
-    else:
         decoder.stop()
 
 

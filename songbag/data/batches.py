@@ -81,20 +81,17 @@ def random_groups(
     """Yield ``songs`` with ``windows_per_song`` random windows each, or all they have."""
     by_count: dict[int, list[tuple[int, Array]]] = defaultdict(list)
     for song in songs:
-        chosen = _random_windows(bags[song], windows_per_song, window_frames, rng)
-        cut = cut_windows(bags[song], chosen, window_frames)
+        bag = bags[song]
+        count = min(windows_per_song, bag.window_count)
+        if bag.starts is None:
+            chosen = rng.permutation(bag.window_count)[:count]
+        else:  # any frame may begin a window: more windows to learn from than serving has
+            chosen = rng.integers(0, max(1, len(bag.features) - window_frames + 1), size=count)
+        cut = cut_windows(bag, chosen, window_frames)
         by_count[len(cut)].append((int(song), cut))
     for members in by_count.values():
         indices = np.array([song for song, _ in members])
         yield Cut(indices, np.stack([cut for _, cut in members]))
-
-
-def _random_windows(bag: Bag, most: int, window_frames: int, rng: np.random.Generator) -> Indices:
-    count = min(most, bag.window_count)
-    if bag.starts is None:
-        return rng.permutation(bag.window_count)[:count]
-    # Any frame may begin a window in training: more windows to learn from than serving has.
-    return rng.integers(0, max(1, len(bag.features) - window_frames + 1), size=count)
 
 
 def streamed(shards: Indices, lanes: int, rng: np.random.Generator) -> tuple[Indices, Indices]:

@@ -135,7 +135,9 @@ def solve_folds(
             rest, held_out = fold_of != fold, fold_of == fold
             songs = x[torch.from_numpy(rest)]
             loss = solve_head(head, songs, y[rest], pooling, training, penalty)
-            matrix, bias = _without_standardisation(head)
+            # For features that are not standardised, in float64.
+            matrix = head.linear.weight.detach().double() / head.deviation.double()
+            bias = head.linear.bias.detach().double() - matrix @ head.mean.double()
             solutions.append((matrix, bias, loss))
             outputs = x[torch.from_numpy(held_out)] @ matrix.T + bias
             logits[held_out] = both_classes(outputs).numpy()
@@ -151,12 +153,6 @@ def solve_folds(
     seconds = time.perf_counter() - began
     row = {"loss": float(np.mean(losses)), "penalty": best_penalty, "seconds": seconds}
     return best_logits, row
-
-
-def _without_standardisation(head: LinearHead) -> tuple[Tensor, Tensor]:
-    """Return a head's matrix and bias for features that are not standardised, in float64."""
-    matrix = head.linear.weight.detach().double() / head.deviation.double()
-    return matrix, head.linear.bias.detach().double() - matrix @ head.mean.double()
 
 
 def _required_head(network: SongNetwork) -> LinearHead:

@@ -115,6 +115,8 @@ def measure(source: Source, sound: Sound, folder: AnyPath, limits: Limits) -> Re
 
     Never raises for what is wrong with the file: that is a receipt with status "failed".
     """
+    from safetensors.numpy import save
+
     size, mtime_ns = file_stamp(source.path)
     try:
         with local_source(source, limits) as local:
@@ -127,7 +129,9 @@ def measure(source: Source, sound: Sound, folder: AnyPath, limits: Limits) -> Re
                 data = b"".join(run_in_sandbox(request, AudioReport()))
                 facts, packed = msgspec.msgpack.decode(data, type=tuple[Facts, bytes])
                 codes = np.frombuffer(packed, dtype=np.uint32)
-                _write(folder / key, facts, codes)
+                checked = _Stored(facts=facts, checksum=_checksum(facts, codes))
+                metadata = {"songbag": msgspec.json.encode(checked).decode()}
+                write_bytes(folder / key, save({"codes": codes}, metadata))
     except AudioError as error:
         return Receipt(
             status="failed", reason=error.reason, message=str(error), size=size, mtime_ns=mtime_ns
@@ -203,13 +207,6 @@ class _Meter:
 class _Stored(Record, frozen=True):
     facts: Facts
     checksum: str
-
-
-def _write(file: AnyPath, facts: Facts, codes: Codes) -> None:
-    from safetensors.numpy import save
-
-    stored = msgspec.json.encode(_Stored(facts=facts, checksum=_checksum(facts, codes)))
-    write_bytes(file, save({"codes": codes}, {"songbag": stored.decode()}))
 
 
 def _read(file: AnyPath) -> tuple[Facts, Codes]:
