@@ -80,7 +80,11 @@ def mfcc(blocks: Iterable[NDArray[np.float32]], sound: Sound) -> Iterator[Frames
     With their differences appended if ``sound.deltas``.
     """
     matrix = cepstrum_matrix(sound.mel_bands, sound.coefficients)
-    cepstra = (_in_small_products(block, matrix) for block in _loudness(blocks, sound))
+    rows = max(1, _PRODUCT // matrix.size)  # in products of at most _PRODUCT
+    cepstra = (
+        np.concatenate([block[k : k + rows] @ matrix for k in range(0, len(block), rows)])
+        for block in _loudness(blocks, sound)
+    )
     return _with_deltas(cepstra) if sound.deltas else cepstra
 
 
@@ -146,13 +150,6 @@ def _spectra(padded: NDArray[np.float32], sound: Sound) -> Frames:
     np.log10(loudness, out=loudness)
     loudness *= np.float32(10)
     return loudness
-
-
-def _in_small_products(loudness: Frames, matrix: NDArray[np.float32]) -> Frames:
-    """Return ``loudness @ matrix``, computed in products of at most `_PRODUCT`."""
-    rows = max(1, _PRODUCT // matrix.size)
-    parts = (loudness[first : first + rows] for first in range(0, len(loudness), rows))
-    return np.concatenate([part @ matrix for part in parts])
 
 
 def _raise_to(blocks: Iterable[Frames], top_db: float, bands: int) -> Iterator[Frames]:

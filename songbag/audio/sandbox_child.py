@@ -95,7 +95,9 @@ def _decode_one(request: Request, writing: int, mapped: int | None, many: bool) 
         if gathered:
             send(writing, FRAMES, b"".join(gathered))
         undamaged = not report.bad_packets and not report.bad_samples and not report.cut
-        reusable = many and undamaged and _has_room(mapped)
+        now = _mapped_bytes()  # another file must have all that its limits allow
+        room = now is None or mapped is None or now <= mapped + _LEFT_BYTES
+        reusable = many and undamaged and room and time.process_time() < _LIFE_SECONDS
         send(writing, REPORT if reusable else LAST, msgspec.msgpack.encode(report))
         return reusable
     except AudioError as error:
@@ -141,13 +143,6 @@ def _read_request(reading: int) -> Request:
 
 _LEFT_BYTES = 1 << 26  # memory that earlier files may have left in use
 _LIFE_SECONDS = 60.0  # of computing, after which a child that decodes many files is replaced
-
-
-def _has_room(mapped_first: int | None) -> bool:
-    """Tell whether another file can have all that its limits allow."""
-    mapped = _mapped_bytes()
-    room = mapped is None or mapped_first is None or mapped <= mapped_first + _LEFT_BYTES
-    return room and time.process_time() < _LIFE_SECONDS
 
 
 def set_limits(limits: Limits, many: bool) -> int | None:

@@ -36,9 +36,17 @@ def read_rows(
     if isinstance(table, Path) and table.suffix.lower() != ".parquet":
         yield from _csv_rows(table, name or str(table))
         return
-    texts = {column: _texts(values) for column, values in read_columns(table, name=name).items()}
-    for line, cells in enumerate(zip(*texts.values(), strict=True), start=2):
-        yield line, dict(zip(texts, cells, strict=True))
+    import pandas
+
+    texts: dict[str, list[str]] = {}
+    for column, values in read_columns(table, name=name).items():
+        if values.ndim > 1:
+            values = values.iloc[:, -1]  # of several columns with one name, the last
+        missing = pandas.isna(values).tolist()
+        cells = zip(values.tolist(), missing, strict=True)
+        texts[column] = ["" if gone else str(value) for value, gone in cells]
+    for line, row in enumerate(zip(*texts.values(), strict=True), start=2):
+        yield line, dict(zip(texts, row, strict=True))
 
 
 def _csv_rows(path: Path, name: str) -> Iterator[tuple[int, dict[str, str]]]:
@@ -61,15 +69,6 @@ def _csv_rows(path: Path, name: str) -> Iterator[tuple[int, dict[str, str]]]:
             f"{name}, line {reader.line_num}: not a table ({error}). A quote may be open, or a "
             "cell longer than 131,072 characters."
         ) from None
-
-
-def _texts(values: Any) -> list[str]:
-    import pandas
-
-    if values.ndim > 1:
-        values = values.iloc[:, -1]  # of several columns with one name, the last
-    missing = pandas.isna(values).tolist()
-    return ["" if gone else str(value) for value, gone in zip(values.tolist(), missing)]
 
 
 def read_columns(

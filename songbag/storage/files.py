@@ -165,16 +165,9 @@ def csv_text(rows: Iterable[Row], columns: Sequence[str], header: bool = True) -
     >>> csv_text([{"id": "a, b", "p": 1 / 3, "label": None}], ["id", "label", "p"])
     'id,label,p\n"a, b",,0.333333\n'
     """
-    lines = [",".join(map(_quoted, columns))] if header else []
-    lines += [",".join(_quoted(_cell(row.get(column))) for column in columns) for row in rows]
+    lines = [",".join(map(_cell, columns))] if header else []
+    lines += [",".join(_cell(row.get(column)) for column in columns) for row in rows]
     return "".join(f"{line}\n" for line in lines)
-
-
-def _quoted(cell: str) -> str:
-    # The csv module leaves a carriage return without quotes, and readers end the line there.
-    if any(mark in cell for mark in ',"\r\n'):
-        return '"' + cell.replace('"', '""') + '"'
-    return cell
 
 
 def _cell(value: Any) -> str:
@@ -182,7 +175,11 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, float):
         return f"{round(value, 6) + 0.0:g}" if abs(value) >= 1e6 else repr(round(value, 6) + 0.0)
-    return str(value)
+    cell = str(value)
+    # The csv module leaves a carriage return without quotes, and readers end the line there.
+    if any(mark in cell for mark in ',"\r\n'):
+        return '"' + cell.replace('"', '""') + '"'
+    return cell
 
 
 def write_csv(path: str | Path, rows: Iterable[Row], columns: Sequence[str]) -> None:
