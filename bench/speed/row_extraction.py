@@ -148,7 +148,7 @@ def patches(clock):
     calls = {
         "decoding": [(decode, "_unpack"), (decode, "_open_container")],
         "channels to mono": [(decode, "channels_of"), (waveform, "downmix")],
-        "front-end": [(features, "_spectra"), (features, "_in_small_products"), (np, "square"),
+        "front-end": [(features, "_spectra"), (np, "square"),
                       (np, "concatenate"), (np, "maximum")],
     }  # fmt: skip
     found = [(decode, "_packets", clock.steps("decoding", decode._packets)),
