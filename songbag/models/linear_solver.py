@@ -12,21 +12,21 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 from torch import Tensor, nn
 
 from songbag.data import batches
 from songbag.data.bag import Bag
 from songbag.errors import TrainingError
 from songbag.metrics.calibration import fit_temperature
-from songbag.models.losses import LOSSES, smoothed, song_weights
-from songbag.models.optimizers import LBFGS
+from songbag.models.losses import SLOPES, Floats, smoothed, song_weights
 from songbag.models.song_network import SongNetwork, SongPooling, both_classes
 from songbag.models.song_statistics import LinearHead
 from songbag.settings import Training
 
 Labels = NDArray[np.int64]
 MULTIPLES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # of the penalty, that folds choose among
-_STEPS = 200
+_STEPS, _MEMORY = 500, 50  # of L-BFGS
 
 
 def linear_head(network: SongNetwork) -> LinearHead | None:
@@ -82,30 +82,36 @@ def solve_head(
     (songs, labels) with multilabel.
     """
     standardise(head, x)
-    scaled = (x - head.mean) / head.deviation
-    kind, classes = pooling.kind, pooling.classes
-    shares = smoothed(kind.targets(y, classes), kind, training.label_smoothing)
-    targets = torch.from_numpy(shares)
-    weights = torch.from_numpy(song_weights(y, classes, kind, training.balance))
-    matrix = torch.zeros(pooling.outputs, x.shape[1], dtype=torch.float64, requires_grad=True)
-    bias = torch.zeros(pooling.outputs, dtype=torch.float64, requires_grad=True)
-    solver = LBFGS(
-        [matrix, bias], max_iter=_STEPS, tolerance_grad=1e-6, line_search_fn="strong_wolfe"
-    )
+    scaled, basis = ((x - head.mean) / head.deviation).numpy(), None
+    if scaled.shape[0] < scaled.shape[1]:
+        # Fewer songs than values: the weights of least norm lie in the span of the songs.
+        basis, coordinates = np.linalg.qr(scaled.T)
+        scaled = np.ascontiguousarray(coordinates.T)
+    kind, classes, outputs = pooling.kind, pooling.classes, pooling.outputs
+    targets = smoothed(kind.targets(y, classes), kind, training.label_smoothing)
+    weights = song_weights(y, classes, kind, training.balance)[:, None] / len(y)
+    with_loss = SLOPES[kind.name]
 
-    def loss() -> Tensor:
-        solver.zero_grad()
-        logits = both_classes(scaled @ matrix.T + bias)
-        losses = LOSSES[kind.name](logits, targets)
-        total = (weights * losses).mean() + penalty / 2 * matrix.square().sum()
-        total.backward()  # type: ignore[no-untyped-call]
-        return total
+    def loss(parameters: Floats) -> tuple[float, Floats]:
+        """Return the loss and its slope along weights and biases (outputs, values + 1)."""
+        matrix, bias = np.split(parameters.reshape(outputs, -1), [-1], axis=1)
+        z = scaled @ matrix.T + bias.T
+        losses, slopes = with_loss(z if outputs == classes else np.hstack([-z / 2, z / 2]), targets)
+        slopes = weights * slopes
+        along = slopes if outputs == classes else (slopes[:, 1:] - slopes[:, :1]) / 2
+        slope = np.hstack([along.T @ scaled + penalty * matrix, along.sum(axis=0)[:, None]])
+        total = float((weights[:, 0] * losses).sum() + penalty / 2 * np.square(matrix).sum())
+        return total, slope.ravel()
 
-    solver.step(loss)  # type: ignore[no-untyped-call]
+    start = np.zeros(outputs * (scaled.shape[1] + 1))
+    options = {"maxiter": _STEPS, "gtol": 1e-6, "ftol": 1e-12, "maxcor": _MEMORY}
+    solution = minimize(loss, start, jac=True, method="L-BFGS-B", options=options)
+    matrix, bias = np.split(solution.x.reshape(outputs, -1), [-1], axis=1)
     with torch.no_grad():
-        head.linear.weight.copy_(matrix)
-        head.linear.bias.copy_(bias)
-    return float(loss().detach())
+        weight = matrix if basis is None else matrix @ basis.T
+        head.linear.weight.copy_(torch.from_numpy(weight))
+        head.linear.bias.copy_(torch.from_numpy(bias[:, 0]))
+    return float(solution.fun)
 
 
 def solve_folds(

@@ -31,6 +31,30 @@ LOSSES: dict[str, Loss] = {
 }
 
 
+Floats = NDArray[np.float64]
+
+
+def softmax_loss_and_slope(logits: Floats, targets: Floats) -> tuple[Floats, Floats]:
+    """Return `softmax_cross_entropy` (songs,) in NumPy and its slope along the logits."""
+    logits = logits - logits.max(axis=1, keepdims=True)
+    logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    slope = np.exp(logs) * targets.sum(axis=1, keepdims=True) - targets
+    return -(targets * logs).sum(axis=1), slope
+
+
+def sigmoid_loss_and_slope(logits: Floats, targets: Floats) -> tuple[Floats, Floats]:
+    """Return `sigmoid_cross_entropy` (songs,) in NumPy and its slope along the logits."""
+    losses = np.logaddexp(0, logits) - targets * logits
+    shares = np.exp(-np.logaddexp(0, -logits))
+    return losses.mean(axis=1), (shares - targets) / logits.shape[1]
+
+
+SLOPES: dict[str, Callable[[Floats, Floats], tuple[Floats, Floats]]] = {
+    SINGLE_LABEL.name: softmax_loss_and_slope,
+    MULTILABEL.name: sigmoid_loss_and_slope,
+}
+
+
 def smoothed(targets: NDArray[F], kind: LabelKind, amount: float) -> NDArray[F]:
     """Return targets (songs, classes) of which the share ``amount`` is dealt out evenly.
 

@@ -37,10 +37,6 @@ class AdamW(Optimizer, torch.optim.AdamW):
     step = torch.no_grad()(unwrap(torch.optim.AdamW.step))
 
 
-class LBFGS(Optimizer, torch.optim.LBFGS):
-    """L-BFGS, whose step has no wrapper."""
-
-
 class RMSprop(Optimizer):
     """RMSprop as Keras has it: w -= rate g / sqrt(v + 1e-7), v the mean of g² with rho 0.9.
 

@@ -29,21 +29,16 @@ def test_weights_move_as_with_torchs_optimizers(name):
         assert torch.equal(mine, yours)
 
 
-@pytest.mark.parametrize("name", ["rmsprop", "sgd", "adamw", "lbfgs"])
+@pytest.mark.parametrize("name", ["rmsprop", "sgd", "adamw"])
 def test_training_does_not_import_torchs_compiler(name):
     code = (
         "import sys, torch\n"
         "from songbag.models import optimizers\n"
         "from songbag.settings import Training\n"
         "layer = torch.nn.Linear(2, 1)\n"
-        "def loss():\n"
-        "    moved.zero_grad(); total = layer(torch.ones(1, 2)).sum(); total.backward()\n"
-        "    return total\n"
-        "if sys.argv[1] == 'lbfgs':\n"
-        "    moved = optimizers.LBFGS(layer.parameters())\n"
-        "else:\n"
-        "    moved = optimizers.build_optimizer(layer, Training(optimizer=sys.argv[1]))\n"
-        "moved.step(loss) if sys.argv[1] == 'lbfgs' else (loss(), moved.step())\n"
+        "moved = optimizers.build_optimizer(layer, Training(optimizer=sys.argv[1]))\n"
+        "layer(torch.ones(1, 2)).sum().backward()\n"
+        "moved.step()\n"
         "moved.load_state_dict(moved.state_dict())\n"
         "print('torch._dynamo' in sys.modules)\n"
     )
