@@ -1,4 +1,4 @@
-"""Parts that are chosen by name: poolings, networks and features.
+"""Parts that are chosen by name: poolings, networks, features and encoders.
 
 A part is described by one object with plain attributes, so that the command line, the checks
 before a training and prediction can ask what it is without importing numpy or torch. The code
@@ -15,19 +15,22 @@ Other packages add parts by entry points; nothing in Songbag changes for it::
     [project.entry-points."songbag.features"]
     loudness = "my_package.features:LOUDNESS"
 
-An entry point names a description (`PoolingPart`, `NetworkPart`, `FeaturePart`), or the function
-or class itself. In the second case the description is taken from its docstring's first line and
-from those of its attributes that are called as the fields of the description; what is not
-stated has the field's default. The function of a pooling without more is therefore a pooling
-whose ``space`` is None. The module that an entry point names is imported when the part is asked
-for by its name.
+    [project.entry-points."songbag.encoders"]
+    birds = "my_package.encoders:BIRDS"
+
+An entry point names a description (`PoolingPart`, `NetworkPart`, `FeaturePart`, `EncoderPart`),
+or the function or class itself. In the second case the description is taken from its
+docstring's first line and from those of its attributes that are called as the fields of the
+description; what is not stated has the field's default. The function of a pooling without more
+is therefore a pooling whose ``space`` is None. The module that an entry point names is imported
+when the part is asked for by its name.
 
 Examples
 --------
 >>> poolings()["vote"].space is None
 True
 >>> [name for name in networks() if networks()[name].linear]
-['linear', 'statistics']
+['linear', 'probe', 'statistics']
 >>> poolings()["votes"]
 Traceback (most recent call last):
 songbag.errors.SettingsError: there is no pooling 'votes'. Did you mean 'vote'?
@@ -101,8 +104,9 @@ class NetworkPart(Part):
 
     Attributes
     ----------
-    takes : {"matrix", "any"}
-        Whether windows must be matrices, or may be vectors too.
+    takes : {"matrix", "any", "hidden"}
+        Whether windows must be matrices, or may be vectors too; "hidden": the hidden layer of
+        an encoder's own head. Of an encoder "any" takes the vector, "matrix" the spectra beside it.
     scaled : bool
         Whether it is given values with zero mean and unit deviation over the training songs.
     linear : bool
@@ -110,7 +114,7 @@ class NetworkPart(Part):
         `songbag.models.song_statistics.LinearHead`, which can be solved exactly.
     """
 
-    takes: Literal["matrix", "any"] = "any"
+    takes: Literal["matrix", "any", "hidden"] = "any"
     scaled: bool = True
     linear: bool = False
 
@@ -142,6 +146,15 @@ class FeaturePart(Part):
     is_waveform: bool = False
     onnx: Target = ""
     version: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderPart(Part):
+    """A pre-trained network whose vectors are learned on instead of frames.
+
+    The target is called without arguments and returns a `songbag.encoders.encoder.Encoder`, which
+    says what it was trained on.
+    """
 
 
 @cache
@@ -178,6 +191,18 @@ def features() -> Registry[FeaturePart]:
     ['logmel', 'mfcc', 'waveform']
     """
     return Registry(FeaturePart, "feature", _FEATURES)
+
+
+@cache
+def encoders() -> Registry[EncoderPart]:
+    """Return all encoders by name.
+
+    Examples
+    --------
+    >>> list(encoders())
+    ['musicnn']
+    """
+    return Registry(EncoderPart, "encoder", _ENCODERS)
 
 
 # --- Songbag's own ---
@@ -316,6 +341,14 @@ _NETWORKS = (
         linear=True,
     ),
     NetworkPart(
+        name="probe",
+        summary="one linear layer on the hidden layer of the encoder's own head",
+        target="songbag.models.song_statistics:Linear",
+        takes="hidden",
+        scaled=False,  # it scales its features
+        linear=True,
+    ),
+    NetworkPart(
         name="mlp",
         summary="two hidden layers on a window's values",
         target="songbag.models.networks:Mlp",
@@ -366,5 +399,13 @@ _FEATURES = (
         bands=lambda sound: sound.hop_length,
         is_waveform=True,
         onnx="songbag.inference.sound_graph:add_waveform",
+    ),
+)
+
+_ENCODERS = (
+    EncoderPart(
+        name="musicnn",
+        summary="50 tags of music: genres, moods, instruments, decades",
+        target="songbag.encoders.musicnn:load",
     ),
 )

@@ -6,15 +6,13 @@ learning needs. A `Recipe` is one of each, written as TOML in ``songbag/recipes`
 """
 
 import hashlib
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
 
-from songbag.errors import SettingsError, suggestion
+from songbag.errors import SettingsError
 from songbag.parts import NetworkPart, PoolingPart, features, networks, poolings
 
 R = TypeVar("R", bound=msgspec.Struct)
@@ -26,6 +24,34 @@ Share = Annotated[float, Meta(ge=0, lt=1)]
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Base of the settings: immutable, keyword-only, unknown keys refused."""
+
+
+class Encoding(Record, frozen=True):
+    """How frames become vectors of a pre-trained encoder (`songbag.encoders`).
+
+    A row of a song is then no frame but a cell: the encoder's vector of ``cell`` frames and,
+    beside it, ``levels`` mean spectra of them, for what does not listen with the encoder.
+    """
+
+    name: str  # as in `songbag.parts.encoders`, or of a user's file
+    hash: Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]  # BLAKE2b of the graph
+    values: Annotated[int, Meta(ge=1, le=1 << 16)]  # of a vector
+    maxima: Annotated[int, Meta(ge=0)] = 0  # so many leading values; the others are means
+    cell: Count = 1  # frames from one vector to the next
+    # Frames of the piece that each vector is computed from. 0: the graph takes any stretch of
+    # frames and returns a vector for each of its cells, which depends on ``context`` frames on
+    # either side.
+    window: Annotated[int, Meta(ge=0)] = 0
+    context: Annotated[int, Meta(ge=0, le=1 << 16)] = 0
+    levels: Annotated[int, Meta(ge=0)] = 0  # mean spectra a cell, dB; 0 where frames are samples
+    scale: float = 1.0  # multiplies frames
+
+    def __post_init__(self) -> None:
+        if self.maxima > self.values or (self.levels and self.cell % self.levels):
+            raise SettingsError(
+                f"encoder '{self.name}': maxima ({self.maxima}) cannot exceed values "
+                f"({self.values}), and levels ({self.levels}) must divide cell ({self.cell})."
+            )
 
 
 class Sound(Record, frozen=True):
@@ -54,6 +80,8 @@ class Sound(Record, frozen=True):
         Append first differences over time (9 frames, as librosa's).
     code : int
         Version of the code that computes frames: raised when numbers change.
+    encoding : Encoding or None
+        What turns the frames into rows of vectors; None: the frames are the rows.
 
     Raises
     ------
@@ -79,6 +107,7 @@ class Sound(Record, frozen=True):
     top_db: Positive | None = None
     deltas: bool = False
     code: int = 3
+    encoding: Encoding | None = None
 
     def __post_init__(self) -> None:
         _ = self.bands  # refuses an unknown feature, and settings with which it has no frames
@@ -94,14 +123,29 @@ class Sound(Record, frozen=True):
             )
 
     @property
+    def frames(self) -> "Sound":
+        """The same sound without its encoding."""
+        return msgspec.structs.replace(self, encoding=None) if self.encoding else self
+
+    @property
     def bands(self) -> int:
-        """Values of a frame."""
-        return features()[self.feature].bands(self)
+        """Values of a row: of a frame, or of a cell."""
+        bands = features()[self.feature].bands(self)
+        encoding = self.encoding
+        return encoding.values + encoding.levels * bands if encoding else bands
+
+    @property
+    def step(self) -> int:
+        """Samples from one row to the next."""
+        return self.hop_length * (self.encoding.cell if self.encoding else 1)
 
     def fingerprint(self) -> str:
         """Return 16 hexadecimal digits that change whenever a frame could."""
         version = features()[self.feature].version  # of a feature that another package adds
-        text = msgspec.json.encode(self) + (f" {version}".encode() if version else b"")
+        values = msgspec.to_builtins(self)
+        if not self.encoding:
+            del values["encoding"]  # as before there were encoders
+        text = msgspec.json.encode(values) + (f" {version}".encode() if version else b"")
         return hashlib.blake2b(text, digest_size=8).hexdigest()
 
 
@@ -129,7 +173,7 @@ class Excerpt(Record, frozen=True):
 
 
 class Training(Record, frozen=True):
-    """How a network is fitted.
+    """How a network is trained.
 
     Attributes
     ----------
@@ -168,9 +212,9 @@ class Training(Record, frozen=True):
         Mixed runs the network in bfloat16 where the processor is fast at it (a GPU, or a CPU
         with AVX-512 BF16 or AMX), with float32 weights. Prediction always runs in float32.
     folds : int
-        0: one network, fitted on all training songs. Otherwise so many, each fitted on all but
+        0: one network, trained on all training songs. Otherwise so many, each trained on all but
         one fold: they are the members of the model, and their predictions of the fold that they
-        were not fitted on calibrate the model and weight the branches of the recipe.
+        were not trained on calibrate the model and weight the branches of the recipe.
     average : float
         Decay of the exponential moving average of the weights per step (0: none).
     """
@@ -247,22 +291,18 @@ class Own:
     Attributes
     ----------
     network : nn.Module, Keras model (torch backend), or callable
-        Windows (windows, ...) to outputs (windows, classes), or one output for two
-        labels. A callable makes one from (window_shape, outputs). It is copied before
-        training.
+        Windows (windows, ...), or vectors (windows, values) where an encoder listens, to
+        outputs (windows, classes), or one output for two labels. A callable makes one from
+        (window_shape, outputs). It is copied before training.
     pooling : callable
         Logits (songs, windows, classes) to song logits (songs, classes).
     loss : callable
         Song logits (songs, classes) and label indices (songs,) to one loss, or one a song.
-    encoder : bytes
-        An ONNX graph from a window's samples (windows, samples) to its embedding
-        (windows, values). It is not trained: the network sees embeddings.
     """
 
     network: Any = None
     pooling: Any = None
     loss: Any = None
-    encoder: bytes = b""
 
     def named(self, training: Training) -> Training:
         """Return the settings with "own" in the place of the parts that are given."""
@@ -299,6 +339,10 @@ class Recipe(Record, frozen=True):
     branches : tuple of Training
         Further kinds of networks whose answers are averaged with the first, each weighed
         by what the folds of ``training`` say of it. All hear the same frames.
+    encoder : str
+        The encoder that listens where none is chosen; empty for none.
+    encoded : tuple of Training
+        Taken instead of ``training`` and ``branches`` where an encoder listens.
     """
 
     name: str
@@ -308,6 +352,8 @@ class Recipe(Record, frozen=True):
     training: Training = Training()
     branches: tuple[Training, ...] = ()
     adapt: Adapt = Adapt()
+    encoder: str = ""
+    encoded: tuple[Training, ...] = ()
 
     @property
     def trainings(self) -> tuple[Training, ...]:
@@ -364,56 +410,3 @@ class Limits(Record, frozen=True):
     def file_bytes(self) -> float:
         """Size beyond which no file can hold so few samples, cover pictures included."""
         return 8 * self.native_samples + 2.0**28
-
-
-def read(kind: type[R], values: dict[str, Any], where: str) -> R:
-    """Turn plain values into a record, or say which key is wrong and what is known.
-
-    Raises
-    ------
-    SettingsError
-        Unknown key or name (with a suggestion), wrong type, value out of range.
-
-    Examples
-    --------
-    >>> read(Windows, {"seconds": 3}, "mine.toml").hop_seconds
-    2.5
-    >>> read(Windows, {"second": 3}, "mine.toml")
-    Traceback (most recent call last):
-    songbag.errors.SettingsError: mine.toml: unknown setting 'second'. Did you mean 'seconds'?
-    """
-    try:
-        record = msgspec.convert(values, kind)
-        for training in getattr(record, "trainings", [record]):
-            if isinstance(training, Training):
-                training.require_known_parts()
-    except msgspec.ValidationError as error:
-        raise SettingsError(f"{where}: {_explanation(kind, str(error))}") from None
-    except SettingsError as error:
-        raise SettingsError(f"{where}: {error}") from None
-    return record
-
-
-def _explanation(kind: type, text: str) -> str:
-    """Return msgspec's message with the key in quotes and with what is known instead."""
-    enum = re.search(r"Invalid enum value '(.+?)' - at `\$\.?(.*?)`$", text)
-    if enum:
-        *tables, key = enum[2].split(".")
-        known = get_args(_field_types(kind, tables)[key])
-        return f"there is no {key} '{enum[1]}'.{suggestion(enum[1], known)}"
-    unknown = re.search(r"unknown field `(.+?)`(?: - at `\$\.?(.*?)`)?$", text)
-    if unknown:
-        tables = [table for table in (unknown[2] or "").split(".") if table]
-        key = ".".join([*tables, unknown[1]])
-        return f"unknown setting '{key}'.{suggestion(unknown[1], _field_types(kind, tables))}"
-    return text.replace("`", "'").replace("$.", "")
-
-
-def _field_types(kind: Any, tables: Sequence[str]) -> dict[str, Any]:
-    """Return the fields of a record, or of a table in it, with their types."""
-    fields = {field.name: field.type for field in msgspec.structs.fields(kind)}
-    if not tables:
-        return fields
-    name, is_list, _ = tables[0].partition("[")  # "branches[0]" is an entry of a tuple
-    inner = get_args(fields[name])[0] if is_list else fields[name]
-    return _field_types(inner, tables[1:])

@@ -19,7 +19,7 @@ from typing import Literal
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from songbag.audio.audio_file import Source
 from songbag.errors import SongbagError
@@ -65,6 +65,9 @@ class _Stored(Record, frozen=True):
     checksum: str
 
 
+_DTYPES: dict[str, DTypeLike] = {"F32": np.float32, "F16": np.float16}  # of safetensors
+
+
 class DamagedFramesError(SongbagError):
     """A frames file is missing, cut short or changed since it was written."""
 
@@ -85,14 +88,16 @@ def frames_key(content: str, source: Source, sound: Sound) -> str:
     return f"{sound.fingerprint()}/{content[:2]}/{name}.safetensors"
 
 
-def write_frames(file: AnyPath, frames: NDArray[np.float32], receipt: Receipt) -> None:
+def write_frames(
+    file: AnyPath, frames: NDArray[np.float32], receipt: Receipt, dtype: DTypeLike = np.float32
+) -> None:
     """Write frames (frames, bands) with their receipt and a checksum, atomically."""
     from safetensors.numpy import save
 
     # One entry: safetensors writes several in an order that changes from run to run.
     stored = msgspec.json.encode(_Stored(receipt=receipt, checksum=_checksum(frames, receipt)))
     metadata = {"songbag": stored.decode()}
-    data = save({"frames": np.ascontiguousarray(frames)}, metadata)
+    data = save({"frames": np.ascontiguousarray(frames, dtype)}, metadata)
     if isinstance(file, Path):
         remove_stale_temporaries(file.parent)
     write_bytes(file, data, durable=False)
@@ -111,8 +116,9 @@ def read_frames(file: AnyPath | str) -> tuple[NDArray[np.float32], Receipt]:
         begin = 8 + int.from_bytes(data[:8], "little")
         about = msgspec.json.decode(data[8:begin])
         stored = msgspec.json.decode(about["__metadata__"]["songbag"], type=_Stored)
-        values = np.frombuffer(data, np.float32, offset=begin)
-        frames = values.reshape(about["frames"]["shape"])
+        dtype = _DTYPES[about["frames"]["dtype"]]
+        values = np.frombuffer(data, dtype, offset=begin)
+        frames = values.reshape(about["frames"]["shape"]).astype(np.float32, copy=False)
     except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise DamagedFramesError(f"{file}: {error}") from None
     if _checksum(frames, stored.receipt) != stored.checksum:

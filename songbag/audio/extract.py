@@ -20,7 +20,9 @@ from songbag.audio.cache import (
     read_frames,
     write_frames,
 )
+from songbag.audio.features import Frames
 from songbag.audio.sandbox import decode_in_sandbox, reuse_decoder, stop_decoder
+from songbag.encoders.known import find_encoder
 from songbag.errors import AudioError
 from songbag.parallel.pool import Workers, in_order
 from songbag.settings import Limits, Sound
@@ -54,7 +56,7 @@ def _extract_local(source: Source, sound: Sound, folder: AnyPath, limits: Limits
     except DamagedFramesError:
         pass  # missing or damaged: extracted below
     report = AudioReport()
-    frames = np.concatenate(list(decode_in_sandbox(source, sound, report, limits)))
+    frames = np.concatenate(list(decode_rows(source, sound, report, limits, folder)))
     receipt = Receipt(
         status="ok",
         warnings=tuple(report.warnings()),
@@ -63,8 +65,22 @@ def _extract_local(source: Source, sound: Sound, folder: AnyPath, limits: Limits
         bands=frames.shape[1],
         level_db=report.level_db,
     )
-    write_frames(folder / key, frames, receipt)
+    dtype = np.float16 if sound.encoding else np.float32  # rows of encoders are so coarse
+    write_frames(folder / key, frames, receipt, dtype)
     return receipt
+
+
+def decode_rows(
+    source: Source, sound: Sound, report: AudioReport, limits: Limits, folder: AnyPath
+) -> Iterator[Frames]:
+    """Yield the rows of a song: its frames, or what the sound's encoder makes of them.
+
+    Decoding runs in the sandbox; the encoder, whose graph has been checked, in this process.
+    """
+    frames = decode_in_sandbox(source, sound.frames, report, limits)
+    if sound.encoding is None:
+        return frames
+    return find_encoder(sound, folder).rows(frames)
 
 
 def extract_all(

@@ -1,7 +1,8 @@
 """The window law: which frames belong to which window. Window starts are computed here only.
 
 A song of N samples, windows of W = int(seconds * rate) samples every
-H = int(hop_seconds * rate), frames every h samples, starts on a grid of s frames::
+H = int(hop_seconds * rate), frames every h samples, starts on a grid of s frames. Where an
+encoder listens, its rows (cells of several frames) are the frames of this law::
 
     windows       = 1 + (N - W) // H        (1 if N < W)
     window_frames = 1 + W // h
@@ -33,7 +34,7 @@ def window_and_hop(sound: Sound, windows: Windows) -> tuple[int, int]:
 
 def window_frames(sound: Sound, windows: Windows) -> int:
     """Return the number of frames in a window."""
-    return 1 + window_and_hop(sound, windows)[0] // sound.hop_length
+    return 1 + window_and_hop(sound, windows)[0] // sound.step
 
 
 def window_count(samples: int, sound: Sound, windows: Windows) -> int:
@@ -52,13 +53,13 @@ def window_starts(samples: int, sound: Sound, windows: Windows) -> NDArray[np.in
     """
     _, hop = window_and_hop(sound, windows)
     k = np.arange(window_count(samples, sound, windows), dtype=np.int64)
-    grid = sound.hop_length * windows.stride
+    grid = sound.step * windows.stride
     return windows.stride * (k * hop // grid)
 
 
 def start_seconds(starts: NDArray[np.int64], sound: Sound) -> NDArray[np.float64]:
     """Return the seconds into the song at which windows that begin at frames ``starts`` begin."""
-    return starts.astype(np.float64) * (sound.hop_length / sound.sample_rate)
+    return starts.astype(np.float64) * (sound.step / sound.sample_rate)
 
 
 def repeat_frames(frames: NDArray[np.float32], count: int) -> NDArray[np.float32]:

@@ -49,7 +49,7 @@ def _limit_memory() -> None:
         "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
     )
     onnxruntime.create_and_register_allocator(
-        info, onnxruntime.OrtArenaCfg({"max_mem": _GRAPH_BYTES})
+        info, onnxruntime.OrtArenaCfg({"max_mem": _GRAPH_BYTES, "arena_extend_strategy": 1})
     )
 
 

@@ -18,7 +18,7 @@ from songbag.audio import cache
 from songbag.audio.cache import DamagedFramesError, Index, Source, frames_key, read_frames
 from songbag.audio.extract import extract, extract_all
 from songbag.audio.waveform import excerpt_span, write_waveform
-from songbag.settings import Excerpt, Limits, Sound
+from songbag.settings import Encoding, Excerpt, Limits, Sound
 
 SOUND = Sound(mel_bands=20)
 
@@ -142,6 +142,7 @@ def test_every_setting_of_the_sound_changes_the_key():
         "top_db": 80.0,
         "deltas": True,
         "code": 4,
+        "encoding": Encoding(name="x", hash="0" * 32, values=7),
     }
     assert set(changes) == set(Sound.__struct_fields__)
     keys = {frames_key("0" * 32, source, Sound(**{name: value})) for name, value in changes.items()}
