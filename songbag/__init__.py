@@ -16,7 +16,17 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
-    from songbag.api import CrossValidation, Model, Result, check, crossval, load, train
+    from songbag.api import (
+        CrossValidation,
+        Model,
+        Result,
+        check,
+        crossval,
+        embed,
+        load,
+        tag,
+        train,
+    )
     from songbag.data.window_table import bags_from_arrays, bags_from_table
     from songbag.errors import SongbagError
 
@@ -30,7 +40,9 @@ __all__ = [
     "bags_from_table",
     "check",
     "crossval",
+    "embed",
     "load",
+    "tag",
     "train",
 ]
 _OTHERS = {

@@ -17,8 +17,8 @@ from songbag.inference.model_file import Card
 from songbag.inference.predict import predict
 from songbag.inference.predictions import song_columns, song_row, window_columns, window_rows
 from songbag.quality.findings import COLUMNS
-from songbag.recipes import load_recipe
-from songbag.settings import Own, Recipe, Training, read
+from songbag.recipes import load_recipe, read
+from songbag.settings import Own, Recipe, Training
 from songbag.storage.files import Row
 from songbag.tasks.check import survey_songs, write_cleaned
 
@@ -145,6 +145,7 @@ def train(
     network: Any = None,
     pooling: Any = None,
     loss: Any = None,
+    encoder: str | None = None,
     cache: str | Path | None = None,
     workers: int | None = None,
     quiet: bool = False,
@@ -161,8 +162,8 @@ def train(
     output : path, optional
         Model file; a temporary one otherwise (see `Result.save`).
     recipe
-        Name, TOML file or `Recipe`; by default "auto" for audio ("cnn" if you name a
-        network, pooling or loss), "windows" for bags.
+        Name, TOML file or `Recipe`; by default "auto" for audio ("cnn", or with an encoder
+        "ears", if you name a network, pooling or loss), "windows" for bags.
     seed, group
         Of the split and the training; column that must not stand on two sides of the split,
         instead of ``artist``.
@@ -172,6 +173,9 @@ def train(
         A name, or a function of logits (songs, windows, classes) to (songs, classes).
     loss : str or callable, optional
         "song", "window", or a function of song logits (songs, classes) and y (songs,).
+    encoder : str, optional
+        What listens: a name of `songbag encoders`, "none", or an ONNX file; by default what the
+        recipe names.
     cache, workers, quiet
         Folder of extracted frames; processes; no messages.
     **changes
@@ -182,8 +186,8 @@ def train(
     from songbag.tasks import train as task
 
     path = Path(output) if output else Path(tempfile.mkdtemp(prefix="songbag-")) / "model.songbag"
-    chosen, own = _recipe_and_own(songs, recipe, changes, network, pooling, loss)
     dataset, console = _open_songs(songs, group, cache, workers), Console(quiet)
+    chosen, own = _recipe_and_own(dataset, recipe, encoder, changes, network, pooling, loss)
     training = task.train(dataset, chosen, console, seed, own=own, model_path=path)
     folder = task.write_training(training, path, console)
     model, evaluation = load(path), training.evaluation
@@ -206,6 +210,7 @@ def crossval(
     network: Any = None,
     pooling: Any = None,
     loss: Any = None,
+    encoder: str | None = None,
     cache: str | Path | None = None,
     workers: int | None = None,
     quiet: bool = False,
@@ -220,9 +225,9 @@ def crossval(
     from songbag.tasks.train import load_labelled
 
     folder = Path(output or tempfile.mkdtemp(prefix="songbag-"))
-    chosen, own = _recipe_and_own(songs, recipe, changes, network, pooling, loss)
-    console = Console(quiet)
-    dataset = load_labelled(_open_songs(songs, group, cache, workers), chosen, console)
+    console, songs = Console(quiet), _open_songs(songs, group, cache, workers)
+    chosen, own = _recipe_and_own(songs, recipe, encoder, changes, network, pooling, loss)
+    dataset = load_labelled(songs, chosen, console)
     evaluation = cross_validate(
         dataset, folder, chosen, console, folds, seed, own=own, keep_models=keep_models
     )
@@ -237,25 +242,28 @@ def _open_songs(
 
 
 def _recipe_and_own(
-    songs: "SongsLike",
+    songs: SongDataset,
     recipe: str | Path | Recipe | None,
+    encoder: str | None,
     changes: dict[str, Any],
     network: Any,
     pooling: Any,
     loss: Any,
 ) -> tuple[Recipe, Own]:
     """Return the recipe with all named choices, and the user's own objects."""
+    from songbag.encoders.choose import choose_recipe
     from songbag.tasks.train import default_recipe
 
     parts = {"network": network, "pooling": pooling, "loss": loss}
     own = Own(**{name: part for name, part in parts.items() if not isinstance(part, str)})
     changes = changes | {name: part for name, part in parts.items() if isinstance(part, str)}
     if recipe is None:
-        recipe = default_recipe(songs, any(part is not None for part in parts.values()))
+        recipe = default_recipe(songs, parts, encoder)
     if isinstance(recipe, Recipe):
         training = msgspec.to_builtins(recipe.training) | changes
         return msgspec.structs.replace(recipe, training=read(Training, training, "training")), own
-    return load_recipe(recipe, {f"training.{name}": value for name, value in changes.items()}), own
+    settings = {f"training.{name}": value for name, value in changes.items()}
+    return choose_recipe(recipe, settings, encoder), own
 
 
 def _frames(
@@ -331,3 +339,65 @@ def check(
         for line in write_cleaned(dataset, survey, Path(fix)):
             console.say(line)
     return pandas.DataFrame([one.row() for one in survey.findings], columns=COLUMNS)
+
+
+def tag(
+    songs: "SongsLike",
+    windows: bool = False,
+    encoder: str = "musicnn",
+    cache: str | Path | None = None,
+    workers: int | None = None,
+    max_hours: float = 1.0,
+) -> "pandas.DataFrame":
+    """Return an encoder's tags of songs, without any training.
+
+    Parameters
+    ----------
+    songs
+        As for `Model.predict`.
+    windows
+        A row a piece (3 s with musicnn), indexed by ``id``, ``start`` and ``end`` (seconds),
+        instead of a row a song, indexed by ``id``.
+    encoder, cache, workers, max_hours
+        A name of ``songbag encoders``; the others as for `Model.predict`.
+
+    Returns
+    -------
+    DataFrame
+        status, reason, a probability for each tag, warnings.
+    """
+    return _encoded(songs, windows, encoder, cache, workers, max_hours, tags=True)
+
+
+def embed(
+    songs: "SongsLike",
+    windows: bool = False,
+    encoder: str = "musicnn",
+    cache: str | Path | None = None,
+    workers: int | None = None,
+    max_hours: float = 1.0,
+) -> "pandas.DataFrame":
+    """Return an encoder's vectors of songs, v0, v1, ..., for other tools (see `tag`)."""
+    return _encoded(songs, windows, encoder, cache, workers, max_hours, tags=False)
+
+
+def _encoded(
+    songs: "SongsLike",
+    windows: bool,
+    encoder: str,
+    cache: str | Path | None,
+    workers: int | None,
+    max_hours: float,
+    tags: bool,
+) -> "pandas.DataFrame":
+    import pandas
+
+    from songbag.encoders.manifest import load_encoder
+    from songbag.tasks.embed import encode_songs, table_columns, value_columns
+
+    options = AudioOptions(Path(cache) if cache else None, max_hours, workers, allow_outside=True)
+    dataset, values = open_songs(songs, options), value_columns(load_encoder(encoder), tags)
+    encoded = encode_songs(dataset, encoder, tags, windows)
+    rows = [row for song in encoded for row in song.rows(values, windows)]
+    frame = pandas.DataFrame(rows, columns=table_columns(values, windows))
+    return frame.set_index(["id", "start", "end"] if windows else "id")

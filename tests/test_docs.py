@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from songbag.cli import main
+from tests.helpers.encoders import write_encoder
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -246,6 +247,13 @@ def options_exist(lines):
         text = subprocess.run([dask, name, "--help"], capture_output=True, text=True).stdout
         assert set(re.findall(r"--[a-z-]+", rest)) <= set(re.findall(r"--[a-z-]+", text)), name
     return True
+
+
+@runs("docs/howto/encoders.md")
+def test_the_page_on_encoders_runs(own_songs):
+    write_encoder(own_songs / "encoder.onnx", stated={"sample_rate": 8000, "window": 4000})
+    run_page("docs/howto/encoders.md", own_songs, ("--epochs 20", "--epochs 2"))
+    assert (own_songs / "vectors.parquet").exists()
 
 
 @runs("docs/howto/own-parts.md")

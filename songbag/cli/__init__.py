@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from songbag.cli.encode import embed, encoders, tag
 from songbag.cli.predict import evaluate, export, info, predict, report, serve
 from songbag.cli.prepare import check, extract, pack
 from songbag.cli.train import compare, crossval, demo, leakage, train
@@ -51,6 +52,7 @@ def main() -> None:
 
 for command in (
     *(check, extract, pack, train, crossval, compare, leakage),
-    *(evaluate, predict, serve, info, report, export, demo),
+    *(evaluate, predict, serve, info, report, export),
+    *(encoders, tag, embed, demo),
 ):
     main.add_command(command)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from songbag.data.dataset import MemoryDataset, SongDataset
     from songbag.data.open_songs import AudioOptions
     from songbag.parallel.pool import Workers
-    from songbag.settings import Own, Recipe
+    from songbag.settings import Recipe
 
 Callback = TypeVar("Callback", bound=Callable[..., Any])
 
@@ -232,9 +232,9 @@ def training_options(default: str = "auto") -> Callable[[Callback], Callback]:
     )  # fmt: skip
 
 
-embedding_option = option(
-    "--embedding", type=PATH, metavar="ONNX", section=TRAINING,
-    help="Encoder of a window's samples, not trained; recipe embeddings.",
+encoder_option = option(
+    "--encoder", metavar="NAME|ONNX", section=TRAINING,
+    help="Pre-trained encoder that listens: musicnn, none, my.onnx.  [default: the recipe's]",
 )  # fmt: skip
 
 
@@ -243,16 +243,16 @@ def recipe_and_songs(
 ) -> "tuple[Recipe, SongDataset]":
     """Return the recipe that the options ask for, and the songs to train on."""
     from songbag.data.open_songs import open_songs
+    from songbag.encoders.choose import choose_recipe
     from songbag.parallel.pool import require_single_process
-    from songbag.recipes import load_recipe
     from songbag.tasks.train import default_recipe
 
     window_table = read_window_table(songs, options)
-    one_network = any(options[part] is not None for part in ("network", "pooling", "loss"))
-    encoder = options.get("embedding") is not None
-    name = options["recipe"] or default_recipe(window_table, one_network, encoder, default)
-    recipe = load_recipe(name, recipe_changes(options))
-    dataset = open_songs(window_table or songs, read_audio_options(options), options["group"])
+    named = {part: options[part] for part in ("network", "pooling", "loss")}
+    encoder, audio = options["encoder"], read_audio_options(options)
+    dataset = open_songs(window_table or songs, audio, options["group"])
+    name = options["recipe"] or default_recipe(dataset, named, encoder, default)
+    recipe = choose_recipe(name, recipe_changes(options), encoder, audio.cache)
     if not dataset.checked:
         require_single_process("decoding songs")
     return recipe, dataset
@@ -281,17 +281,6 @@ def recipe_changes(options: dict[str, Any]) -> dict[str, Any]:
         except tomllib.TOMLDecodeError:  # a word without quotes
             changes[key.strip()] = value.strip()
     return changes
-
-
-def own_encoder(options: dict[str, Any], recipe: "Recipe") -> "Own":
-    """Return the encoder that --embedding names."""
-    from songbag.settings import Own
-
-    if options["embedding"] is None:
-        return Own()
-    from songbag.encoders.onnx_file import read_encoder
-
-    return Own(encoder=read_encoder(options["embedding"], recipe))
 
 
 def exit_code(failed: int, total: int) -> int:

@@ -101,7 +101,7 @@ def predict(ctx: click.Context, /, model: Path, songs: tuple[str, ...], **option
             "file, also for a table of windows (--song): give either."
         )
     console = Console(options["quiet"])
-    dataset = _open_inputs(ctx, songs, options)
+    dataset = open_inputs(ctx, songs, options)
     for remark in dataset.remarks:
         console.say(remark)
     loaded, precision = load_model(model), options["precision"]
@@ -124,7 +124,7 @@ def predict(ctx: click.Context, /, model: Path, songs: tuple[str, ...], **option
     ctx.exit(exit_code(failed, len(everyone)))
 
 
-def _open_inputs(
+def open_inputs(
     ctx: click.Context, songs: tuple[str, ...], options: dict[str, Any]
 ) -> "SongDataset":
     """Return the dataset of all arguments, with patterns and standard input replaced by paths."""
@@ -134,7 +134,7 @@ def _open_inputs(
     from songbag.data.packed_files import is_packed
 
     audio = read_audio_options(options, ctx.with_resource(open_workers(options)))
-    window_table = read_window_table(Path(songs[0]), options)
+    window_table = read_window_table(Path(songs[0]), options) if "song" in options else None
     if window_table is not None:
         return window_table
     if len(songs) == 1 and is_packed(songs[0]):
@@ -185,8 +185,8 @@ def serve(model: Path, no_browser: bool, quiet: bool, **options: Any) -> None:
             f"songbag serve needs packages that are not installed ({error.name} is missing). "
             "Install them: python -m pip install 'songbag[serve]'"
         ) from None
+    from songbag.recipes import read
     from songbag.serving.options import ServerOptions, default_workers
-    from songbag.settings import read
 
     options["workers"] = options["workers"] or default_workers()
     run(model, read(ServerOptions, options, "serve"), not no_browser, Console(quiet).say)

@@ -16,6 +16,7 @@ from songbag.cli.options import (
     audio_file_options,
     cluster_options,
     command,
+    encoder_option,
     excerpt_options,
     exit_code,
     group_option,
@@ -101,12 +102,11 @@ def _open_audio(
 @click.argument("songs", type=PATH_OR_URL)
 @option("-o", "--output", type=PATH, section=OUTPUT, help="CSV file of the receipts.")
 @option("--recipe", default="auto", section=SONGS, help="Says what a frame is.")
+@encoder_option
 @audio_file_options
 @cluster_options
 @click.pass_context
-def extract(
-    ctx: click.Context, /, songs: AnyPath, recipe: str, output: Path | None, **options: Any
-) -> None:
+def extract(ctx: click.Context, /, songs: AnyPath, output: Path | None, **options: Any) -> None:
     """Compute the frames of SONGS and store them in the cache.
 
     Trainings and predictions read them from there. SONGS is a folder or a table (.csv,
@@ -116,13 +116,14 @@ def extract(
     The exit code is 0, 1 if some songs failed, 2 if all did.
     """
     from songbag.cli.terminal import print_csv
-    from songbag.recipes import load_recipe
+    from songbag.encoders.choose import choose_recipe
     from songbag.storage.files import csv_text, write_csv
     from songbag.tasks.pack import RECEIPT_COLUMNS, extract_dataset
 
     console = Console(options["quiet"])
     dataset = _open_audio(ctx, songs, options, console)
-    extracted = extract_dataset(dataset, load_recipe(recipe))
+    recipe = choose_recipe(options["recipe"], encoder=options["encoder"], cache=dataset.cache)
+    extracted = extract_dataset(dataset, recipe)
     rows = list(console.track(extracted, len(dataset.songs)))
     if output is not None:
         write_csv(output, rows, RECEIPT_COLUMNS)
@@ -145,6 +146,7 @@ def extract(
 @option("--recipe", default="auto", section=TRAINING, help="Whose sound: name or .toml file.")
 @option("--set", "settings", multiple=True, metavar="KEY=VALUE", section=TRAINING,
         help="Any setting of the sound, e.g. sound.mel_bands=96.")  # fmt: skip
+@encoder_option
 @excerpt_options
 @audio_file_options
 @option("--verify", is_flag=True, section=RUNNING, help="Read all shards; make damaged ones again.")
@@ -162,7 +164,7 @@ def pack(ctx: click.Context, /, songs: Path, output: Path | None, **options: Any
     folder of Parquet files for other programs: id, label, group, start, feature.
     """
     from songbag.data.open_songs import open_audio
-    from songbag.recipes import load_recipe
+    from songbag.encoders.choose import choose_recipe
     from songbag.tasks.pack import pack_songs, verify_packed, write_parquet
 
     console = Console(options["quiet"])
@@ -171,7 +173,8 @@ def pack(ctx: click.Context, /, songs: Path, output: Path | None, **options: Any
             raise SettingsError("where to? Give the folder: -o packed/")
         click.echo(f"verified  {verify_packed(songs, console)} songs")
         return
-    recipe = load_recipe(options["recipe"], recipe_changes(options))
+    cache = read_audio_options(options).cache
+    recipe = choose_recipe(options["recipe"], recipe_changes(options), options["encoder"], cache)
     if options["content"] != "shards":
         count = write_parquet(songs, output, recipe, options["content"], console)
         click.echo(f"written  {output}  {count} files")

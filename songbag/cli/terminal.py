@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from songbag.quality.findings import Finding
     from songbag.tasks.conclusions import Conclusion
+    from songbag.tasks.embed import EncodedSong
 
     Interval = tuple[float, float | None, float | None]  # value, low, high
 
@@ -87,6 +88,23 @@ def _stream(
             click.echo(visible(f"failed: {song.row['id']}: {song.row['warnings']}"), err=True)
         print_csv(csv_text(song.windows, of_windows, header=False))
     return failed
+
+
+def print_tags(songs: "Iterable[EncodedSong]", tags: Sequence[str], shown: int) -> None:
+    """Print a line for each song, or piece, with its most probable tags."""
+    from rich.console import Console
+    from rich.text import Text
+
+    terminal = Console()
+    for song in songs:
+        if song.reason:
+            click.echo(visible(song.warnings), err=True)
+        pieces = len(song.values) > 1
+        for values, start in zip(song.values, song.starts, strict=True):
+            best = sorted(zip(values.tolist(), tags, strict=True), reverse=True)[:shown]
+            name = f"{visible(song.song.id)}{f'  {start:7.1f} s' if pieces else ''}"
+            said = ", ".join(f"{tag} {100 * value:.0f} %" for value, tag in best)
+            terminal.print(Text.assemble((name, "bold"), "  ", said))
 
 
 def print_csv(text: str) -> None:

@@ -12,9 +12,8 @@ from songbag.cli.options import (
     TRAINING,
     audio_file_options,
     command,
-    embedding_option,
+    encoder_option,
     option,
-    own_encoder,
     recipe_and_songs,
     recipe_changes,
     training_options,
@@ -36,7 +35,7 @@ _folds_option = option(
 @command
 @click.argument("songs", type=PATH)
 @option("-o", "--output", required=True, type=PATH, section=OUTPUT, help="Model file.")
-@embedding_option
+@encoder_option
 @training_options()
 @audio_file_options
 @option("--resume", is_flag=True, section=RUNNING, help="Go on with a training that was stopped.")
@@ -60,8 +59,8 @@ def train(ctx: click.Context, /, songs: Path, output: Path, resume: bool, **opti
     quiet = options["quiet"] or not is_rank_zero()
     console = Console(quiet)
     recipe, dataset = recipe_and_songs(songs, options)
-    own, seed, threads = own_encoder(options, recipe), options["seed"], options["threads"]
-    training = task.train(dataset, recipe, console, seed, threads, own, output, resume)
+    seed, threads = options["seed"], options["threads"]
+    training = task.train(dataset, recipe, console, seed, threads, model_path=output, resume=resume)
     folder = task.write_training(training, output, console)
     if not quiet:
         click.echo(f"model   {output}")
@@ -75,7 +74,7 @@ def train(ctx: click.Context, /, songs: Path, output: Path, resume: bool, **opti
 @_folder_option
 @option("--keep-models", is_flag=True, section=OUTPUT, help="Write the model of every fold too.")
 @_folds_option
-@embedding_option
+@encoder_option
 @training_options()
 @audio_file_options
 @window_table_options
@@ -96,10 +95,10 @@ def crossval(
     recipe, dataset = recipe_and_songs(songs, options)
     console = Console(options["quiet"])
     loaded = load_labelled(dataset, recipe, console)
-    own, seed, threads = own_encoder(options, recipe), options["seed"], options["threads"]
     evaluation = cross_validate(
-        loaded, output, recipe, console, folds, seed, threads, own, keep_models
-    )
+        loaded, output, recipe, console, folds, options["seed"], options["threads"],
+        keep_models=keep_models,
+    )  # fmt: skip
     if not options["quiet"]:
         click.echo(f"report  {output / 'report.html'}")
     ctx.exit(1 if evaluation.figures["failed"] else 0)
@@ -118,6 +117,7 @@ def crossval(
         help="Folds of each cross-validation.")  # fmt: skip
 @option("--metric", section="Comparison",
         help="Compare by it.  [default: accuracy; several labels: map]")  # fmt: skip
+@encoder_option
 @training_options(_COMPARED)
 @audio_file_options
 @window_table_options
@@ -130,14 +130,15 @@ def compare(songs: Path, output: Path, **options: Any) -> None:
     was stopped.
     """
     from songbag.cli.terminal import conclusion_text
-    from songbag.recipes import load_recipe
+    from songbag.encoders.choose import choose_recipe
     from songbag.tasks.compare import compare, systems_of
 
     require_single_process("a comparison")
     console = Console(options["quiet"])
     recipe, dataset = recipe_and_songs(songs, options, _COMPARED)
     changes, recipes = recipe_changes(options), _names(options["recipes"])
-    bases = [load_recipe(name, changes) for name in recipes] or [recipe]
+    encoder = options["encoder"]
+    bases = [choose_recipe(name, changes, encoder) for name in recipes] or [recipe]
     poolings, losses = _names(options["poolings"]), _names(options["losses"])
     systems = systems_of(bases, poolings, losses, console)
     seeds = range(options["seed"], options["seed"] + options["seeds"])
@@ -156,6 +157,7 @@ def _names(text: str | None) -> list[str]:
 @click.argument("songs", type=PATH)
 @_folder_option
 @_folds_option
+@encoder_option
 @training_options(_COMPARED)
 @audio_file_options
 @window_table_options

@@ -6,9 +6,8 @@ from typing import Self
 
 from songbag.audio.audio_file import AudioReport, Source, local_source
 from songbag.audio.cache import DamagedFramesError, Index, Receipt, read_frames
-from songbag.audio.extract import extract, extract_all
+from songbag.audio.extract import decode_rows, extract, extract_all
 from songbag.audio.features import Frames
-from songbag.audio.sandbox import decode_in_sandbox
 from songbag.audio.windows import window_starts
 from songbag.data.bag import Bag
 from songbag.data.dataset import (
@@ -100,7 +99,7 @@ class AudioInput:
 
         def decoded() -> Iterator[Frames]:
             with local_source(self.source, self.limits) as source:
-                yield from decode_in_sandbox(source, sound, report, self.limits)
+                yield from decode_rows(source, sound, report, self.limits, self.cache)
 
         return decoded(), lambda: Recording(
             report.samples, report.level_db, tuple(report.warnings())

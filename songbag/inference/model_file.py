@@ -4,7 +4,8 @@ A stored (uncompressed) zip of
 
 ``model.json``           the `Card`: labels, settings, split certificate, figures, hashes
 ``weights.safetensors``  the truth, for continuing a training
-``network.onnx``, ``pooling.onnx``   derived from it at saving; all that prediction runs
+``network.onnx``, ``pooling.onnx``   derived from it at saving
+``encoder.onnx``         the pre-trained encoder, where the recipe has one
 
 Nothing in it is ever executed or unpickled. Sizes are capped and checked before anything
 is read, every part must have the hash that the card states, and graphs may hold nothing
@@ -27,6 +28,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from songbag.data.splits import Certificate
+from songbag.encoders.encoder import Encoder, graph_hash
+from songbag.encoders.known import remember
 from songbag.errors import ModelFileError, SettingsError
 from songbag.metrics.calibration import Calibration
 from songbag.metrics.label_kinds import LabelKind, kind_of
@@ -34,10 +37,12 @@ from songbag.onnx_runtime.untrusted import check_part
 from songbag.settings import Recipe, Record
 from songbag.storage.files import atomic_write
 
-FORMAT = 1
+FORMAT = 2  # 1: without an encoder
 _CARD = "model.json"
 _SIZES = {"weights.safetensors": 1 << 27, "network.onnx": 1 << 27, "pooling.onnx": 1 << 24}
 PARTS = tuple(_SIZES)
+_ENCODER = "encoder.onnx"
+_SIZES |= {_ENCODER: 1 << 28}
 _CARD_BYTES = 1 << 24  # a million songs heard
 _FIELD_BYTES = 1 << 20  # any other field of the card
 # What zipfile raises for damaged bytes; RuntimeError for what it takes to be encrypted.
@@ -160,6 +165,8 @@ def load_model(
         with _open_model_file(path) as file, zipfile.ZipFile(file) as archive:
             _refuse_foreign(path, archive)
             card = _card(path, archive.read(_CARD))
+            if parts and card.recipe.sound.encoding:
+                parts = (*parts, _ENCODER)
             parts_read = {name: archive.read(name) for name in parts}
     except FileNotFoundError:
         raise ModelFileError(f"{path}: there is no such model file.") from None
@@ -177,6 +184,11 @@ def load_model(
             check_part(name, data)
         except ModelFileError as error:
             raise ModelFileError(f"{path}: {error} It cannot be used.") from None
+    if _ENCODER in parts_read:
+        encoder = Encoder(card.recipe.sound, parts_read[_ENCODER])
+        if graph_hash(encoder.graph) != encoder.encoding.hash:
+            raise ModelFileError(f"{path}: its encoder is not the one that its settings name.")
+        remember(encoder)
     return Model(card, parts_read, Path(path))
 
 
@@ -218,7 +230,8 @@ def _refuse_foreign(path: str | Path, archive: zipfile.ZipFile) -> None:
                 f"{path}: {entry.filename} has {entry.file_size >> 20} MiB; at most "
                 f"{limits[entry.filename] >> 20} MiB are read."
             )
-    if sorted(entry.filename for entry in entries) != sorted(limits):
+    names = sorted(entry.filename for entry in entries)
+    if names not in (sorted(limits), sorted(limits.keys() - {_ENCODER})):
         raise ModelFileError(
             f"{path}: parts are missing or doubled; a model has {', '.join(sorted(limits))}."
         )

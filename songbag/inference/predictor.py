@@ -90,7 +90,7 @@ class Predictor:
         for block in blocks:
             waiting = np.concatenate([waiting, block]) if len(waiting) else block
             # The song is at least this long, so these windows exist whatever follows.
-            least = (behind + len(waiting) - 1) * sound.hop_length
+            least = (behind + len(waiting) - 1) * sound.step
             while windows.window_count(least, sound, cut) >= (len(outputs) + 1) * _WINDOWS:
                 first = len(outputs) * _WINDOWS
                 starts = windows.window_starts(least, sound, cut)[first : first + _WINDOWS]

@@ -16,7 +16,7 @@ from songbag.audio import features, windows
 from songbag.errors import ExportError
 from songbag.inference.model_file import Card, Model
 from songbag.onnx_runtime.graph_builder import Axes, GraphBuilder, float32, int64
-from songbag.settings import Sound, Windows
+from songbag.settings import Encoding, Sound, Windows
 
 FORMAT = 1  # of the inputs, outputs and metadata of the exported graph
 _DESCRIPTION = (
@@ -50,6 +50,8 @@ def song_graph(model: Model) -> onnx.ModelProto:
     nodes = GraphBuilder(int(opset))
     starts = add_starts(nodes, "waveform", sound, cut)
     frames = add_frames(nodes, "waveform", sound)
+    if sound.encoding:
+        frames = add_rows(nodes, frames, sound, model.parts["encoder.onnx"])
     frames = add_filled(nodes, frames, starts, card.window_shape[0])
     seen = nodes.include(network, "network", {"frames": frames, "starts": starts})["outputs"]
     pooled = nodes.include(pooling, "pooling", {"outputs": seen})
@@ -59,7 +61,7 @@ def song_graph(model: Model) -> onnx.ModelProto:
     song_shares = _probabilities(nodes, pooled["song"], card, song=True)
     window_shares = _probabilities(nodes, logits, card, song=False)
     places = nodes.add("Cast", starts, to=TensorProto.FLOAT)
-    seconds = nodes.add("Mul", places, float32(sound.hop_length / sound.sample_rate))
+    seconds = nodes.add("Mul", places, float32(sound.step / sound.sample_rate))
     outputs: dict[str, tuple[str, Axes]] = {
         "probabilities": (song_shares, (classes,)),
         "window_probabilities": (window_shares, ("windows", classes)),
@@ -201,7 +203,7 @@ def add_starts(nodes: GraphBuilder, waveform: str, sound: Sound, cut: Windows) -
     hops = nodes.add("Div", nodes.add("Max", beyond, int64(0)), int64(hop))
     count = nodes.add("Squeeze", nodes.add("Add", hops, int64(1)))
     k = nodes.add("Range", np.array(0), count, np.array(1))
-    grid = int64(sound.hop_length * cut.stride)
+    grid = int64(sound.step * cut.stride)
     return nodes.add(
         "Mul", nodes.add("Div", nodes.add("Mul", k, int64(hop)), grid), int64(cut.stride)
     )
@@ -218,42 +220,69 @@ def add_filled(nodes: GraphBuilder, frames: str, starts: str, length: int) -> st
     return nodes.add("Gather", frames, nodes.add("Mod", places, count), axis=0)
 
 
-# --- an encoder and what was learned on its embeddings, as one network ---------------------
+# --- an encoder ---------------------------------------------------------------------------
 
 
-def encoded_network(
-    encoder: bytes, network: bytes, window_frames: int, width: int, samples: int
-) -> bytes:
-    """Return ``network.onnx`` from frames of samples to outputs of windows.
-
-    Parameters
-    ----------
-    encoder : bytes
-        A graph from (windows, samples) to embeddings (windows, values), of ONNX's own
-        operations.
-    network : bytes
-        A graph from embeddings to ``outputs`` (windows, classes + k).
-    window_frames, width : int
-        Frames of a window, and samples of a frame.
-    samples : int
-        Of a window that the encoder takes.
-    """
-    head = onnx.load_model_from_string(network)
-    opset = head.opset_import[0].version
-    body = _with_opset(onnx.load_model_from_string(encoder), opset)
-    nodes = GraphBuilder(opset)
-    places = nodes.add("Add", nodes.add("Unsqueeze", "starts", int64(1)), np.arange(window_frames))
-    cut = nodes.add("Gather", "frames", places, axis=0)
-    flat = nodes.add("Reshape", cut, int64(0, window_frames * width))
-    samples_used = nodes.add("Slice", flat, int64(0), int64(samples), int64(1))
+def add_rows(nodes: GraphBuilder, frames: str, sound: Sound, encoder: bytes) -> str:
+    """Add the rows (rows, sound.bands) of an encoder, as `Encoder.rows`, from frames."""
+    encoding = sound.encoding
+    assert encoding is not None
+    body = _with_opset(onnx.load_model_from_string(encoder), nodes.opset)
     (body_input,), (body_output,) = body.graph.input, body.graph.output
-    included = nodes.include(body, "encoder", {body_input.name: samples_used})
-    vectors = included[body_output.name]
-    outputs = nodes.include(head, "network", {"windows": vectors})["outputs"]
-    inputs = {"frames": ("frames", width), "starts": ("windows",)}
-    classes = head.graph.output[0].type.tensor_type.shape.dim[1].dim_value
-    model = nodes.model(inputs, {"outputs": (outputs, ("windows", classes))}, ("starts",))
-    return bytes(model.SerializeToString())
+    taken = _pieces(nodes, frames, sound) if encoding.window else frames
+    if encoding.scale != 1:
+        taken = nodes.add("Mul", taken, float32(encoding.scale))
+    rows = nodes.include(body, "encoder", {body_input.name: taken})[body_output.name]
+    if encoding.levels:
+        spectra = _mean_levels(nodes, frames, encoding)
+        rows = nodes.add("Concat", rows, spectra, axis=1)
+    coarse = nodes.add("Cast", rows, to=TensorProto.FLOAT16)  # as the library stores them
+    return nodes.add("Cast", coarse, to=TensorProto.FLOAT)
+
+
+def _mean_levels(nodes: GraphBuilder, frames: str, encoding: Encoding) -> str:
+    """Add `songbag.encoders.encoder.mean_levels`, (cells, levels * bands)."""
+    count = nodes.add("Shape", frames, start=0, end=1)
+    each = encoding.cell // encoding.levels
+    power = nodes.add("Exp", nodes.add("Mul", frames, float32(np.log(10) / 10)))
+    sums = _summed(nodes, power, count, each)
+    ones = nodes.add("Unsqueeze", nodes.add("Expand", np.ones(1, np.float32), count), int64(1))
+    means = nodes.add("Div", sums, _summed(nodes, ones, count, each))
+    spectra = nodes.add("Mul", nodes.add("Log", means), float32(10 / np.log(10)))
+    # Of a last cell with fewer frames the last spectrum is repeated.
+    last = nodes.add("Sub", nodes.add("Shape", spectra, start=0, end=1), int64(1))
+    filled = nodes.add("Add", count, int64(encoding.cell - 1))
+    cells = nodes.add("Div", filled, int64(encoding.cell))
+    wanted = nodes.add("Squeeze", nodes.add("Mul", cells, int64(encoding.levels)))
+    places = nodes.add("Min", nodes.add("Range", np.array(0), wanted, np.array(1)), last)
+    chosen = nodes.add("Gather", spectra, places, axis=0)
+    flat = nodes.add("Concat", cells, int64(-1), axis=0)
+    return nodes.add("Reshape", chosen, flat)
+
+
+def _summed(nodes: GraphBuilder, values: str, count: str, each: int) -> str:
+    """Add sums over ``each`` rows of values (count, columns); the last of fewer."""
+    groups = nodes.add("Div", nodes.add("Add", count, int64(each - 1)), int64(each))
+    missing = nodes.add("Sub", nodes.add("Mul", groups, int64(each)), count)
+    padded = nodes.add("Pad", values, nodes.add("Concat", int64(0, 0), missing, int64(0), axis=0))
+    columns = nodes.add("Shape", values, start=1, end=2)
+    shape = nodes.add("Concat", groups, int64(each), columns, axis=0)
+    return nodes.add("ReduceSum", nodes.add("Reshape", padded, shape), int64(1), keepdims=0)
+
+
+def _pieces(nodes: GraphBuilder, frames: str, sound: Sound) -> str:
+    """Add the pieces of samples (rows, samples) that an encoder takes."""
+    encoding = sound.encoding
+    assert encoding is not None
+    whole = nodes.add("Sub", nodes.add("Shape", frames, start=0, end=1), int64(1))
+    count = nodes.add("Add", nodes.add("Div", whole, int64(encoding.cell)), int64(1))
+    k = nodes.add("Range", np.array(0), nodes.add("Squeeze", count), np.array(1))
+    latest = nodes.add("Max", nodes.add("Sub", whole, int64(encoding.window)), int64(0))
+    begins = nodes.add("Min", nodes.add("Mul", k, int64(encoding.cell)), latest)
+    places = nodes.add("Add", nodes.add("Unsqueeze", begins, int64(1)), np.arange(encoding.window))
+    places = nodes.add("Mod", places, nodes.add("Max", whole, int64(1)))  # short ones repeat
+    cut = nodes.add("Gather", frames, places, axis=0)
+    return nodes.add("Reshape", cut, int64(0, encoding.window * sound.hop_length))
 
 
 def _with_opset(encoder: onnx.ModelProto, opset: int) -> onnx.ModelProto:

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from songbag.data.bag import Bag
 from songbag.errors import TrainingError
 from songbag.metrics.label_kinds import LabelKind
+from songbag.models.encoded import OnCells, view_of
 from songbag.models.linear_solver import linear_head, song_features, standardise
 from songbag.models.networks import with_scorer
 from songbag.models.song_network import Ensemble, SongNetwork, SongPooling
-from songbag.parts import PoolingPart, networks, poolings
-from songbag.settings import Own, Training
+from songbag.parts import NetworkPart, PoolingPart, networks, poolings
+from songbag.settings import Own, Sound, Training
 
 _SONGS_TO_SCALE_BY = 4096
 
@@ -34,20 +35,25 @@ def network_for(
     window_shape: Sequence[int],
     pooling: SongPooling,
     own: Own,
+    sound: Sound | None = None,
 ) -> SongNetwork:
     """Return the untrained network of a training, scaled by its songs; the user's if there is one.
 
     The pooling says how many outputs and scores a window needs.
     """
     if own.network is not None:
-        return build_own(own.network, window_shape, pooling)
+        return build_own(own.network, window_shape, pooling, sound)
     part, scale = training.network_part, None
     # Matrices of a table are (bands, frames); frames cut from audio (frames, bands).
     bands_first = bags[0].starts is None and part.takes == "matrix"
     if part.scaled:
         mean, deviation = scale_of(bags, axis=1 if bands_first else -1)
+        if sound is not None and sound.encoding:
+            mean, deviation = scale_of_view(mean, deviation, part, sound)
         scale = torch.from_numpy(mean), torch.from_numpy(deviation)
-    network = build(training.network, window_shape, pooling, training.dropout, scale, bands_first)
+    network = build(
+        training.network, window_shape, pooling, training.dropout, scale, bands_first, sound
+    )
     head = linear_head(network)
     if head is not None and not training.uses_solver:  # the solver scales the same features
         standardise(head, song_features(network, bags))
@@ -61,6 +67,7 @@ def build(
     dropout: float = 0.0,
     scale: tuple[Tensor, Tensor] | None = None,
     bands_first: bool = False,
+    sound: Sound | None = None,
 ) -> SongNetwork:
     """Return a network by name for windows of ``window_shape``.
 
@@ -71,9 +78,16 @@ def build(
         bands, frames = window_shape
         inner = build(name, (frames, bands), pooling, dropout, scale)
         return SongNetwork(_BandsFirst(inner), window_shape)
-    network = _by_name(name, window_shape, pooling.outputs, dropout)
+    view, shape = None, tuple(window_shape)
+    if sound is not None and sound.encoding:
+        view, shape = view_of(networks()[name], sound, window_shape)
+    network = _by_name(name, shape, pooling.outputs, dropout)
     network = with_scorer(network, pooling.part.scorer, pooling.heads, pooling.classes)
-    if scale is not None:
+    if view is not None:
+        whole = SongNetwork(network, shape)  # runs trunk and head on each window
+        layers = [whole] if scale is None else [Standardised(*scale), whole]
+        network = OnCells(view, nn.Sequential(*layers))
+    elif scale is not None:
         if getattr(network, "time_stride", None) is None:
             network = nn.Sequential(Standardised(*scale), network)
         else:
@@ -96,14 +110,19 @@ def _by_name(name: str, window_shape: Sequence[int], outputs: int, dropout: floa
     return network
 
 
-def build_own(own: Any, window_shape: Sequence[int], pooling: SongPooling) -> SongNetwork:
+def build_own(
+    own: Any, window_shape: Sequence[int], pooling: SongPooling, sound: Sound | None = None
+) -> SongNetwork:
     """Return a user's network for songs: a module (copied), or a callable that makes one.
 
     A Keras model whose last layer is a softmax or sigmoid gives probabilities; their
     logarithms or logits are taken, so that every network here gives logits. Outputs that are not
     one row a window, with one column a class, raise TrainingError.
     """
-    outputs = pooling.outputs
+    outputs, cells = pooling.outputs, tuple(window_shape)
+    view = None
+    if sound is not None and sound.encoding:
+        view, window_shape = view_of(NetworkPart(name="own"), sound, window_shape)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # Keras 3 copies with old NumPy calls
         is_module = isinstance(own, nn.Module)
@@ -121,7 +140,9 @@ def build_own(own: Any, window_shape: Sequence[int], pooling: SongPooling) -> So
             f"{shape}; needed is (2, {outputs}), one row a window."
         )
     network = with_scorer(network, pooling.part.scorer, pooling.heads, pooling.classes)
-    return SongNetwork(network, window_shape)
+    if view is not None:
+        network = OnCells(view, network)
+    return SongNetwork(network, cells)
 
 
 class Standardised(nn.Module):
@@ -186,6 +207,22 @@ def layer_table(network: nn.Module) -> list[dict[str, Any]]:
         count = sum(parameter.numel() for parameter in layer.parameters(recurse=False))
         rows.append({"name": name, "layer": str(layer), "parameters": count})
     return rows
+
+
+def scale_of_view(
+    mean: NDArray[np.float32], deviation: NDArray[np.float32], part: NetworkPart, sound: Sound
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return mean and deviation of what a network sees of cells, from those of all their values."""
+    encoding = sound.encoding
+    assert encoding is not None
+    if part.takes != "matrix":
+        return mean[: encoding.values], deviation[: encoding.values]
+    means, squares = (
+        values[encoding.values :].reshape(encoding.levels, -1)
+        for values in (mean, deviation**2 + mean**2)
+    )
+    overall = means.mean(axis=0)
+    return overall, np.sqrt(squares.mean(axis=0) - overall**2)
 
 
 def scale_of(

@@ -11,7 +11,8 @@ import msgspec
 from songbag.console import Console
 from songbag.data.dataset import BagDataset, SongDataset
 from songbag.errors import SettingsError
-from songbag.settings import Recipe, Training, read
+from songbag.recipes import read
+from songbag.settings import Recipe, Training
 from songbag.storage.files import write_json
 from songbag.tasks.conclusions import Conclusion, chosen_metric, conclude
 from songbag.tasks.cross_validate import cross_validate

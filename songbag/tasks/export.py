@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from songbag.audio import features
 from songbag.audio.synthesis import synthesise
 from songbag.console import Console
+from songbag.encoders.known import find_encoder
 from songbag.errors import ExportError
 from songbag.inference.model_file import Model
 from songbag.inference.predictor import Prediction, Predictor
@@ -57,9 +58,12 @@ def _check(data: bytes, predictor: Predictor) -> float:
     graph = open_session(data)
     names = [one.name for one in graph.get_outputs()]
     largest = 0.0
-    for what, waveform in checked_sounds(predictor.card.recipe.sound.sample_rate):
+    sound = predictor.card.recipe.sound
+    for what, waveform in checked_sounds(sound.sample_rate):
         outputs = dict(zip(names, graph.run(None, {"waveform": waveform}), strict=True))
-        blocks = features.frame_blocks([waveform], predictor.card.recipe.sound)
+        blocks = features.frame_blocks([waveform], sound.frames)
+        if sound.encoding:
+            blocks = find_encoder(sound).rows(blocks)
         expected = predictor.predict(blocks, partial(len, waveform))
         differences = _differences(outputs, expected)
         for name, value in differences.items():

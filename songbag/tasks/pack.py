@@ -173,7 +173,7 @@ class _Packer:
         return shards
 
     def _frame_count(self, receipt: Receipt) -> int:
-        return 1 + receipt.samples // self.recipe.sound.hop_length
+        return 1 + receipt.samples // self.recipe.sound.step
 
     def _shard(self, number: int, places: Sequence[int]) -> Shard:
         receipts = [self.receipts[place] for place in places]

@@ -1,6 +1,6 @@
 """Train a model: songs to a split, a fitted model and its evaluation. Read this file first."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from songbag.console import Console
-from songbag.data.dataset import BagDataset, SongDataset
+from songbag.data.dataset import BagDataset, MemoryDataset, SongDataset
 from songbag.data.song import Song, stratification_labels
 from songbag.data.song_table import require_labels
 from songbag.data.splits import Certificate, certify, split_sides
+from songbag.encoders.choose import NONE
 from songbag.errors import TrainingError
 from songbag.inference.model_file import Model, save_model
 from songbag.parallel.pool import is_rank_zero
@@ -111,17 +112,18 @@ def write_training(training: Training, model_path: Path, console: Console) -> Pa
 
 
 def default_recipe(
-    songs: object, one_network: bool, encoder: bool = False, audio: str = "auto"
+    songs: SongDataset, named: Mapping[str, object], encoder: str | None, audio: str = "auto"
 ) -> str:
     """Return the recipe of a training that names none; ``audio`` is that of audio files.
 
-    A network, pooling or loss that is named is one network's, where ``auto`` trains several.
+    A network, pooling or loss that is ``named`` is one network's, where ``auto`` trains several.
     """
-    if isinstance(songs, BagDataset):
+    if isinstance(songs, MemoryDataset):
         return "windows"
-    if encoder:
-        return "embeddings"
-    return "cnn" if one_network else audio
+    one_network = any(part is not None for part in named.values())
+    if encoder in (None, NONE):
+        return "cnn" if one_network else audio
+    return "ears" if one_network or audio != "auto" else audio
 
 
 def load_labelled(songs: SongDataset, recipe: Recipe, console: Console) -> BagDataset:

@@ -17,13 +17,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from songbag.audio.windows import window_and_hop
-from songbag.data.dataset import BagDataset, MemoryDataset
+from songbag.data.dataset import BagDataset
 from songbag.data.song import join_labels
-from songbag.encoders.onnx_file import embedded
+from songbag.encoders.known import find_encoder
 from songbag.inference.model_file import FORMAT, Card, Model, song_hashes
 from songbag.metrics.calibration import Calibration, branch_weights, calibrate
 from songbag.metrics.classification import fit_level
+from songbag.settings import Sound
 from songbag.training.checkpoint import (
     Checkpoint,
     checkpoint_path,
@@ -46,6 +46,12 @@ if TYPE_CHECKING:
 History: TypeAlias = list[dict[str, float]]
 
 _PACKAGES = ("songbag", "torch", "numpy", "av", "soxr", "onnxruntime")
+_ENDINGS = {  # of a training, by why it stopped
+    "": "",
+    "patience": "; stopped because the validation songs no longer improved",
+    "diverged": "; stopped because the loss was no longer finite (lower the learning rate)",
+    "interrupted": "; interrupted, the best so far is kept",
+}
 _CALIBRATION_FOLDS = 3  # of a single network whose pooling is overconfident
 
 
@@ -86,24 +92,20 @@ def fit(
     if validation is None:
         validation = np.zeros(len(dataset), dtype=np.bool_)
     plan, dataset = _on_grid(plan, dataset)
-    features: BagDataset = dataset
-    if plan.own.encoder:
-        bags = embedded(dataset, plan.own.encoder, plan.recipe, plan.console)
-        features = MemoryDataset(bags, dataset.origin)
     training = plan.recipe.training
     overconfident = training.pooling_part.overconfident
     count = training.folds or (_CALIBRATION_FOLDS if overconfident else 0)
     fold_of = assign_folds(dataset.songs, count, plan)
     calibration = Calibration()
     if training.folds and fold_of is not None:
-        result, calibration = _fit_ensemble(features, fold_of, plan, model_path)
+        result, calibration = _fit_ensemble(dataset, fold_of, plan, model_path)
     else:
-        checkpoint = open_checkpoint(checkpoint_path(model_path), plan, features)
-        songs, held_out = features.subset(~validation), features.subset(validation)
+        checkpoint = open_checkpoint(checkpoint_path(model_path), plan, dataset)
+        songs, held_out = dataset.subset(~validation), dataset.subset(validation)
         result = train_with_bar(songs, plan, validation=held_out, checkpoint=checkpoint)
         if fold_of is not None:
             plan.console.say("calibration on songs held out in turn")
-            branch = _fit_branch(features, fold_of, plan, model_path, "vote")
+            branch = _fit_branch(dataset, fold_of, plan, model_path, "vote")
             calibration = _calibrated(branch.logits, dataset, plan)
     model = _assemble(result, dataset, plan, calibration)
     return Fitted(model, list(result.history))
@@ -115,18 +117,26 @@ def _on_grid(plan: TrainingPlan, dataset: BagDataset) -> tuple[TrainingPlan, Bag
     from songbag.training.to_onnx import export_network, export_pooling
 
     recipe, own, shape = plan.recipe, plan.own, window_shape(dataset, plan.recipe)
+    sound = _sound(dataset, plan)
     from_frames = dataset[0].starts is not None
     # A user's parts that could not be saved are refused now, before hours of training.
     pooling = song_pooling(recipe.training.pooling, own, len(plan.labels), plan.kind)
     if own.network is not None:
-        export_network(build_own(own.network, shape, pooling).eval(), from_frames, 1)
+        export_network(build_own(own.network, shape, pooling, sound).eval(), from_frames, 1)
     if own.pooling is not None:
         export_pooling(pooling)
     names = [training.network for training in recipe.trainings if training.network != "own"]
     strides = [time_stride(name, shape) or 1 for name in names] if from_frames else []
+    if recipe.sound.encoding:
+        strides = []  # windows begin at any cell
     windows = msgspec.structs.replace(recipe.windows, stride=math.lcm(*strides))
     recipe = msgspec.structs.replace(recipe, windows=windows)
     return replace(plan, recipe=recipe), dataset.cut(recipe.sound, windows)
+
+
+def _sound(dataset: BagDataset, plan: TrainingPlan) -> Sound | None:
+    """Return the sound that a dataset's frames were made with, None for windows of a table."""
+    return plan.recipe.sound if dataset[0].starts is not None else None
 
 
 # --- networks ---------------------------------------------------------------------------
@@ -162,28 +172,19 @@ def train_with_bar(
                     note += f", validation {row['validation_accuracy']:.2f}"
             advance(finished + songs, note)
 
-        songs, seed, own = (dataset, y), plan.seed, plan.own
+        songs, seed, own, sound = (dataset, y), plan.seed, plan.own, _sound(dataset, plan)
         result = train_network(
-            songs, classes, training, shape, seed, held_out, watch, own, checkpoint
+            songs, classes, training, shape, seed, held_out, watch, own, checkpoint, sound
         )
-    seconds = time.monotonic() - began
-    console.say(
-        f"solved in {seconds:.0f} s" if training.uses_solver else _how_it_ended(result, seconds)
-    )
+    seconds, epochs = time.monotonic() - began, int(result.history[-1]["epoch"])
+    if training.uses_solver:
+        console.say(f"solved in {seconds:.0f} s")
+    else:
+        console.say(
+            f"trained {epochs} epoch{'s' if epochs > 1 else ''} in {seconds:.0f} s; kept epoch "
+            f"{result.epoch}{_ENDINGS[result.stopped]}"
+        )
     return result
-
-
-def _how_it_ended(result: "TrainedNetwork", seconds: float) -> str:
-    last = result.history[-1]
-    reasons = {
-        "": "",
-        "patience": "; stopped because the validation songs no longer improved",
-        "diverged": "; stopped because the loss was no longer finite (lower the learning rate)",
-        "interrupted": "; interrupted, the best so far is kept",
-    }
-    count = int(last["epoch"])
-    epochs = f"trained {count} epoch{'s' if count > 1 else ''} in {seconds:.0f} s"
-    return f"{epochs}; kept epoch {result.epoch}{reasons[result.stopped]}"
 
 
 @dataclass(frozen=True)
@@ -258,7 +259,7 @@ def _solve_branch(dataset: BagDataset, fold_of: Labels, plan: TrainingPlan) -> B
     training = plan.recipe.training
     pooling = song_pooling(training.pooling, plan.own, len(plan.labels), plan.kind)
     shape = window_shape(dataset, plan.recipe)
-    network = network_for(dataset, training, shape, pooling, plan.own)
+    network = network_for(dataset, training, shape, pooling, plan.own, _sound(dataset, plan))
     y = plan.truths(dataset.songs)
     with plan.console.bar(f"Solving {training.network}", len(dataset)) as advance:
         logits, row = solve_folds(network, dataset, y, fold_of, pooling, training, advance)
@@ -284,7 +285,7 @@ def _assemble(
     levels = [bag.level_db for bag in dataset.without_features()]
     judged_by_level = not plan.kind.multilabel and None not in levels
     card = Card(
-        format=FORMAT,
+        format=FORMAT if plan.recipe.sound.encoding else 1,
         labels=plan.labels,
         recipe=plan.recipe,
         window_shape=window_shape(dataset, plan.recipe),
@@ -299,30 +300,27 @@ def _assemble(
         layers=tuple(layer_table(result.network)),
         versions={name: version(name) for name in _PACKAGES},
     ).calibrated(calibration)
-    return Model.of_parts(card, _export(result.network, result.pooling, card, plan.own.encoder))
+    return Model.of_parts(card, _export(result.network, result.pooling, card))
 
 
 def _export(
-    network: "SongNetwork | Ensemble", pooling: "SongPooling", card: Card, encoder: bytes
+    network: "SongNetwork | Ensemble", pooling: "SongPooling", card: Card
 ) -> dict[str, bytes]:
-    """Return a model's weights and graphs; an encoder becomes part of the network's graph."""
+    """Return a model's weights and graphs, the encoder's among them."""
     from safetensors.torch import save as save_weights
 
     from songbag.training.to_onnx import export_network, export_pooling
 
     sound, windows = card.recipe.sound, card.recipe.windows
-    hop = int(windows.hop_seconds * sound.sample_rate / sound.hop_length)
+    hop = int(windows.hop_seconds * sound.sample_rate / sound.step)
     hop_frames = max(1, hop // windows.stride) * windows.stride
-    graph = export_network(network, card.source == "audio" and not encoder, hop_frames)
-    if encoder:
-        from songbag.inference.sound_graph import encoded_network
-
-        frames, width = card.window_shape
-        graph = encoded_network(encoder, graph, frames, width, window_and_hop(sound, windows)[0])
     # Copies, because a Keras model lists its weights under two names; in plain order.
     state = {name: value.contiguous().clone() for name, value in network.state_dict().items()}
-    return {
+    parts = {
         "weights.safetensors": save_weights(state),
-        "network.onnx": graph,
+        "network.onnx": export_network(network, card.source == "audio", hop_frames),
         "pooling.onnx": export_pooling(pooling),
     }
+    if sound.encoding:
+        parts["encoder.onnx"] = find_encoder(sound).graph
+    return parts

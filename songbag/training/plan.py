@@ -60,7 +60,7 @@ class TrainingPlan:
 def adapt_recipe(recipe: Recipe, dataset: BagDataset, console: Console) -> Recipe:
     """Return the recipe as its ``adapt`` wants it for these songs, and say each change."""
     few = recipe.adapt.below_songs
-    if recipe.branches and len(dataset) < few:
+    if recipe.branches and len(dataset) < few and not recipe.sound.encoding:
         last = msgspec.structs.replace(recipe.branches[-1], folds=recipe.training.folds)
         console.say(
             f"{len(dataset)} songs are too few for a network to learn features from (fewer than "
@@ -120,6 +120,17 @@ def require_trainable(recipe: Recipe) -> None:
                 "on the song through mean_logit; this recipe has network "
                 f"'{training.network}', loss '{training.loss}', pooling '{training.pooling}'. "
                 "Take --recipe cnn, or --set training.optimizer=adamw."
+            )
+        if training.network_part.takes == "hidden" and not recipe.sound.encoding:
+            raise TrainingError(
+                f"network '{training.network}' takes the hidden layer of an encoder, and none "
+                "listens. Give --encoder musicnn, or another network."
+            )
+        masks = training.gain or training.filtering or training.time_mask or training.band_mask
+        if recipe.sound.encoding and masks:
+            raise TrainingError(
+                "gain, filtering, time_mask and band_mask change frames in dB, and the encoder "
+                f"'{recipe.sound.encoding.name}' gives vectors. Set them to 0, or --encoder none."
             )
     missing = [name for name in ("torch", "sklearn", "onnx", "onnxscript") if not find_spec(name)]
     if missing:

@@ -34,7 +34,7 @@ from songbag.models.song_network import (
     window_outputs,
 )
 from songbag.parallel.pool import keep_memory
-from songbag.settings import Own, Training
+from songbag.settings import Own, Sound, Training
 from songbag.training import distributed
 from songbag.training.augmentation import augment
 from songbag.training.checkpoint import Checkpoint
@@ -69,6 +69,7 @@ def train_network(
     watch: Watch = lambda songs, row: None,
     own: Own | None = None,
     checkpoint: Checkpoint | None = None,
+    sound: Sound | None = None,
 ) -> TrainedNetwork:
     """Build the network of a training and train it on songs.
 
@@ -94,7 +95,7 @@ def train_network(
     keep_memory()  # gradients of 10 MB and more come and go with every batch: decision 0018
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network = network_for(dataset, training, window_shape, pooling, own)
+        network = network_for(dataset, training, window_shape, pooling, own, sound)
         if training.uses_solver:
             row = solve(network, dataset, y, pooling, training)
             return TrainedNetwork(network.eval(), pooling, [row], 1)

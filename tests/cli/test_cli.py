@@ -22,7 +22,8 @@ from tests.helpers.terminal import on_terminal
 
 COMMANDS = [
     *("check", "extract", "pack", "train", "crossval", "compare", "leakage"),
-    *("evaluate", "predict", "serve", "info", "report", "export", "demo"),
+    *("evaluate", "predict", "serve", "info", "report", "export"),
+    *("encoders", "tag", "embed", "demo"),
 ]
 
 

@@ -1,0 +1,184 @@
+"""Trainings on what a pre-trained encoder hears: one model file, the same answer everywhere."""
+
+import json
+import zipfile
+
+import numpy as np
+import onnxruntime
+import pytest
+from click.testing import CliRunner
+
+from songbag.audio.audio_file import AudioReport
+from songbag.audio.cache import Index
+from songbag.audio.waveform import read_blocks
+from songbag.cli import main
+from songbag.console import Console
+from songbag.encoders import known
+from songbag.encoders.choose import choose_recipe
+from songbag.errors import ModelFileError, SettingsError
+from songbag.inference.model_file import load_model
+from songbag.settings import Limits
+from songbag.tasks.export import export_model
+from tests.helpers.encoders import write_encoder
+
+
+def songbag(*arguments):
+    result = CliRunner().invoke(main, [*map(str, arguments), "--quiet"])
+    assert not isinstance(result.exception, Exception), result.output
+    return result
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("encoded")
+
+
+@pytest.fixture(scope="module")
+def fast(songs, folder):
+    """A model of recipe fast with musicnn, and its predictions from the cache."""
+    path, cache = folder / "fast.songbag", folder / "cache"
+    assert (
+        songbag(
+            "train", songs, "-o", path, "--recipe", "fast", "--encoder", "musicnn", "--cache", cache
+        ).exit_code
+        == 0
+    )
+    return path
+
+
+def predictions(model, songs, csv, *more):
+    assert songbag("predict", model, songs, "--windows", "--csv", csv, *more).exit_code == 0
+    return csv.read_bytes(), csv.with_name(f"{csv.stem}-windows.csv").read_bytes()
+
+
+def test_one_file_holds_the_encoder_and_stays_small(fast):
+    assert fast.stat().st_size < 8e6
+    card = load_model(fast, parts=()).card
+    encoding = card.recipe.sound.encoding
+    assert (card.format, encoding.name, encoding.cell) == (2, "musicnn", 32)
+    assert card.window_shape == (10, 1506 + 8 * 96)
+    assert [training.network for training in card.recipe.trainings] == [
+        "probe",
+        "linear",
+        "statistics",
+    ]
+    with zipfile.ZipFile(fast) as archive:
+        assert known.graph_hash(archive.read("encoder.onnx")) == encoding.hash
+    assert "musicnn" in CliRunner().invoke(main, ["info", str(fast)]).output
+
+
+def test_cached_decoded_and_pooled_predictions_are_the_same_bytes(fast, songs, folder):
+    cached = predictions(fast, songs, folder / "cached.csv", "--cache", folder / "cache")
+    nothing = folder / "nothing"
+    decoded = predictions(fast, songs, folder / "one.csv", "--cache", nothing, "--workers", "1")
+    pooled = predictions(fast, songs, folder / "two.csv", "--cache", nothing, "--workers", "2")
+    assert cached == decoded == pooled
+
+
+def test_windows_begin_at_cells_and_contributions_sum_to_the_score(fast, songs, folder):
+    import pandas
+
+    predictions(fast, songs, folder / "sum.csv", "--cache", folder / "cache")
+    windows = pandas.read_csv(folder / "sum-windows.csv")
+    cells = windows.start / 0.512
+    np.testing.assert_allclose(cells, cells.round(), atol=1e-4)
+    columns = [name for name in windows if name.startswith("contribution_")]
+    summed = windows.groupby("id", sort=False)[columns].sum().to_numpy()
+    predicted = pandas.read_csv(folder / "sum.csv")
+    labels = [name.removeprefix("contribution_") for name in columns]
+    assert [labels[k] for k in summed.argmax(axis=1)] == predicted.predicted.tolist()
+
+
+def test_the_exported_graph_answers_as_the_library(fast, songs, folder):
+    exported = export_model(load_model(fast), folder / "fast.onnx", Console(quiet=True))
+    assert exported.path.stat().st_size < 8e6
+    session = onnxruntime.InferenceSession(str(exported.path))
+    song = sorted((songs.parent / "audio").iterdir())[0]
+    blocks = read_blocks(str(song), 16000, AudioReport(), (0.0, None), Limits())
+    probabilities, *_ = session.run(["probabilities"], {"waveform": np.concatenate(list(blocks))})
+    csv = folder / "graph.csv"
+    predictions(fast, song, csv)
+    row = dict(zip(*(line.split(",") for line in csv.read_text().splitlines()), strict=True))
+    named = [float(row[f"p_{label}"]) for label in load_model(fast).card.labels]
+    np.testing.assert_allclose(probabilities, named, atol=1e-4)
+
+
+def test_training_twice_costs_no_audio_work(fast, songs, folder, monkeypatch):
+    recipe = choose_recipe("ears")
+    files = [str(path) for path in sorted((songs.parent / "audio").iterdir())]
+    sources = [known_source(path) for path in files]
+    receipts = Index(folder / "cache", recipe.sound).lookup(sources)
+    assert all(receipt is not None for receipt in receipts)
+    changed = ("--set", "windows.seconds=3", "--seed", "5", "--cache", folder / "cache")
+    monkeypatch.setattr("songbag.audio.extract.decode_in_sandbox", None)  # nothing is decoded
+    path = folder / "ears.songbag"
+    arguments = ("--encoder", "musicnn", "--pooling", "vote", "--set", "training.epochs=3")
+    assert songbag("train", songs, "-o", path, *arguments, *changed).exit_code == 0
+    card = load_model(path, parts=()).card
+    assert (card.recipe.name, card.recipe.training.pooling) == ("ears", "vote")
+
+
+def known_source(path):
+    from songbag.audio.audio_file import Source
+
+    return Source(path=path)
+
+
+def test_an_encoder_of_a_file_travels_inside_the_model(songs, folder, tmp_path, monkeypatch):
+    encoder = write_encoder(tmp_path / "mine.onnx")
+    path, cache = tmp_path / "mine.songbag", tmp_path / "cache"
+    arguments = ("--recipe", "fast", "--encoder", encoder, "--cache", cache, "--workers", "2")
+    assert songbag("train", songs, "-o", path, *arguments).exit_code == 0
+    encoder.unlink()
+    monkeypatch.setattr(known, "_known", {})
+    one = predictions(path, songs, tmp_path / "one.csv", "--cache", tmp_path / "no")
+    assert one == predictions(path, songs, tmp_path / "two.csv", "--cache", cache)
+    exported = export_model(load_model(path), tmp_path / "mine.onnx", Console(quiet=True))
+    assert exported.path.exists()
+
+
+def test_packed_rows_of_another_encoder_are_refused(songs, folder, tmp_path):
+    packed = tmp_path / "packed"
+    cache = ("--cache", folder / "cache")
+    assert songbag("pack", songs, "-o", packed, "--encoder", "musicnn", *cache).exit_code == 0
+    path = tmp_path / "packed.songbag"
+    fast = ("--recipe", "fast")
+    done = songbag("train", packed, "-o", path, *fast, "--encoder", "musicnn")
+    assert done.exit_code == 0
+    encoder = write_encoder(tmp_path / "mine.onnx")
+    for other in ("none", encoder):
+        refused = CliRunner().invoke(
+            main, ["train", str(packed), "-o", str(path), *fast, "--encoder", str(other)]
+        )
+        assert refused.exit_code == 2
+        assert "packed" in refused.output and "sound" in refused.output
+
+
+@pytest.mark.parametrize("recipe", ["cnn", "founding", "windows"])
+def test_recipes_of_frames_take_no_encoder(recipe):
+    with pytest.raises(SettingsError, match=r"takes no encoder\. Use --recipe auto, fast or ears"):
+        choose_recipe(recipe, encoder="musicnn")
+
+
+def test_unknown_encoders_are_refused_with_what_is_known():
+    with pytest.raises(SettingsError, match="Did you mean 'musicnn'"):
+        choose_recipe("auto", encoder="musicn")
+
+
+def test_a_model_with_another_encoder_than_it_states_is_refused(fast, tmp_path):
+    path = tmp_path / "changed.songbag"
+    with zipfile.ZipFile(fast) as old, zipfile.ZipFile(path, "w") as new:
+        parts = {name: old.read(name) for name in old.namelist()}
+        other = write_encoder(tmp_path / "mine.onnx").read_bytes()
+        card = json.loads(parts["model.json"])
+        for name, data in parts.items():
+            new.writestr(name, other if name == "encoder.onnx" else data)
+    with pytest.raises(ModelFileError, match="its hash differs"):
+        load_model(path)
+    card["hashes"]["encoder.onnx"] = known.graph_hash(other)
+    with zipfile.ZipFile(path, "w") as new:
+        for name, data in parts.items():
+            changed = {"encoder.onnx": other, "model.json": json.dumps(card).encode()}
+            new.writestr(name, changed.get(name, data))
+    with pytest.raises(ModelFileError, match="not the one that its settings name"):
+        load_model(path)
