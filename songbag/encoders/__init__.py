@@ -1,4 +1,4 @@
-"""Pre-trained encoders that turn a window's samples into a vector.
+"""Pre-trained encoders: frames of a song in, rows of vectors out.
 
-Imports audio, onnx_runtime and what lies below them; never torch.
+Imports onnx_runtime and what lies below it; never audio, which asks for rows, nor torch.
 """

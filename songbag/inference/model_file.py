@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from songbag.data.splits import Certificate
-from songbag.encoders.encoder import Encoder, graph_hash
+from songbag.encoders.encoder import Encoder
 from songbag.encoders.known import remember
 from songbag.errors import ModelFileError, SettingsError
 from songbag.metrics.calibration import Calibration
@@ -186,7 +186,7 @@ def load_model(
             raise ModelFileError(f"{path}: {error} It cannot be used.") from None
     if _ENCODER in parts_read:
         encoder = Encoder(card.recipe.sound, parts_read[_ENCODER])
-        if graph_hash(encoder.graph) != encoder.encoding.hash:
+        if card.hashes[_ENCODER] != encoder.encoding.hash:  # the same hash, checked above
             raise ModelFileError(f"{path}: its encoder is not the one that its settings name.")
         remember(encoder)
     return Model(card, parts_read, Path(path))

@@ -90,9 +90,11 @@ def encode_songs(
     """
     inputs = list(dataset.inputs(Recipe(name="encoder", sound=_encoder(encoder).sound)))
     work = partial(_encode_in_worker, encoder, tags, pieces)
-    with closing(in_order(work, inputs, dataset.workers, _died)) as encoded:
-        yield from encoded
-    stop_decoder()
+    try:
+        with closing(in_order(work, inputs, dataset.workers, _died)) as encoded:
+            yield from encoded
+    finally:
+        stop_decoder()
 
 
 @lru_cache(maxsize=2)
@@ -119,10 +121,7 @@ def encode_song(encoder: Encoder, tags: bool, pieces: bool, song: SongInput) -> 
             if pieces:
                 values.append(one)
     except AudioError as error:
-        none = np.zeros(0)
-        return EncodedSong(
-            song.song, np.zeros((0, 0), np.float32), none, none, error.reason, str(error)
-        )
+        return EncodedSong.failure(song.song, error.reason, str(error))
     facts = recording()
     length = facts.samples / encoder.sound.sample_rate
     if not pieces:

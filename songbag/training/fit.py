@@ -118,17 +118,15 @@ def _on_grid(plan: TrainingPlan, dataset: BagDataset) -> tuple[TrainingPlan, Bag
 
     recipe, own, shape = plan.recipe, plan.own, window_shape(dataset, plan.recipe)
     sound = _sound(dataset, plan)
-    from_frames = dataset[0].starts is not None
     # A user's parts that could not be saved are refused now, before hours of training.
     pooling = song_pooling(recipe.training.pooling, own, len(plan.labels), plan.kind)
     if own.network is not None:
-        export_network(build_own(own.network, shape, pooling, sound).eval(), from_frames, 1)
+        export_network(build_own(own.network, shape, pooling, sound).eval(), sound is not None, 1)
     if own.pooling is not None:
         export_pooling(pooling)
     names = [training.network for training in recipe.trainings if training.network != "own"]
-    strides = [time_stride(name, shape) or 1 for name in names] if from_frames else []
-    if recipe.sound.encoding:
-        strides = []  # windows begin at any cell
+    shares = sound is not None and not sound.encoding  # with an encoder they begin at any cell
+    strides = [time_stride(name, shape) or 1 for name in names] if shares else []
     windows = msgspec.structs.replace(recipe.windows, stride=math.lcm(*strides))
     recipe = msgspec.structs.replace(recipe, windows=windows)
     return replace(plan, recipe=recipe), dataset.cut(recipe.sound, windows)
