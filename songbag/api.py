@@ -260,6 +260,11 @@ def _recipe_and_own(
     if recipe is None:
         recipe = default_recipe(songs, parts, encoder)
     if isinstance(recipe, Recipe):
+        if encoder is not None:
+            raise TypeError(
+                "a Recipe object states its encoder: give encoder to songbag.encoders.choose."
+                "choose_recipe, which makes one"
+            )
         training = msgspec.to_builtins(recipe.training) | changes
         return msgspec.structs.replace(recipe, training=read(Training, training, "training")), own
     settings = {f"training.{name}": value for name, value in changes.items()}
@@ -392,11 +397,10 @@ def _encoded(
 ) -> "pandas.DataFrame":
     import pandas
 
-    from songbag.encoders.manifest import load_encoder
-    from songbag.tasks.embed import encode_songs, table_columns, value_columns
+    from songbag.tasks.embed import encode_songs, known_encoder, table_columns, value_columns
 
     options = AudioOptions(Path(cache) if cache else None, max_hours, workers, allow_outside=True)
-    dataset, values = open_songs(songs, options), value_columns(load_encoder(encoder), tags)
+    dataset, values = open_songs(songs, options), value_columns(known_encoder(encoder), tags)
     encoded = encode_songs(dataset, encoder, tags, windows)
     rows = [row for song in encoded for row in song.rows(values, windows)]
     frame = pandas.DataFrame(rows, columns=table_columns(values, windows))

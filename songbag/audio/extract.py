@@ -22,7 +22,7 @@ from songbag.audio.cache import (
 )
 from songbag.audio.features import Frames
 from songbag.audio.sandbox import decode_in_sandbox, reuse_decoder, stop_decoder
-from songbag.encoders.known import find_encoder
+from songbag.encoders.known import find_encoder, remember
 from songbag.errors import AudioError
 from songbag.parallel.pool import Workers, in_order
 from songbag.settings import Limits, Sound
@@ -104,6 +104,8 @@ def extract_all(
     """
     limits = limits or Limits()
     index = Index(folder, sound)
+    if sound.encoding is not None:
+        remember(find_encoder(sound, folder), folder)  # for workers, here and elsewhere
     indexed = index.lookup(sources)
     todo = [source for source, receipt in zip(sources, indexed, strict=True) if receipt is None]
     task = partial(_extract_in_worker, work or extract, sound, folder, limits)

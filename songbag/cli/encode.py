@@ -100,13 +100,17 @@ def _encode(
     output: Path | None,
 ) -> None:
     from songbag.cli.terminal import print_csv, print_tags
-    from songbag.encoders.manifest import load_encoder
     from songbag.storage.files import csv_text
-    from songbag.tasks.embed import encode_songs, table_columns, value_columns, write_table
+    from songbag.tasks.embed import (
+        encode_songs,
+        known_encoder,
+        table_columns,
+        value_columns,
+        write_table,
+    )
 
     console, pieces = Console(options["quiet"]), options["windows"]
-    encoder = load_encoder(options["encoder"])
-    values = value_columns(encoder, tags)
+    values = value_columns(known_encoder(options["encoder"]), tags)
     dataset = open_inputs(ctx, songs, options)
     for remark in dataset.remarks:
         console.say(remark)

@@ -252,7 +252,7 @@ def recipe_and_songs(
     encoder, audio = options["encoder"], read_audio_options(options)
     dataset = open_songs(window_table or songs, audio, options["group"])
     name = options["recipe"] or default_recipe(dataset, named, encoder, default)
-    recipe = choose_recipe(name, recipe_changes(options), encoder, audio.cache)
+    recipe = choose_recipe(name, recipe_changes(options), encoder)
     if not dataset.checked:
         require_single_process("decoding songs")
     return recipe, dataset

@@ -122,7 +122,7 @@ def extract(ctx: click.Context, /, songs: AnyPath, output: Path | None, **option
 
     console = Console(options["quiet"])
     dataset = _open_audio(ctx, songs, options, console)
-    recipe = choose_recipe(options["recipe"], encoder=options["encoder"], cache=dataset.cache)
+    recipe = choose_recipe(options["recipe"], encoder=options["encoder"])
     extracted = extract_dataset(dataset, recipe)
     rows = list(console.track(extracted, len(dataset.songs)))
     if output is not None:
@@ -173,8 +173,7 @@ def pack(ctx: click.Context, /, songs: Path, output: Path | None, **options: Any
             raise SettingsError("where to? Give the folder: -o packed/")
         click.echo(f"verified  {verify_packed(songs, console)} songs")
         return
-    cache = read_audio_options(options).cache
-    recipe = choose_recipe(options["recipe"], recipe_changes(options), options["encoder"], cache)
+    recipe = choose_recipe(options["recipe"], recipe_changes(options), options["encoder"])
     if options["content"] != "shards":
         count = write_parquet(songs, output, recipe, options["content"], console)
         click.echo(f"written  {output}  {count} files")

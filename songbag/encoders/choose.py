@@ -10,7 +10,6 @@ from songbag.encoders.manifest import load_encoder
 from songbag.errors import SettingsError
 from songbag.recipes import load_recipe, read
 from songbag.settings import Recipe, Training
-from songbag.storage.remote import AnyPath
 
 NONE = "none"
 
@@ -19,7 +18,6 @@ def choose_recipe(
     name: str | Path,
     changes: dict[str, Any] | None = None,
     encoder: str | None = None,
-    cache: AnyPath | None = None,
 ) -> Recipe:
     """Read a recipe as `load_recipe` does, for songs that an encoder listens to.
 
@@ -28,8 +26,6 @@ def choose_recipe(
     encoder : str, optional
         A name of `songbag.parts.encoders`, an ONNX file, or "none"; by default what the recipe
         names.
-    cache : path, optional
-        Folder where other processes find an encoder that came as a file.
 
     Raises
     ------
@@ -52,7 +48,7 @@ def choose_recipe(
             f"--encoder {chosen}."
         )
     loaded = load_encoder(str(chosen))
-    remember(loaded, cache)
+    remember(loaded)
     has = {"matrix": bool(loaded.encoding.levels), "hidden": "summary" in loaded.head}
     usable = [training for training in recipe.encoded if has.get(training.network_part.takes, True)]
     stated = msgspec.to_builtins(usable[0]) | {"folds": recipe.encoded[0].folds}

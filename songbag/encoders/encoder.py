@@ -89,7 +89,8 @@ class Encoder:
 
     def _of_stretches(self, blocks: Iterable[Rows]) -> Iterator[Rows]:
         cell = self.encoding.cell
-        context, core = -(-self.encoding.context // cell) * cell, -(-_STRETCH // cell) * cell
+        context = -(-self.encoding.context // cell) * cell
+        core = max(-(-_STRETCH // cell) * cell, context)
         waiting, before = np.zeros((0, self.sound.frames.bands), np.float32), 0
         for block in blocks:
             waiting = np.concatenate([waiting, block])

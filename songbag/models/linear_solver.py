@@ -8,11 +8,13 @@ Numerical optimization, 2nd edition, algorithm 7.5).
 
 import time
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize
+from scipy.optimize import OptimizeResult, minimize
+from threadpoolctl import ThreadpoolController
 from torch import Tensor, nn
 
 from songbag.data import batches
@@ -82,36 +84,57 @@ def solve_head(
     (songs, labels) with multilabel.
     """
     standardise(head, x)
-    scaled, basis = ((x - head.mean) / head.deviation).numpy(), None
-    if scaled.shape[0] < scaled.shape[1]:
-        # Fewer songs than values: the weights of least norm lie in the span of the songs.
-        basis, coordinates = np.linalg.qr(scaled.T)
-        scaled = np.ascontiguousarray(coordinates.T)
-    kind, classes, outputs = pooling.kind, pooling.classes, pooling.outputs
-    targets = smoothed(kind.targets(y, classes), kind, training.label_smoothing)
-    weights = song_weights(y, classes, kind, training.balance)[:, None] / len(y)
-    with_loss = SLOPES[kind.name]
-
-    def loss(parameters: Floats) -> tuple[float, Floats]:
-        """Return the loss and its slope along weights and biases (outputs, values + 1)."""
-        matrix, bias = np.split(parameters.reshape(outputs, -1), [-1], axis=1)
-        z = scaled @ matrix.T + bias.T
-        losses, slopes = with_loss(z if outputs == classes else np.hstack([-z / 2, z / 2]), targets)
-        slopes = weights * slopes
-        along = slopes if outputs == classes else (slopes[:, 1:] - slopes[:, :1]) / 2
-        slope = np.hstack([along.T @ scaled + penalty * matrix, along.sum(axis=0)[:, None]])
-        total = float((weights[:, 0] * losses).sum() + penalty / 2 * np.square(matrix).sum())
-        return total, slope.ravel()
-
-    start = np.zeros(outputs * (scaled.shape[1] + 1))
-    options = {"maxiter": _STEPS, "gtol": 1e-6, "ftol": 1e-12, "maxcor": _MEMORY}
-    solution = minimize(loss, start, jac=True, method="L-BFGS-B", options=options)
-    matrix, bias = np.split(solution.x.reshape(outputs, -1), [-1], axis=1)
+    problem = _Problem(head, x, y, pooling, training)
+    solution = problem.solve(penalty)
+    weight, bias = problem.weights(solution)
     with torch.no_grad():
-        weight = matrix if basis is None else matrix @ basis.T
-        head.linear.weight.copy_(torch.from_numpy(weight))
-        head.linear.bias.copy_(torch.from_numpy(bias[:, 0]))
+        head.linear.weight.copy_(weight)
+        head.linear.bias.copy_(bias)
     return float(solution.fun)
+
+
+class _Problem:
+    """The loss on songs as a function of a linear head's weights, whatever the penalty."""
+
+    def __init__(
+        self, head: LinearHead, x: Tensor, y: Labels, pooling: SongPooling, training: Training
+    ) -> None:
+        scaled, self.basis = ((x - head.mean) / head.deviation).numpy(), None
+        if scaled.shape[0] < scaled.shape[1]:
+            # Fewer songs than values: the weights of least norm lie in the span of the songs.
+            self.basis, coordinates = np.linalg.qr(scaled.T)
+            scaled = np.ascontiguousarray(coordinates.T)
+        self.scaled, self.pooling = scaled, pooling
+        kind, classes = pooling.kind, pooling.classes
+        self.targets = smoothed(kind.targets(y, classes), kind, training.label_smoothing)
+        self.song_weights = song_weights(y, classes, kind, training.balance)[:, None] / len(y)
+
+    def loss(self, parameters: Floats, penalty: float) -> tuple[float, Floats]:
+        """Return the loss and its slope along weights and biases (outputs, values + 1)."""
+        outputs, classes = self.pooling.outputs, self.pooling.classes
+        matrix, bias = np.split(parameters.reshape(outputs, -1), [-1], axis=1)
+        z = self.scaled @ matrix.T + bias.T
+        both = z if outputs == classes else np.hstack([-z / 2, z / 2])
+        losses, slopes = SLOPES[self.pooling.kind.name](both, self.targets)
+        slopes = self.song_weights * slopes
+        along = slopes if outputs == classes else (slopes[:, 1:] - slopes[:, :1]) / 2
+        slope = np.hstack([along.T @ self.scaled + penalty * matrix, along.sum(axis=0)[:, None]])
+        total = (self.song_weights[:, 0] * losses).sum() + penalty / 2 * np.square(matrix).sum()
+        return float(total), slope.ravel()
+
+    def solve(self, penalty: float) -> OptimizeResult:
+        """Return what L-BFGS finds from zero on."""
+        start = np.zeros(self.pooling.outputs * (self.scaled.shape[1] + 1))
+        options = {"maxiter": _STEPS, "gtol": 1e-6, "ftol": 1e-12, "maxcor": _MEMORY}
+        # On one thread: those of BLAS and of torch would wait for each other, twice as long.
+        with _blas().limit(limits=1, user_api="blas"):
+            return minimize(self.loss, start, (penalty,), "L-BFGS-B", jac=True, options=options)
+
+    def weights(self, solution: OptimizeResult) -> tuple[Tensor, Tensor]:
+        """Return weights (outputs, values) and biases (outputs,) of standardised features."""
+        matrix, bias = np.split(solution.x.reshape(self.pooling.outputs, -1), [-1], axis=1)
+        weight = matrix if self.basis is None else matrix @ self.basis.T
+        return torch.from_numpy(weight), torch.from_numpy(bias[:, 0])
 
 
 def solve_folds(
@@ -133,23 +156,28 @@ def solve_folds(
     """
     began, head = time.perf_counter(), _required_head(network)
     x, count = song_features(network, bags, advance), int(fold_of.max()) + 1
-    best = np.inf
-    for multiple in MULTIPLES:
-        penalty = multiple * training.weight_decay
-        logits, solutions = np.zeros((len(bags), pooling.classes)), []
-        for fold in range(count):
-            rest, held_out = fold_of != fold, fold_of == fold
-            songs = x[torch.from_numpy(rest)]
-            loss = solve_head(head, songs, y[rest], pooling, training, penalty)
+    found: dict[float, list[tuple[Tensor, Tensor, float]]] = {one: [] for one in MULTIPLES}
+    for fold in range(count):
+        rest = fold_of != fold
+        songs = x[torch.from_numpy(rest)]
+        standardise(head, songs)
+        problem = _Problem(head, songs, y[rest], pooling, training)
+        for multiple in MULTIPLES:
+            solution = problem.solve(multiple * training.weight_decay)
+            weight, bias = problem.weights(solution)
             # For features that are not standardised, in float64.
-            matrix = head.linear.weight.detach().double() / head.deviation.double()
-            bias = head.linear.bias.detach().double() - matrix @ head.mean.double()
-            solutions.append((matrix, bias, loss))
-            outputs = x[torch.from_numpy(held_out)] @ matrix.T + bias
-            logits[held_out] = both_classes(outputs).numpy()
+            matrix = weight / head.deviation.double()
+            found[multiple].append((matrix, bias - matrix @ head.mean.double(), solution.fun))
+    best = np.inf
+    for multiple, solutions in found.items():
+        logits = np.zeros((len(bags), pooling.classes))
+        for fold, (matrix, bias, _) in enumerate(solutions):
+            outputs = x[torch.from_numpy(fold_of == fold)] @ matrix.T + bias
+            logits[fold_of == fold] = both_classes(outputs).numpy()
         likelihood = fit_temperature(logits, y, pooling.kind).nll_after
         if likelihood < best:
-            best, best_logits, best_solutions, best_penalty = likelihood, logits, solutions, penalty
+            best, best_logits, best_solutions = likelihood, logits, solutions
+            best_penalty = multiple * training.weight_decay
     standardise(head, x)
     matrices, biases, losses = zip(*best_solutions, strict=True)
     matrix, bias = torch.stack(matrices).mean(dim=0), torch.stack(biases).mean(dim=0)
@@ -159,6 +187,11 @@ def solve_folds(
     seconds = time.perf_counter() - began
     row = {"loss": float(np.mean(losses)), "penalty": best_penalty, "seconds": seconds}
     return best_logits, row
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController()
 
 
 def _required_head(network: SongNetwork) -> LinearHead:

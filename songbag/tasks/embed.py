@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from songbag.audio.cache import file_stamp
 from songbag.audio.sandbox import reuse_decoder, stop_decoder
 from songbag.data.dataset import SongDataset, SongInput
 from songbag.data.song import Song
@@ -88,7 +89,7 @@ def encode_songs(
 
     ``encoder`` is a name or an ONNX file, as `load_encoder` takes it.
     """
-    inputs = list(dataset.inputs(Recipe(name="encoder", sound=_encoder(encoder).sound)))
+    inputs = list(dataset.inputs(Recipe(name="encoder", sound=known_encoder(encoder).sound)))
     work = partial(_encode_in_worker, encoder, tags, pieces)
     try:
         with closing(in_order(work, inputs, dataset.workers, _died)) as encoded:
@@ -97,8 +98,13 @@ def encode_songs(
         stop_decoder()
 
 
+def known_encoder(name: str) -> Encoder:
+    """Return an encoder as `load_encoder` does, read once in a process while its files stay."""
+    return _read_once(name, file_stamp(name), file_stamp(str(Path(name).with_suffix(".json"))))
+
+
 @lru_cache(maxsize=2)
-def _encoder(name: str) -> Encoder:
+def _read_once(name: str, *stamps: tuple[int, int]) -> Encoder:
     encoder = load_encoder(name)
     remember(encoder)  # for the songs that are decoded in this process
     return encoder
@@ -106,7 +112,7 @@ def _encoder(name: str) -> Encoder:
 
 def _encode_in_worker(name: str, tags: bool, pieces: bool, song: SongInput) -> EncodedSong:
     reuse_decoder()  # in a worker of a pool it ends with the worker
-    return encode_song(_encoder(name), tags, pieces, song)
+    return encode_song(known_encoder(name), tags, pieces, song)
 
 
 def encode_song(encoder: Encoder, tags: bool, pieces: bool, song: SongInput) -> EncodedSong:
