@@ -162,8 +162,8 @@ def train(
     output : path, optional
         Model file; a temporary one otherwise (see `Result.save`).
     recipe
-        Name, TOML file or `Recipe`; by default "auto" for audio ("cnn", or with an encoder
-        "ears", if you name a network, pooling or loss), "windows" for bags.
+        Name, TOML file or `Recipe`; by default "auto" for audio ("ears" if you name a pooling or
+        loss, "cnn" if you name a network), "windows" for bags.
     seed, group
         Of the split and the training; column that must not stand on two sides of the split,
         instead of ``artist``.
@@ -222,12 +222,12 @@ def crossval(
     With ``keep_models`` the folder gets the model of every fold.
     """
     from songbag.tasks.cross_validate import cross_validate
-    from songbag.tasks.train import load_labelled
+    from songbag.tasks.train import load_and_choose
 
     folder = Path(output or tempfile.mkdtemp(prefix="songbag-"))
     console, songs = Console(quiet), _open_songs(songs, group, cache, workers)
     chosen, own = _recipe_and_own(songs, recipe, encoder, changes, network, pooling, loss)
-    dataset = load_labelled(songs, chosen, console)
+    dataset, chosen = load_and_choose(songs, chosen, console, seed)
     evaluation = cross_validate(
         dataset, folder, chosen, console, folds, seed, own=own, keep_models=keep_models
     )
@@ -252,15 +252,16 @@ def _recipe_and_own(
 ) -> tuple[Recipe, Own]:
     """Return the recipe with all named choices, and the user's own objects."""
     from songbag.encoders.choose import choose_recipe
-    from songbag.tasks.train import default_recipe
+    from songbag.tasks.train import default_encoder, default_recipe
 
     parts = {"network": network, "pooling": pooling, "loss": loss}
     own = Own(**{name: part for name, part in parts.items() if not isinstance(part, str)})
     changes = changes | {name: part for name, part in parts.items() if isinstance(part, str)}
+    encoder_named, encoder = encoder, encoder or default_encoder(songs, parts)
     if recipe is None:
         recipe = default_recipe(songs, parts, encoder)
     if isinstance(recipe, Recipe):
-        if encoder is not None:
+        if encoder_named is not None:
             raise TypeError(
                 "a Recipe object states its encoder: give encoder to songbag.encoders.choose."
                 "choose_recipe, which makes one"

@@ -343,6 +343,8 @@ class Recipe(Record, frozen=True):
         The encoder that listens where none is chosen; empty for none.
     encoded : tuple of Training
         Taken instead of ``training`` and ``branches`` where an encoder listens.
+    without : Recipe, optional
+        Taken where songs held out say that the encoder does not help; None: it is not asked.
     """
 
     name: str
@@ -354,6 +356,7 @@ class Recipe(Record, frozen=True):
     adapt: Adapt = Adapt()
     encoder: str = ""
     encoded: tuple[Training, ...] = ()
+    without: "Recipe | None" = None
 
     @property
     def trainings(self) -> tuple[Training, ...]:

@@ -245,12 +245,12 @@ def recipe_and_songs(
     from songbag.data.open_songs import open_songs
     from songbag.encoders.choose import choose_recipe
     from songbag.parallel.pool import require_single_process
-    from songbag.tasks.train import default_recipe
+    from songbag.tasks.train import default_encoder, default_recipe
 
     window_table = read_window_table(songs, options)
     named = {part: options[part] for part in ("network", "pooling", "loss")}
-    encoder, audio = options["encoder"], read_audio_options(options)
-    dataset = open_songs(window_table or songs, audio, options["group"])
+    dataset = open_songs(window_table or songs, read_audio_options(options), options["group"])
+    encoder = options["encoder"] or default_encoder(dataset, named)
     name = options["recipe"] or default_recipe(dataset, named, encoder, default)
     recipe = choose_recipe(name, recipe_changes(options), encoder)
     if not dataset.checked:

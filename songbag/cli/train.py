@@ -22,7 +22,7 @@ from songbag.cli.options import (
 from songbag.console import Console
 from songbag.parallel.pool import is_rank_zero, require_single_process
 
-_COMPARED = "cnn"  # the recipe of many trainings: one network, where "auto" has many
+_COMPARED = "ears"  # the recipe of many trainings: one network, where "auto" has many
 _ALIASES = {"mean": "mean_probability"}
 
 _folder_option = option("-o", "--output", required=True, type=PATH, section=OUTPUT, help="Folder.")
@@ -89,12 +89,12 @@ def crossval(
     --keep-models the model of every fold. The same command goes on where it was stopped.
     """
     from songbag.tasks.cross_validate import cross_validate
-    from songbag.tasks.train import load_labelled
+    from songbag.tasks.train import load_and_choose
 
     require_single_process("a cross-validation")
     recipe, dataset = recipe_and_songs(songs, options)
     console = Console(options["quiet"])
-    loaded = load_labelled(dataset, recipe, console)
+    loaded, recipe = load_and_choose(dataset, recipe, console, options["seed"])
     evaluation = cross_validate(
         loaded, output, recipe, console, folds, options["seed"], options["threads"],
         keep_models=keep_models,

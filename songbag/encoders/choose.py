@@ -27,6 +27,12 @@ def choose_recipe(
         A name of `songbag.parts.encoders`, an ONNX file, or "none"; by default what the recipe
         names.
 
+    Returns
+    -------
+    Recipe
+        Where the encoder is the recipe's own choice, ``without`` is the recipe for songs that it
+        does not help with.
+
     Raises
     ------
     SettingsError
@@ -34,31 +40,39 @@ def choose_recipe(
 
     Examples
     --------
-    >>> choose_recipe("auto", encoder="musicnn").sound.encoding.name
+    >>> choose_recipe("auto").sound.encoding.name
     'musicnn'
     """
     changes = changes or {}
     recipe = load_recipe(name, changes)
     chosen = encoder or recipe.encoder or NONE
-    if chosen == NONE:
-        return msgspec.structs.replace(recipe, encoder="", encoded=())
-    if not recipe.encoded:
+    plain = msgspec.structs.replace(recipe, encoder="", encoded=())
+    only_encoded = bool(recipe.encoder) and recipe.training == Training()
+    if chosen == NONE and not only_encoded:
+        return plain
+    if chosen == NONE or not recipe.encoded:
+        fitting = "cnn with --encoder none" if only_encoded else f"auto with --encoder {chosen}"
+        takes = "an" if only_encoded else "no"
         raise SettingsError(
-            f"recipe '{recipe.name}' takes no encoder. Use --recipe auto, fast or ears with "
-            f"--encoder {chosen}."
+            f"recipe '{recipe.name}' takes {takes} encoder. Use --recipe {fitting}."
         )
     loaded = load_encoder(str(chosen))
+    for key in changes:
+        if key.startswith("sound."):
+            raise SettingsError(
+                f"--set {key}: the encoder '{loaded.encoding.name}' states what it listens to "
+                f"({loaded.sound.sample_rate} Hz). Leave that out, or give --encoder none."
+            )
     remember(loaded)
     has = {"matrix": bool(loaded.encoding.levels), "hidden": "summary" in loaded.head}
     usable = [training for training in recipe.encoded if has.get(training.network_part.takes, True)]
     stated = msgspec.to_builtins(usable[0]) | {"folds": recipe.encoded[0].folds}
     stated |= {key[9:]: value for key, value in changes.items() if key.startswith("training.")}
-    first = read(Training, stated, f"recipe {name}")
     return msgspec.structs.replace(
-        recipe,
+        plain,
         sound=loaded.sound,
-        training=first,
+        training=read(Training, stated, f"recipe {name}"),
         branches=tuple(usable[1:]),
         encoder=loaded.encoding.name,
-        encoded=(),
+        without=None if encoder or only_encoded else plain,
     )

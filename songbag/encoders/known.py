@@ -14,7 +14,9 @@ _known: dict[str, Encoder] = {}  # of this process, by the hash of the graph
 
 def remember(encoder: Encoder, folder: AnyPath | None = None) -> None:
     """Let `find_encoder` find an encoder in this process, and by a cache folder in others."""
-    _known.setdefault(encoder.encoding.hash, encoder)
+    known = _known.get(encoder.encoding.hash)
+    if known is None or len(encoder.head) > len(known.head):  # a model file holds no head
+        _known[encoder.encoding.hash] = encoder
     if folder is not None and encoder.encoding.name not in encoders():
         file = _file(folder, encoder.encoding.hash)
         if not file.exists():
@@ -31,7 +33,7 @@ def find_encoder(sound: Sound, folder: AnyPath | None = None) -> Encoder:
     """
     assert sound.encoding is not None
     name, wanted = sound.encoding.name, sound.encoding.hash
-    if wanted not in _known and name in encoders():
+    if (wanted not in _known or not _known[wanted].head) and name in encoders():
         remember(encoders()[name].load()())
     if wanted not in _known and folder is not None and _file(folder, wanted).exists():
         with local_file(_file(folder, wanted)) as file:

@@ -53,7 +53,7 @@ class CellLevels(nn.Module):
         self.values, self.bands = encoding.values, bands
 
     def forward(self, windows: Tensor) -> Tensor:
-        return windows[:, :, self.values :].reshape(len(windows), -1, self.bands)
+        return windows[:, :, self.values :].reshape(windows.shape[0], -1, self.bands)
 
 
 class OnCells(nn.Module):

@@ -9,11 +9,12 @@ Numerical optimization, 2nd edition, algorithm 7.5).
 import time
 from collections.abc import Callable, Sequence
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import OptimizeResult, minimize
+from scipy.optimize import minimize
 from threadpoolctl import ThreadpoolController
 from torch import Tensor, nn
 
@@ -54,12 +55,17 @@ def song_features(
     return torch.stack(means)
 
 
-def standardise(head: LinearHead, x: Tensor) -> None:
-    """Give a head the mean and deviation over songs of features x (songs, values)."""
+def mean_and_deviation(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation over songs of features x (songs, values)."""
     deviation = x.std(dim=0, correction=0)
     # A value that never changes carries nothing: leave it at zero instead of dividing by it.
-    deviation = torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation))
-    head.mean.copy_(x.mean(dim=0))
+    return x.mean(dim=0), torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation))
+
+
+def standardise(head: LinearHead, x: Tensor) -> None:
+    """Give a head the mean and deviation over songs of features x (songs, values)."""
+    mean, deviation = mean_and_deviation(x)
+    head.mean.copy_(mean)
     head.deviation.copy_(deviation)
 
 
@@ -83,23 +89,33 @@ def solve_head(
     ``x`` are features (songs, values) in float64, ``y`` label indices (songs,), or 0 and 1
     (songs, labels) with multilabel.
     """
+    matrix, bias, loss = _Problem(x, y, pooling, training).solve(penalty)
+    _fill(head, x, matrix, bias)
+    return loss
+
+
+def _fill(head: LinearHead, x: Tensor, matrix: Tensor, bias: Tensor) -> None:
+    """Standardise a head on x, and give it a linear function of features as they are."""
     standardise(head, x)
-    problem = _Problem(head, x, y, pooling, training)
-    solution = problem.solve(penalty)
-    weight, bias = problem.weights(solution)
     with torch.no_grad():
-        head.linear.weight.copy_(weight)
-        head.linear.bias.copy_(bias)
-    return float(solution.fun)
+        head.linear.weight.copy_(matrix * head.deviation.double())
+        head.linear.bias.copy_(bias + matrix @ head.mean.double())
+
+
+class _Solution(NamedTuple):
+    """A linear function of features that are not standardised, in float64, and its loss."""
+
+    matrix: Tensor  # (outputs, values)
+    bias: Tensor
+    loss: float
 
 
 class _Problem:
-    """The loss on songs as a function of a linear head's weights, whatever the penalty."""
+    """The loss on songs as a function of weights, whatever the penalty."""
 
-    def __init__(
-        self, head: LinearHead, x: Tensor, y: Labels, pooling: SongPooling, training: Training
-    ) -> None:
-        scaled, self.basis = ((x - head.mean) / head.deviation).numpy(), None
+    def __init__(self, x: Tensor, y: Labels, pooling: SongPooling, training: Training) -> None:
+        self.mean, self.deviation = mean_and_deviation(x)
+        scaled, self.basis = ((x - self.mean) / self.deviation).numpy(), None
         if scaled.shape[0] < scaled.shape[1]:
             # Fewer songs than values: the weights of least norm lie in the span of the songs.
             self.basis, coordinates = np.linalg.qr(scaled.T)
@@ -122,19 +138,18 @@ class _Problem:
         total = (self.song_weights[:, 0] * losses).sum() + penalty / 2 * np.square(matrix).sum()
         return float(total), slope.ravel()
 
-    def solve(self, penalty: float) -> OptimizeResult:
+    def solve(self, penalty: float) -> _Solution:
         """Return what L-BFGS finds from zero on."""
-        start = np.zeros(self.pooling.outputs * (self.scaled.shape[1] + 1))
+        outputs = self.pooling.outputs
+        start = np.zeros(outputs * (self.scaled.shape[1] + 1))
         options = {"maxiter": _STEPS, "gtol": 1e-6, "ftol": 1e-12, "maxcor": _MEMORY}
         # On one thread: those of BLAS and of torch would wait for each other, twice as long.
         with _blas().limit(limits=1, user_api="blas"):
-            return minimize(self.loss, start, (penalty,), "L-BFGS-B", jac=True, options=options)
-
-    def weights(self, solution: OptimizeResult) -> tuple[Tensor, Tensor]:
-        """Return weights (outputs, values) and biases (outputs,) of standardised features."""
-        matrix, bias = np.split(solution.x.reshape(self.pooling.outputs, -1), [-1], axis=1)
-        weight = matrix if self.basis is None else matrix @ self.basis.T
-        return torch.from_numpy(weight), torch.from_numpy(bias[:, 0])
+            found = minimize(self.loss, start, (penalty,), "L-BFGS-B", jac=True, options=options)
+        weight, bias = np.split(found.x.reshape(outputs, -1), [-1], axis=1)
+        weight = weight if self.basis is None else weight @ self.basis.T
+        matrix = torch.from_numpy(weight) / self.deviation
+        return _Solution(matrix, torch.from_numpy(bias[:, 0]) - matrix @ self.mean, found.fun)
 
 
 def solve_folds(
@@ -148,45 +163,48 @@ def solve_folds(
 ) -> tuple[NDArray[np.float64], dict[str, float]]:
     """Solve on all but each fold, and give the network the mean of the solutions.
 
-    Of the penalties (`MULTIPLES` of ``training.weight_decay``) it takes the one whose
-    solutions, each applied to the fold that it was solved without, have the least negative
-    log-likelihood at their best temperature. The mean of linear networks is a linear network.
-    Returned are the logits (songs, classes) of each song from the solution without it, and a row
-    of history.
+    The penalty is sought among `MULTIPLES` of ``training.weight_decay``, from 1 on in the
+    direction that lowers the negative log-likelihood, at its best temperature, of the songs that
+    each solution was not solved on. The mean of linear networks is a linear network. Returned are
+    the logits (songs, classes) of each song from the solution without it, and a row of history.
     """
     began, head = time.perf_counter(), _required_head(network)
-    x, count = song_features(network, bags, advance), int(fold_of.max()) + 1
-    found: dict[float, list[tuple[Tensor, Tensor, float]]] = {one: [] for one in MULTIPLES}
-    for fold in range(count):
+    x, folds = song_features(network, bags, advance), np.unique(fold_of).tolist()
+    kept: dict[int, _Problem] = {}
+
+    def problem(fold: int) -> _Problem:
+        if fold in kept:
+            return kept[fold]
         rest = fold_of != fold
-        songs = x[torch.from_numpy(rest)]
-        standardise(head, songs)
-        problem = _Problem(head, songs, y[rest], pooling, training)
-        for multiple in MULTIPLES:
-            solution = problem.solve(multiple * training.weight_decay)
-            weight, bias = problem.weights(solution)
-            # For features that are not standardised, in float64.
-            matrix = weight / head.deviation.double()
-            found[multiple].append((matrix, bias - matrix @ head.mean.double(), solution.fun))
-    best = np.inf
-    for multiple, solutions in found.items():
-        logits = np.zeros((len(bags), pooling.classes))
-        for fold, (matrix, bias, _) in enumerate(solutions):
+        made = _Problem(x[torch.from_numpy(rest)], y[rest], pooling, training)
+        if made.basis is not None:  # costly to make, and small
+            kept[fold] = made
+        return made
+
+    def tried(place: int) -> tuple[float, NDArray[np.float64], list[_Solution]]:
+        penalty, logits = MULTIPLES[place] * training.weight_decay, np.zeros((len(x), classes))
+        solutions = [problem(fold).solve(penalty) for fold in folds]
+        for fold, (matrix, bias, _) in zip(folds, solutions, strict=True):
             outputs = x[torch.from_numpy(fold_of == fold)] @ matrix.T + bias
             logits[fold_of == fold] = both_classes(outputs).numpy()
-        likelihood = fit_temperature(logits, y, pooling.kind).nll_after
-        if likelihood < best:
-            best, best_logits, best_solutions = likelihood, logits, solutions
-            best_penalty = multiple * training.weight_decay
-    standardise(head, x)
-    matrices, biases, losses = zip(*best_solutions, strict=True)
-    matrix, bias = torch.stack(matrices).mean(dim=0), torch.stack(biases).mean(dim=0)
-    with torch.no_grad():
-        head.linear.weight.copy_(matrix * head.deviation.double())
-        head.linear.bias.copy_(bias + matrix @ head.mean.double())
-    seconds = time.perf_counter() - began
-    row = {"loss": float(np.mean(losses)), "penalty": best_penalty, "seconds": seconds}
-    return best_logits, row
+        return fit_temperature(logits, y, pooling.kind).nll_after, logits, solutions
+
+    classes, place = pooling.classes, MULTIPLES.index(1.0)
+    best, logits, solutions = tried(place)
+    for step in (-1, 1):
+        begin = place
+        while 0 <= place + step < len(MULTIPLES) and (found := tried(place + step))[0] < best:
+            place, (best, logits, solutions) = place + step, found
+        if place != begin:
+            break  # what lies in the other direction is known to be worse
+    matrices, biases, losses = zip(*solutions, strict=True)
+    _fill(head, x, torch.stack(matrices).mean(dim=0), torch.stack(biases).mean(dim=0))
+    row = {
+        "loss": float(np.mean(losses)),
+        "penalty": MULTIPLES[place] * training.weight_decay,
+        "seconds": time.perf_counter() - began,
+    }
+    return logits, row
 
 
 @cache

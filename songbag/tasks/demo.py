@@ -9,8 +9,8 @@ from songbag.audio.synthesis import GENRES, synthesise
 from songbag.audio.waveform import write_waveform
 from songbag.console import Console
 from songbag.data.open_songs import AudioOptions, open_songs
+from songbag.encoders.choose import choose_recipe
 from songbag.parallel.pool import in_order
-from songbag.recipes import load_recipe
 from songbag.storage.files import Row, write_csv
 
 SECONDS = 30.0
@@ -47,11 +47,11 @@ def _died(song: tuple[str, int]) -> Row:
 
 
 def run_demo(folder: Path, songs: int, seed: int, console: Console) -> Path:
-    """Generate songs, train the founding recipe, evaluate it; return the report's path."""
+    """Generate songs, train the default recipe, evaluate it; return the report's path."""
     from songbag.tasks.train import train, write_training
 
     options = AudioOptions(cache=folder / "cache")
     dataset = open_songs(write_songs(folder, songs, seed, console), options)
     path = folder / "demo.songbag"
-    training = train(dataset, load_recipe("founding"), console, seed, model_path=path)
+    training = train(dataset, choose_recipe("auto"), console, seed, model_path=path)
     return write_training(training, path, console) / "report.html"

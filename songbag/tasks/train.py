@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from songbag.console import Console
 from songbag.data.dataset import BagDataset, MemoryDataset, SongDataset
+from songbag.data.packed import PackedDataset
 from songbag.data.song import Song, stratification_labels
 from songbag.data.song_table import require_labels
 from songbag.data.splits import Certificate, certify, split_sides
@@ -17,10 +18,12 @@ from songbag.encoders.choose import NONE
 from songbag.errors import TrainingError
 from songbag.inference.model_file import Model, save_model
 from songbag.parallel.pool import is_rank_zero
+from songbag.parts import networks
 from songbag.report import write_report
 from songbag.settings import Own, Recipe
 from songbag.storage.files import write_csv
 from songbag.tasks.check import report_problems
+from songbag.tasks.encoder_choice import encoder_helps
 from songbag.tasks.evaluate import Evaluation, evaluate_model, summary
 from songbag.training.checkpoint import remove_checkpoints
 from songbag.training.fit import History, fit
@@ -70,12 +73,15 @@ def train(
     file of the model to come.
     """
     dataset = load_labelled(songs, recipe, console)
-    recipe = adapt_recipe(recipe, dataset, console)
-    split = split_dataset(dataset, recipe, seed)
+    adapted = adapt_recipe(recipe, dataset, console)
+    split = split_dataset(dataset, adapted, seed)
     training_songs = dataset.subset(split.sides != "test")
     validation = split.sides[split.sides != "test"] == "validation"
-    plan = TrainingPlan.of(dataset, recipe, console, seed, threads, own)
+    plan = TrainingPlan.of(dataset, adapted, console, seed, threads, own)
     fitted = fit(training_songs, plan, validation, model_path, resume)
+    if not encoder_helps(songs, training_songs, fitted.losses, recipe, console, seed):
+        assert recipe.without is not None
+        return train(songs, recipe.without, console, seed, threads, own, model_path, resume)
     model, evaluation = fitted.model.with_card(split=split.certificate), None
     if is_rank_zero() and (split.sides == "test").any():
         test_songs = dataset.subset(split.sides == "test")
@@ -111,6 +117,18 @@ def write_training(training: Training, model_path: Path, console: Console) -> Pa
     return folder
 
 
+def default_encoder(songs: SongDataset, named: Mapping[str, object]) -> str | None:
+    """Return NONE for songs that no encoder listens to unless it is named, else None.
+
+    These are packed frames, and songs for a ``named`` network, which takes frames.
+    """
+    if isinstance(songs, PackedDataset) and songs.sound.encoding is None:
+        return NONE
+    network = named["network"]
+    hears = isinstance(network, str) and networks()[network].takes == "hidden"
+    return None if network is None or hears else NONE
+
+
 def default_recipe(
     songs: SongDataset, named: Mapping[str, object], encoder: str | None, audio: str = "auto"
 ) -> str:
@@ -121,9 +139,22 @@ def default_recipe(
     if isinstance(songs, MemoryDataset):
         return "windows"
     one_network = any(part is not None for part in named.values())
-    if encoder in (None, NONE):
-        return "cnn" if one_network else audio
-    return "ears" if one_network or audio != "auto" else audio
+    if one_network or audio == "ears":
+        return "cnn" if encoder == NONE else "ears"
+    return audio
+
+
+def load_and_choose(
+    songs: SongDataset, recipe: Recipe, console: Console, seed: int
+) -> tuple[BagDataset, Recipe]:
+    """Return the songs of a cross-validation, and the recipe, without an encoder that hinders.
+
+    All songs are asked at once whether it helps, each by networks that were not trained on it.
+    """
+    dataset = load_labelled(songs, recipe, console)
+    if recipe.without and not encoder_helps(songs, dataset, None, recipe, console, seed):
+        return load_labelled(songs, recipe.without, console), recipe.without
+    return dataset, recipe
 
 
 def load_labelled(songs: SongDataset, recipe: Recipe, console: Console) -> BagDataset:

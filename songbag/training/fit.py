@@ -8,6 +8,7 @@ the pass that makes the members; nothing is trained twice.
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +22,12 @@ from songbag.data.dataset import BagDataset
 from songbag.data.song import join_labels
 from songbag.encoders.known import find_encoder
 from songbag.inference.model_file import FORMAT, Card, Model, song_hashes
-from songbag.metrics.calibration import Calibration, branch_weights, calibrate
+from songbag.metrics.calibration import (
+    Calibration,
+    branch_weights,
+    calibrate,
+    fit_temperature,
+)
 from songbag.metrics.classification import fit_level
 from songbag.settings import Sound
 from songbag.training.checkpoint import (
@@ -57,10 +63,15 @@ _CALIBRATION_FOLDS = 3  # of a single network whose pooling is overconfident
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted model, and one row of history an epoch and member."""
+    """A fitted model, one row of history an epoch and member, and how it did on songs held out.
+
+    ``losses`` (songs,) are in nats, calibrated, each from networks that were not trained on the
+    song; None where no songs were held out.
+    """
 
     model: Model
     history: History
+    losses: NDArray[np.float64] | None = None
 
 
 def fit(
@@ -96,9 +107,11 @@ def fit(
     overconfident = training.pooling_part.overconfident
     count = training.folds or (_CALIBRATION_FOLDS if overconfident else 0)
     fold_of = assign_folds(dataset.songs, count, plan)
-    calibration = Calibration()
+    calibration, losses = Calibration(), None
     if training.folds and fold_of is not None:
-        result, calibration = _fit_ensemble(dataset, fold_of, plan, model_path)
+        result, logits = _fit_ensemble(dataset, fold_of, plan, model_path)
+        calibration = _calibrated(logits, dataset, plan)
+        losses = _losses(logits, calibration, dataset, plan)
     else:
         checkpoint = open_checkpoint(checkpoint_path(model_path), plan, dataset)
         songs, held_out = dataset.subset(~validation), dataset.subset(validation)
@@ -108,7 +121,18 @@ def fit(
             branch = _fit_branch(dataset, fold_of, plan, model_path, "vote")
             calibration = _calibrated(branch.logits, dataset, plan)
     model = _assemble(result, dataset, plan, calibration)
-    return Fitted(model, list(result.history))
+    return Fitted(model, list(result.history), losses)
+
+
+def held_out_losses(dataset: BagDataset, plan: TrainingPlan) -> NDArray[np.float64] | None:
+    """Return the losses that `fit` would (see `Fitted`), without a model."""
+    require_trainable(plan.recipe)
+    plan, dataset = _on_grid(plan, dataset)
+    fold_of = assign_folds(dataset.songs, plan.recipe.training.folds, plan)
+    if fold_of is None:
+        return None
+    logits = _fit_ensemble(dataset, fold_of, plan, None)[1]
+    return _losses(logits, _calibrated(logits, dataset, plan), dataset, plan)
 
 
 def _on_grid(plan: TrainingPlan, dataset: BagDataset) -> tuple[TrainingPlan, BagDataset]:
@@ -199,8 +223,8 @@ def _fit_ensemble(
     fold_of: Labels,
     plan: TrainingPlan,
     model_path: Path | None,
-) -> "tuple[TrainedNetwork, Calibration]":
-    """Train the members of all branches, weight the branches, and calibrate the whole."""
+) -> "tuple[TrainedNetwork, NDArray[np.float64]]":
+    """Train the members of all branches and weight them; return logits of songs held out too."""
     from songbag.models.build import song_pooling
     from songbag.models.song_network import Ensemble
     from songbag.training.trainer import TrainedNetwork
@@ -216,9 +240,25 @@ def _fit_ensemble(
     logits = np.sum([weight * branch.logits for weight, branch in pairs], axis=0)
     pooling = song_pooling(plan.recipe.training.pooling, plan.own, len(plan.labels), plan.kind)
     used = [(weight, branch.members) for weight, branch in pairs if weight > 0]
+    if len(branches) > 1:
+        plan.console.say(f"weights by songs held out: {_weights_in_words(pairs, y, plan)}")
     network = Ensemble([members for _, members in used], [w for w, _ in used], pooling).eval()
     history = [row for branch in branches for row in branch.history]
-    return TrainedNetwork(network, pooling, history), _calibrated(logits, dataset, plan)
+    return TrainedNetwork(network, pooling, history), logits
+
+
+def _weights_in_words(
+    pairs: "Sequence[tuple[float, Branch]]", y: Labels, plan: TrainingPlan
+) -> str:
+    """Return each branch's share, with its logits at their best temperature."""
+    shares = [
+        weight * fit_temperature(branch.logits, y, plan.kind).temperature
+        for weight, branch in pairs
+    ]
+    names = [training.network for training in plan.recipe.trainings]
+    return ", ".join(
+        f"{name} {share / sum(shares):.0%}" for name, share in zip(names, shares, strict=True)
+    )
 
 
 def _fit_branch(
@@ -271,6 +311,15 @@ def _calibrated(
     logits: NDArray[np.float64], dataset: BagDataset, plan: TrainingPlan
 ) -> Calibration:
     return calibrate(plan.kind.probabilities(logits), plan.truths(dataset.songs), plan.kind)
+
+
+def _losses(
+    logits: NDArray[np.float64], calibration: Calibration, dataset: BagDataset, plan: TrainingPlan
+) -> NDArray[np.float64]:
+    from songbag.models.losses import SLOPES
+
+    targets = plan.kind.targets(plan.truths(dataset.songs), len(plan.labels))
+    return SLOPES[plan.kind.name](logits / calibration.temperature, targets)[0]
 
 
 def _assemble(

@@ -49,7 +49,8 @@ class TrainingPlan:
     ) -> "TrainingPlan":
         """Return the plan for a dataset; its labels and their kind come from the songs."""
         own = own or Own()
-        recipe = msgspec.structs.replace(recipe, training=own.named(recipe.training))
+        training = own.named(recipe.training)
+        recipe = msgspec.structs.replace(recipe, training=training, without=None)
         return cls(recipe, dataset.labels, console, seed, dataset.kind, threads, own)
 
     def truths(self, songs: Sequence[Song]) -> Labels:

@@ -171,7 +171,13 @@ def check(graph: bytes, module: nn.Module, signature: Signature, cases: Cases) -
     """Raise ExportError if an output of a graph differs from its module's."""
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     for count, inputs in cases.items():
-        outputs = session.run(None, dict(zip(signature.inputs, inputs, strict=True)))
+        try:
+            outputs = session.run(None, dict(zip(signature.inputs, inputs, strict=True)))
+        except Exception as error:  # onnxruntime's have no common base class
+            raise ExportError(
+                f"the exported graph does not run on {count} windows, because a shape in it is "
+                "fixed. Nothing was saved. Take the number of windows as x.shape[0], not len(x)."
+            ) from error
         with torch.no_grad():
             truth = module(*map(torch.from_numpy, inputs))
         truths = [truth] if isinstance(truth, Tensor) else truth

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from songbag.encoders.musicnn import load
 from songbag.errors import ExportError
 from songbag.models import build
 from songbag.models.song_network import SongNetwork
@@ -18,6 +19,22 @@ def test_networks_export_for_songs_and_for_windows(name):
     assert b"site-packages" not in graph  # torch writes where each operation was called
     assert b".py" not in graph
     to_onnx.export_network(network, False, 1)
+
+
+@pytest.mark.parametrize("name", ["probe", "linear", "statistics"])
+def test_a_network_on_an_encoders_cells_exports_alone(name):
+    sound = load().sound
+    network = build.build(name, (4, sound.bands), mean_logit(3), sound=sound).eval()
+    to_onnx.export_network(network, True, 2)
+
+
+def test_a_graph_with_a_fixed_number_of_windows_is_refused():
+    class Fixed(torch.nn.Module):
+        def forward(self, windows):
+            return windows.reshape(len(windows), -1, 4).mean(dim=1)[:, :3]  # len() is a number
+
+    with pytest.raises(ExportError, match=r"x.shape\[0\], not len\(x\)"):
+        to_onnx.export_network(SongNetwork(Fixed(), (8, 4)).eval(), False, 1)
 
 
 def test_a_network_that_cannot_be_exported_truly_is_refused():
