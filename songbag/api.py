@@ -17,7 +17,7 @@ from songbag.inference.model_file import Card
 from songbag.inference.predict import predict
 from songbag.inference.predictions import song_columns, song_row, window_columns, window_rows
 from songbag.quality.findings import COLUMNS
-from songbag.recipes import load_recipe, read
+from songbag.recipes import read
 from songbag.settings import Own, Recipe, Training
 from songbag.storage.files import Row
 from songbag.tasks.check import survey_songs, write_cleaned
@@ -303,8 +303,9 @@ def check(
     songs: "SongsLike",
     fix: str | Path | None = None,
     crossval: str | Path | None = None,
+    labels: bool = False,
     group: str | None = None,
-    recipe: str | Path = "cnn",
+    recipe: str | Path = "auto",
     cache: str | Path | None = None,
     workers: int | None = None,
     max_hours: float = 1.0,
@@ -321,8 +322,10 @@ def check(
         but the best; songs whose copies have different labels are left out altogether.
     crossval
         Folder written by `songbag.crossval`: labels its answers contradict are ranked.
+    labels
+        Rank labels by linear networks on what the recipe hears, without a cross-validation.
     group, recipe
-        As for `train`; the recipe says how long a window is.
+        As for `train`; the recipe says what is heard, in windows of which length.
     cache, workers, max_hours, quiet
         Folder of what was found before; processes; longest recording; no messages.
 
@@ -334,13 +337,14 @@ def check(
     """
     import pandas
 
+    from songbag.encoders.choose import choose_recipe
+
     if isinstance(songs, SongDataset):
         raise TypeError("check reads audio files; windows of a table have none")
     options = AudioOptions(Path(cache) if cache else None, max_hours, workers, allow_outside=True)
     dataset, console = open_audio(songs, options, group), Console(quiet)
-    window_seconds = load_recipe(recipe).windows.seconds
     folds = Path(crossval) if crossval else None
-    survey = survey_songs(dataset, console, window_seconds, folds)
+    survey = survey_songs(dataset, console, choose_recipe(recipe), folds, labels)
     if fix is not None:
         for line in write_cleaned(dataset, survey, Path(fix)):
             console.say(line)

@@ -65,6 +65,8 @@ class AudioReport:
     bad_samples: int = 0  # that were not finite or absurd
     samples: int = 0  # returned, at the requested rate
     level_db: float = -100.0  # root mean square of the returned samples, dB of full scale
+    rate: int = 0  # Hz, of the returned samples
+    unheard: float = 0.0  # share of the sound's energy that lies above half of that rate
     missing_end: str = ""  # what `missing_end` returns
     stopped_early: bool = False  # at the end of the requested part
     sample_format: str = ""  # FFmpeg's name: "s16", "s32", "fltp", ...
@@ -87,6 +89,11 @@ class AudioReport:
             texts.append(f"truncated: it ends after {self.decoded_seconds:.1f} s without its end")
         if self.bad_samples:
             texts.append(f"damaged: {self.bad_samples} samples were not finite and became silence")
+        if self.unheard > 0.5:
+            texts.append(
+                f"unheard: {self.unheard:.0%} of its energy lies above {self.rate / 2:g} Hz, and "
+                f"samples at {self.rate} Hz do not hold it"
+            )
         if self.level_db < -80:
             texts.append("silent: its level is below -80 dB of full scale")
         return texts

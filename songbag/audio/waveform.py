@@ -51,13 +51,30 @@ def read_blocks(
     """
     decoded = native_blocks(path, report, limits or Limits())
     native = _cut(((rate, downmix(channels, report)) for rate, channels in decoded), span, report)
-    energy = 0.0
-    for block in _resample(watch(native) if watch else native, sample_rate):
+    energy, before = 0.0, _Energy(sample_rate)
+    for block in _resample(before.watch(watch(native) if watch else native), sample_rate):
         report.samples += len(block)
         energy += float(np.add.reduce(np.square(block)))  # pairwise: float32 is exact enough
         yield block
     refuse_nothing(path, span, report)
     report.level_db = 10 * float(np.log10(energy / report.samples + 1e-10))
+    report.rate = sample_rate
+    if before.seconds > 0.1 and before.energy > 1e-8 * before.seconds:  # above -80 dB
+        report.unheard = max(0.0, 1 - energy / sample_rate / before.energy)
+
+
+class _Energy:
+    """Energy of blocks that the resampler will make slower, in seconds of full scale."""
+
+    def __init__(self, sample_rate: int) -> None:
+        self.sample_rate, self.energy, self.seconds = sample_rate, 0.0, 0.0
+
+    def watch(self, blocks: Native) -> Native:
+        for rate, block in blocks:
+            if rate > self.sample_rate:
+                self.energy += float(np.dot(block, block)) / rate
+                self.seconds += len(block) / rate
+            yield rate, block
 
 
 def excerpt_span(source: Source, limits: Limits) -> tuple[float, float | None]:

@@ -38,7 +38,14 @@ if TYPE_CHECKING:
 @option("-o", "--output", type=PATH, section=OUTPUT, help="CSV file of the findings.")
 @option("--fix", "cleaned", type=PATH, section=OUTPUT, help="CSV file: the table cleaned.")
 @option("--crossval", type=PATH, section=SONGS, help="Folder of crossval, to find wrong labels.")
-@option("--recipe", default="cnn", section=SONGS, help="Says how long a window is.")
+@option(
+    "--labels",
+    is_flag=True,
+    section=SONGS,
+    help="Find wrong labels by linear networks on what the recipe hears.",
+)
+@option("--recipe", default="auto", section=SONGS, help="Says what is heard, in which windows.")
+@encoder_option
 @group_option
 @audio_file_options
 @cluster_options
@@ -48,10 +55,10 @@ def check(ctx: click.Context, /, songs: AnyPath, **options: Any) -> None:
 
     SONGS is a folder with one subfolder a label, or a table (.csv, .tsv, .parquet) with the
     columns path and label. Reported are files that are unreadable, truncated, damaged, silent,
-    clipped, short or unlike the others; songs that are there twice, re-encoded or shifted
-    by up to 5 s too; names written two ways; labels that copies or (with --crossval) the
-    predictions of a cross-validation contradict, that have too few songs, or that loudness,
-    length or format give away.
+    clipped, short, above what the recipe hears, or unlike the others; songs that are there
+    twice, re-encoded or shifted by up to 5 s too; names written two ways; labels that copies or
+    (with --labels) models not trained on the song contradict, that have too few songs, or that
+    loudness, length or format give away.
 
     With --fix a table is written without what cannot be read, silence and all copies but the
     best; songs whose copies have different labels are left out altogether. Audio files are
@@ -59,15 +66,15 @@ def check(ctx: click.Context, /, songs: AnyPath, **options: Any) -> None:
     not run.
     """
     from songbag.cli.terminal import print_findings
+    from songbag.encoders.choose import choose_recipe
     from songbag.quality.findings import COLUMNS, severity_counts
-    from songbag.recipes import load_recipe
     from songbag.storage.files import write_csv
     from songbag.tasks.check import survey_songs, write_cleaned
 
     console = Console(options["quiet"])
     dataset = _open_audio(ctx, songs, options, console)
-    window_seconds = load_recipe(options["recipe"]).windows.seconds
-    survey = survey_songs(dataset, console, window_seconds, options["crossval"])
+    recipe = choose_recipe(options["recipe"], encoder=options["encoder"])
+    survey = survey_songs(dataset, console, recipe, options["crossval"], options["labels"])
     if sys.stdout.isatty():
         print_findings(survey.findings)
     else:

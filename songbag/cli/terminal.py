@@ -254,6 +254,7 @@ def card_text(card: Card) -> str:
         f"loss on the {recipe.training.loss}",
         f"windows     {recipe.windows.seconds:g} s every {recipe.windows.hop_seconds:g} s, "
         f"{' x '.join(map(str, card.window_shape))}",
+        *_encoder(card),
         *_settings("sound", recipe.sound),
         *_settings("excerpt", recipe.excerpt),
         *_settings("training", recipe.training),
@@ -282,7 +283,20 @@ def card_text(card: Card) -> str:
 
 def _settings(name: str, record: msgspec.Struct) -> list[str]:
     values = ", ".join(f"{k} {v}" for k, v in msgspec.to_builtins(record).items() if v is not None)
-    return textwrap.wrap(f"{name:<12}{values}", 79, subsequent_indent=" " * 12)
+    return _wrapped(name, values)
+
+
+def _encoder(card: Card) -> list[str]:
+    facts = card.encoder
+    if facts is None:
+        return []
+    heard = f"{facts.name}, trained on {facts.trained_on}" if facts.trained_on else facts.name
+    about = [heard, f"licence {facts.license}" if facts.license else "", *facts.remarks]
+    return _wrapped("encoder", "; ".join(filter(None, about)))
+
+
+def _wrapped(name: str, text: str) -> list[str]:
+    return textwrap.wrap(f"{name:<12}{text}", 79, subsequent_indent=" " * 12)
 
 
 def layer_text(card: Card) -> str:

@@ -1,8 +1,13 @@
 """Audio files as a dataset: frames come from the cache, or are decoded when asked for."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Self
+from itertools import chain, compress
+from typing import Any, NamedTuple, Self
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from songbag.audio.audio_file import AudioReport, Source, local_source
 from songbag.audio.cache import DamagedFramesError, Index, Receipt, read_frames
@@ -11,20 +16,26 @@ from songbag.audio.features import Frames
 from songbag.audio.windows import window_starts
 from songbag.data.bag import Bag
 from songbag.data.dataset import (
+    BagDataset,
+    BagInput,
     Failure,
     MemoryDataset,
     Progress,
     Recording,
+    Selection,
     SongDataset,
     SongInput,
     no_progress,
 )
+from songbag.data.packed_files import frames_checksum
 from songbag.data.song import Song, grouped_by
 from songbag.data.song_table import require_files
 from songbag.errors import AudioError
 from songbag.parallel.pool import Workers
-from songbag.settings import Limits, Recipe, Sound
+from songbag.settings import Limits, Recipe, Sound, Windows
 from songbag.storage.remote import AnyPath
+
+_MOST_BYTES = 1 << 29  # of frames that are read into memory at once
 
 
 @dataclass(frozen=True)
@@ -43,19 +54,26 @@ class AudioDataset(SongDataset):
     failures: Sequence[Failure] = ()
     checked: bool = False
 
-    def load(self, recipe: Recipe, progress: Progress = no_progress) -> MemoryDataset:
-        """Extract what the cache lacks and return bags in memory, songs that failed apart."""
+    def load(self, recipe: Recipe, progress: Progress = no_progress) -> BagDataset:
+        """Extract what the cache lacks, and return the songs, those that failed apart.
+
+        Up to half a gigabyte of frames is read into memory; more stays in the cache.
+        """
         require_files(self.songs, self.origin)
         sources = [song.source(recipe.excerpt) for song in self.songs]
         receipts = extract_all(sources, recipe.sound, self.cache, self.limits, self.workers)
-        bags, failures = list[Bag](), list[Failure]()
+        cached, failures = list[_Cached](), list[Failure]()
         finished = list(progress(receipts, len(self.songs)))
         for song, source, receipt in zip(self.songs, sources, finished, strict=True):
-            try:
-                bags.append(read_bag(song, source, receipt, recipe, self.cache, self.limits))
-            except AudioError as error:
-                failures.append(Failure(song, error.reason, str(error)))
-        return MemoryDataset(bags, self.origin, failures, self.remarks)
+            if receipt.status == "ok":
+                cached.append(_Cached(song, source, receipt))
+            else:
+                failures.append(Failure(song, receipt.reason, receipt.message))
+        songs = CachedDataset(cached, recipe, self, failures)
+        values = sum(one.receipt.samples // recipe.sound.step for one in cached)
+        if 4 * values * recipe.sound.bands > _MOST_BYTES:
+            return songs
+        return songs.in_memory()
 
     def inputs(self, recipe: Recipe) -> Sequence[SongInput]:
         """Return one input a song: its cached frames, else its file."""
@@ -106,6 +124,91 @@ class AudioInput:
         )
 
 
+class _Cached(NamedTuple):
+    """A song whose frames are in the cache."""
+
+    song: Song
+    source: Source
+    receipt: Receipt
+
+
+@dataclass(frozen=True)
+class CachedDataset(BagDataset):
+    """Extracted songs whose frames are read from the cache each time they are asked for."""
+
+    cached: Sequence[_Cached]
+    recipe: Recipe
+    origin_songs: AudioDataset
+    failures: Sequence[Failure] = ()
+
+    @property
+    def origin(self) -> str:  # type: ignore[override]
+        return self.origin_songs.origin
+
+    @property
+    def remarks(self) -> Sequence[str]:  # type: ignore[override]
+        return self.origin_songs.remarks
+
+    @property
+    def songs(self) -> Sequence[Song]:  # type: ignore[override]
+        return [one.song for one in self.cached]
+
+    def in_memory(self) -> MemoryDataset:
+        """Return the same songs read; those that could not be, any more, apart."""
+        bags, failures = list[Bag](), [*self.failures]
+        for one in self.cached:
+            try:
+                bags.append(self._bag(one))
+            except AudioError as error:
+                failures.append(Failure(one.song, error.reason, str(error)))
+        return MemoryDataset(bags, self.origin, failures, self.remarks)
+
+    def __len__(self) -> int:
+        return len(self.cached)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return replace(self, cached=self.cached[index], failures=())
+        return self._bag(self.cached[index])
+
+    def __iter__(self) -> Iterator[Bag]:
+        return map(self._bag, self.cached)
+
+    def _bag(self, one: _Cached) -> Bag:
+        at = self.origin_songs
+        return read_bag(one.song, one.source, one.receipt, self.recipe, at.cache, at.limits)
+
+    def load(self, recipe: Recipe, progress: Progress = no_progress) -> Self:
+        return self
+
+    def inputs(self, recipe: Recipe) -> Iterable[SongInput]:
+        return chain((BagInput(bag.song, bag) for bag in self), self.failures)
+
+    def everyone(self) -> Sequence[Song]:
+        return [*self.songs, *(failure.song for failure in self.failures)]
+
+    def subset(self, selected: Selection) -> Self:
+        return replace(self, cached=list(compress(self.cached, selected)), failures=())
+
+    def grouped_by(self, column: str) -> Self:
+        songs = grouped_by(self.songs, column)
+        pairs = zip(self.cached, songs, strict=True)
+        return replace(self, cached=[one._replace(song=song) for one, song in pairs])
+
+    def cut(self, sound: Sound, windows: Windows) -> Self:
+        return replace(self, recipe=msgspec.structs.replace(self.recipe, windows=windows))
+
+    def without_features(self) -> Iterable[Bag]:
+        nothing = np.zeros((0, self.recipe.sound.bands), dtype=np.float32)
+        return (bag_of(one.song, one.receipt, nothing, self.recipe) for one in self.cached)
+
+    def checksums(self) -> Iterable[bytes]:
+        return (frames_checksum(bag.features) for bag in self)
+
+    def shards(self) -> NDArray[np.int64]:
+        return np.zeros(len(self.cached), dtype=np.int64)
+
+
 def read_bag(
     song: Song, source: Source, receipt: Receipt, recipe: Recipe, cache: AnyPath, limits: Limits
 ) -> Bag:
@@ -119,6 +222,11 @@ def read_bag(
                 frames, receipt = read_frames(cache / receipt.key)
     if receipt.status == "failed":
         raise AudioError(receipt.reason, receipt.message)
+    return bag_of(song, receipt, frames, recipe)
+
+
+def bag_of(song: Song, receipt: Receipt, frames: Frames, recipe: Recipe) -> Bag:
+    """Return the bag of a song's frames."""
     return Bag(
         song=song,
         features=frames,

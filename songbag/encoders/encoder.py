@@ -11,12 +11,21 @@ from numpy.typing import NDArray
 
 from songbag.errors import AudioError, ModelFileError
 from songbag.onnx_runtime.session import open_session, run
-from songbag.settings import Encoding, Sound
+from songbag.settings import Encoding, Record, Sound
 
 Rows: TypeAlias = NDArray[np.float32]
 
 _STRETCH = 2048  # frames encoded at once, whatever the blocks: the same song, the same rounding
 _PIECES = 16  # pieces encoded at once
+
+
+class EncoderFacts(Record, frozen=True):
+    """What must be known of figures that an encoder takes part in."""
+
+    name: str
+    trained_on: str = ""
+    license: str = ""
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -39,7 +48,7 @@ class Encoder:
         Cells of the pieces that it was trained on, for which tags are meant.
     trained_on, license : str
     remarks : tuple of str
-        What else must be known of figures that it takes part in.
+        As in `EncoderFacts`.
     """
 
     sound: Sound
@@ -56,6 +65,16 @@ class Encoder:
         """How frames become vectors."""
         assert self.sound.encoding is not None
         return self.sound.encoding
+
+    @property
+    def facts(self) -> EncoderFacts:
+        """What a model and a report say of it."""
+        return EncoderFacts(
+            name=self.encoding.name,
+            trained_on=self.trained_on,
+            license=self.license,
+            remarks=self.remarks,
+        )
 
     def rows(self, blocks: Iterable[Rows]) -> Iterator[Rows]:
         """Yield rows (n, sound.bands) of a song, float16 precision, from blocks of its frames.
@@ -188,6 +207,32 @@ def pooled(rows: Rows, encoding: Encoding) -> Rows:
     maxima = rows[:, : encoding.maxima].max(axis=0)
     means = rows[:, encoding.maxima : encoding.values].mean(axis=0)
     return np.concatenate([maxima, means])
+
+
+class Pieces:
+    """Pools the rows of a song, as they come, to the vectors (values,) of the encoder's pieces.
+
+    A song shorter than a piece has one vector; what is left over of a longer one has none.
+    """
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.encoding, self.length = encoder.encoding, encoder.piece
+        self.waiting = np.zeros((0, encoder.sound.bands), np.float32)
+        self.count = 0
+
+    def add(self, rows: Rows) -> list[Rows]:
+        """Take rows (n, bands); return the vectors of the pieces that are complete with them."""
+        self.waiting = np.concatenate([self.waiting, rows])
+        vectors = []
+        while len(self.waiting) >= self.length:
+            vectors.append(pooled(self.waiting[: self.length], self.encoding))
+            self.waiting = self.waiting[self.length :]
+        self.count += len(vectors)
+        return vectors
+
+    def end(self) -> list[Rows]:
+        """Return the vector of a song that had no complete piece."""
+        return [] if self.count else [pooled(self.waiting, self.encoding)]
 
 
 def graph_hash(graph: bytes) -> str:

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from songbag.data.splits import Certificate
-from songbag.encoders.encoder import Encoder
+from songbag.encoders.encoder import Encoder, EncoderFacts
 from songbag.encoders.known import remember
 from songbag.errors import ModelFileError, SettingsError
 from songbag.metrics.calibration import Calibration
@@ -67,6 +67,7 @@ class Card(Record, frozen=True):
     # What answering only from a confidence on was worth on songs held out in turn: rows of
     # confidence, share answered, share right and its lower limit.
     precision: tuple[tuple[float, float, float, float], ...] = ()
+    encoder: EncoderFacts | None = None
     seed: int = 0
     split: Certificate | None = None
     # Short hashes of the ids that training and validation used, a thousand in a string.

@@ -10,15 +10,12 @@ from typing import TypeAlias
 
 from songbag.audio.cache import file_stamp
 from songbag.audio.sandbox import reuse_decoder, stop_decoder
-from songbag.data.audio_dataset import AudioInput
 from songbag.data.dataset import SongDataset, SongInput
-from songbag.data.song import Song
 from songbag.errors import AudioError, ModelFileError, SongTableError
 from songbag.inference.model_file import Model, load_model, save_model
 from songbag.inference.predictions import Predictions, SongPrediction
 from songbag.inference.predictor import Predictor
 from songbag.parallel.pool import in_order, worker_count
-from songbag.settings import Limits
 
 # What names a model to other processes: a file's path, size and time, so that a new file is a
 # new model; or, for other machines, the file's bytes.
@@ -89,12 +86,6 @@ def predict_song(predictor: Predictor, song: SongInput) -> SongPrediction:
         length = f"{facts.samples / sound.sample_rate:.1f} s"
         warnings += (f"short: {length} repeated to fill one window of {cut.seconds:g} s",)
     return SongPrediction(song.song, prediction, warnings=warnings, level_db=facts.level_db)
-
-
-def predict_file(predictor: Predictor, song: Song, limits: Limits) -> SongPrediction:
-    """Return the prediction for one song from its file alone, without a cache."""
-    source = song.source(predictor.card.recipe.excerpt)
-    return predict_song(predictor, AudioInput(song, source, None, Path(), limits))
 
 
 def _predict_here(predictor: Predictor, inputs: Iterable[SongInput]) -> Iterator[SongPrediction]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from songbag.audio import fingerprint, waveform
 from songbag.audio.audio_file import AudioReport, Source, local_source, open_file
@@ -27,15 +28,16 @@ from songbag.data.song import Song
 from songbag.errors import AudioError
 from songbag.parallel.pool import Workers
 from songbag.quality.findings import Finding
-from songbag.settings import Limits, Record, Sound
+from songbag.settings import Limits, Recipe, Record, Sound
 from songbag.storage.files import content_hash, write_bytes
 from songbag.storage.remote import AnyPath, local_file
 
-_CODE = 1  # raised when a fact or the fingerprint changes
+_CODE = 2  # raised when a fact or the fingerprint changes
 # Names the cache of facts; its frames are never stored, so the code is free to count facts.
 SOUND = msgspec.structs.replace(fingerprint.SOUND, code=100 * fingerprint.SOUND.code + _CODE)
 _DECODE = f"{__name__}:decode_facts"  # run in the sandbox
 _PIECE = 10  # pieces a second whose level is judged
+_FRAME, _STEP = 2048, 100.0  # samples, Hz: of the spectrum that finds where the energy lies
 _SILENT_DB = -70.0  # level below which such a piece is silent
 _AT_FULL_SCALE = 0.02  # share of samples at full scale; loud masters stay below 1.5 %
 _ODD, _USUAL = 0.05, 0.75  # shares of songs: so few differ from so many
@@ -50,7 +52,8 @@ class Facts(Record, frozen=True):
     excerpt, ``claimed_seconds`` what the header says, None where it does not. ``truncated`` says
     how the file shows that its end is missing. ``level_db`` is the root mean square level of the
     excerpt, dB of full scale; ``clipped_share`` of its samples are at full scale,
-    ``silent_share`` of its tenths of a second below -70 dB. ``audio_hash`` is of the decoded mono
+    ``silent_share`` of its tenths of a second below -70 dB. Half of its energy lies above
+    ``half_energy_hz``. ``audio_hash`` is of the decoded mono
     samples at the file's own rate: the same for the same sound in another lossless format.
     ``size`` is in bytes.
     """
@@ -72,6 +75,7 @@ class Facts(Record, frozen=True):
     level_db: float = -100.0
     clipped_share: float = 0.0
     silent_share: float = 0.0
+    half_energy_hz: float = 0.0
     audio_hash: str = ""
     size: int = 0
 
@@ -169,6 +173,7 @@ def decode_facts(
         level_db=10 * float(np.log10(meter.energy / max(1, meter.samples) + 1e-10)),
         clipped_share=(report.clipped or 0) / native,
         silent_share=meter.silent / max(1, meter.samples),
+        half_energy_hz=meter.half_energy_hz(),
         audio_hash=meter.digest.hexdigest(),
         size=file_stamp(source.path)[0],
     )
@@ -183,6 +188,12 @@ class _Meter:
     samples: int = 0
     energy: float = 0.0
     silent: int = 0
+    spectrum: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))  # by steps
+
+    def half_energy_hz(self) -> float:
+        """Return the frequency above which half of the energy lies, to 100 Hz."""
+        below = np.cumsum(self.spectrum)
+        return _STEP * float(np.searchsorted(below, below[-1] / 2)) if len(below) else 0.0
 
     def watch(self, blocks: waveform.Native) -> waveform.Native:
         rate = 0
@@ -198,7 +209,16 @@ class _Meter:
             self.samples += len(power)
             self.energy += float(energy.sum())
             self.silent += int(length[energy < length * 10 ** (_SILENT_DB / 10)].sum())
+            self._add_spectrum(rate, block)
             yield rate, block
+
+    def _add_spectrum(self, rate: int, block: NDArray[np.float32]) -> None:
+        """Add the powers of whole frames of a block, without the constant."""
+        frames = block[: len(block) // _FRAME * _FRAME].reshape(-1, _FRAME)
+        powers = np.square(np.abs(np.fft.rfft(frames, axis=1))).sum(axis=0)[1:]
+        steps = (np.arange(1, len(powers) + 1) * rate / _FRAME / _STEP).astype(int)
+        added = np.bincount(steps, powers, max(len(self.spectrum), steps[-1] + 1)).astype(float)
+        self.spectrum = added + np.pad(self.spectrum, (0, len(added) - len(self.spectrum)))
 
 
 # --- cache files ---
@@ -233,7 +253,7 @@ def _checksum(facts: Facts, codes: Codes) -> str:
 
 
 def file_findings(
-    songs: Sequence[Song], facts: Sequence[Facts], window_seconds: float
+    songs: Sequence[Song], facts: Sequence[Facts], recipe: Recipe
 ) -> Iterator[Finding]:
     """Yield what is wrong with every song by itself, and what differs from the others."""
     for song, fact, differences in zip(songs, facts, rare_formats(facts), strict=True):
@@ -242,14 +262,15 @@ def file_findings(
             message = fact.message.removeprefix(f"{song.path}: ").rstrip(".")
             yield Finding("unreadable", f"{fact.reason}: {message}", song.id, label=label)
             continue
-        for kind, text in file_faults(fact, window_seconds):
+        for kind, text in file_faults(fact, recipe):
             yield Finding(kind, text, song.id, label=label)
         for difference in differences:
             yield Finding("odd", difference, song.id, label=label)
 
 
-def file_faults(fact: Facts, window_seconds: float) -> Iterator[tuple[str, str]]:
+def file_faults(fact: Facts, recipe: Recipe) -> Iterator[tuple[str, str]]:
     """Yield the kind of every fault of a file that could be read, and the fault in words."""
+    window_seconds, highest = recipe.windows.seconds, recipe.sound.sample_rate / 2
     if fact.silent:
         share = f"{100 * fact.silent_share:.0f} % of it lies below -70 dB"
         yield "silent", f"its level is {fact.level_db:.0f} dB of full scale, {share}"
@@ -261,6 +282,12 @@ def file_faults(fact: Facts, window_seconds: float) -> Iterator[tuple[str, str]]
         yield "damaged", f"{fact.bad_samples} samples were no numbers and became silence"
     if fact.seconds < window_seconds:
         yield "short", f"{fact.seconds:.1f} s, less than one window of {window_seconds:g} s"
+    if fact.half_energy_hz > highest and not fact.silent:
+        yield (
+            "unheard",
+            f"half of its energy lies above {fact.half_energy_hz:.0f} Hz, and recipe "
+            f"'{recipe.name}' hears nothing above {highest:g} Hz",
+        )
     if fact.clipped_share > _AT_FULL_SCALE:
         yield "clipped", f"{100 * fact.clipped_share:.1f} % of its samples are at full scale"
 

@@ -19,6 +19,10 @@ KINDS: dict[str, tuple[str, str]] = {
     "truncated": ("warning", "Get the whole file again."),
     "damaged": ("warning", "Get the file again, or convert it anew."),
     "short": ("warning", "It is repeated to fill a window. Leave it out if it is a mistake."),
+    "unheard": (
+        "warning",
+        "Train with --encoder none and a --set sound.sample_rate that holds it.",
+    ),
     "clipped": ("note", "Look for a better source."),
     "odd": ("note", "Find out why this one differs."),
     "unlabelled": ("warning", "Give it a label, or leave it out."),

@@ -16,8 +16,9 @@ References
    dataset labels, JAIR.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,8 @@ from songbag.data.song import Song
 from songbag.errors import SongTableError
 from songbag.quality.findings import Finding
 from songbag.storage.files import read_csv
+
+Predicted: TypeAlias = Mapping[str, Mapping[str, float]]  # song id to the labels' probabilities
 
 
 def suspicious_labels(probabilities: NDArray[np.float64], y: Sequence[int]) -> list[int]:
@@ -49,11 +52,10 @@ def suspicious_labels(probabilities: NDArray[np.float64], y: Sequence[int]) -> l
     return places
 
 
-def label_noise_findings(songs: Sequence[Song], folder: Path, most: int) -> Iterator[Finding]:
-    """Yield at most ``most`` songs whose label is contradicted, the most suspicious first.
+def read_predictions(songs: Sequence[Song], folder: Path) -> Predicted:
+    """Return the predictions.csv that `songbag crossval` wrote into a folder.
 
-    Labels are those of the songs now, predictions those of the predictions.csv that
-    `songbag crossval` wrote into the folder; `SongTableError` if it answers none of the songs.
+    `SongTableError` if it is missing, or answers none of the songs.
     """
     file = folder / "predictions.csv"
     try:
@@ -69,14 +71,24 @@ def label_noise_findings(songs: Sequence[Song], folder: Path, most: int) -> Iter
         for row in rows
         if row.get("status") == "ok"
     }
-    judged = [song for song in songs if song.id in predicted and song.label in labels]
-    if not judged:
+    if not any(song.label in predicted.get(song.id, ()) for song in songs):
         raise SongTableError(
             f"{file}: it answers none of these songs. Give the folder that 'songbag crossval' "
             "wrote for this table."
         )
+    return predicted
+
+
+def label_noise_findings(songs: Sequence[Song], predicted: Predicted, most: int) -> list[Finding]:
+    """Return at most ``most`` songs whose label is contradicted, the most suspicious first.
+
+    Labels are those of the songs now; ``predicted`` is by models not trained on the song.
+    """
+    judged = [song for song in songs if song.label in predicted.get(song.id, ())]
+    labels = list(predicted[judged[0].id])
     probabilities = np.array([list(predicted[song.id].values()) for song in judged])
     ranked = suspicious_labels(probabilities, [labels.index(str(song.label)) for song in judged])
+    findings = []
     for rank, place in enumerate(ranked[:most], start=1):
         song, shares = judged[place], predicted[judged[place].id]
         label, suggested = str(song.label), max(labels, key=shares.__getitem__)
@@ -84,4 +96,7 @@ def label_noise_findings(songs: Sequence[Song], folder: Path, most: int) -> Iter
             f"rank {rank} of {len(ranked)}: models that never heard it give {label} "
             f"{shares[label]:.2f}, {suggested} {shares[suggested]:.2f}"
         )
-        yield Finding("suspicious_label", text, song.id, label=label, other_label=suggested)
+        findings.append(
+            Finding("suspicious_label", text, song.id, label=label, other_label=suggested)
+        )
+    return findings

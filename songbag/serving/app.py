@@ -244,6 +244,7 @@ async def predict(
     peaks: Flag = False,
     csv: Flag = False,
     kept: Flag = False,
+    tags: Flag = False,
 ) -> Response:
     """The song's row is that of `songbag predict --json`; parameters add or leave out the rest."""
     pool, options, labels = server.pool, server.options, server.model.card.labels
@@ -257,6 +258,7 @@ async def predict(
                 peaks=peaks,
                 csv=csv,
                 cached=kept,
+                tags=tags,
             )
             try:
                 reply = await pool.run(task)

@@ -115,6 +115,7 @@ def describe_api(app: "FastAPI", labels: Sequence[str]) -> None:
     answer = _record({"song": _ref("Song")})
     answer["properties"] |= {
         "windows": {"type": "array", "items": _ref("Window")},
+        "tags": {"type": "array", "items": _record({"tag": text, "probability": number})},
         "csv": _record({"songs": text, "windows": text}),
         "recording": {"anyOf": [recording, {"type": "null"}]},
         "kept": {"type": "string", "description": "For POST /without, unchanged."},

@@ -7,7 +7,8 @@ changes nothing until the server is restarted.
 import base64
 import binascii
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,10 +19,14 @@ from numpy.typing import NDArray
 from songbag.audio import waveform
 from songbag.audio.audio_file import AudioReport
 from songbag.audio.waveform import excerpt_span
+from songbag.data.audio_dataset import AudioInput
+from songbag.data.dataset import Recording
 from songbag.data.song import Song
+from songbag.encoders.encoder import Encoder, Pieces, Rows
+from songbag.encoders.known import find_encoder
 from songbag.errors import AudioError
 from songbag.inference.model_file import Model
-from songbag.inference.predict import predict_file
+from songbag.inference.predict import predict_song
 from songbag.inference.predictions import (
     SongPrediction,
     song_columns,
@@ -31,9 +36,10 @@ from songbag.inference.predictions import (
 )
 from songbag.inference.predictor import Prediction, Predictor, WindowOutputs
 from songbag.serving.replies import HTTPError, Reply
-from songbag.settings import Limits, Record
+from songbag.settings import Limits, Record, Sound
 from songbag.storage.files import Row, csv_text
 
+_TAGS = 5  # of a song
 MAX_PEAKS = 2000  # of one drawing
 _PEAK_RATE = 8000  # Hz; a drawing shows nothing that needs more
 _PEAK_SAMPLES = 80  # 10 ms
@@ -49,6 +55,7 @@ class PredictTask(Record, frozen=True):
     peaks: bool
     csv: bool
     cached: bool
+    tags: bool
 
 
 class WithoutTask(Record, frozen=True):
@@ -98,7 +105,9 @@ def failed_song(
 def _predict(task: PredictTask, predictor: Predictor, model_hash: str) -> dict[str, Any]:
     labels = predictor.card.labels
     song = Song(task.id, task.path)
-    answer = predict_file(predictor, song, task.limits)
+    source = song.source(predictor.card.recipe.excerpt)
+    heard = _Listened(AudioInput(song, source, None, Path(), task.limits))
+    answer = predict_song(predictor, heard if task.tags else heard.input)
     if answer.prediction is None:
         # The client does not need to know where the file lay on the server.
         message = answer.message.replace(task.path, task.id)
@@ -107,12 +116,13 @@ def _predict(task: PredictTask, predictor: Predictor, model_hash: str) -> dict[s
     body: dict[str, Any] = {"song": song_row(answer, labels)}
     if task.windows:
         body["windows"] = windows
+    if tags := heard.tags():
+        body["tags"] = tags
     if task.csv:
         body["csv"] = _csv_parts([body["song"]], windows, labels)
     if task.peaks:
         body["recording"] = None
         try:
-            source = song.source(predictor.card.recipe.excerpt)
             begin = excerpt_span(source, task.limits)[0]
             peaks, seconds = read_peaks(task.path, task.limits)
             rounded = [round(float(peak), 3) for peak in peaks]
@@ -122,6 +132,43 @@ def _predict(task: PredictTask, predictor: Predictor, model_hash: str) -> dict[s
     if task.cached:
         body["kept"] = encode_answer(answer, answer.prediction, model_hash)
     return body
+
+
+@dataclass
+class _Listened:
+    """A song whose encoder, if it has tags, says what it heard while the song is predicted."""
+
+    input: AudioInput
+    encoder: Encoder | None = None
+    pieces: list[Rows] = field(default_factory=list)
+    decodes: bool = True
+    windows: None = None
+
+    @property
+    def song(self) -> Song:
+        return self.input.song
+
+    def frames(self, sound: Sound) -> tuple[Iterator[Rows], Callable[[], Recording]]:
+        """Return the frames of the song, and keep the encoder's vectors."""
+        blocks, recording = self.input.frames(sound)
+        if sound.encoding is None or not find_encoder(sound).tags:
+            return blocks, recording
+        self.encoder = find_encoder(sound)
+        return self._kept(blocks, Pieces(self.encoder)), recording
+
+    def _kept(self, blocks: Iterator[Rows], pieces: Pieces) -> Iterator[Rows]:
+        for block in blocks:
+            self.pieces += pieces.add(block)
+            yield block
+        self.pieces += pieces.end()
+
+    def tags(self) -> list[Row]:
+        """Return the most probable tags of the song."""
+        if self.encoder is None or not self.pieces:
+            return []
+        shares = self.encoder.tag_probabilities(np.stack(self.pieces)).mean(axis=0)
+        best = np.argsort(-shares, kind="stable")[:_TAGS].tolist()
+        return [{"tag": self.encoder.tags[k], "probability": float(shares[k])} for k in best]
 
 
 def _predict_without(task: WithoutTask, predictor: Predictor, model_hash: str) -> dict[str, Any]:

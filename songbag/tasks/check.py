@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -14,14 +14,14 @@ from songbag.data.dataset import BagDataset
 from songbag.data.song import Song
 from songbag.data.song_table import TABLES
 from songbag.data.table_files import read_rows
-from songbag.errors import SettingsError
+from songbag.errors import SettingsError, TrainingError
 from songbag.quality.copies import best_copies, find_pairs, pair_findings
 from songbag.quality.file_facts import FORMATS, Facts, file_findings, measure_all
 from songbag.quality.findings import Finding, by_severity
-from songbag.quality.label_noise import label_noise_findings
+from songbag.quality.label_noise import Predicted, label_noise_findings, read_predictions
 from songbag.quality.shortcuts import shortcut_findings
 from songbag.quality.table_checks import label_count_findings, names_differ, spelling_findings
-from songbag.settings import Excerpt
+from songbag.settings import Excerpt, Recipe
 from songbag.storage.files import Row, write_csv
 
 MOST_SUSPICIOUS = 20  # labels listed after a cross-validation
@@ -37,15 +37,24 @@ class Survey:
 
 
 def survey_songs(
-    dataset: AudioDataset, console: Console, window_seconds: float, crossval: Path | None = None
+    dataset: AudioDataset,
+    console: Console,
+    recipe: Recipe,
+    crossval: Path | None = None,
+    labels: bool = False,
 ) -> Survey:
     """Read every song of a dataset once and return what is wrong with the collection.
 
-    Songs shorter than a window are reported. ``crossval`` is the folder of a cross-validation
-    of these songs (SongTableError if it is not): then contradicted labels are ranked.
+    Songs shorter than a window of the recipe, or above what it hears, are reported.
+    Contradicted labels are ranked by the predictions of ``crossval``, the folder of a
+    cross-validation of these songs (SongTableError if it is not), or, with ``labels``, by linear
+    networks on what the recipe hears, each of which was not trained on the song.
     """
-    songs = dataset.songs
-    noise = list(label_noise_findings(songs, crossval, MOST_SUSPICIOUS)) if crossval else []
+    songs, noise = dataset.songs, list[Finding]()
+    if crossval is not None:
+        noise = label_noise_findings(songs, read_predictions(songs, crossval), MOST_SUSPICIOUS)
+    elif labels:
+        noise = label_noise_findings(songs, _held_out(dataset, recipe, console), MOST_SUSPICIOUS)
     sources = [song.source(Excerpt()) for song in songs]
     track = partial(console.track, what="Checking")
     measured = list(measure_all(sources, dataset.cache, dataset.limits, dataset.workers, track))
@@ -64,7 +73,7 @@ def survey_songs(
         **{name: [value_of(fact) for _, fact in usable] for name, value_of in FORMATS.items()},
     }
     findings = [
-        *file_findings(songs, facts, window_seconds),
+        *file_findings(songs, facts, recipe),
         *pair_findings(songs, pairs, best),
         *spelling_findings(songs),
         *label_count_findings([song for song, _ in usable]),
@@ -72,6 +81,25 @@ def survey_songs(
         *noise,
     ]
     return Survey(by_severity(findings), _songs_to_drop(songs, facts, best))
+
+
+def _held_out(dataset: AudioDataset, recipe: Recipe, console: Console) -> Predicted:
+    """Return the probabilities of each song's labels from networks not trained on it."""
+    from songbag.training.fit import held_out_logits
+    from songbag.training.plan import TrainingPlan, adapt_recipe
+
+    labelled = replace(dataset, songs=[song for song in dataset.songs if song.label])
+    loaded = labelled.load(recipe, console.track)
+    plan = TrainingPlan.of(loaded, adapt_recipe(recipe, loaded, console), console)
+    logits = held_out_logits(loaded, plan)
+    if logits is None or plan.kind.multilabel:
+        raise TrainingError(
+            "doubtful labels are found by songs held out in turn: each label needs songs of two "
+            "artists, and a song one label."
+        )
+    shares = plan.kind.probabilities(logits).tolist()
+    rows = (dict(zip(plan.labels, row, strict=True)) for row in shares)
+    return dict(zip((song.id for song in loaded.songs), rows, strict=True))
 
 
 def _songs_to_drop(

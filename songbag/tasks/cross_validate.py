@@ -109,6 +109,8 @@ def cross_validate(
     temperatures = [result.card.temperature for result in results]
     evaluation.figures["split"] = msgspec.to_builtins(certificate)
     evaluation.figures["calibration"] = {"temperatures": temperatures}
+    if results[0].card.encoder is not None:
+        evaluation.figures["encoder"] = msgspec.to_builtins(results[0].card.encoder)
     evaluation.write(folder)
     history = [
         {"fold": fold, **row} for fold, result in enumerate(results, 1) for row in result.history

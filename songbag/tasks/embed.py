@@ -19,7 +19,7 @@ from songbag.audio.sandbox import reuse_decoder, stop_decoder
 from songbag.data.dataset import SongDataset, SongInput
 from songbag.data.song import Song
 from songbag.data.table_files import require_pyarrow
-from songbag.encoders.encoder import Encoder, Rows, pooled
+from songbag.encoders.encoder import Encoder, Pieces, Rows
 from songbag.encoders.known import remember
 from songbag.encoders.manifest import load_encoder
 from songbag.errors import AudioError, SettingsError
@@ -138,15 +138,11 @@ def encode_song(encoder: Encoder, tags: bool, pieces: bool, song: SongInput) -> 
 
 
 def _piece_vectors(blocks: Iterable[Rows], encoder: Encoder) -> Iterator[Rows]:
-    """Yield the vector (values,) of each piece; of a shorter song one, of a rest none."""
-    waiting, yielded = np.zeros((0, encoder.sound.bands), np.float32), False
+    """Yield the vector (values,) of each piece."""
+    pieces = Pieces(encoder)
     for block in blocks:
-        waiting = np.concatenate([waiting, block])
-        while len(waiting) >= encoder.piece:
-            yield pooled(waiting[: encoder.piece], encoder.encoding)
-            waiting, yielded = waiting[encoder.piece :], True
-    if not yielded:
-        yield pooled(waiting, encoder.encoding)
+        yield from pieces.add(block)
+    yield from pieces.end()
 
 
 def _died(song: SongInput) -> EncodedSong:

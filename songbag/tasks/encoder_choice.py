@@ -10,7 +10,7 @@ from songbag.console import Console
 from songbag.data.audio_dataset import AudioDataset
 from songbag.data.dataset import BagDataset, SongDataset
 from songbag.settings import Recipe
-from songbag.training.fit import held_out_losses
+from songbag.training.fit import held_out_logits, song_losses
 from songbag.training.plan import TrainingPlan, adapt_recipe
 
 _MOST_SONGS = 500  # that are asked: more change nothing, and each is decoded once more
@@ -68,4 +68,5 @@ def encoder_helps(
 def _losses(dataset: BagDataset, recipe: Recipe, seed: int) -> NDArray[np.float64] | None:
     quiet = Console(quiet=True)
     plan = TrainingPlan.of(dataset, adapt_recipe(recipe, dataset, quiet), quiet, seed)
-    return held_out_losses(dataset, plan)
+    logits = held_out_logits(dataset, plan)
+    return None if logits is None else song_losses(logits, dataset, plan)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -145,6 +146,8 @@ def evaluate_model(
         )
     figures = compute_figures(counted, card.labels, card.kind)
     figures["heard_in_training"] = left_out
+    if card.encoder is not None:
+        figures["encoder"] = msgspec.to_builtins(card.encoder)
     return Evaluation(figures, judged, card.labels, card.kind, card.recipe.excerpt)
 
 

@@ -111,7 +111,7 @@ def fit(
     if training.folds and fold_of is not None:
         result, logits = _fit_ensemble(dataset, fold_of, plan, model_path)
         calibration = _calibrated(logits, dataset, plan)
-        losses = _losses(logits, calibration, dataset, plan)
+        losses = song_losses(logits / calibration.temperature, dataset, plan)
     else:
         checkpoint = open_checkpoint(checkpoint_path(model_path), plan, dataset)
         songs, held_out = dataset.subset(~validation), dataset.subset(validation)
@@ -124,15 +124,29 @@ def fit(
     return Fitted(model, list(result.history), losses)
 
 
-def held_out_losses(dataset: BagDataset, plan: TrainingPlan) -> NDArray[np.float64] | None:
-    """Return the losses that `fit` would (see `Fitted`), without a model."""
+def held_out_logits(dataset: BagDataset, plan: TrainingPlan) -> NDArray[np.float64] | None:
+    """Return calibrated logits (songs, classes), each from networks not trained on the song.
+
+    None where the songs allow no folds (see `songbag.training.plan.assign_folds`).
+    """
     require_trainable(plan.recipe)
     plan, dataset = _on_grid(plan, dataset)
     fold_of = assign_folds(dataset.songs, plan.recipe.training.folds, plan)
     if fold_of is None:
         return None
     logits = _fit_ensemble(dataset, fold_of, plan, None)[1]
-    return _losses(logits, _calibrated(logits, dataset, plan), dataset, plan)
+    calibrated: NDArray[np.float64] = logits / _calibrated(logits, dataset, plan).temperature
+    return calibrated
+
+
+def song_losses(
+    logits: NDArray[np.float64], dataset: BagDataset, plan: TrainingPlan
+) -> NDArray[np.float64]:
+    """Return the loss (songs,) of calibrated logits (songs, classes), in nats."""
+    from songbag.models.losses import SLOPES
+
+    targets = plan.kind.targets(plan.truths(dataset.songs), len(plan.labels))
+    return SLOPES[plan.kind.name](logits, targets)[0]
 
 
 def _on_grid(plan: TrainingPlan, dataset: BagDataset) -> tuple[TrainingPlan, BagDataset]:
@@ -313,15 +327,6 @@ def _calibrated(
     return calibrate(plan.kind.probabilities(logits), plan.truths(dataset.songs), plan.kind)
 
 
-def _losses(
-    logits: NDArray[np.float64], calibration: Calibration, dataset: BagDataset, plan: TrainingPlan
-) -> NDArray[np.float64]:
-    from songbag.models.losses import SLOPES
-
-    targets = plan.kind.targets(plan.truths(dataset.songs), len(plan.labels))
-    return SLOPES[plan.kind.name](logits / calibration.temperature, targets)[0]
-
-
 def _assemble(
     result: "TrainedNetwork", dataset: BagDataset, plan: TrainingPlan, calibration: Calibration
 ) -> Model:
@@ -339,6 +344,7 @@ def _assemble(
         source="table" if dataset[0].starts is None else "audio",
         space=result.pooling.part.space,
         multilabel=plan.kind.multilabel,
+        encoder=find_encoder(plan.recipe.sound).facts if plan.recipe.sound.encoding else None,
         seed=plan.seed,
         heard=song_hashes(song.id for song in dataset.songs),
         songs=dataset_hash(dataset),

@@ -39,7 +39,7 @@ RESULTS = {
     "flac-total-zero.flac": ("ok", 6.00),
     "flipped.flac": ("ok damaged truncated", 5.69),
     "flipped.m4a": ("ok damaged truncated", 0.58),
-    "flipped.mp3": ("ok damaged damaged", 5.95),
+    "flipped.mp3": ("ok damaged damaged", 5.97),
     "flipped.ogg": ("not_audio", 0.00),
     "flipped.opus": ("ok truncated", 0.01),
     "flipped.wav": ("ok", 6.00),

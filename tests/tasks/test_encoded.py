@@ -156,7 +156,7 @@ def test_packed_rows_of_another_encoder_are_refused(songs, folder, tmp_path):
 
 @pytest.mark.parametrize("recipe", ["cnn", "founding", "windows"])
 def test_recipes_of_frames_take_no_encoder(recipe):
-    with pytest.raises(SettingsError, match=r"takes no encoder\. Use --recipe auto, fast or ears"):
+    with pytest.raises(SettingsError, match=r"takes no encoder\. Use --recipe auto"):
         choose_recipe(recipe, encoder="musicnn")
 
 

@@ -12,6 +12,10 @@ function tested(figures) {
   return `Right on ${percent(accuracy.value)} of ${count(figures.songs, "song")} that were not in training${range}.`;
 }
 
+function heardBefore({ name, trained_on: trainedOn, remarks }) {
+  return [trainedOn ? `${name}, trained on ${trainedOn}` : name, ...remarks].join(". ");
+}
+
 export function showModel(model) {
   const { recipe, labels, limits, split } = model;
   document.title = `Songbag · ${model.name}`;
@@ -27,6 +31,7 @@ export function showModel(model) {
       (cut ? `, of the ${recipe.excerpt.place} ${cut} s` : ""),
     Network: `${recipe.training.network}, pooled by ${recipe.training.pooling.replaceAll("_", " ")}`,
     Features: `${recipe.sound.feature}, ${recipe.sound.sample_rate / 1000} kHz`,
+    ...(model.encoder && { Encoder: heardBefore(model.encoder) }),
     Split: split ? `${split.method}; ${split.groups} groups` : "none",
     Accepts: `files up to ${limits.megabytes} MB, ${limits.hours} h of sound`,
     Model: model.hash,

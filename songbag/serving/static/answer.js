@@ -69,6 +69,9 @@ export class AnswerView {
     const level = row.level_db === null ? "" : ` · ${row.level_db.toFixed(1).replace("-", "−")}\u00a0dB`;
     find("warning").hidden = !row.warnings;
     find("warning").textContent = row.warnings;
+    const tags = (answer.tags ?? []).map(({ tag, probability }) => `${tag} ${percent(probability)}`);
+    find("tags").hidden = !tags.length;
+    find("tags").textContent = `Tags, by the encoder alone: ${tags.join(", ")}`;
     find("unplayable").hidden = true;
     this.facts = `${count(row.windows, "window")} · ${time(recording.seconds)}${level}`;
     this.seconds = recording.seconds;

@@ -62,7 +62,7 @@ export function without(kept, removed) {
 function upload(file, id, onProgress) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
-    request.open("POST", "predict?peaks=true&csv=true&kept=true");
+    request.open("POST", "predict?peaks=true&csv=true&kept=true&tags=true");
     for (const [name, value] of Object.entries(authorization())) {
       request.setRequestHeader(name, value);
     }
