@@ -14,7 +14,7 @@ install = echo "installing into $(1) ..." && { [ -x $(1)/bin/uv ] || $(1)/bin/py
 	  --constraint $(or $(3),constraints.txt) $(2); }$(if $(COMPILE), && $(1)/bin/python -m compileall -q songbag)
 
 .PHONY: demo test lint types test-all torture chromium browser pictures clean
-.PHONY: bench bench-quick bench-accuracy bench-poolings bench-vote bench-serving bench-scale
+.PHONY: bench bench-quick bench-encoder bench-accuracy bench-poolings bench-vote bench-serving bench-scale
 
 demo: .venv/train  ## generate songs, train, evaluate, write the report
 	.venv/bin/songbag demo
@@ -58,6 +58,9 @@ bench-accuracy: .venv/dev  ## song accuracy of the recipes on Emotify, 5 folds x
 
 bench-poolings: .venv/dev  ## the study of poolings on Emotify, an hour or two
 	.venv/bin/python bench/poolings.py
+
+bench-encoder: .venv/dev  ## what the encoder costs, beside the original and a plain convolution
+	.venv/bin/python bench/encoder.py
 
 bench-vote: .venv/train  ## what the exact vote costs
 	.venv/bin/python bench/vote.py

@@ -1,11 +1,13 @@
-"""What a minute of audio costs in the encoder, beside the original and a plain convolution.
+"""What the encoder costs: a minute of audio, the prediction of a song, a training.
 
-The original (musicnn 0.1.0 under TensorFlow 2.15, in an environment of its own that this script
-makes), Songbag's encoder, and the same network in torch with its two-dimensional convolutions as
-written in the paper's code. Core-seconds for a minute of audio, decoding left out, mel spectrum
-included; the three take turns, medians are shown.
+1. Core-seconds for a minute of audio, decoding left out, mel spectrum included: the original
+   (musicnn 0.1.0 under TensorFlow 2.15, in an environment of its own that this script makes),
+   Songbag's encoder, and the same network in torch with its two-dimensional convolutions as written
+   in the paper's code. The three take turns, medians are shown.
+2. A warm prediction of one song, beside decoding and encoding it and nothing else.
+3. ``songbag train`` with the default recipe, with an empty and with a filled cache.
 
-Usage: ``make bench-encoder``, or ``python bench/encoder.py [rounds]``.
+Usage: ``make bench-encoder``, or ``python bench/encoder.py [rounds] [songs.csv]``.
 """
 
 import os
@@ -23,11 +25,23 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from songbag.audio.audio_file import AudioReport, Source
+from songbag.audio.extract import decode_rows
 from songbag.audio.features import frame_blocks
+from songbag.audio.sandbox import reuse_decoder, stop_decoder
 from songbag.audio.synthesis import GENRES, synthesise
+from songbag.data.audio_dataset import AudioInput
+from songbag.data.song import Song
 from songbag.encoders.musicnn import load
+from songbag.inference.model_file import load_model
+from songbag.inference.predict import predict_song
+from songbag.inference.predictor import Predictor
+from songbag.settings import Limits
+from songbag.storage.files import read_csv
 
-RIVAL = Path(__file__).parent.parent / ".venv-musicnn"
+ROOT = Path(__file__).resolve().parents[1]
+EMOTIFY = ROOT.parent / "shared/data/emotify/songs.csv"
+RIVAL = ROOT / ".venv-musicnn"
 RATE, SECONDS = 16000, 60
 ORIGINAL = """
 import contextlib, io, sys, time
@@ -87,9 +101,8 @@ class Plain(nn.Module):
         return torch.cat(layers)
 
 
-def main() -> None:
+def bench_minute(rounds: int) -> None:
     """Print core-seconds a minute of the three, and ratios."""
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     torch.set_num_threads(1)
     encoder, plain = load(), Plain().eval()
     samples = synthesise(GENRES[0], np.random.default_rng(0), SECONDS, RATE)
@@ -121,6 +134,55 @@ def main() -> None:
     for name, values in times.items():
         median = statistics.median(values)
         print(f"{name:12} {median:6.2f}   {median / ours:5.2f} x songbag")
+
+
+def bench_prediction(rounds: int, model: Path, song: Path) -> None:
+    """Print seconds of a warm prediction, and of decoding and encoding the song."""
+    predictor, encoder = Predictor(load_model(model)), load()
+    source, limits = Source(path=str(song)), Limits()
+    heard = AudioInput(Song("x", str(song)), source, None, Path(), limits)
+    times: dict[str, list[float]] = {"predict": [], "decode and encode": []}
+    reuse_decoder()
+    for turn in range(rounds + 1):
+        began = time.perf_counter()
+        predict_song(predictor, heard)
+        predicted = time.perf_counter() - began
+        began = time.perf_counter()
+        for _ in decode_rows(source, encoder.sound, AudioReport(), limits, Path()):
+            pass
+        alone = time.perf_counter() - began
+        if turn:
+            times["predict"].append(predicted)
+            times["decode and encode"].append(alone)
+    stop_decoder()
+    ours, least = (statistics.median(times[name]) for name in ("predict", "decode and encode"))
+    print(
+        f"warm prediction of {song.name}: {ours:.2f} s, {ours / least:.2f} x decoding and encoding"
+    )
+
+
+def bench_training(songs: Path, folder: Path) -> Path:
+    """Print seconds of a training with an empty and with a filled cache; return the model."""
+    model = folder / "auto.songbag"
+    command = [sys.executable, "-m", "songbag", "train", str(songs), "-o", str(model), "--quiet"]
+    command += ["--allow-outside", "--cache", str(folder / "cache")]
+    for what in ("empty cache", "filled cache", "filled cache"):
+        began = time.perf_counter()
+        subprocess.run(command, check=True)
+        print(f"train {songs.name}, {what}: {time.perf_counter() - began:.1f} s", flush=True)
+    return model
+
+
+def main() -> None:
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    songs = Path(sys.argv[2]) if len(sys.argv) > 2 else EMOTIFY
+    bench_minute(rounds)
+    if not songs.exists():
+        sys.exit(f"{songs}: no such table; name one for the other figures")
+    with tempfile.TemporaryDirectory() as folder:
+        model = bench_training(songs, Path(folder))
+        first = songs.parent / read_csv(songs)[0]["path"]
+        bench_prediction(rounds, model, first)
 
 
 if __name__ == "__main__":

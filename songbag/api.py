@@ -402,11 +402,12 @@ def _encoded(
 ) -> "pandas.DataFrame":
     import pandas
 
-    from songbag.tasks.embed import encode_songs, known_encoder, table_columns, value_columns
+    from songbag.encoders.manifest import load_encoder
+    from songbag.tasks.embed import encode_songs, table_columns, value_columns
 
     options = AudioOptions(Path(cache) if cache else None, max_hours, workers, allow_outside=True)
-    dataset, values = open_songs(songs, options), value_columns(known_encoder(encoder), tags)
-    encoded = encode_songs(dataset, encoder, tags, windows)
+    loaded, dataset = load_encoder(encoder), open_songs(songs, options)
+    values, encoded = value_columns(loaded, tags), encode_songs(dataset, loaded, tags, windows)
     rows = [row for song in encoded for row in song.rows(values, windows)]
     frame = pandas.DataFrame(rows, columns=table_columns(values, windows))
     return frame.set_index(["id", "start", "end"] if windows else "id")

@@ -215,6 +215,9 @@ class Training(Record, frozen=True):
         0: one network, trained on all training songs. Otherwise so many, each trained on all but
         one fold: they are the members of the model, and their predictions of the fold that they
         were not trained on calibrate the model and weight the branches of the recipe.
+    spectra_weigh : float
+        Of a further branch of a recipe with an encoder: it is trained only where the branches
+        before it that take spectra have at least this share of the weight by songs held out.
     average : float
         Decay of the exponential moving average of the weights per step (0: none).
     """
@@ -243,6 +246,7 @@ class Training(Record, frozen=True):
     share: bool = True
     precision: Literal["float32", "mixed"] = "float32"
     folds: Annotated[int, Meta(ge=0)] = 0
+    spectra_weigh: Share = 0.0
     average: Share = 0.0
 
     @property

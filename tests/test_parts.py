@@ -230,6 +230,25 @@ TOY = {
         def bels(blocks, sound):
             yield from (block / 10 for block in logmel(blocks, sound))
     """,
+    "toy/encoder.py": """
+        from songbag.encoders.manifest import encoder_of
+        from songbag.onnx_runtime.graph_builder import GraphBuilder, int64
+        from songbag.parts import EncoderPart
+
+        STATED = b'{"name": "tinny", "sample_rate": 8000, "window": 4000, "trained_on": "nothing"}'
+
+        def load():
+            graph = GraphBuilder(20)
+            reduced = [
+                graph.add(kind, "samples", int64(1), keepdims=1)
+                for kind in ("ReduceMean", "ReduceMin", "ReduceMax", "ReduceL2")
+            ]
+            vectors = graph.add("Concat", *reduced, axis=1), ("pieces", 4)
+            model = graph.model({"samples": ("pieces", 4000)}, {"vectors": vectors})
+            return encoder_of(STATED, model.SerializeToString())
+
+        TINNY = EncoderPart(target="toy.encoder:load")
+    """,
 }
 ENTRIES = """
     [songbag.poolings]
@@ -239,6 +258,8 @@ ENTRIES = """
     [songbag.features]
     envelope = toy.feature:ENVELOPE
     bels = toy.feature:bels
+    [songbag.encoders]
+    tinny = toy.encoder:TINNY
 """
 CHOICES = ["--network", "tiny", "--pooling", "midrange", "--set", "sound.feature=envelope"]
 
@@ -282,6 +303,23 @@ def test_a_model_of_added_parts_predicts_and_exports(toy, toy_model, songs, tmp_
     assert (tmp_path / "toy.onnx").stat().st_size > 1000
     info = songbag("info", toy_model, packages=toy).stdout
     assert "midrange" in info and "envelope" in info
+
+
+def test_an_encoder_of_another_package_is_listed_embeds_and_trains(toy, songs, tmp_path):
+    said = songbag("encoders", packages=toy).stdout
+    assert "tinny  " in said
+    assert "trained on   nothing" in said
+    vectors, model = tmp_path / "vectors.csv", tmp_path / "m.songbag"
+    songbag("embed", songs, "-o", vectors, "--encoder", "tinny", "--quiet", packages=toy)
+    assert list(pandas.read_csv(vectors).columns[3:7]) == ["v0", "v1", "v2", "v3"]
+    songbag(
+        "train", songs, "-o", model, "--recipe", "fast", "--encoder", "tinny", "--quiet",
+        packages=toy,
+    )  # fmt: skip
+    assert load_model(model).card.encoder.name == "tinny"
+    # The model carries its encoder: it needs no package.
+    songbag("predict", model, songs, "--csv", tmp_path / "p.csv", "--quiet")
+    assert (pandas.read_csv(tmp_path / "p.csv")["status"] == "ok").all()
 
 
 def test_a_model_is_refused_where_its_feature_is_not_installed(toy_model, songs):

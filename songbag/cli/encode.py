@@ -100,22 +100,18 @@ def _encode(
     output: Path | None,
 ) -> None:
     from songbag.cli.terminal import print_csv, print_tags
+    from songbag.encoders.manifest import load_encoder
     from songbag.storage.files import csv_text
-    from songbag.tasks.embed import (
-        encode_songs,
-        known_encoder,
-        table_columns,
-        value_columns,
-        write_table,
-    )
+    from songbag.tasks.embed import encode_songs, table_columns, value_columns, write_table
 
     console, pieces = Console(options["quiet"]), options["windows"]
-    values = value_columns(known_encoder(options["encoder"]), tags)
+    encoder = load_encoder(options["encoder"])
+    values = value_columns(encoder, tags)
     dataset = open_inputs(ctx, songs, options)
     for remark in dataset.remarks:
         console.say(remark)
     everyone = dataset.everyone()
-    encoded = encode_songs(dataset, options["encoder"], tags, pieces)
+    encoded = encode_songs(dataset, encoder, tags, pieces)
     if output is not None or sys.stdout.isatty():
         encoded = iter(console.track(encoded, len(everyone), "Listening"))
     failed = 0

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from songbag.encoders.known import find_encoder
 from songbag.errors import TrainingError
+from songbag.models.song_network import SongNetwork
 from songbag.parts import NetworkPart
 from songbag.settings import Encoding, Sound
 
@@ -38,8 +39,9 @@ class Hidden(nn.Module):
 
     def __init__(self, kernel: Tensor, bias: Tensor) -> None:
         super().__init__()
-        self.register_buffer("kernel", kernel)
-        self.register_buffer("bias", bias)
+        # Not persistent: they are the encoder's, and in the graph of every model.
+        self.register_buffer("kernel", kernel, persistent=False)
+        self.register_buffer("bias", bias, persistent=False)
 
     def forward(self, vectors: Tensor) -> Tensor:
         return vectors @ self.kernel + self.bias
@@ -65,6 +67,13 @@ class OnCells(nn.Module):
         super().__init__()
         self.trunk = nn.Identity()
         self.head = nn.Sequential(view, network)
+
+
+def on_cells(network: SongNetwork, sound: Sound, window_shape: Sequence[int]) -> SongNetwork:
+    """Return a network of the levels of cells (see `CellLevels`) as one of cells."""
+    assert sound.encoding is not None
+    view = CellLevels(sound.encoding, sound.frames.bands)
+    return SongNetwork(OnCells(view, network), window_shape)
 
 
 def view_of(

@@ -85,9 +85,11 @@ def survey_songs(
 
 def _held_out(dataset: AudioDataset, recipe: Recipe, console: Console) -> Predicted:
     """Return the probabilities of each song's labels from networks not trained on it."""
+    from songbag.tasks.encoder_choice import linear_only
     from songbag.training.fit import held_out_logits
     from songbag.training.plan import TrainingPlan, adapt_recipe
 
+    recipe = linear_only(recipe)
     labelled = replace(dataset, songs=[song for song in dataset.songs if song.label])
     loaded = labelled.load(recipe, console.track)
     plan = TrainingPlan.of(loaded, adapt_recipe(recipe, loaded, console), console)

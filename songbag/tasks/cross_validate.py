@@ -176,7 +176,7 @@ def _run_fold(
     if needs_validation(plan.recipe):
         labels, groups = stratification_labels(rest.songs), [song.group for song in rest.songs]
         validation = validation_part(labels, groups, VALIDATION_SHARE, plan.seed)
-    checkpoints = folder / f"fold{fold + 1}"
+    checkpoints = folder / f"fold{fold + 1}-{_state_key(key, plan)}"  # not those of other settings
     fitted = fit(rest, plan, validation, checkpoints, resume=True)
     items = list(predict(fitted.model, test))
     result = FoldResult(fitted.model.card, fitted.history, items, fitted.model)
@@ -185,8 +185,13 @@ def _run_fold(
     if key:
         with open_journal(folder / JOURNAL) as journal:
             append_line(journal, {"key": key, **result.journal_line()})
-    remove_checkpoints(checkpoints)
+    remove_checkpoints(folder / f"fold{fold + 1}-")
     return result
+
+
+def _state_key(key: str, plan: TrainingPlan) -> str:
+    """Return what tells the states of different trainings of a fold apart."""
+    return hashlib.blake2b(f"{key} {plan.threads}".encode(), digest_size=4).hexdigest()
 
 
 def calibrate_folds(

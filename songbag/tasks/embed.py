@@ -6,26 +6,25 @@ mean of their vectors, its tags the mean of their tags. Memory does not grow wit
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from functools import lru_cache, partial
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from songbag.audio.cache import file_stamp
 from songbag.audio.sandbox import reuse_decoder, stop_decoder
 from songbag.data.dataset import SongDataset, SongInput
 from songbag.data.song import Song
 from songbag.data.table_files import require_pyarrow
 from songbag.encoders.encoder import Encoder, Pieces, Rows
-from songbag.encoders.known import remember
-from songbag.encoders.manifest import load_encoder
+from songbag.encoders.known import find_encoder, remember
 from songbag.errors import AudioError, SettingsError
 from songbag.parallel.pool import in_order
-from songbag.settings import Recipe
+from songbag.settings import Recipe, Sound
 from songbag.storage.files import Row, atomic_write, write_csv
+from songbag.storage.remote import AnyPath
 
 _AT_ONCE = 1024  # rows of a Parquet file written at once
 _TEXTS = ("id", "status", "reason", "warnings")
@@ -83,14 +82,13 @@ def table_columns(columns: Sequence[str], pieces: bool) -> list[str]:
 
 
 def encode_songs(
-    dataset: SongDataset, encoder: str, tags: bool, pieces: bool
+    dataset: SongDataset, encoder: Encoder, tags: bool, pieces: bool
 ) -> Iterator[EncodedSong]:
-    """Yield what an encoder says of every song, in order; failed songs with their reason.
-
-    ``encoder`` is a name or an ONNX file, as `load_encoder` takes it.
-    """
-    inputs = list(dataset.inputs(Recipe(name="encoder", sound=known_encoder(encoder).sound)))
-    work = partial(_encode_in_worker, encoder, tags, pieces)
+    """Yield what an encoder says of every song, in order; failed songs with their reason."""
+    cache = getattr(dataset, "cache", None)  # where other processes find an encoder of a file
+    remember(encoder, cache)
+    inputs = list(dataset.inputs(Recipe(name="encoder", sound=encoder.sound)))
+    work = partial(_encode_in_worker, encoder.sound, encoder.piece, cache, tags, pieces)
     try:
         with closing(in_order(work, inputs, dataset.workers, _died)) as encoded:
             yield from encoded
@@ -98,21 +96,11 @@ def encode_songs(
         stop_decoder()
 
 
-def known_encoder(name: str) -> Encoder:
-    """Return an encoder as `load_encoder` does, read once in a process while its files stay."""
-    return _read_once(name, file_stamp(name), file_stamp(str(Path(name).with_suffix(".json"))))
-
-
-@lru_cache(maxsize=2)
-def _read_once(name: str, *stamps: tuple[int, int]) -> Encoder:
-    encoder = load_encoder(name)
-    remember(encoder)  # for the songs that are decoded in this process
-    return encoder
-
-
-def _encode_in_worker(name: str, tags: bool, pieces: bool, song: SongInput) -> EncodedSong:
+def _encode_in_worker(
+    sound: Sound, piece: int, cache: AnyPath | None, tags: bool, pieces: bool, song: SongInput
+) -> EncodedSong:
     reuse_decoder()  # in a worker of a pool it ends with the worker
-    return encode_song(known_encoder(name), tags, pieces, song)
+    return encode_song(replace(find_encoder(sound, cache), piece=piece), tags, pieces, song)
 
 
 def encode_song(encoder: Encoder, tags: bool, pieces: bool, song: SongInput) -> EncodedSong:

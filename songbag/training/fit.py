@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from songbag.data.cell_levels import CellLevelsDataset
 from songbag.data.dataset import BagDataset
 from songbag.data.song import join_labels
 from songbag.encoders.known import find_encoder
@@ -29,6 +30,7 @@ from songbag.metrics.calibration import (
     fit_temperature,
 )
 from songbag.metrics.classification import fit_level
+from songbag.parts import networks
 from songbag.settings import Sound
 from songbag.training.checkpoint import (
     Checkpoint,
@@ -172,6 +174,8 @@ def _on_grid(plan: TrainingPlan, dataset: BagDataset) -> tuple[TrainingPlan, Bag
 
 def _sound(dataset: BagDataset, plan: TrainingPlan) -> Sound | None:
     """Return the sound that a dataset's frames were made with, None for windows of a table."""
+    if isinstance(dataset, CellLevelsDataset):
+        return plan.recipe.sound.frames
     return plan.recipe.sound if dataset[0].starts is not None else None
 
 
@@ -227,6 +231,7 @@ def train_with_bar(
 class Branch:
     """Networks of one kind, each trained on all but one fold."""
 
+    name: str  # of its network
     members: "list[SongNetwork]"
     logits: NDArray[np.float64]  # (songs, classes), from the member not trained on the song
     history: History  # as `TrainedNetwork.history`, with the number of the member
@@ -243,36 +248,42 @@ def _fit_ensemble(
     from songbag.models.song_network import Ensemble
     from songbag.training.trainer import TrainedNetwork
 
-    branches = []
+    branches, y = list[Branch](), plan.truths(dataset.songs)
     for training in plan.recipe.trainings:
+        if training.spectra_weigh and _spectra_share(branches, y, plan) < training.spectra_weigh:
+            continue
         recipe = msgspec.structs.replace(plan.recipe, training=training, branches=())
         branch_plan = replace(plan, recipe=recipe)
         branches.append(_fit_branch(dataset, fold_of, branch_plan, model_path, training.network))
-    y = plan.truths(dataset.songs)
     weights = branch_weights([branch.logits for branch in branches], y, plan.kind)
     pairs = list(zip(weights, branches, strict=True))
     logits = np.sum([weight * branch.logits for weight, branch in pairs], axis=0)
     pooling = song_pooling(plan.recipe.training.pooling, plan.own, len(plan.labels), plan.kind)
     used = [(weight, branch.members) for weight, branch in pairs if weight > 0]
     if len(branches) > 1:
-        plan.console.say(f"weights by songs held out: {_weights_in_words(pairs, y, plan)}")
+        shares = zip(branches, _shares(branches, y, plan), strict=True)
+        said = ", ".join(f"{branch.name} {share:.0%}" for branch, share in shares)
+        plan.console.say(f"weights by songs held out: {said}")
     network = Ensemble([members for _, members in used], [w for w, _ in used], pooling).eval()
     history = [row for branch in branches for row in branch.history]
     return TrainedNetwork(network, pooling, history), logits
 
 
-def _weights_in_words(
-    pairs: "Sequence[tuple[float, Branch]]", y: Labels, plan: TrainingPlan
-) -> str:
-    """Return each branch's share, with its logits at their best temperature."""
+def _shares(branches: "Sequence[Branch]", y: Labels, plan: TrainingPlan) -> list[float]:
+    """Return the share of each branch, its logits at their best temperature."""
+    weights = branch_weights([branch.logits for branch in branches], y, plan.kind)
     shares = [
         weight * fit_temperature(branch.logits, y, plan.kind).temperature
-        for weight, branch in pairs
+        for weight, branch in zip(weights, branches, strict=True)
     ]
-    names = [training.network for training in plan.recipe.trainings]
-    return ", ".join(
-        f"{name} {share / sum(shares):.0%}" for name, share in zip(names, shares, strict=True)
-    )
+    return [share / sum(shares) for share in shares]
+
+
+def _spectra_share(branches: "Sequence[Branch]", y: Labels, plan: TrainingPlan) -> float:
+    """Return how much of the weight solved branches have that take spectra."""
+    solved = [branch for branch in branches if networks()[branch.name].linear]
+    shares = zip(solved, _shares(solved, y, plan), strict=True)
+    return sum(share for branch, share in shares if networks()[branch.name].takes == "matrix")
 
 
 def _fit_branch(
@@ -283,22 +294,32 @@ def _fit_branch(
     name: str,
 ) -> Branch:
     """Train one network for each fold, and predict the songs of that fold with it."""
+    from songbag.models.encoded import on_cells
     from songbag.models.song_network import SongNetwork, song_logits
 
     if plan.recipe.training.uses_solver:
         return _solve_branch(dataset, fold_of, plan)
     count = int(fold_of.max()) + 1
-    branch = Branch([], np.zeros((len(dataset), len(plan.labels))), [])
+    branch = Branch(
+        plan.recipe.training.network, [], np.zeros((len(dataset), len(plan.labels))), []
+    )
+    cells, sound = dataset, plan.recipe.sound
+    if sound.encoding and plan.recipe.training.network_part.takes == "matrix":
+        dataset = CellLevelsDataset(cells, plan.recipe)
     for fold in range(count):
-        songs, held_out = dataset.subset(fold_of != fold), dataset.subset(fold_of == fold)
+        songs = dataset.subset(fold_of != fold)
         member_plan = replace(plan, seed=1000 * plan.seed + fold)
         path = checkpoint_path(model_path, f".{name}{fold + 1}")
         checkpoint = open_checkpoint(path, member_plan, songs)
         title = f"Training {name}, {fold + 1} of {count}"
         result = train_with_bar(songs, member_plan, title, checkpoint=checkpoint)
-        assert isinstance(result.network, SongNetwork)
-        branch.members.append(result.network)
-        branch.logits[fold_of == fold] = song_logits(result.network, result.pooling, held_out)
+        network = result.network
+        assert isinstance(network, SongNetwork)
+        if dataset is not cells:
+            network = on_cells(network, sound, window_shape(cells, plan.recipe))
+        branch.members.append(network)
+        held_out = cells.subset(fold_of == fold)
+        branch.logits[fold_of == fold] = song_logits(network, result.pooling, held_out)
         branch.history.extend({"member": fold + 1, **row} for row in result.history)
     return branch
 
@@ -315,7 +336,7 @@ def _solve_branch(dataset: BagDataset, fold_of: Labels, plan: TrainingPlan) -> B
     y = plan.truths(dataset.songs)
     with plan.console.bar(f"Solving {training.network}", len(dataset)) as advance:
         logits, row = solve_folds(network, dataset, y, fold_of, pooling, training, advance)
-    return Branch([network.eval()], logits, [{"member": 1, "epoch": 1, **row}])
+    return Branch(training.network, [network.eval()], logits, [{"member": 1, "epoch": 1, **row}])
 
 
 # --- the model --------------------------------------------------------------------------

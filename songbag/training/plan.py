@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from songbag.audio.windows import window_frames
 from songbag.console import Console
+from songbag.data.cell_levels import CellLevelsDataset
 from songbag.data.dataset import BagDataset
 from songbag.data.song import Song, stratification_labels
 from songbag.data.splits import folds
@@ -128,7 +129,7 @@ def require_trainable(recipe: Recipe) -> None:
                 "listens. Give --encoder musicnn, or another network."
             )
         masks = training.gain or training.filtering or training.time_mask or training.band_mask
-        if recipe.sound.encoding and masks:
+        if recipe.sound.encoding and masks and training.network_part.takes != "matrix":
             raise TrainingError(
                 "gain, filtering, time_mask and band_mask change frames in dB, and the encoder "
                 f"'{recipe.sound.encoding.name}' gives vectors. Set them to 0, or --encoder none."
@@ -157,6 +158,8 @@ def window_shape(dataset: BagDataset, recipe: Recipe) -> tuple[int, ...]:
 
     Raises TrainingError if a network of the recipe takes matrices, and these are none.
     """
+    if isinstance(dataset, CellLevelsDataset):
+        return dataset.window_shape
     if dataset[0].starts is not None:
         return window_frames(recipe.sound, recipe.windows), recipe.sound.bands
     shape = dataset[0].features.shape[1:]

@@ -18,6 +18,7 @@ from songbag.cli import main
 from songbag.errors import ClusterError
 from songbag.parallel.cluster import connect_cluster
 from tests.helpers import clusters, killing
+from tests.helpers.encoders import write_encoder
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kills processes by /proc")
 # The workers do not have this file.
@@ -67,6 +68,22 @@ def test_two_workers_give_the_same_bytes(cluster, few, model_path, tmp_path):
         for more in (("--workers", 1), on)
     ]
     assert answers[0] == answers[1]
+
+
+def test_encoders_of_the_package_and_of_a_file_listen_on_two_workers(cluster, few, tmp_path):
+    mine = write_encoder(tmp_path / "mine.onnx")
+    for encoder in ("musicnn", mine):
+        heard = []
+        for name, more in (("here", ("--workers", 1)), ("there", ("--cluster", cluster.address))):
+            out, cache = tmp_path / f"{name}.csv", tmp_path / name
+            songbag("embed", few, "-o", out, "--encoder", encoder, "--cache", cache, *more)
+            heard.append(out.read_bytes())
+            songbag(
+                "extract", few, "--recipe", "fast", "--encoder", encoder, "--cache", cache, *more
+            )
+        assert heard[0] == heard[1]
+        assert heard[0].count(b",ok,") == 7
+    assert killing.tree(tmp_path / "here", ["index"]) == killing.tree(tmp_path / "there", ["index"])
 
 
 def test_a_killed_worker_and_a_song_that_kills_cost_no_other(cluster):

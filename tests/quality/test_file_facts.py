@@ -7,6 +7,7 @@ from songbag.audio.waveform import write_waveform
 from songbag.data.song import Song
 from songbag.quality import file_facts
 from songbag.quality.file_facts import Facts, file_findings
+from songbag.recipes import load_recipe
 from songbag.settings import Excerpt, Limits
 
 RATE = 22050
@@ -38,7 +39,7 @@ def test_what_few_files_have_is_odd_and_a_mixed_collection_is_not():
     songs = [Song(id=str(n), path="x", label="a") for n in range(20)]
 
     def odd(strange):
-        found = file_findings(songs, [usual] * (20 - len(strange)) + strange, 5.0)
+        found = file_findings(songs, [usual] * (20 - len(strange)) + strange, load_recipe("auto"))
         return [(one.kind, one.id) for one in found]
 
     eight = Facts(codec="mp3float", native_rate=8000, channels=2, seconds=30, level_db=-15)

@@ -137,7 +137,7 @@ def test_the_description_is_what_it_answers(server, audio, labels):
     check(server.predict(audio[0], peaks=True, kept=True, csv=True).json(), schema)
     assert {f"p_{label}" for label in labels} < set(schemas["Song"]["properties"])
     parameters = {p["name"] for p in made["paths"]["/predict"]["post"]["parameters"]}
-    assert parameters == {"windows", "peaks", "csv", "kept"}
+    assert parameters == {"windows", "peaks", "csv", "kept", "tags"}
 
 
 def test_model_and_health(server, model_path, labels):

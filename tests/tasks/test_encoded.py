@@ -1,13 +1,16 @@
 """Trainings on what a pre-trained encoder hears: one model file, the same answer everywhere."""
 
 import json
+import re
 import zipfile
 
 import numpy as np
 import onnxruntime
 import pytest
 from click.testing import CliRunner
+from msgspec import structs
 
+from songbag import api
 from songbag.audio.audio_file import AudioReport
 from songbag.audio.cache import Index
 from songbag.audio.waveform import read_blocks
@@ -16,10 +19,13 @@ from songbag.console import Console
 from songbag.encoders import known
 from songbag.encoders.choose import choose_recipe
 from songbag.errors import ModelFileError, SettingsError
-from songbag.inference.model_file import load_model
+from songbag.inference.model_file import load_model, save_model
+from songbag.serving import worker_process
 from songbag.settings import Limits
 from songbag.tasks.export import export_model
+from songbag.tasks.train import train
 from tests.helpers.encoders import write_encoder
+from tests.helpers.songs import audio_dataset
 
 
 def songbag(*arguments):
@@ -182,3 +188,109 @@ def test_a_model_with_another_encoder_than_it_states_is_refused(fast, tmp_path):
             new.writestr(name, changed.get(name, data))
     with pytest.raises(ModelFileError, match="not the one that its settings name"):
         load_model(path)
+
+
+def test_more_songs_than_fit_into_memory_stay_in_the_cache(fast, songs, folder, monkeypatch):
+    from songbag.data import audio_dataset
+
+    monkeypatch.setattr(audio_dataset, "_MOST_BYTES", 1000)
+    monkeypatch.setattr(audio_dataset.CachedDataset, "in_memory", None)
+    path = folder / "lazy.songbag"
+    songbag(
+        "train", songs, "-o", path, "--recipe", "fast", "--encoder", "musicnn",
+        "--cache", folder / "cache",
+    )  # fmt: skip
+    assert load_model(path).hash == load_model(fast).hash
+    songbag(
+        "crossval", songs, "-o", folder / "lazy", "--recipe", "ears", "--epochs", 2, "--folds", 2,
+        "--cache", folder / "cache",
+    )  # fmt: skip
+
+
+def test_the_default_listens_and_says_so(songs, folder):
+    model = folder / "auto.songbag"
+    result = CliRunner().invoke(
+        main, ["train", str(songs), "-o", str(model), "--cache", str(folder / "cache")]
+    )
+    assert result.exit_code == 0, result.output
+    assert "weights by songs held out: probe " in result.output
+    assert "encoder musicnn: loss of songs held out 0." in result.output
+    assert "without it 0." in result.output
+    card = load_model(model).card
+    assert card.encoder.trained_on.startswith("the Million Song Dataset")
+    assert "GTZAN" in card.encoder.remarks[0]
+    said = CliRunner().invoke(main, ["info", str(model)]).output
+    assert "encoder     musicnn, trained on the Million Song Dataset" in said
+    report = (folder / "auto-training" / "report.html").read_text()
+    assert "What it listens with" in report
+    assert "Songs of the GTZAN collection may be among those" in report
+
+
+def test_a_sound_of_the_users_excludes_the_encoder():
+    with pytest.raises(SettingsError, match=r"musicnn' states what it listens to .*--encoder none"):
+        choose_recipe("auto", {"sound.sample_rate": 48000})
+    assert choose_recipe("auto", {"sound.sample_rate": 48000}, "none").sound.sample_rate == 48000
+    with pytest.raises(SettingsError, match="takes an encoder"):
+        choose_recipe("ears", encoder="none")
+
+
+def test_wrong_labels_are_found_by_vectors(songs, folder, tmp_path):
+    text = songs.read_text().replace("audio/", f"{songs.parent}/audio/")
+    first = text.splitlines()[1]
+    right, wrong = "gallop", "waltz"
+    assert f",{right}," in first
+    table = tmp_path / "songs.csv"
+    table.write_text(text.replace(first, first.replace(f",{right},", f",{wrong},")))
+    found = songbag("check", table, "--labels", "--allow-outside", "--cache", folder / "cache")
+    lines = [line for line in found.output.splitlines() if "suspicious_label" in line]
+    assert "gallop_001" in lines[0]
+
+
+def test_a_server_says_what_the_encoder_hears(fast, songs, folder):
+    path = next((songs.parent / "audio").iterdir())
+    worker_process.load_model(load_model(fast))
+    task = {"id": path.name, "path": str(path), "limits": Limits(), "windows": False}
+    task |= {"peaks": False, "csv": False, "cached": False}
+    plain, tagged = (
+        json.loads(worker_process.run_task(worker_process.PredictTask(**task, tags=tags)).body)
+        for tags in (False, True)
+    )
+    assert "tags" not in plain
+    assert plain["song"] == tagged["song"]
+    expected = api.tag(path).iloc[0]
+    assert len(tagged["tags"]) == 5
+    for row in tagged["tags"]:
+        assert row["probability"] == pytest.approx(expected[row["tag"]], abs=1e-6)
+
+
+def test_networks_learn_from_the_spectra_beside_the_vectors_where_these_weigh(songs, folder):
+    recipe = choose_recipe("auto", encoder="musicnn")
+    probe, linear, statistics, cnn = recipe.trainings
+    assert cnn.spectra_weigh == 0.4
+    cnn = structs.replace(cnn, epochs=1)
+    dataset, path = audio_dataset(songs, cache=folder / "cache"), folder / "learnt.songbag"
+    for first, trains in ((statistics, True), (linear, False)):
+        console = Said()
+        first = structs.replace(first, folds=2)
+        one = structs.replace(recipe, training=first, branches=(cnn,))
+        learnt = train(dataset, one, console, model_path=path)
+        assert bool(re.search(r"held out: statistics \d+%, cnn \d+%", console.text)) == trains
+        assert len(learnt.model.card.layers) > 1 or not trains
+    learnt = train(
+        dataset,
+        structs.replace(one, training=first, branches=(structs.replace(cnn, spectra_weigh=0.0),)),
+        console,
+    )
+    save_model(path, learnt.model)
+    export_model(load_model(path), folder / "learnt.onnx", Console(quiet=True))  # agrees to 1e-4
+
+
+class Said(Console):
+    """A console that keeps what is said."""
+
+    def __init__(self):
+        super().__init__(quiet=True)
+        self.text = ""
+
+    def say(self, text):
+        self.text += text + "\n"
