@@ -265,7 +265,7 @@ def test_a_server_says_what_the_encoder_hears(fast, songs, folder):
 
 def test_networks_learn_from_the_spectra_beside_the_vectors_where_these_weigh(songs, folder):
     recipe = choose_recipe("auto", encoder="musicnn")
-    probe, linear, statistics, cnn = recipe.trainings
+    _, linear, statistics, cnn = recipe.trainings
     assert cnn.spectra_weigh == 0.4
     cnn = structs.replace(cnn, epochs=1)
     dataset, path = audio_dataset(songs, cache=folder / "cache"), folder / "learnt.songbag"
