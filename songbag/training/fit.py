@@ -261,7 +261,7 @@ def _fit_ensemble(
     pooling = song_pooling(plan.recipe.training.pooling, plan.own, len(plan.labels), plan.kind)
     used = [(weight, branch.members) for weight, branch in pairs if weight > 0]
     if len(branches) > 1:
-        shares = zip(branches, _shares(branches, y, plan), strict=True)
+        shares = zip(branches, _shares(branches, weights, y, plan), strict=True)
         said = ", ".join(f"{branch.name} {share:.0%}" for branch, share in shares)
         plan.console.say(f"weights by songs held out: {said}")
     network = Ensemble([members for _, members in used], [w for w, _ in used], pooling).eval()
@@ -269,9 +269,10 @@ def _fit_ensemble(
     return TrainedNetwork(network, pooling, history), logits
 
 
-def _shares(branches: "Sequence[Branch]", y: Labels, plan: TrainingPlan) -> list[float]:
+def _shares(
+    branches: "Sequence[Branch]", weights: Sequence[float], y: Labels, plan: TrainingPlan
+) -> list[float]:
     """Return the share of each branch, its logits at their best temperature."""
-    weights = branch_weights([branch.logits for branch in branches], y, plan.kind)
     shares = [
         weight * fit_temperature(branch.logits, y, plan.kind).temperature
         for weight, branch in zip(weights, branches, strict=True)
@@ -282,7 +283,8 @@ def _shares(branches: "Sequence[Branch]", y: Labels, plan: TrainingPlan) -> list
 def _spectra_share(branches: "Sequence[Branch]", y: Labels, plan: TrainingPlan) -> float:
     """Return how much of the weight solved branches have that take spectra."""
     solved = [branch for branch in branches if networks()[branch.name].linear]
-    shares = zip(solved, _shares(solved, y, plan), strict=True)
+    weights = branch_weights([branch.logits for branch in solved], y, plan.kind)
+    shares = zip(solved, _shares(solved, weights, y, plan), strict=True)
     return sum(share for branch, share in shares if networks()[branch.name].takes == "matrix")
 
 

@@ -129,7 +129,9 @@ def require_trainable(recipe: Recipe) -> None:
                 "listens. Give --encoder musicnn, or another network."
             )
         masks = training.gain or training.filtering or training.time_mask or training.band_mask
-        if recipe.sound.encoding and masks and training.network_part.takes != "matrix":
+        # Members of folds that take spectra are trained on these alone; a single network is not.
+        in_db = recipe.training.folds and training.network_part.takes == "matrix"
+        if recipe.sound.encoding and masks and not in_db:
             raise TrainingError(
                 "gain, filtering, time_mask and band_mask change frames in dB, and the encoder "
                 f"'{recipe.sound.encoding.name}' gives vectors. Set them to 0, or --encoder none."

@@ -3,6 +3,7 @@
 import pytest
 
 from songbag.console import Console
+from songbag.encoders.choose import choose_recipe
 from songbag.errors import SettingsError, TrainingError
 from songbag.recipes import load_recipe
 from songbag.settings import Recipe
@@ -49,3 +50,10 @@ def test_short_recordings_get_short_windows_and_many_songs_fewer_epochs(capsys):
     said = capsys.readouterr().err
     assert "windows of 2 s instead of 5 s" in said
     assert "10 instead of 60" in said
+
+
+def test_changes_of_frames_in_db_are_refused_for_a_single_network_with_an_encoder():
+    plan_module.require_trainable(choose_recipe("auto"))
+    gain = {"training.network": "cnn", "training.gain": 10.0}
+    with pytest.raises(TrainingError, match="musicnn' gives vectors"):
+        plan_module.require_trainable(choose_recipe("ears", gain))
