@@ -20,7 +20,7 @@ demo: .venv/train  ## generate songs, train, evaluate, write the report
 	.venv/bin/songbag demo
 
 test: .venv/dev .venv-core/core chromium lint types  ## everything CI runs
-	.venv/bin/python -m pytest -n 2
+	.venv/bin/python -m pytest -n 2 --dist worksteal
 
 lint: .venv/dev
 	.venv/bin/ruff check .
@@ -30,7 +30,7 @@ types: .venv/dev
 	.venv/bin/mypy
 
 test-all: .venv/dev .venv/store .venv-core/core chromium lint types  ## also what is too slow for every change
-	.venv/bin/python -m pytest -n 2 --full
+	.venv/bin/python -m pytest -n 2 --dist worksteal --full
 
 browser: examples/browser/node_modules demo  ## the demo's model in a browser, on the page of examples/browser
 	.venv/bin/songbag export demo/demo.songbag examples/browser/genre.onnx

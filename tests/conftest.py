@@ -19,8 +19,6 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    # The longest first: at the end one of two processes would wait for the other.
-    items.sort(key=lambda item: item.path.name not in ("test_docs.py", "test_compare.py"))
     if config.getoption("--torture"):
         kept = [item for item in items if "torture" in item.keywords]
         config.hook.pytest_deselected(items=[one for one in items if one not in kept])
@@ -79,7 +77,10 @@ def pytest_runtest_makereport(item, call):
 
 @pytest.fixture(autouse=True, scope="session")
 def _own_cache(tmp_path_factory):
-    os.environ["SONGBAG_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    """One cache for all processes of a run: many tests hear the same songs."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    os.environ["SONGBAG_CACHE"] = str(shared / "cache")
 
 
 @pytest.fixture

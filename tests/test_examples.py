@@ -11,7 +11,14 @@ import pytest
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
-@pytest.mark.parametrize("name", ["own_network", "own_pooling", "own_loss", "own_keras"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("own_network", marks=pytest.mark.full),
+        pytest.param("own_loss", marks=pytest.mark.full),
+        *("own_pooling", "own_keras"),
+    ],
+)
 def test_own_parts(name, tmp_path):
     environment = {**os.environ, "PYTHONWARNINGS": "error"}
     done = subprocess.run(

@@ -442,6 +442,7 @@ def test_mistakes_in_answers_are_told():
 
 @pytest.mark.skipif(BACKEND != "torch", reason="this is the other backend")
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not here")
+@pytest.mark.full
 def test_all_of_this_on_jax():
     keep = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
     done = subprocess.run(

@@ -370,6 +370,7 @@ def test_another_version_of_a_feature_has_frames_of_its_own(monkeypatch):
     assert len(keys) == 3
 
 
+@pytest.mark.full
 def test_added_parts_are_compared(toy, songs, tmp_path):
     out = tmp_path / "comparison"
     options = [*CHOICES, "--poolings", "midrange,mean", "--epochs", 1, "--quiet"]

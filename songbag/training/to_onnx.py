@@ -38,7 +38,9 @@ class Signature:
 
     inputs: list[str]
     outputs: list[str]
-    axes: tuple[dict[int, str], ...]  # for every input, the names of its axes of any length
+    # For every input, by number its axes of any length: their names and least lengths. What a
+    # network cannot take is said at once: torch would find it out and begin again.
+    axes: tuple[dict[int, tuple[str, int]], ...]
     simplify: bool = True  # whether torch simplifies the graph
 
 
@@ -51,10 +53,11 @@ def export_network(network: SongNetwork | Ensemble, whole_songs: bool, hop_frame
     shape, length = network.window_shape, network.window_shape[0]
     cases: Cases
     if not whole_songs:
-        signature = Signature(["windows"], ["outputs"], ({0: "windows"},))
+        signature = Signature(["windows"], ["outputs"], ({0: ("windows", 1)},))
         cases = {count: (_noise(count, *shape),) for count in _CHECKED_WINDOWS}
         return _export(network, (torch.randn(3, *shape),), signature, cases)
-    signature = Signature(["frames", "starts"], ["outputs"], ({0: "frames"}, {0: "windows"}))
+    axes = {0: ("frames", length)}, {0: ("windows", 1)}
+    signature = Signature(["frames", "starts"], ["outputs"], axes)
     example = torch.randn(length + 2 * hop_frames, shape[1]), torch.arange(3) * hop_frames
     cases = {
         count: (
@@ -72,7 +75,7 @@ def export_pooling(pooling: SongPooling) -> bytes:
     example = torch.from_numpy(_noise(5, width))
     names = ["song", "score", "contributions"][: len(module(example))]
     # Not simplified: for the vote that takes longer than all else, and the graph is tiny.
-    signature = Signature(["outputs"], names, ({0: "windows"},), simplify=False)
+    signature = Signature(["outputs"], names, ({0: ("windows", 1)},), simplify=False)
     cases = {count: (_noise(count, width),) for count in _CHECKED_WINDOWS}
     return _export(module, (example,), signature, cases)
 
@@ -131,7 +134,7 @@ def translate(module: nn.Module, example: tuple[Tensor, ...], signature: Signatu
     from songbag.onnx_runtime.graph_builder import without_traces
 
     shapes = tuple(
-        {axis: torch.export.Dim(name, min=1) for axis, name in axes.items()}
+        {axis: torch.export.Dim(name, min=least) for axis, (name, least) in axes.items()}
         for axes in signature.axes
     )
     logger = logging.getLogger("torch.onnx")

@@ -17,6 +17,7 @@ from click.testing import CliRunner
 
 from songbag.cli import main
 from songbag.parts import poolings
+from tests.helpers.command import songbag
 from tests.helpers.songs import figures_of
 from tests.helpers.terminal import on_terminal
 
@@ -25,11 +26,6 @@ COMMANDS = [
     *("evaluate", "predict", "serve", "info", "report", "export"),
     *("encoders", "tag", "embed", "demo"),
 ]
-
-
-def songbag(*arguments, **options):
-    command = [sys.executable, "-m", "songbag", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
 
 
 def rows_of(text):

@@ -2,8 +2,6 @@
 
 import csv
 import io
-import subprocess
-import sys
 
 import numpy as np
 import pandas
@@ -13,6 +11,7 @@ import torch
 import songbag
 from songbag.data.window_table import preview
 from songbag.errors import ExportError, SongTableError, TrainingError
+from tests.helpers.command import songbag as command
 
 
 def founding_table(songs=24, windows=6, seed=0, shape=(5,)):
@@ -198,6 +197,7 @@ def test_the_table_route_equals_the_audio_route(songs):
     same_by_both_routes(songs, epochs=3)
 
 
+@pytest.mark.full
 def test_the_routes_are_equal_on_emotify(emotify, tmp_path):
     lines = emotify.read_text().splitlines()
     few = [lines[0], *lines[1::6]]  # every sixth song: all genres, many artists
@@ -310,11 +310,6 @@ def test_crossval_of_bags_with_own_network():
 
 
 # --- command line -----------------------------------------------------------------------
-
-
-def command(*arguments):
-    line = [sys.executable, "-m", "songbag", *map(str, arguments)]
-    return subprocess.run(line, capture_output=True, text=True, timeout=300)
 
 
 def test_the_command_line_takes_tables(tmp_path):

@@ -17,12 +17,8 @@ from click.testing import CliRunner
 from songbag.cli import main
 from songbag.inference.model_file import load_model
 from songbag.settings import Excerpt
+from tests.helpers.command import songbag
 from tests.helpers.serving_process import Server, alive, with_card
-
-
-def songbag(*arguments, **options):
-    command = [sys.executable, "-m", "songbag", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
 
 
 def test_answers_are_byte_equal_to_predict(server, model_path, audio, tmp_path):

@@ -24,15 +24,15 @@ from songbag.errors import SettingsError, SongTableError
 from songbag.quality import file_facts
 from songbag.quality.findings import COLUMNS, KINDS
 from tests.helpers.audio import read_waveform
+from tests.helpers.command import songbag as command
 from tests.helpers.songs import audio_dataset
 from tests.helpers.terminal import on_terminal
 
 RATE = 22050
 
 
-def run(*arguments, **options):
-    command = [sys.executable, "-m", "songbag", "check", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
+def run(*arguments):
+    return command("check", *arguments)
 
 
 def rows_of(path):

@@ -53,6 +53,7 @@ def test_an_unknown_genre_is_refused():
         synthesise("polka", np.random.default_rng(0))
 
 
+@pytest.mark.full
 def test_loudness_gives_little_away(made):
     levels, _, _, y = made
     values = np.stack([levels, levels**2], axis=1)
@@ -60,6 +61,7 @@ def test_loudness_gives_little_away(made):
     assert cross_val_score(model, values, y, cv=FOLDS).mean() <= 1 / 3 + 0.10
 
 
+@pytest.mark.full
 def test_the_mean_spectrum_is_not_enough(made):
     _, spectra, _, y = made
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
@@ -86,6 +88,7 @@ def judged(bags, labels, truth, epochs):
     return np.mean(song_right), np.mean(window_right)
 
 
+@pytest.mark.full
 def test_the_founding_recipe_hears_songs_better_than_windows(made):
     _, _, bags, y = made
     song, window = judged(bags, y, y, epochs=40)
@@ -93,6 +96,7 @@ def test_the_founding_recipe_hears_songs_better_than_windows(made):
     assert song - window >= 0.08
 
 
+@pytest.mark.full
 def test_permuted_labels_are_at_chance(made):
     _, _, bags, y = made
     permuted = np.random.default_rng(0).permutation(y)

@@ -306,6 +306,7 @@ def has_learned(losses):
     return min(losses[-5:]) < 0.5
 
 
+@pytest.mark.full
 def test_the_answers_sgd_collapses_on_raw_mfcc(example):
     raw = Raw(example)
     for seed in range(4):
@@ -315,6 +316,7 @@ def test_the_answers_sgd_collapses_on_raw_mfcc(example):
         assert raw.gradients_vanish(raw.wrong_songs())
 
 
+@pytest.mark.full
 def test_rmsprop_learns_from_some_starts_only_unless_without_clip_or_standardised(example):
     raw, outcomes = Raw(example), {}
     for seed in range(20):

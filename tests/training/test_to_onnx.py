@@ -53,6 +53,6 @@ def test_a_graph_that_disagrees_is_refused():
     network = build.build("mlp", (8, 4), mean_logit(3), 0.0, None).eval()
     graph = to_onnx.export_network(network, False, 1)
     other = build.build("mlp", (8, 4), mean_logit(3), 0.0, None).eval()
-    signature = to_onnx.Signature(["windows"], ["outputs"], ({0: "windows"},))
+    signature = to_onnx.Signature(["windows"], ["outputs"], ({0: ("windows", 1)},))
     with pytest.raises(ExportError, match="disagrees with the trained network at 2 windows"):
         to_onnx.check(graph, other, signature, {2: (to_onnx._noise(2, 8, 4),)})
