@@ -34,7 +34,7 @@ def group_index(groups: Ints | None, songs: int) -> NDArray[np.int64]:
 
 
 def resample_measures(
-    measures: Mapping[str, Measure], group: Ints, rng: np.random.Generator, resamples: int
+    measures: Mapping[str, Measure], group: Ints, rng: "np.random.Generator", resamples: int
 ) -> dict[str, NDArray[np.float64]]:
     """Return every measure (resamples,) under the same resamples of whole groups.
 
@@ -77,7 +77,7 @@ def largest_unseen_share(groups: int, level: float = 0.95) -> float:
 def cluster_intervals(
     measures: Mapping[str, Measure],
     group: Ints,
-    rng: np.random.Generator,
+    rng: "np.random.Generator",
     resamples: int = 2000,
     level: float = 0.95,
     shares: Collection[str] = SHARES,
@@ -131,7 +131,7 @@ def number_or_none(value: Scores | float) -> float | None:
 def with_intervals(
     measures: Mapping[str, Measure],
     group: Ints,
-    rng: np.random.Generator,
+    rng: "np.random.Generator",
     resamples: int = 2000,
     shares: Collection[str] = SHARES,
 ) -> dict[str, dict[str, float | None]]:

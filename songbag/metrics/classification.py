@@ -218,7 +218,7 @@ def expected_calibration_error(
 
 def calibrated_ece_quantile(
     chance: Floats,
-    rng: np.random.Generator,
+    rng: "np.random.Generator",
     bins: int = 10,
     quantile: float = 0.9,
     draws: int = 2000,

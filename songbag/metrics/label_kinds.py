@@ -173,7 +173,7 @@ class LabelKind(ABC):
         probabilities: Floats,
         labels: Sequence[str],
         decisions: Bools | None,
-        rng: np.random.Generator,
+        rng: "np.random.Generator",
     ) -> dict[str, object]:
         """Return what `evaluate` reports beside the metrics: by label, by bin, baselines."""
 
@@ -241,7 +241,7 @@ class SingleLabel(LabelKind):
         probabilities: Floats,
         labels: Sequence[str],
         decisions: Bools | None,
-        rng: np.random.Generator,
+        rng: "np.random.Generator",
     ) -> dict[str, object]:
         per_label = classification.per_label(y, probabilities)
         confidence = np.asarray(probabilities, dtype=np.float64).max(axis=1)
@@ -327,7 +327,7 @@ class Multilabel(LabelKind):
         probabilities: Floats,
         labels: Sequence[str],
         decisions: Bools | None,
-        rng: np.random.Generator,
+        rng: "np.random.Generator",
     ) -> dict[str, object]:
         per_label = multilabel.per_label(y, probabilities, decisions)
         # Labels of a song are drawn independently. Where labels go together, the error of a
