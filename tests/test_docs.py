@@ -55,6 +55,7 @@ def run(kind, text, folder):
 
 
 def run_line(line, folder):
+    """Run one command of a block; a shell gets what has pipes, patterns or more than one command."""
     words = shlex.split(line, comments=True)
     quiet = re.sub(r"'[^']*'|#.*", "", line)
     if words[:1] == ["songbag"] and not re.search(r"[|<>;&$*?`]", quiet):

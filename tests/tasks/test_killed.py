@@ -168,7 +168,7 @@ def test_a_killed_comparison_goes_on_at_any_moment(tmp_path, often, figure):
         found = [(folders[-1] / name).read_bytes() for name in names]
         assert found == whole.setdefault("tables", found)
 
-    times = often(4, 100)
+    times = often(8, 100)
     hits = killing.torment(comparing, times, np.random.default_rng(0), verify, reset)
     figure("comparison", f"{times} kills, {hits} while running")
     assert hits >= times // 2
