@@ -41,6 +41,11 @@ class Model:
         """Label names, in the order of the probability columns."""
         return self.card.labels
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the feature columns that a model of window tables was trained on."""
+        return self.card.columns
+
     def predict(
         self,
         songs: "SongsLike",

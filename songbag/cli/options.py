@@ -1,6 +1,6 @@
 """Options that several commands share, and the settings and songs that they stand for."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -158,7 +158,7 @@ window_table_options = _together(
            help="Finds the song in that column."),
     option("--label", metavar="COLUMN", section=WINDOW_TABLE, help="Column of the label."),
     option("--feature", "features", multiple=True, metavar="COLUMN", section=WINDOW_TABLE,
-           help="Column of arrays, or columns such as 'mfcc_*'."),
+           help="Column of arrays, or columns such as 'mfcc_*'.  [default: all numbers]"),
     option("--order", metavar="COLUMN", section=WINDOW_TABLE,
            help="Column that orders a song's windows."),
     option("--shape", metavar="13x216", section=WINDOW_TABLE, help="Shape of a window given flat."),
@@ -168,8 +168,13 @@ window_table_options = _together(
 )  # fmt: skip
 
 
-def read_window_table(table: Path, options: dict[str, Any]) -> "MemoryDataset | None":
-    """Return the dataset of a window table, None without --song; with --preview, end."""
+def read_window_table(
+    table: Path, options: dict[str, Any], columns: Sequence[str] = ()
+) -> "MemoryDataset | None":
+    """Return the dataset of a window table, None without --song; with --preview, end.
+
+    ``columns`` are those that a model was trained on.
+    """
     if options["song"] is None:
         others = ("song_pattern", "label", "features", "order", "shape", "preview", "multilabel")
         for name in others:
@@ -183,9 +188,9 @@ def read_window_table(table: Path, options: dict[str, Any]) -> "MemoryDataset | 
     if options["preview"]:
         if not options["song_pattern"]:
             raise SettingsError("--preview shows what --song-pattern finds; give one.")
-        columns = read_columns(table)
-        require_column(columns, options["song"], str(table))
-        click.echo(preview(columns[options["song"]], options["song_pattern"]))
+        cells = read_columns(table)
+        require_column(cells, options["song"], str(table))
+        click.echo(preview(cells[options["song"]], options["song_pattern"]))
         raise SystemExit(0)
     shape = options["shape"]
     if shape is not None and not all(part.isdigit() for part in shape.split("x")):
@@ -194,7 +199,7 @@ def read_window_table(table: Path, options: dict[str, Any]) -> "MemoryDataset | 
         table,
         options["song"],
         options["label"],
-        list(options["features"]) or "feature",
+        list(options["features"]) or list(columns) or None,
         options["song_pattern"],
         options["order"],
         None if shape is None else [int(part) for part in shape.split("x")],

@@ -1,6 +1,7 @@
 """Commands that use a model: evaluate, predict, serve, info, report, export, all without torch."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,9 +51,10 @@ def evaluate(
     from songbag.report import write_report
     from songbag.tasks.evaluate import evaluate_model, summary
 
-    dataset = open_songs(read_window_table(songs, options) or songs, read_audio_options(options))
-    console = Console(options["quiet"])
-    evaluation = evaluate_model(load_model(model), dataset, console, everything)
+    loaded, console = load_model(model), Console(options["quiet"])
+    windows = read_window_table(songs, options, loaded.card.columns)
+    dataset = open_songs(windows or songs, read_audio_options(options))
+    evaluation = evaluate_model(loaded, dataset, console, everything)
     evaluation.write(output)
     click.echo(summary(evaluation.figures))
     click.echo(f"report  {write_report(output)}")
@@ -101,10 +103,10 @@ def predict(ctx: click.Context, /, model: Path, songs: tuple[str, ...], **option
             "file, also for a table of windows (--song): give either."
         )
     console = Console(options["quiet"])
-    dataset = open_inputs(ctx, songs, options)
+    loaded, precision = load_model(model), options["precision"]
+    dataset = open_inputs(ctx, songs, options, loaded.card.columns)
     for remark in dataset.remarks:
         console.say(remark)
-    loaded, precision = load_model(model), options["precision"]
     confidence = 0.0 if precision is None else required_confidence(loaded.card, precision)
     everyone = dataset.everyone()
     if options["output"]:
@@ -125,18 +127,24 @@ def predict(ctx: click.Context, /, model: Path, songs: tuple[str, ...], **option
 
 
 def open_inputs(
-    ctx: click.Context, songs: tuple[str, ...], options: dict[str, Any]
+    ctx: click.Context,
+    songs: tuple[str, ...],
+    options: dict[str, Any],
+    columns: Sequence[str] = (),
 ) -> "SongDataset":
-    """Return the dataset of all arguments, with patterns and standard input replaced by paths."""
+    """Return the dataset of all arguments, with patterns and standard input replaced by paths.
+
+    ``columns`` are those of a window table that a model was trained on.
+    """
     import glob
 
     from songbag.data.open_songs import open_songs
     from songbag.data.packed_files import is_packed
 
     audio = read_audio_options(options, ctx.with_resource(open_workers(options)))
-    window_table = read_window_table(Path(songs[0]), options) if "song" in options else None
-    if window_table is not None:
-        return window_table
+    windows = read_window_table(Path(songs[0]), options, columns) if "song" in options else None
+    if windows is not None:
+        return windows
     if len(songs) == 1 and is_packed(songs[0]):
         return open_songs(songs[0], audio)
     paths: list[str] = []

@@ -182,6 +182,7 @@ class MemoryDataset(BagDataset):
     origin: str = "the songs"
     failures: Sequence[Failure] = ()
     remarks: Sequence[str] = ()
+    columns: tuple[str, ...] = ()  # names of a table's features, where they are known
     songs: Sequence[Song] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from songbag.audio.audio_file import EXTENSIONS
 from songbag.data.song import Song, join_labels, split_labels
-from songbag.data.table_files import read_rows
+from songbag.data.table_files import TABLES, read_rows
 from songbag.errors import SettingsError, SongTableError, suggestion
 from songbag.storage.remote import (
     AnyPath,
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 KNOWN_COLUMNS = ("path", "label", "labels", "id", "artist", "split", "start", "end")
 SIDES = {"train": "train", "test": "test", "validation": "validation", "val": "validation"}
-TABLES = (".csv", ".tsv", ".parquet")
 _SHOWN = 8  # problems listed in one error
 
 

@@ -1,13 +1,18 @@
 """Read tables from files and DataFrames: rows of text for songs, columns of values for windows.
 
-CSV and TSV files are UTF-8, separated by commas, semicolons or tabs. Every error is a
+Text files are UTF-8 or UTF-16, their cells separated by commas, semicolons or tabs. Text in a
+file stays as it is: ``NA`` is a label, ``001`` and ``1`` are two songs. Every error is a
 `SongTableError` that names the file and, where there is one, the line.
 """
 
 import csv
 import io
+import json
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,76 +26,65 @@ from songbag.errors import SongTableError, suggestion
 if TYPE_CHECKING:
     import pandas
 
+TABLES = (".csv", ".tsv", ".parquet", ".xlsx", ".jsonl")
+_DELIMITED = (".csv", ".tsv")
+_MISSING = ("", "NA", "N/A", "#N/A", "NaN", "nan", "-nan", "null", "NULL", "None")  # no number
+_NUMBER = re.compile(
+    r"\s*[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?\s*|\s*[+-]?(inf|nan)\s*", re.I
+)
+_CODE = re.compile(r"\s*0\d+\s*")  # 007 is a name
+_SAMPLE_ROWS = 1000  # that show which columns hold numbers
 _BLOCK_ROWS = 2048  # rows of a matrix filled at once: they stay in the processor's cache
 _PARQUET_COLUMNS = 10  # columns decoded at once: bounds memory
 
 
-def read_rows(
-    table: "pandas.DataFrame | Path", name: str = ""
-) -> Iterator[tuple[int, dict[str, str]]]:
+def read_rows(table: Any, name: str = "") -> Iterator[tuple[int, dict[str, str]]]:
     """Yield (line, cells by column) of every row, each cell as the text in the file.
 
-    Missing values of a DataFrame or a Parquet file are empty cells. Their rows have the line that
-    they would have in a CSV file: the first row is line 2.
+    ``table`` is as in `read_columns`. Missing values are empty cells. Rows without lines have
+    those of a CSV file: the first row is line 2.
     """
-    if isinstance(table, Path) and table.suffix.lower() != ".parquet":
-        yield from _csv_rows(table, name or str(table))
+    if isinstance(table, Path) and table.suffix.lower() in _DELIMITED:
+        yield from _delimited_rows(table, name or str(table))
         return
-    import pandas
-
-    texts: dict[str, list[str]] = {}
-    for column, values in read_columns(table, name=name).items():
-        if values.ndim > 1:
-            values = values.iloc[:, -1]  # of several columns with one name, the last
-        missing = pandas.isna(values).tolist()
-        cells = zip(values.tolist(), missing, strict=True)
-        texts[column] = ["" if gone else str(value) for value, gone in cells]
-    for line, row in enumerate(zip(*texts.values(), strict=True), start=2):
-        yield line, dict(zip(texts, row, strict=True))
-
-
-def _csv_rows(path: Path, name: str) -> Iterator[tuple[int, dict[str, str]]]:
-    text = _decode(path, name)
-    delimiter = _delimiter(path, text.partition("\n")[0])
-    # strict: otherwise a quote that is never closed would contain all following rows.
-    reader = csv.DictReader(io.StringIO(text), delimiter=delimiter, restkey="", strict=True)
-    try:
-        if not reader.fieldnames:
-            raise _empty(name)
-        for row in reader:
-            if row.get(""):
-                raise SongTableError(
-                    f"{name}, line {reader.line_num}: more cells than columns. Quote cells that "
-                    f"contain '{delimiter}'."
-                )
-            yield reader.line_num, row
-    except csv.Error as error:
-        raise SongTableError(
-            f"{name}, line {reader.line_num}: not a table ({error}). A quote may be open, or a "
-            "cell longer than 131,072 characters."
-        ) from None
+    lines = isinstance(table, Path) and table.suffix.lower() == ".jsonl"
+    columns = {key: texts(cells) for key, cells in read_columns(table, name=name).items()}
+    for line, row in enumerate(zip(*columns.values(), strict=True), start=1 if lines else 2):
+        yield line, dict(zip(columns, row, strict=True))
 
 
 def read_columns(
-    table: "pandas.DataFrame | str | Path", features: str | Sequence[str] = (), name: str = ""
+    table: Any, features: str | Sequence[str] | None = (), name: str = "", text: Iterable[str] = ()
 ) -> dict[str, Any]:
     """Return the columns of a table by name, as pandas Series or arrays.
 
-    ``features`` are names or patterns of the feature columns. They are read from Parquet directly
-    into one float32 matrix (rows, columns), of which the returned columns are views, so that the
-    table is never in memory twice.
+    Parameters
+    ----------
+    table
+        A path of a .csv, .tsv, .parquet, .xlsx, .jsonl or .npz file, a DataFrame of pandas or
+        polars, or a table of Arrow.
+    features
+        Names or patterns of the columns of numbers; None: those that look so, but for ``text``.
+        From Parquet they are read directly into one float32 matrix (rows, columns), of which
+        the returned columns are views, so that the table is never in memory twice.
+    name
+        What messages call the table.
     """
     if not isinstance(table, str | Path):
-        return _frame_columns(table)
+        return _frame_columns(_as_frame(table), name or "the DataFrame")
     path = Path(table)
     name = name or str(path)
     if not path.is_file():
         raise SongTableError(f"{name}: there is no such table.")
     match path.suffix.lower():
         case ".csv" | ".tsv":
-            return _frame_columns(_read_csv(path, name))
+            return _read_delimited(path, features, name, text)
         case ".parquet":
-            return _read_parquet(path, features, name)
+            return _read_parquet(path, features or (), name)
+        case ".xlsx":
+            return _frame_columns(_read_excel(path, name), name)
+        case ".jsonl":
+            return _frame_columns(_read_json_lines(path, name), name)
         case ".npz":
             try:
                 with np.load(path, allow_pickle=False) as archive:
@@ -98,30 +92,252 @@ def read_columns(
             except (ValueError, OSError) as error:
                 raise SongTableError(f"{name}: not an .npz file of plain arrays: {error}") from None
     raise SongTableError(
-        f"{name}: a table of windows is a .csv, .tsv, .parquet or .npz file, not '{path.suffix}'."
+        f"{name}: a table is a {', '.join(TABLES)} or .npz file, not '{path.suffix}'."
     )
 
 
-def _frame_columns(frame: "pandas.DataFrame") -> dict[str, Any]:
-    if frame.index.name and frame.index.name not in frame.columns:
-        frame = frame.reset_index()
-    return {str(column): frame[column] for column in frame.columns}
+def texts(column: Any) -> list[str]:
+    """Return cells as text, "" for missing ones.
+
+    Whole numbers beside missing cells, of which pandas makes floats, are whole numbers again.
+
+    Examples
+    --------
+    >>> texts([3.0, None]), texts([3.0, 2.5]), texts(["NA", None, True])
+    (['3', ''], ['3.0', '2.5'], ['NA', '', 'True'])
+    """
+    import pandas
+
+    cells = pandas.Series(column)
+    missing = cells.isna()
+    if missing.any() and cells.dtype.kind == "f" and (cells[~missing] % 1 == 0).all():
+        cells = cells.astype("Int64")
+    return ["" if gone else str(cell) for cell, gone in zip(cells.tolist(), missing, strict=True)]
 
 
-def _read_csv(path: Path, name: str) -> "pandas.DataFrame":
+def numbers(column: Any, what: str) -> NDArray[Any]:
+    """Return a column as numbers, NaN where they are missing.
+
+    Text is read too, with a decimal comma where every cell has at most that. Errors name the
+    first cell that is no number; ``what`` names the table and the column.
+    """
+    cells = np.asarray(column)
+    if cells.dtype.kind in "fiub":
+        return cells
+    import pandas
+
+    missing = pandas.isna(cells)
+    stripped = pandas.Series(np.where(missing, "", cells.astype(str)), dtype="str").str.strip()
+    values = pandas.to_numeric(stripped, errors="coerce")
+    empty = stripped.isin(_MISSING)
+    if (values.isna() & ~empty).any() and not stripped.str.contains(".", regex=False).any():
+        values = pandas.to_numeric(stripped.str.replace(",", ".", n=1), errors="coerce")
+    wrong = np.flatnonzero(values.isna() & ~empty)
+    if len(wrong):
+        found = str(cells[wrong[0]])
+        hint = " Decimal points and decimal commas are mixed." if "," in found else ""
+        raise SongTableError(
+            f"{what} does not hold numbers: row {wrong[0] + 1} is '{found}'.{hint}"
+        )
+    return np.asarray(values, dtype=np.float64)
+
+
+def looks_numeric(column: Any) -> bool:
+    """Return whether a column holds numbers, or texts that are numbers and no codes like 007."""
+    import pandas
+
+    cells = pandas.Series(column)
+    kind = pandas.api.types.infer_dtype(cells, skipna=True)
+    if kind != "string":
+        return kind in ("floating", "integer", "mixed-integer-float")
+    known = cells[cells.notna() & ~cells.isin(_MISSING)]
+    return bool(len(known)) and bool(
+        known.str.fullmatch(_NUMBER).all() and not known.str.fullmatch(_CODE).any()
+    )
+
+
+# --- text files -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Dialect:
+    """How the text of a table is written."""
+
+    encoding: str
+    delimiter: str
+    skipped: int  # lines before the names: "sep=;", as Excel writes it
+
+
+def _dialect(path: Path, head: bytes) -> _Dialect:
+    """Return how a table is written, from its first bytes."""
+    zeros = [byte == 0 for byte in head[:4]]
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encoding = "utf-16"
+    elif zeros in ([False, True, False, True], [True, False, True, False]):
+        encoding = "utf-16-le" if zeros[1] else "utf-16-be"  # of a text that begins in ASCII
+    else:
+        encoding = "utf-8-sig"
+    lines = re.split("\r\n|\r|\n", head.decode(encoding, "replace").lstrip("\ufeff"), maxsplit=2)
+    stated = re.fullmatch(r"sep=(.)", lines[0].strip(" "))
+    if stated:
+        return _Dialect(encoding, stated[1], 1)
+    usual = "\t" if path.suffix.lower() == ".tsv" else ","
+    return _Dialect(encoding, max(usual, ";", "\t", key=lines[0].count), 0)
+
+
+def _delimited_rows(path: Path, name: str) -> Iterator[tuple[int, dict[str, str]]]:
+    data = path.read_bytes()
+    dialect = _dialect(path, data[:65536])
+    # newline="": the reader itself takes every kind of line end.
+    lines = io.StringIO(_decode(data, dialect.encoding, name), newline="")
+    for _ in range(dialect.skipped):
+        lines.readline()
+    # strict: otherwise a quote that is never closed would contain all following rows.
+    reader = csv.DictReader(lines, delimiter=dialect.delimiter, restkey="", strict=True)
+    try:
+        if not reader.fieldnames:
+            raise _empty(name)
+        _require_single_names(reader.fieldnames, name)
+        for row in reader:
+            line = reader.line_num + dialect.skipped
+            if row.get(""):
+                raise SongTableError(
+                    f"{name}, line {line}: more cells than columns. Quote cells that "
+                    f"contain '{dialect.delimiter}'."
+                )
+            yield line, row
+    except csv.Error as error:
+        raise SongTableError(
+            f"{name}, line {reader.line_num + dialect.skipped}: not a table ({error}). A quote may "
+            "be open, or a cell longer than 131,072 characters."
+        ) from None
+
+
+def _read_delimited(
+    path: Path, features: str | Sequence[str] | None, name: str, text: Iterable[str]
+) -> dict[str, Any]:
+    """Return the columns of a text file: features as numbers, all others as text."""
     import pandas
 
     with open(path, "rb") as file:
-        head = file.readline().decode("utf-8", "replace")
+        dialect = _dialect(path, file.read(65536))
+    how: dict[str, Any] = {
+        "sep": dialect.delimiter,
+        "encoding": dialect.encoding,
+        "skiprows": dialect.skipped,
+        "keep_default_na": False,
+        "index_col": False,
+    }
     try:
-        return pandas.read_csv(path, sep=_delimiter(path, head))
+        head = pandas.read_csv(path, header=None, dtype=str, nrows=1 + _SAMPLE_ROWS, **how)
+        names = [str(column).strip() for column in head.iloc[0]]
+        _require_single_names(names, name)
+        names = [column or f"Unnamed: {place}" for place, column in enumerate(names)]
+        sample = head.iloc[1:].set_axis(names, axis=1)
+        if features is None:
+            chosen = [each for each in names if each not in text and looks_numeric(sample[each])]
+        else:
+            chosen = column_names(names, features, name) if features else []
+        # What looks like text in the sample is read as text, and as numbers by `numbers`.
+        plain = [each for each in chosen if not sample[each].str.contains(",").any()]
+        dtype = {each: "float64" if each in plain else "str" for each in names}
+        missing = {each: list(_MISSING) for each in plain}
+        frame = pandas.read_csv(
+            path, header=0, names=names, dtype=dtype, na_values=missing, low_memory=False, **how
+        )
     except UnicodeDecodeError:
-        _decode(path, name)  # raises with the line
+        _decode(path.read_bytes(), dialect.encoding, name)  # raises with the line
         raise
     except pandas.errors.EmptyDataError:
         raise _empty(name) from None
-    except pandas.errors.ParserError as error:
+    except (pandas.errors.ParserError, ValueError) as error:
         raise SongTableError(f"{name}: not a table ({error}).") from None
+    return _frame_columns(frame, name)
+
+
+def _decode(data: bytes, encoding: str, name: str) -> str:
+    """Return the text of a file without its byte order mark."""
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise SongTableError(
+            f"{name}, line {line}: not UTF-8 (byte 0x{data[error.start]:02x}). "
+            "Save the table as UTF-8."
+        ) from None
+
+
+def _require_single_names(names: Iterable[str], name: str) -> None:
+    counts = Counter(column.strip() for column in names if column and column.strip())
+    twice = [column for column, count in counts.items() if count > 1]
+    if twice:
+        raise SongTableError(
+            f"{name}: two columns are called '{twice[0]}'. Rename or delete one of them."
+        )
+
+
+# --- other files ------------------------------------------------------------------------
+
+
+def _as_frame(table: Any) -> "pandas.DataFrame":
+    """Return a table of pandas, polars or Arrow as a DataFrame of pandas."""
+    import pandas
+
+    if isinstance(table, pandas.DataFrame):
+        return table
+    require_pyarrow("Tables of polars and Arrow")
+    import pyarrow
+
+    if not isinstance(table, pyarrow.Table):
+        if not hasattr(table, "__arrow_c_stream__"):
+            raise TypeError(
+                f"a table is a path, or a DataFrame of pandas, polars or Arrow; this is a "
+                f"{type(table).__name__}"
+            )
+        table = pyarrow.table(table)
+    frame: pandas.DataFrame = table.to_pandas()
+    return frame
+
+
+def _frame_columns(frame: "pandas.DataFrame", name: str) -> dict[str, Any]:
+    """Return the columns of a frame, and its index where it has a name."""
+    if frame.index.name and frame.index.name not in frame.columns:
+        frame = frame.reset_index()
+    names = [str(column).strip() for column in frame.columns]
+    _require_single_names(names, name)
+    return {column: frame.iloc[:, place] for place, column in enumerate(names)}
+
+
+def _read_excel(path: Path, name: str) -> "pandas.DataFrame":
+    if find_spec("openpyxl") is None:
+        raise SongTableError(
+            f"{name}: Excel files need openpyxl. Install it with: pip install 'songbag[excel]'"
+        )
+    import pandas
+
+    try:
+        return pandas.read_excel(path, dtype=object, keep_default_na=False, na_values=[""])
+    except Exception as error:  # of openpyxl, zipfile and xml, many types
+        raise SongTableError(f"{name}: not an Excel file that can be read: {error}") from None
+
+
+def _read_json_lines(path: Path, name: str) -> "pandas.DataFrame":
+    import pandas
+
+    rows: list[Mapping[str, Any]] = []
+    for number, line in enumerate(_decode(path.read_bytes(), "utf-8-sig", name).splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise SongTableError(f"{name}, line {number}: not JSON ({error}).") from None
+        if not isinstance(row, dict):
+            raise SongTableError(f"{name}, line {number}: not an object {{...}} with the cells.")
+        rows.append(row)
+    if not rows:
+        raise _empty(name)
+    return pandas.DataFrame(rows)
 
 
 def _read_parquet(path: Path, features: str | Sequence[str], name: str) -> dict[str, Any]:
@@ -152,7 +368,7 @@ def _read_parquet(path: Path, features: str | Sequence[str], name: str) -> dict[
                 fill_columns(values[row : row + rows, first : first + len(some)], decoded)
             row += rows
         # Split blocks: no copy that puts columns of one type together.
-        read = _frame_columns(file.read(columns=others).to_pandas(split_blocks=True))
+        read = _frame_columns(file.read(columns=others).to_pandas(split_blocks=True), name)
     except (pyarrow.ArrowException, OSError) as error:
         raise SongTableError(f"{name}: not a Parquet file that can be read: {error}") from None
     return read | {column: values[:, index] for index, column in enumerate(wide)}
@@ -194,25 +410,6 @@ def require_pyarrow(what: str) -> None:
         raise SongTableError(
             f"{what} need pyarrow. Install it with: pip install 'songbag[parquet]'"
         )
-
-
-def _decode(path: Path, name: str) -> str:
-    """Return the text of a UTF-8 file without its byte order mark."""
-    data = path.read_bytes()
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise SongTableError(
-            f"{name}, line {line}: not UTF-8 (byte 0x{data[error.start]:02x}). "
-            "Save the table as UTF-8."
-        ) from None
-
-
-def _delimiter(path: Path, head: str) -> str:
-    """Return the most frequent separator in the line of column names."""
-    usual = "\t" if path.suffix.lower() == ".tsv" else ","
-    return max(usual, ";", "\t", key=head.count)
 
 
 def _empty(name: str) -> SongTableError:

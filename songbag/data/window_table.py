@@ -5,7 +5,8 @@ row: the first row is row 1.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,15 @@ from songbag.data.bag import Bag
 from songbag.data.dataset import MemoryDataset
 from songbag.data.song import Song
 from songbag.data.song_table import user_fields
-from songbag.data.table_files import column_names, fill_columns, read_columns, require_column
+from songbag.data.table_files import (
+    column_names,
+    fill_columns,
+    looks_numeric,
+    numbers,
+    read_columns,
+    require_column,
+    texts,
+)
 from songbag.errors import SongTableError
 
 if TYPE_CHECKING:
@@ -24,6 +33,10 @@ if TYPE_CHECKING:
 
 # Arguments of `bags_from_arrays`; columns of these names get an underscore.
 _ARGUMENTS = {"features", "labels", "songs", "shape", "origin", "windows", "order", "multilabel"}
+# Numbers of these names say which window or song it is, not what a window is like.
+_NAMES = {"start", "end", "offset", "onset", "time", "window", "frame", "segment", "index", "row",
+          "id", "song_id", "track_id", "artist", "artist_id", "album", "album_id", "group", "year",
+          "fold", "split", "label", "label_id", "class", "class_id", "genre", "target"}  # fmt: skip
 
 
 def bags_from_arrays(
@@ -78,24 +91,24 @@ def bags_from_arrays(
             raise SongTableError(
                 f"{origin}: {len(values)} windows but {len(column)} {name}; give one a window."
             )
-    codes, ids = _factorize(songs)
+    codes, ids = _text_codes(songs)
     if codes.min() < 0:
         row = int(np.flatnonzero(codes < 0)[0])
-        raise SongTableError(f"row {row + 1}: the song's name is empty.")
+        raise SongTableError(f"{origin}, row {row + 1}: the song's name is empty.")
     first = np.unique(codes, return_index=True)[1]
     cells: dict[str, list[str]] = {}
     for name, column in columns.items():
-        texts, differing = _constant_by_song(column, codes, first)
+        of_songs, differing = _constant_by_song(column, codes, first)
         if differing is None:
-            cells[name] = texts
+            cells[name] = of_songs
     if labels is not None:
         cells["labels"], differing = _constant_by_song(labels, codes, first)
         if differing is not None:
             song, before = ids[codes[differing]], first[codes[differing]]
             cell, cell_before = np.asarray(labels, dtype=object)[[differing, before]]
             raise SongTableError(
-                f"{origin}, row {differing + 1}: song '{song}' is labelled '{_text(cell)}' here "
-                f"and '{_text(cell_before)}' in row {before + 1}. A song has one label."
+                f"{origin}, row {differing + 1}: song '{song}' is labelled '{cell}' here "
+                f"and '{cell_before}' in row {before + 1}. A song has one label."
             )
     names = None if windows is None else np.asarray(windows, dtype=object)
     if order is not None or (np.diff(codes) < 0).any():
@@ -115,7 +128,7 @@ def bags_from_table(
     table: "pandas.DataFrame | str | Path",
     song: str,
     label: str | None = None,
-    feature: str | Sequence[str] = "feature",
+    feature: str | Sequence[str] | None = None,
     song_pattern: str | None = None,
     order: str | None = None,
     shape: Sequence[int] | None = None,
@@ -125,15 +138,17 @@ def bags_from_table(
 
     Parameters
     ----------
-    table : DataFrame, or path of a .csv, .tsv, .parquet or .npz file
-        An .npz holds one array a column and is read without pickle.
+    table : DataFrame of pandas, polars or Arrow, or a path
+        Of a .csv, .tsv, .parquet, .xlsx, .jsonl or .npz file. An .npz holds one array a column
+        and is read without pickle.
     song : str
         Column of the song's id, or of names that ``song_pattern`` takes apart.
     label : str or None
         Column of the label; None where it is not known.
-    feature : str or list of str
+    feature : str or list of str, optional
         A column of arrays, one column of numbers, many columns, or a pattern such as
-        ``"mfcc_*"``.
+        ``"mfcc_*"``. By default the column ``feature``, else all columns of numbers that change
+        within a song; the dataset's remarks say which.
     song_pattern : str, optional
         Regular expression that matches every name as a whole. Its first group is the
         song's id, its second, if any, the window's number: ``(.+)_frame(\d+)``.
@@ -150,16 +165,22 @@ def bags_from_table(
         A column is missing, a name does not match, a value is not finite, shapes differ
         or a song has two labels; the row is named.
     """
-    origin = "the DataFrame" if hasattr(table, "columns") else str(table)
-    columns = read_columns(table, feature)
-    for name in filter(None, (song, label, order)):
+    origin = str(table) if isinstance(table, str | Path) else "the DataFrame"
+    named = [name for name in (song, label, order) if name]
+    columns, remarks = read_columns(table, feature, origin, text=named), list[str]()
+    for name in named:
         require_column(columns, name, origin)
-    features = column_names(columns, feature, origin)
     if len(columns[song]) == 0:
         raise SongTableError(f"{origin}: the table holds no windows.")
-    ids, windows, numbers = _parse_names(columns[song], song_pattern, origin)
+    ids, windows, places = _parse_names(columns[song], song_pattern, origin)
+    labels = None if label is None else columns[label]
+    if feature is None:
+        others = {name: cells for name, cells in columns.items() if name not in named}
+        feature, remarks = _default_features(others, ids, labels, origin)
+        columns = read_columns(table, feature, origin)  # what is left out stays as it is written
+    features = column_names(columns, feature, origin)
     if order is not None:
-        numbers = np.asarray(columns[order])
+        places = _ordering(columns[order])
     others = {
         name: values
         for name, values in columns.items()
@@ -168,9 +189,60 @@ def bags_from_table(
     for name in _ARGUMENTS & set(others):
         others[f"{name}_"] = others.pop(name)
     values = _feature_matrix(columns, features, origin)
-    labels = None if label is None else columns[label]
-    return bags_from_arrays(
-        values, labels, ids, shape, origin, windows, numbers, multilabel, **others
+    dataset = bags_from_arrays(
+        values, labels, ids, shape, origin, windows, places, multilabel, **others
+    )
+    return replace(dataset, remarks=remarks, columns=tuple(features))
+
+
+def _ordering(column: Any) -> NDArray[Any]:
+    """Return what orders windows: numbers, and text where a cell is none."""
+    try:
+        return numbers(column, "")
+    except SongTableError:
+        return np.array(texts(column))
+
+
+def _default_features(
+    columns: Mapping[str, Any], ids: Any, labels: Any, origin: str
+) -> tuple[list[str], list[str]]:
+    """Return the columns that say what a window is like, and a remark that names them.
+
+    Numbers that are the same in all windows of each song say something about songs, and may
+    be the label's: they are left out, as are rows' numbers and places in time.
+    """
+    if "feature" in columns:
+        return ["feature"], []
+    songs, _ = _text_codes(ids)
+    first, several = np.unique(songs, return_index=True)[1], len(songs) > songs.max() + 1
+    truth = None if labels is None else _text_codes(labels)[0]
+    chosen, left_out = list[str](), list[str]()
+    for name, column in columns.items():
+        if np.ndim(column) > 1 or not looks_numeric(column):
+            continue
+        values = numbers(column, f"{origin}: column '{name}'")
+        constant = several and not (values != values[first][songs]).any()
+        repeats = truth is not None and _repeats(values, truth)
+        named = name.lower() in _NAMES or name.startswith("Unnamed:")
+        (left_out if constant or repeats or named else chosen).append(name)
+    if not chosen:
+        raise SongTableError(
+            f"{origin}: no column holds numbers that change within a song; columns are "
+            f"{', '.join(columns)}. Name those of the features with --feature."
+        )
+    shown = chosen if len(chosen) < 5 else [*chosen[:2], "...", chosen[-1]]
+    remark = f"{len(chosen)} columns of numbers are the features: {', '.join(shown)}"
+    if left_out:
+        remark += f"; left out, being no property of a window: {', '.join(left_out)}"
+    return chosen, [f"{remark}. To choose: --feature"]
+
+
+def _repeats(values: NDArray[Any], truth: NDArray[np.int64]) -> bool:
+    """Return whether every label has a value of its own: the labels once more, as numbers."""
+    first = np.unique(truth, return_index=True)[1]
+    of_labels = values[first]
+    return len(set(of_labels.tolist())) == len(first) > 1 and bool(
+        (values == of_labels[truth]).all()
     )
 
 
@@ -202,7 +274,7 @@ def _parse_names(
             f"the pattern {pattern!r} has no group: put the part that names the song in "
             r"parentheses, for example '(.+)_frame\d+'."
         )
-    ids, numbers = [], []
+    ids, places = [], []
     for row, name in enumerate(column, start=1):
         match = compiled.fullmatch(str(name))
         if match is None:
@@ -213,13 +285,13 @@ def _parse_names(
         ids.append(match[1])
         if compiled.groups > 1:
             try:
-                numbers.append(int(match[2]))
+                places.append(int(match[2]))
             except ValueError:
                 raise SongTableError(
                     f"{origin}, row {row}: the pattern's second group is '{match[2]}', which "
                     "is no number."
                 ) from None
-    return ids, column, np.array(numbers) if numbers else None
+    return ids, column, np.array(places) if places else None
 
 
 def _feature_matrix(columns: dict[str, Any], names: list[str], origin: str) -> NDArray[np.float32]:
@@ -229,25 +301,41 @@ def _feature_matrix(columns: dict[str, Any], names: list[str], origin: str) -> N
         if np.ndim(first) > 1:
             return np.asarray(first, dtype=np.float32)
         cells = np.asarray(first, dtype=object)
-        if len(cells) and np.ndim(cells[0]) > 0:
-            shape = np.shape(cells[0])
-            for row, cell in enumerate(cells, start=1):
-                if np.shape(cell) != shape:
-                    raise SongTableError(
-                        f"{origin}, row {row}: '{names[0]}' has the shape {np.shape(cell)}, row 1 "
-                        f"has {shape}. All windows must have the same shape."
-                    )
-            return np.stack([np.asarray(cell, dtype=np.float32) for cell in cells])
+        if len(cells) and isinstance(cells[0], list | tuple | np.ndarray):
+            return _stacked(cells, names[0], origin)
     whole = getattr(first, "base", None)
     if isinstance(whole, np.ndarray) and whole.shape[1:] == (len(names),):
         return whole  # the columns are views of this matrix, see `read_columns`
-    numbers = [np.asarray(columns[name]) for name in names]
-    for name, column in zip(names, numbers, strict=True):
-        if column.dtype.kind not in "fiub":
-            raise SongTableError(f"{origin}: column '{name}' does not hold numbers.")
     values = np.empty((len(first), len(names)), dtype=np.float32)
-    fill_columns(values, numbers)
+    fill_columns(values, [numbers(columns[n], f"{origin}: column '{n}'") for n in names])
     return values
+
+
+def _stacked(cells: NDArray[np.object_], name: str, origin: str) -> NDArray[np.float32]:
+    """Return cells that are arrays or (nested) lists as one array (windows, ...)."""
+    arrays = []
+    for row, cell in enumerate(cells, start=1):
+        try:
+            array = np.array(_nested(cell), dtype=np.float32)
+        except (TypeError, ValueError):
+            raise SongTableError(
+                f"{origin}, row {row}: '{name}' is no array of numbers, or one whose rows differ "
+                "in length."
+            ) from None
+        arrays.append(array)
+        if array.shape != arrays[0].shape:
+            raise SongTableError(
+                f"{origin}, row {row}: '{name}' has the shape {array.shape}, row 1 "
+                f"has {arrays[0].shape}. All windows must have the same shape."
+            )
+    return np.stack(arrays)
+
+
+def _nested(cell: Any) -> Any:
+    """Return arrays of arrays, as nested lists of Parquet are read, as lists of arrays."""
+    if isinstance(cell, np.ndarray) and cell.dtype == object:
+        return [_nested(part) for part in cell]
+    return cell
 
 
 def _window_values(features: Any, shape: Sequence[int] | None, origin: str) -> NDArray[np.float32]:
@@ -273,28 +361,33 @@ def _window_values(features: Any, shape: Sequence[int] | None, origin: str) -> N
     return values
 
 
-def _factorize(values: Any) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
-    """Return a code for every row, -1 where it is missing, and the values in order of codes."""
+def _text_codes(column: Any) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
+    """Return a code for every row, -1 where the cell is empty, and the texts by code.
+
+    Codes are given in the order of the texts' first appearance.
+    """
     import pandas
 
-    codes, distinct = pandas.factorize(pandas.Series(values), use_na_sentinel=True)
-    return np.asarray(codes, dtype=np.int64), np.asarray(distinct, dtype=object)
+    cells = pandas.Series(column)
+    missing = cells.isna()
+    if missing.any():  # of which pandas makes floats of whole numbers, see `texts`
+        cells = pandas.Series(texts(cells))
+    codes, distinct = pandas.factorize(cells)
+    of_cells = texts(distinct)
+    numbered = {text: code for code, text in enumerate(dict.fromkeys(filter(None, of_cells)))}
+    merged = np.array([numbered.get(text, -1) for text in of_cells], dtype=np.int64)
+    return merged[codes], np.array([*numbered], dtype=object)
 
 
 def _constant_by_song(
     column: Any, songs: NDArray[np.int64], first: NDArray[np.int64]
 ) -> tuple[list[str], int | None]:
     """Return the text in each song's first row, and the first row that differs from it."""
-    codes, distinct = _factorize(column)
+    codes, distinct = _text_codes(column)
     different = np.flatnonzero(codes != codes[first][songs])
     if len(different):
         return [], int(different[0])
-    texts = [_text(value) for value in distinct]
-    return [texts[code] if code >= 0 else "" for code in codes[first].tolist()], None
-
-
-def _text(value: Any) -> str:
-    return "" if value is None or value != value else str(value)
+    return [distinct[code] if code >= 0 else "" for code in codes[first].tolist()], None
 
 
 def _songs(

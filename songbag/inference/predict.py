@@ -5,14 +5,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from functools import lru_cache, partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import TypeAlias
 
 from songbag.audio.cache import file_stamp
 from songbag.audio.sandbox import reuse_decoder, stop_decoder
-from songbag.data.dataset import SongDataset, SongInput
+from songbag.data.dataset import MemoryDataset, SongDataset, SongInput
 from songbag.errors import AudioError, ModelFileError, SongTableError
-from songbag.inference.model_file import Model, load_model, save_model
+from songbag.inference.model_file import Card, Model, load_model, save_model
 from songbag.inference.predictions import Predictions, SongPrediction
 from songbag.inference.predictor import Predictor
 from songbag.parallel.pool import in_order, worker_count
@@ -38,8 +39,9 @@ def predict(model: Model, dataset: SongDataset) -> Iterator[SongPrediction]:
     SettingsError
         The dataset is a packed collection that was made with other settings.
     SongTableError
-        A window of a table has another shape than the model's.
+        A window of a table has another shape than the model's, or is of other columns.
     """
+    _require_columns(model.card, dataset)
     inputs = dataset.inputs(model.card.recipe)
     if dataset.workers == 1:
         return _predict_here(Predictor(model), inputs)
@@ -56,6 +58,19 @@ def predict(model: Model, dataset: SongDataset) -> Iterator[SongPrediction]:
 def predict_all(model: Model, dataset: SongDataset) -> Predictions:
     """Return the predictions for all songs of a dataset (see `predict`)."""
     return Predictions(model.card.labels, list(predict(model, dataset)))
+
+
+def _require_columns(card: Card, dataset: SongDataset) -> None:
+    """Refuse a table whose features are of other columns than the model was trained on."""
+    given = dataset.columns if isinstance(dataset, MemoryDataset) else ()
+    if not card.columns or not given or given == card.columns:
+        return
+    pairs = zip_longest(given, card.columns, fillvalue="nothing")
+    found, known = next(pair for pair in pairs if pair[0] != pair[1])
+    raise SongTableError(
+        f"{dataset.origin}: other features than the model was trained on: '{found}' where it "
+        f"expects '{known}'. Name its columns, in its order: feature=model.columns."
+    )
 
 
 def predict_song(predictor: Predictor, song: SongInput) -> SongPrediction:

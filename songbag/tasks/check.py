@@ -12,8 +12,7 @@ from songbag.console import Console
 from songbag.data.audio_dataset import AudioDataset
 from songbag.data.dataset import BagDataset
 from songbag.data.song import Song
-from songbag.data.song_table import TABLES
-from songbag.data.table_files import read_rows
+from songbag.data.table_files import TABLES, read_rows
 from songbag.errors import SettingsError, TrainingError
 from songbag.quality.copies import best_copies, find_pairs, pair_findings
 from songbag.quality.file_facts import FORMATS, Facts, file_findings, measure_all

@@ -163,6 +163,8 @@ def load_labelled(songs: SongDataset, recipe: Recipe, console: Console) -> BagDa
     require_labels(songs.songs, songs.origin)
     dataset = songs.load(recipe, console.track)
     if songs.checked:
+        for remark in dataset.remarks:
+            console.say(remark)
         if dataset.failures:
             console.say(f"{len(dataset.failures)} songs could not be read when they were packed")
     else:

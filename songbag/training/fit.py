@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from songbag.data.cell_levels import CellLevelsDataset
-from songbag.data.dataset import BagDataset
+from songbag.data.dataset import BagDataset, MemoryDataset
 from songbag.data.song import join_labels
 from songbag.encoders.known import find_encoder
 from songbag.inference.model_file import FORMAT, Card, Model, song_hashes
@@ -366,6 +366,7 @@ def _assemble(
         window_shape=window_shape(dataset, plan.recipe),
         source="table" if dataset[0].starts is None else "audio",
         space=result.pooling.part.space,
+        columns=dataset.columns if isinstance(dataset, MemoryDataset) else (),
         multilabel=plan.kind.multilabel,
         encoder=find_encoder(plan.recipe.sound).facts if plan.recipe.sound.encoding else None,
         seed=plan.seed,

@@ -83,7 +83,6 @@ def test_other_tricks_are_only_names_of_missing_files(folder, path, model_path):
         ('path,label\n"a.wav"b,x\n', "not a table"),
         (f"path,label\na.wav,{'x' * 200_000}\n", "longer than"),
         ("path,label\nb\xe9.wav,x\n".encode("latin-1"), "line 2: not UTF-8"),
-        ("path,label\na.wav,x\n".encode("utf-16"), "not UTF-8"),
         (b"\x80\x04\x95", "not UTF-8"),
         ("path,label,id\na.wav,x,1\na.wav,y,1\n", "id '1' already stands in line 2"),
         ("", "empty"),
@@ -96,8 +95,9 @@ def test_what_is_no_table_is_refused(folder, text, message):
 
 
 def test_a_mark_of_order_and_long_names_do_no_harm(folder):
-    (song,) = read(folder, b"\xef\xbb\xbfpath,label\na.wav,x\n").songs
-    assert song.label == "x"
+    for encoding in ("utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"):
+        (song,) = read(folder, "path,label\na.wav,x\n".encode(encoding)).songs
+        assert song.label == "x"
     table = read(folder, f"path,id\n{'x' * 5000}.wav,long\na.wav,short\n")
     assert len(table.songs) == 2
 

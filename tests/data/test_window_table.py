@@ -96,6 +96,105 @@ def test_every_file_format_gives_the_same_bags(tmp_path):
     same(truth, songbag.bags_from_arrays(np.stack(table.feature), table["label"], ids))
 
 
+def gtzan_like(songs=8, windows=4):
+    """A table as people have it: file names, 57 columns and more, labels as text and number."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for song in range(songs):
+        label = song % 2
+        for window in range(windows):
+            rows.append(
+                {"Unnamed: 0": len(rows), "filename": f"{song:03}.wav", "start": 3.0 * window,
+                 "length": 66149, "chroma": rng.normal(), "rms_var": label + rng.normal(),
+                 "year": 1990 + song % 3, "code": f"0{song}", "label_id": label,
+                 "artist": str(song // 2), "label": ["NA", "rock"][label]}
+            )  # fmt: skip
+    return pandas.DataFrame(rows)
+
+
+@pytest.mark.parametrize("name", [None, "a.csv", "a.parquet", "a.xlsx"])
+def test_without_features_named_all_that_change_within_a_song_are_taken(tmp_path, name):
+    table = gtzan_like()
+    if name == "a.csv":  # with decimal commas, and the index as a column without a name
+        table.drop(columns="Unnamed: 0").to_csv(tmp_path / name, sep=";", decimal=",")
+    elif name == "a.parquet":
+        table.to_parquet(tmp_path / name)
+    elif name:
+        table.to_excel(tmp_path / name, index=False)
+    dataset = songbag.bags_from_table(tmp_path / name if name else table, "filename", "label")
+    assert dataset.columns == ("chroma", "rms_var")
+    assert dataset.labels == ("NA", "rock")
+    assert [bag.id for bag in dataset] == [f"{song:03}.wav" for song in range(8)]
+    np.testing.assert_allclose(
+        np.concatenate([bag.features for bag in dataset]), table[["chroma", "rms_var"]], rtol=1e-6
+    )
+    (remark,) = dataset.remarks
+    assert "2 columns of numbers are the features: chroma, rms_var" in remark
+    assert "left out, being no property of a window: Unnamed: 0, start, length, year" in remark
+    assert "label_id" in remark
+    song = dataset.songs[3]
+    assert (song.artist, song.extra["year"], song.extra["code"]) == ("1", "1990", "03")
+
+
+def test_the_label_once_more_as_a_number_is_no_feature():
+    """Also where a song is one row, so that everything is the same in all of its windows."""
+    table = gtzan_like(windows=1)
+    taken = songbag.bags_from_table(table.rename(columns={"label_id": "y"}), "filename", "label")
+    assert taken.columns == ("length", "chroma", "rms_var")
+    with pytest.raises(SongTableError, match="no column holds numbers that change within a song"):
+        songbag.bags_from_table(table[["filename", "label", "label_id"]], "filename", "label")
+
+
+def test_a_model_knows_the_columns_it_was_trained_on(tmp_path):
+    table = gtzan_like(12)
+    bags = songbag.bags_from_table(table, "filename", "label")
+    model = songbag.train(bags, epochs=2, quiet=True).save(tmp_path / "m.songbag")
+    assert model.columns == ("chroma", "rms_var")
+    other = songbag.bags_from_table(table, "filename", feature=["rms_var", "chroma"])
+    with pytest.raises(SongTableError, match="'rms_var' where it expects 'chroma'"):
+        model.predict(other)
+    right = songbag.bags_from_table(table, "filename", feature=model.columns)
+    wide = table.assign(another=np.random.default_rng(1).normal(size=len(table)))
+    wide.to_csv(tmp_path / "wide.csv", index=False)
+    answers = command("predict", model.path, tmp_path / "wide.csv", "--song", "filename")
+    assert answers.returncode == 0, answers.stderr
+    rows = list(csv.DictReader(io.StringIO(answers.stdout)))
+    assert [row["predicted"] for row in rows] == model.predict(right)["predicted"].tolist()
+
+
+def test_ids_and_labels_of_files_are_text(tmp_path):
+    lines = ["song,label,order,feature", *(f"{s},{s},{o},{o}" for s in ("001", "1", "NA") for o in (10, 9))]  # fmt: skip
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    bags = songbag.bags_from_table(tmp_path / "t.csv", "song", "label", order="order")
+    assert [(bag.id, bag.label) for bag in bags] == [("001", "001"), ("1", "1"), ("NA", "NA")]
+    assert bags[0].features.tolist() == [[9], [10]]  # by number, not by text
+    (tmp_path / "t.csv").write_text("song,label,feature\na,x,1\n,x,2\n")
+    with pytest.raises(SongTableError, match="row 2: the song's name is empty"):
+        songbag.bags_from_table(tmp_path / "t.csv", "song", "label")
+
+
+def test_one_missing_label_leaves_the_others_as_they_are():
+    table = pandas.DataFrame({"song": [7, 8, 9], "label": [3, 4, None], "feature": [0.0, 1, 2]})
+    bags = songbag.bags_from_table(table, "song", "label")
+    assert [(bag.id, bag.label) for bag in bags] == [("7", "3"), ("8", "4"), ("9", None)]
+    mixed = pandas.DataFrame({"song": [1, "1", "b"], "feature": [0.0, 1, 2]})
+    assert [bag.window_count for bag in songbag.bags_from_table(mixed, "song")] == [2, 1]
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_nested_lists_of_parquet_are_arrays(tmp_path, depth):
+    shape = (2, 3, 4)[:depth]
+    windows = np.arange(2 * np.prod(shape), dtype=np.float32).reshape(2, *shape)
+    pandas.DataFrame({"song": ["a", "b"], "feature": [w.tolist() for w in windows]}).to_parquet(
+        tmp_path / "t.parquet"
+    )
+    bags = songbag.bags_from_table(tmp_path / "t.parquet", "song")
+    assert np.array_equal(np.concatenate([bag.features for bag in bags]), windows)
+    ragged = pandas.DataFrame({"song": ["a"], "feature": [[[1.0], [1.0, 2.0]]]})
+    with pytest.raises(SongTableError, match="row 1: 'feature' is no array of numbers"):
+        songbag.bags_from_table(ragged, "song")
+
+
 def test_an_npz_with_pickle_is_refused(tmp_path):
     np.savez(tmp_path / "t.npz", name=np.array(["a", {"b": 1}], dtype=object), label=np.ones(2))
     with pytest.raises(SongTableError, match=r"not an \.npz file of plain arrays"):
@@ -116,7 +215,7 @@ def changed(row, column, value):
         (changed(2, "feature", np.array([np.inf, 0, 0, 0, 0], np.float32)), "row 3: value 0 of the window is inf"),
         (changed(5, "feature", np.zeros(4, np.float32)), r"row 6: 'feature' has the shape \(4,\), row 1 has \(5,\)"),
         (changed(7, "name", "odd"), r"row 8: the name 'odd' does not match"),
-        (founding_table().rename(columns={"feature": "features"}), "no column 'feature'. Did you mean 'features'"),
+        (founding_table().rename(columns={"feature": "features"}), "no column holds numbers"),
         (founding_table().rename(columns={"label": "genre"}), "no column 'label'"),
         (founding_table().rename(columns={"name": "names"}), "no column 'name'. Did you mean 'names'"),
         (founding_table().iloc[:0], "the table holds no windows"),
