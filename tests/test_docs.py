@@ -164,6 +164,7 @@ def test_the_tutorial_runs(tmp_path):
     run("python", "\n".join(python).replace("epochs=15", "epochs=3"), tmp_path)
 
 
+@pytest.mark.full
 @runs("docs/howto/own-songs.md")
 def test_the_page_on_own_songs_runs(own_songs):
     run_page(
@@ -186,6 +187,7 @@ def test_the_page_on_window_tables_runs(tmp_path):
             run(kind, text, tmp_path)
 
 
+@pytest.mark.full
 @runs("docs/howto/several-labels.md")
 def test_the_page_on_several_labels_runs(own_songs, windows):
     with open(own_songs / "songs.csv", newline="") as file:
@@ -200,6 +202,7 @@ def test_the_page_on_several_labels_runs(own_songs, windows):
     assert ";loud" in (own_songs / "songs.csv").read_text()
 
 
+@pytest.mark.full
 @runs("docs/howto/check.md")
 def test_the_page_on_checking_runs(tmp_path):
     run_page("docs/howto/check.md", tmp_path)
@@ -247,6 +250,7 @@ def test_the_page_on_exporting_runs(model_path, tmp_path):
     run_page("docs/howto/export.md", tmp_path)
 
 
+@pytest.mark.full
 @runs("docs/howto/large-collections.md")
 def test_the_page_on_large_collections_runs(own_songs, model_path, request):
     full = request.config.getoption("--full")
@@ -276,6 +280,7 @@ def options_exist(lines):
     return True
 
 
+@pytest.mark.full
 @runs("docs/howto/encoders.md")
 def test_the_page_on_encoders_runs(own_songs):
     write_encoder(own_songs / "encoder.onnx", stated={"sample_rate": 8000, "window": 4000})
@@ -285,6 +290,7 @@ def test_the_page_on_encoders_runs(own_songs):
     assert (own_songs / "vectors.parquet").exists()
 
 
+@pytest.mark.full
 @runs("docs/howto/own-parts.md")
 def test_the_page_on_own_parts_runs(own_songs, monkeypatch):
     page = blocks("docs/howto/own-parts.md")

@@ -16,7 +16,8 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
     [
         pytest.param("own_network", marks=pytest.mark.full),
         pytest.param("own_loss", marks=pytest.mark.full),
-        *("own_pooling", "own_keras"),
+        pytest.param("own_keras", marks=pytest.mark.full),
+        "own_pooling",
     ],
 )
 def test_own_parts(name, tmp_path):
@@ -33,6 +34,7 @@ def test_own_parts(name, tmp_path):
     assert (tmp_path / f"{name}.songbag").exists()
 
 
+@pytest.mark.full
 def test_the_founding_program_runs_on_a_table(songs, tmp_path):
     lines = songs.read_text().splitlines()
     short = songs.parent / "few.csv"

@@ -305,6 +305,7 @@ def test_a_model_of_added_parts_predicts_and_exports(toy, toy_model, songs, tmp_
     assert "midrange" in info and "envelope" in info
 
 
+@pytest.mark.full
 def test_an_encoder_of_another_package_is_listed_embeds_and_trains(toy, songs, tmp_path):
     said = songbag("encoders", packages=toy).stdout
     assert "tinny  " in said

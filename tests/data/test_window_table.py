@@ -351,11 +351,11 @@ def margin(song_logits, y):
 @pytest.mark.parametrize(
     "own",
     [
-        {"network": OwnNetwork()},
-        {"network": OwnNetwork(outputs=2)},
+        pytest.param({"network": OwnNetwork()}, marks=pytest.mark.full),
+        pytest.param({"network": OwnNetwork(outputs=2)}, marks=pytest.mark.full),
         {"network": lambda shape, outputs: OwnNetwork(shape[0], outputs)},
-        {"pooling": log_mean_exp},
-        {"loss": margin},
+        pytest.param({"pooling": log_mean_exp}, marks=pytest.mark.full),
+        pytest.param({"loss": margin}, marks=pytest.mark.full),
         {"network": OwnNetwork(), "pooling": log_mean_exp, "loss": margin},
     ],
     ids=["module", "two outputs", "factory", "pooling", "loss", "all three"],

@@ -56,6 +56,7 @@ def test_mcnemar_by_hand():
     assert d.mcnemar_exact(a, ~a)["p"] == pytest.approx(14 / 64)  # 5 against 1: P(<= 1) = 7/64
 
 
+@pytest.mark.full
 @settings(quick, max_examples=12)  # statsmodels takes a tenth of a second
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
 def test_holm_matches_statsmodels(p):

@@ -137,7 +137,9 @@ def test_extreme_logits_stay_finite(name, classes, multilabel):
 
 
 @each_pooling
-@pytest.mark.parametrize(("classes", "multilabel"), [(2, False), (3, True)])
+@pytest.mark.parametrize(
+    ("classes", "multilabel"), [(2, False), pytest.param(3, True, marks=pytest.mark.full)]
+)
 def test_poolings_export_and_agree(name, classes, multilabel):
     to_onnx.export_pooling(SongPooling(POOLINGS[name], classes, kind_of(multilabel)))
 

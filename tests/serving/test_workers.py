@@ -90,6 +90,7 @@ def test_ctrl_c_in_the_middle_of_work_stops_all_the_same(model_path, song, tmp_p
     assert not list(server.temporary.glob("songbag-serve-*"))
 
 
+@pytest.mark.full
 @pytest.mark.torture
 def test_memory_is_flat_over_many_requests(model_path, songs, nine, tmp_path, often, figure):
     files = [*sorted((songs.parent / "audio").iterdir())[:8], *sorted(nine.iterdir())]

@@ -259,6 +259,7 @@ def leaked(tmp_path_factory):
     return measure_leakage(songs, folder, recipe, QUIET, 3), folder
 
 
+@pytest.mark.full
 def test_what_leaks_is_measured(leaked):
     rows, folder = leaked
     of = {row["split"]: row["accuracy"] for row in rows}

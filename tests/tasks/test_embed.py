@@ -67,7 +67,9 @@ def test_a_song_shorter_than_a_piece_has_one_vector(tmp_path):
     assert len(songbag.embed(str(tmp_path / "short.wav"), windows=True)) == 1
 
 
-@pytest.mark.parametrize("name", ["vectors.csv", "vectors.parquet"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("vectors.csv", marks=pytest.mark.full), "vectors.parquet"]
+)
 def test_vectors_are_written_for_other_tools(name, nine, tmp_path):
     run = invoke("embed", nine, "-o", tmp_path / name, "--windows", "--workers", 1)
     assert run.exit_code == 1, run.output

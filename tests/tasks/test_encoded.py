@@ -130,6 +130,7 @@ def known_source(path):
     return Source(path=path)
 
 
+@pytest.mark.full
 def test_an_encoder_of_a_file_travels_inside_the_model(songs, folder, tmp_path, monkeypatch):
     encoder = write_encoder(tmp_path / "mine.onnx")
     path, cache = tmp_path / "mine.songbag", tmp_path / "cache"
@@ -190,6 +191,7 @@ def test_a_model_with_another_encoder_than_it_states_is_refused(fast, tmp_path):
         load_model(path)
 
 
+@pytest.mark.full
 def test_more_songs_than_fit_into_memory_stay_in_the_cache(fast, songs, folder, monkeypatch):
     from songbag.data import audio_dataset
 
@@ -263,6 +265,7 @@ def test_a_server_says_what_the_encoder_hears(fast, songs, folder):
         assert row["probability"] == pytest.approx(expected[row["tag"]], abs=1e-6)
 
 
+@pytest.mark.full
 def test_networks_learn_from_the_spectra_beside_the_vectors_where_these_weigh(songs, folder):
     recipe = choose_recipe("auto", encoder="musicnn")
     _, linear, statistics, cnn = recipe.trainings

@@ -51,7 +51,9 @@ RECIPES = {
 }
 
 
-@pytest.fixture(scope="module", params=["founding", *RECIPES])
+@pytest.fixture(
+    scope="module", params=["founding", "cnn", pytest.param("deltas", marks=pytest.mark.full)]
+)
 def exported(request, songs, model_path, graph_path, tmp_path_factory):
     """(model file, graph file) of one recipe."""
     if request.param == "founding":

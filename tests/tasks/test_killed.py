@@ -57,7 +57,7 @@ def test_a_killed_extraction_goes_on_bit_for_bit(short_songs, tmp_path, often, f
 
     for workers in often([2], [1, 2]):
         command = [sys.executable, "-c", EXTRACT, "", workers, *songs]
-        times = often(8, 50)
+        times = often(3, 50, 8)
         hits = killing.torment(command, times, np.random.default_rng(workers), verify, reset)
         figure(f"{workers} workers", f"{hits} kills while running, {left} temporary files left")
         assert hits >= times // 2
@@ -85,7 +85,7 @@ def test_a_killed_prediction_goes_on_byte_for_byte(
 
     for workers in often([1], [1, 2]):
         running = [*command[:-1], "--workers", workers, "--csv", ""]
-        times = often(8, 50)
+        times = often(3, 50, 8)
         hits = killing.torment(running, times, np.random.default_rng(workers), verify, reset)
         figure(f"{workers} workers", f"{hits} kills while running")
         assert hits >= times // 2
@@ -105,12 +105,13 @@ def test_a_killed_packing_goes_on_byte_for_byte(short_songs, tmp_path, often, fi
         assert len(whole.setdefault("files", found)) > 4
         assert found == whole["files"]
 
-    times = often(8, 100)
+    times = often(3, 100, 8)
     hits = killing.torment(packing, times, np.random.default_rng(0), verify, reset)
     figure("packing", f"{times} kills, {hits} while running")
     assert hits >= times // 2
 
 
+@pytest.mark.full
 @pytest.mark.torture
 def test_a_killed_export_leaves_the_old_file_or_the_new(model_path, tmp_path, often, figure):
     graph, whole = tmp_path / "genre.onnx", {}
@@ -147,13 +148,14 @@ def test_a_killed_training_goes_on_to_the_very_weights(tmp_path, often, figure):
         found = (folders[-1] / "weights.safetensors").read_bytes()
         assert found == whole.setdefault("weights", found)
 
-    times = often(8, 100)
+    times = often(3, 100, 8)
     hits = killing.torment(training, times, np.random.default_rng(0), verify, reset)
     kept = sum((folder / "state").exists() for folder in folders)
     figure("training", f"{times} kills, {hits} while running, {kept} states kept")
     assert hits >= times // 2
 
 
+@pytest.mark.full
 @pytest.mark.torture
 def test_a_killed_comparison_goes_on_at_any_moment(tmp_path, often, figure):
     folders, whole = [], {}
@@ -168,7 +170,7 @@ def test_a_killed_comparison_goes_on_at_any_moment(tmp_path, often, figure):
         found = [(folders[-1] / name).read_bytes() for name in names]
         assert found == whole.setdefault("tables", found)
 
-    times = often(8, 100)
+    times = often(3, 100, 8)
     hits = killing.torment(comparing, times, np.random.default_rng(0), verify, reset)
     figure("comparison", f"{times} kills, {hits} while running")
     assert hits >= times // 2

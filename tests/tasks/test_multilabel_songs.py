@@ -80,7 +80,9 @@ def test_a_column_labels_makes_songs_multilabel(tmp_path):
         require_labels(read_songs(path).songs, "")
 
 
-@pytest.mark.parametrize("pooling", ["mean_logit", "linear_softmax", "attention"])
+@pytest.mark.parametrize(
+    "pooling", ["mean_logit", "linear_softmax", pytest.param("attention", marks=pytest.mark.full)]
+)
 def test_labels_are_learned_predicted_and_judged(pooling, tmp_path):
     result = songbag.train(
         bags_of(window_frame()),

@@ -18,7 +18,7 @@ def songbag(environment, *arguments):
     return done
 
 
-@pytest.mark.parametrize("job", ["predict", "evaluate"])
+@pytest.mark.parametrize("job", ["predict", pytest.param("evaluate", marks=pytest.mark.full)])
 def test_answers_are_the_same_bytes_in_every_process(songs, model_path, tmp_path, job):
     """Hash seeds, numbers of processes, cold and warm caches, one or two threads of BLAS."""
     found = []

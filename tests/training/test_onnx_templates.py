@@ -28,7 +28,17 @@ def own_cache(tmp_path, monkeypatch):
     return tmp_path / "graphs"
 
 
-@pytest.mark.parametrize("name", [*sorted(SHAPES), "scaled", "attention", "ensemble"])
+# Each graph takes torch seconds; those of all networks are made in the full run.
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("linear", "attention", "ensemble"),
+        *(
+            pytest.param(n, marks=pytest.mark.full)
+            for n in sorted({*SHAPES, "scaled"} - {"linear"})
+        ),
+    ],
+)
 def test_a_graph_is_made_once_for_networks_of_one_plan(name, monkeypatch, own_cache):
     torch.manual_seed(0)
     bands = SHAPES["cnn"][1]
@@ -47,7 +57,13 @@ def test_a_graph_is_made_once_for_networks_of_one_plan(name, monkeypatch, own_ca
     assert to_onnx.export_network(network, True, 4 * (network.time_stride or 1)) == graphs[0]
 
 
-@pytest.mark.parametrize("damage", [lambda data: data[:100], lambda data: data[:-900] + bytes(900)])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[:100],
+        pytest.param(lambda data: data[:-900] + bytes(900), marks=pytest.mark.full),
+    ],
+)
 def test_a_damaged_template_is_made_again(damage, monkeypatch, own_cache):
     network = build.build("cnn", SHAPES["cnn"], mean_logit(3), 0.3, None).eval()
     whole = to_onnx.export_network(network, False, 1)
