@@ -29,12 +29,14 @@ if TYPE_CHECKING:
     )
     from songbag.data.window_table import bags_from_arrays, bags_from_table
     from songbag.errors import SongbagError
+    from songbag.estimator import SongClassifier
 
 __version__ = "0.1.0"
 __all__ = [
     "CrossValidation",
     "Model",
     "Result",
+    "SongClassifier",
     "SongbagError",
     "bags_from_arrays",
     "bags_from_table",
@@ -46,6 +48,7 @@ __all__ = [
     "train",
 ]
 _OTHERS = {
+    "SongClassifier": "songbag.estimator",
     "SongbagError": "songbag.errors",
     "bags_from_arrays": "songbag.data.window_table",
     "bags_from_table": "songbag.data.window_table",

@@ -12,14 +12,20 @@ import msgspec
 from songbag.console import Console
 from songbag.data.dataset import SongDataset
 from songbag.data.open_songs import AudioOptions, open_audio, open_songs
+from songbag.data.waveform_dataset import is_one_waveform
 from songbag.inference import model_file
 from songbag.inference.model_file import Card
 from songbag.inference.predict import predict
-from songbag.inference.predictions import song_columns, song_row, window_columns, window_rows
+from songbag.inference.predictions import (
+    song_columns,
+    song_frame,
+    song_row,
+    window_frame,
+    window_rows,
+)
 from songbag.quality.findings import COLUMNS
 from songbag.recipes import read
 from songbag.settings import Own, Recipe, Training
-from songbag.storage.files import Row
 from songbag.tasks.check import survey_songs, write_cleaned
 
 if TYPE_CHECKING:
@@ -54,14 +60,17 @@ class Model:
         workers: int | None = None,
         max_hours: float = 1.0,
         allow_outside: bool = False,
-    ) -> "pandas.DataFrame":
+        sample_rate: int | None = None,
+    ) -> "pandas.DataFrame | pandas.Series[Any]":
         """Predict songs.
 
         Parameters
         ----------
         songs
             A file, a folder, a table or a DataFrame with a ``path`` column, a list of
-            these, a packed folder, or a dataset of `bags_from_table`.
+            these, a packed folder, or a dataset of `bags_from_table`; or samples: a pair
+            (samples, rate), a list of pairs, or arrays with ``sample_rate`` (see
+            `songbag.data.waveform_dataset.waveforms_of`).
         windows
             Return the windows' predictions instead of the songs'.
         cache, workers, max_hours
@@ -69,13 +78,16 @@ class Model:
             songs; longest recording that is decoded.
         allow_outside
             Let a table name files outside its folder.
+        sample_rate
+            Of samples that come without one, Hz.
 
         Returns
         -------
         DataFrame
             Indexed by ``id``, one row a song: status, reason, predicted, confidence,
-            p_<label>, ... With ``windows``: indexed by ``id``, ``start``, ``end``
-            (seconds), one row a window: p_<label>, contribution_<label>.
+            p_<label>, ...; for the samples of one song that row. With ``windows``: indexed by
+            ``id``, ``start``, ``end`` (seconds), one row a window: p_<label>,
+            contribution_<label>.
 
         Raises
         ------
@@ -84,13 +96,14 @@ class Model:
             "failed" instead.
         """
         options = AudioOptions(Path(cache) if cache else None, max_hours, workers, allow_outside)
-        dataset = open_songs(songs, options)
+        dataset = open_songs(songs, options, sample_rate=sample_rate)
         items = predict(model_file.load_model(self.path), dataset)
         if windows:
             rows = [row for item in items for row in window_rows(item, self.labels)]
-            return _window_frame(rows, self.labels)
+            return window_frame(rows, self.labels)
         rows = [song_row(item, self.labels) for item in items]
-        return _song_frame(rows, song_columns(self.labels, dataset.everyone()))
+        frame = song_frame(rows, song_columns(self.labels, dataset.everyone()))
+        return frame.iloc[0] if is_one_waveform(songs) else frame
 
     def export(self, path: str | Path) -> Path:
         """Write the model as one ONNX graph, from samples to prediction, for everywhere.
@@ -192,7 +205,7 @@ def train(
 
     path = Path(output) if output else Path(tempfile.mkdtemp(prefix="songbag-")) / "model.songbag"
     dataset, console = _open_songs(songs, group, cache, workers), Console(quiet)
-    chosen, own = _recipe_and_own(dataset, recipe, encoder, changes, network, pooling, loss)
+    chosen, own = recipe_and_own(dataset, recipe, encoder, changes, network, pooling, loss)
     training = task.train(dataset, chosen, console, seed, own=own, model_path=path)
     folder = task.write_training(training, path, console)
     model, evaluation = load(path), training.evaluation
@@ -231,7 +244,7 @@ def crossval(
 
     folder = Path(output or tempfile.mkdtemp(prefix="songbag-"))
     console, songs = Console(quiet), _open_songs(songs, group, cache, workers)
-    chosen, own = _recipe_and_own(songs, recipe, encoder, changes, network, pooling, loss)
+    chosen, own = recipe_and_own(songs, recipe, encoder, changes, network, pooling, loss)
     dataset, chosen = load_and_choose(songs, chosen, console, seed)
     evaluation = cross_validate(
         dataset, folder, chosen, console, folds, seed, own=own, keep_models=keep_models
@@ -246,7 +259,7 @@ def _open_songs(
     return open_songs(songs, options, group)
 
 
-def _recipe_and_own(
+def recipe_and_own(
     songs: SongDataset,
     recipe: str | Path | Recipe | None,
     encoder: str | None,
@@ -281,27 +294,9 @@ def _frames(
     evaluation: "Evaluation | None", labels: Sequence[str]
 ) -> "tuple[pandas.DataFrame, pandas.DataFrame]":
     if evaluation is None:
-        return _song_frame([], ["id"]), _window_frame([], labels)
-    songs = _song_frame(evaluation.rows, evaluation.columns)
-    return songs, _window_frame(evaluation.window_rows, labels)
-
-
-def _song_frame(rows: Sequence[Row], columns: Sequence[str]) -> "pandas.DataFrame":
-    """Return rows of predictions.csv as a DataFrame indexed by song id."""
-    import pandas
-
-    return pandas.DataFrame(rows, columns=list(columns)).set_index("id")
-
-
-def _window_frame(rows: Sequence[Row], labels: Sequence[str]) -> "pandas.DataFrame":
-    """Return rows of windows.csv by song id, start and end (a table's by id and window)."""
-    import pandas
-
-    frame = pandas.DataFrame(rows, columns=window_columns(labels))
-    if frame["start"].isna().all():  # windows of a table have names or numbers, no seconds
-        return frame.drop(columns=["start", "end"]).set_index(["id", "window"]).sort_index()
-    # Sorted, because pandas looks up unsorted indices slowly and warns about it.
-    return frame.drop(columns="window").set_index(["id", "start", "end"]).sort_index()
+        return song_frame([], ["id"]), window_frame([], labels)
+    songs = song_frame(evaluation.rows, evaluation.columns)
+    return songs, window_frame(evaluation.window_rows, labels)
 
 
 def check(

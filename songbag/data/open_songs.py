@@ -10,7 +10,10 @@ from songbag.data.audio_dataset import AudioDataset
 from songbag.data.dataset import SongDataset
 from songbag.data.packed import PackedDataset
 from songbag.data.packed_files import is_packed
+from songbag.data.song import Song
 from songbag.data.song_table import read_songs
+from songbag.data.waveform_dataset import WaveformDataset, waveforms_of
+from songbag.errors import SongTableError
 from songbag.parallel.pool import Workers
 from songbag.settings import Limits
 from songbag.storage.remote import AnyPath
@@ -33,18 +36,31 @@ class AudioOptions:
 
 
 def open_songs(
-    songs: "SongsLike", options: AudioOptions | None = None, group: str | None = None
+    songs: "SongsLike",
+    options: AudioOptions | None = None,
+    group: str | None = None,
+    sample_rate: int | None = None,
 ) -> SongDataset:
-    """Return the dataset of a folder, table, DataFrame, list of paths or packed collection.
+    """Return the dataset of a folder, table, DataFrame, list of paths, samples or packed songs.
 
     A dataset (of `songbag.bags_from_table`, say) is returned as it is. ``group`` names a column
-    that must not stand on two sides of a split, instead of ``artist``.
+    that must not stand on two sides of a split, instead of ``artist``; ``sample_rate`` is of
+    samples that come without one (see `songbag.data.waveform_dataset.waveforms_of`).
     """
+    options = options or AudioOptions()
     if isinstance(songs, SongDataset):
         dataset = songs
     elif isinstance(songs, str | Path) and is_packed(songs):
         dataset = PackedDataset.open(Path(songs))
+    elif (waveforms := waveforms_of(songs, sample_rate)) is not None:
+        cache, limits = options.cache or default_folder(), Limits.of_hours(options.max_hours)
+        names = [Song(id=str(number), path="") for number in range(len(waveforms))]
+        dataset = WaveformDataset(
+            names, waveforms, cache=cache, limits=limits, workers=options.workers
+        )
     else:
+        if sample_rate is not None:
+            raise SongTableError("sample_rate is of samples, and these are none.")
         dataset = open_audio(songs, options)
     return dataset if group is None else dataset.grouped_by(group)
 

@@ -8,7 +8,6 @@ import struct
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import batched
 from pathlib import Path
 from typing import Any, Self, TypeAlias
 
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from songbag.audio.cache import default_folder
 from songbag.data.audio_dataset import AudioDataset
+from songbag.data.bag import Bag
 from songbag.data.dataset import Failure, MemoryDataset, Progress, SongDataset, no_progress
 from songbag.data.song import Song, grouped_by
 from songbag.errors import AudioError, SongTableError
@@ -47,12 +47,12 @@ class WaveformDataset(SongDataset):
 
     def load(self, recipe: Recipe, progress: Progress = no_progress) -> MemoryDataset:
         """Return the songs with a recipe's features, those that could not be read apart."""
-        bags, failures = [], list[Failure]()
-        places = progress(range(len(self.songs)), len(self.songs))
-        for batch in batched(places, _AT_ONCE):
-            loaded = self._load(batch, recipe)
-            bags += loaded.bags
-            failures += loaded.failures
+        bags, failures = list[Bag](), list[Failure]()
+        for place in progress(range(len(self.songs)), len(self.songs)):
+            if place % _AT_ONCE == 0:
+                loaded = self._load(range(len(self.songs))[place : place + _AT_ONCE], recipe)
+                bags += loaded.bags
+                failures += loaded.failures
         return MemoryDataset(bags, self.origin, failures, self.remarks)
 
     def _load(self, places: Sequence[int], recipe: Recipe) -> MemoryDataset:
@@ -123,6 +123,13 @@ def waveforms_of(songs: Any, sample_rate: int | None) -> list[Waveform] | None:
     return [(row, sample_rate) for row in rows]
 
 
+def is_one_waveform(songs: Any) -> bool:
+    """Return whether ``songs`` are the samples of one song, alone."""
+    if not _is_array(songs):
+        return _is_pair(songs)
+    return np.ndim(songs) == 1 and np.asarray(songs).dtype.kind in "fiu"
+
+
 def _of_array(array: NDArray[Any], rate: int | None) -> list[Waveform] | None:
     if array.dtype.kind not in "fiu":
         return None
@@ -174,13 +181,15 @@ def write_samples(path: Path, waveform: Waveform) -> None:
     array = np.asarray(samples)
     if array.dtype.kind not in "fiu" or array.ndim not in (1, 2) or array.size == 0:
         raise AudioError("no_samples", f"an array of {array.dtype} and shape {array.shape}")
-    if not isinstance(rate, int | np.integer) and rate != int(rate) or not 0 < rate < 1 << 31:
+    if not (0 < rate < 1 << 31 and rate == int(rate)):
         raise AudioError("no_rate", f"a rate of {rate} Hz is none")
     planes = array[:, None] if array.ndim == 1 else array
     if planes.shape[1] > planes.shape[0]:
         planes = planes.T  # (channels, samples), as torchaudio gives them
     if planes.shape[1] > _MOST_CHANNELS:
-        raise AudioError("no_samples", f"shape {array.shape} has more than {_MOST_CHANNELS} channels")
+        raise AudioError(
+            "no_samples", f"shape {array.shape} has more than {_MOST_CHANNELS} channels"
+        )
     if array.dtype.kind == "f":
         values = planes.astype(np.float32)
         if np.nanmax(np.abs(values), initial=0) > _LOUDEST:
@@ -195,5 +204,5 @@ def write_samples(path: Path, waveform: Waveform) -> None:
         values = ((planes.astype(np.float64) - middle) / scale).astype(np.float32)
     data, width = values.tobytes(), 4 * planes.shape[1]
     about = struct.pack("<HHIIHH", 3, planes.shape[1], int(rate), int(rate) * width, width, 32)
-    chunks = b"fmt " + struct.pack("<I", 16) + about + b"data" + struct.pack("<I", len(data))
-    path.write_bytes(b"RIFF" + struct.pack("<I", 4 + len(chunks) + len(data)) + b"WAVE" + chunks + data)
+    body = b"fmt " + struct.pack("<I", 16) + about + b"data" + struct.pack("<I", len(data))
+    path.write_bytes(b"RIFF" + struct.pack("<I", 4 + len(body) + len(data)) + b"WAVE" + body + data)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -19,6 +20,9 @@ from songbag.inference.model_file import Card
 from songbag.inference.predictor import Prediction
 from songbag.storage.files import Row, write_bytes
 from songbag.storage.remote import AnyPath
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True)
@@ -196,3 +200,21 @@ def write_parquet_rows(
     out = BytesIO()
     parquet.write_table(table, out, compression="zstd")
     write_bytes(file, out.getvalue())
+
+
+def song_frame(rows: Sequence[Row], columns: Sequence[str]) -> "pandas.DataFrame":
+    """Return rows of predictions.csv as a DataFrame indexed by song id."""
+    import pandas
+
+    return pandas.DataFrame(rows, columns=list(columns)).set_index("id")
+
+
+def window_frame(rows: Sequence[Row], labels: Sequence[str]) -> "pandas.DataFrame":
+    """Return rows of windows.csv by song id, start and end (a table's by id and window)."""
+    import pandas
+
+    frame = pandas.DataFrame(rows, columns=window_columns(labels))
+    if frame["start"].isna().all():  # windows of a table have names or numbers, no seconds
+        return frame.drop(columns=["start", "end"]).set_index(["id", "window"]).sort_index()
+    # Sorted, because pandas looks up unsorted indices slowly and warns about it.
+    return frame.drop(columns="window").set_index(["id", "start", "end"]).sort_index()

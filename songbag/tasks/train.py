@@ -66,22 +66,25 @@ def train(
     own: Own | None = None,
     model_path: Path | None = None,
     resume: bool = False,
+    test_share: float = TEST_SHARE,
 ) -> Training:
     """Split labelled songs, fit a recipe on one part, and evaluate the model on the other.
 
-    Checkpoints of the training, from which ``resume`` goes on, lie beside ``model_path``, the
-    file of the model to come.
+    With a ``test_share`` of 0 all songs are fitted and none is tested. Checkpoints of the
+    training, from which ``resume`` goes on, lie beside ``model_path``, the file of the model
+    to come.
     """
     dataset = load_labelled(songs, recipe, console)
     adapted = adapt_recipe(recipe, dataset, console)
-    split = split_dataset(dataset, adapted, seed)
+    split = split_dataset(dataset, adapted, seed, test_share)
     training_songs = dataset.subset(split.sides != "test")
     validation = split.sides[split.sides != "test"] == "validation"
     plan = TrainingPlan.of(dataset, adapted, console, seed, threads, own)
     fitted = fit(training_songs, plan, validation, model_path, resume)
     if not encoder_helps(songs, training_songs, fitted.losses, recipe, console, seed):
         assert recipe.without is not None
-        return train(songs, recipe.without, console, seed, threads, own, model_path, resume)
+        without = recipe.without
+        return train(songs, without, console, seed, threads, own, model_path, resume, test_share)
     model, evaluation = fitted.model.with_card(split=split.certificate), None
     if is_rank_zero() and (split.sides == "test").any():
         test_songs = dataset.subset(split.sides == "test")
@@ -176,13 +179,15 @@ def load_labelled(songs: SongDataset, recipe: Recipe, console: Console) -> BagDa
     return dataset
 
 
-def split_dataset(dataset: BagDataset, recipe: Recipe, seed: int) -> Split:
+def split_dataset(
+    dataset: BagDataset, recipe: Recipe, seed: int, test_share: float = TEST_SHARE
+) -> Split:
     """Split songs by groups into train, validation and test, or as their table says."""
     songs = dataset.songs
     labels, groups = stratification_labels(songs), [song.group for song in songs]
     given = [song.split for song in songs]
     share = VALIDATION_SHARE if needs_validation(recipe) else 0.0
-    sides = split_sides(labels, groups, given, seed, TEST_SHARE, share)
+    sides = split_sides(labels, groups, given, seed, test_share, share)
     method = split_method(songs, any(given))
     ids = [song.id for song in songs]
     certificate = certify(ids, labels, groups, sides, method, None if any(given) else seed)
