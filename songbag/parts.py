@@ -30,7 +30,7 @@ Examples
 >>> poolings()["vote"].space is None
 True
 >>> [name for name in networks() if networks()[name].linear]
-['linear', 'probe', 'statistics']
+['kernel', 'linear', 'probe', 'statistics']
 >>> poolings()["votes"]
 Traceback (most recent call last):
 songbag.errors.SettingsError: there is no pooling 'votes'. Did you mean 'vote'?
@@ -112,11 +112,14 @@ class NetworkPart(Part):
     linear : bool
         Whether it is one linear layer on fixed features, a
         `songbag.models.song_statistics.LinearHead`, which can be solved exactly.
+    solver : {"lbfgs", "ridge"}
+        The optimizer that solves it, where it is linear.
     """
 
     takes: Literal["matrix", "any", "hidden"] = "any"
     scaled: bool = True
     linear: bool = False
+    solver: Literal["lbfgs", "ridge"] = "lbfgs"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -332,6 +335,14 @@ _NETWORKS = (
         target="songbag.models.networks:Founding",
         takes="matrix",
         scaled=False,
+    ),
+    NetworkPart(
+        name="kernel",
+        summary="one linear layer on a window's likeness to landmarks",
+        target="songbag.models.kernel_machine:Kernel",
+        scaled=False,  # it scales its values
+        linear=True,
+        solver="ridge",
     ),
     NetworkPart(
         name="linear",

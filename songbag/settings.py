@@ -188,7 +188,8 @@ class Training(Record, frozen=True):
     optimizer, learning_rate, weight_decay, schedule
         ``learning_rate`` is the peak of the one-cycle and cosine schedules. "lbfgs" solves
         a linear network exactly through the mean of logits; ``weight_decay`` is its ridge
-        penalty then, and where there are folds they choose among multiples of it.
+        penalty then, and where there are folds they choose among multiples of it. "ridge"
+        solves a kernel machine by least squares; folds choose its penalty by themselves.
     patience : int
         Epochs without a better validation song loss before stopping; 0 never stops.
     keep : {"best", "last"}
@@ -228,7 +229,7 @@ class Training(Record, frozen=True):
     epochs: Count = 30
     songs_per_batch: Count = 8
     windows_per_song: Annotated[int, Meta(ge=0)] = 6
-    optimizer: Literal["adamw", "lbfgs", "rmsprop", "sgd"] = "adamw"
+    optimizer: Literal["adamw", "lbfgs", "ridge", "rmsprop", "sgd"] = "adamw"
     learning_rate: Positive = 1e-3
     weight_decay: Annotated[float, Meta(ge=0)] = 0.01
     schedule: Literal["constant", "cosine", "onecycle"] = "onecycle"
@@ -252,7 +253,7 @@ class Training(Record, frozen=True):
     @property
     def uses_solver(self) -> bool:
         """Whether a linear network is solved on all songs at once, without epochs."""
-        return self.optimizer == "lbfgs"
+        return self.optimizer in ("lbfgs", "ridge")
 
     @property
     def augments(self) -> bool:

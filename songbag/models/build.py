@@ -13,13 +13,17 @@ from torch import Tensor, nn
 from songbag.data.bag import Bag
 from songbag.errors import TrainingError
 from songbag.metrics.label_kinds import LabelKind
+from songbag.models import kernel_machine, linear_solver
 from songbag.models.encoded import OnCells, view_of
+from songbag.models.kernel_machine import KernelFeatures
 from songbag.models.linear_solver import linear_head, song_features, standardise
 from songbag.models.networks import with_scorer
 from songbag.models.song_network import Ensemble, SongNetwork, SongPooling
 from songbag.parts import NetworkPart, PoolingPart, networks, poolings
 from songbag.settings import Own, Sound, Training
 
+# What gives linear networks their weights at once, by the name of the optimizer.
+SOLVERS = {"lbfgs": linear_solver, "ridge": kernel_machine}
 _SONGS_TO_SCALE_BY = 4096
 
 
@@ -55,6 +59,8 @@ def network_for(
         training.network, window_shape, pooling, training.dropout, scale, bands_first, sound
     )
     head = linear_head(network)
+    if head is not None and isinstance(head.features, KernelFeatures):
+        head.features.place(bags, network.window_shape[0])
     if head is not None and not training.uses_solver:  # the solver scales the same features
         standardise(head, song_features(network, bags))
     return network

@@ -139,9 +139,9 @@ def default_recipe(
 
     A network, pooling or loss that is ``named`` is one network's, where ``auto`` trains several.
     """
-    if isinstance(songs, MemoryDataset):
-        return "windows"
     one_network = any(part is not None for part in named.values())
+    if isinstance(songs, MemoryDataset):
+        return "mlp" if one_network or audio == "ears" else "windows"
     if one_network or audio == "ears":
         return "cnn" if encoder == NONE else "ears"
     return audio

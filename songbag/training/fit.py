@@ -328,8 +328,7 @@ def _fit_branch(
 
 def _solve_branch(dataset: BagDataset, fold_of: Labels, plan: TrainingPlan) -> Branch:
     """Solve a linear network for each fold; their mean is one linear network."""
-    from songbag.models.build import network_for, song_pooling
-    from songbag.models.linear_solver import solve_folds
+    from songbag.models.build import SOLVERS, network_for, song_pooling
 
     training = plan.recipe.training
     pooling = song_pooling(training.pooling, plan.own, len(plan.labels), plan.kind)
@@ -337,7 +336,8 @@ def _solve_branch(dataset: BagDataset, fold_of: Labels, plan: TrainingPlan) -> B
     network = network_for(dataset, training, shape, pooling, plan.own, _sound(dataset, plan))
     y = plan.truths(dataset.songs)
     with plan.console.bar(f"Solving {training.network}", len(dataset)) as advance:
-        logits, row = solve_folds(network, dataset, y, fold_of, pooling, training, advance)
+        solver = SOLVERS[training.optimizer]
+        logits, row = solver.solve_folds(network, dataset, y, fold_of, pooling, training, advance)
     return Branch(training.network, [network.eval()], logits, [{"member": 1, "epoch": 1, **row}])
 
 

@@ -18,7 +18,8 @@ from songbag.data.song import Song, stratification_labels
 from songbag.data.splits import folds
 from songbag.errors import TrainingError
 from songbag.metrics.label_kinds import SINGLE_LABEL, LabelKind
-from songbag.settings import Own, Recipe, Windows
+from songbag.parts import networks
+from songbag.settings import Own, Recipe, Training, Windows
 
 Labels: TypeAlias = NDArray[np.int64]
 
@@ -115,14 +116,8 @@ def require_trainable(recipe: Recipe) -> None:
     """
     for training in recipe.trainings:
         training.require_known_parts()
-        linear = training.network_part.linear and training.pooling_part.linear
-        if training.uses_solver and not (linear and training.loss == "song"):
-            raise TrainingError(
-                "optimizer 'lbfgs' solves linear networks ('linear', 'statistics') with the loss "
-                "on the song through mean_logit; this recipe has network "
-                f"'{training.network}', loss '{training.loss}', pooling '{training.pooling}'. "
-                "Take --recipe cnn, or --set training.optimizer=adamw."
-            )
+        if training.uses_solver:
+            _require_solvable(training)
         if training.network_part.takes == "hidden" and not recipe.sound.encoding:
             raise TrainingError(
                 f"network '{training.network}' takes the hidden layer of an encoder, and none "
@@ -148,6 +143,21 @@ def require_trainable(recipe: Recipe) -> None:
             f"pooling '{training.pooling}' has no gradient, so a loss on the song cannot be "
             "trained through it. Use --loss window with it, or --pooling mean_probability."
         )
+
+
+def _require_solvable(training: Training) -> None:
+    part, solver = training.network_part, training.optimizer
+    losses = ("song", "window") if solver == "ridge" else ("song",)
+    linear = part.linear and training.pooling_part.linear
+    if linear and part.solver == solver and training.loss in losses:
+        return
+    solved = [n for n in networks() if networks()[n].linear and networks()[n].solver == solver]
+    raise TrainingError(
+        f"optimizer '{solver}' solves the networks {', '.join(solved)} with the loss on the "
+        f"{' or '.join(losses)} through mean_logit; this recipe has network '{training.network}', "
+        f"loss '{training.loss}', pooling '{training.pooling}'. Take --recipe "
+        f"{'mlp' if solver == 'ridge' else 'cnn'}, or --set training.optimizer=adamw."
+    )
 
 
 def needs_validation(recipe: Recipe) -> bool:

@@ -22,8 +22,7 @@ from songbag.data import batches
 from songbag.data.dataset import BagDataset
 from songbag.errors import TrainingError
 from songbag.metrics.label_kinds import kind_of
-from songbag.models.build import network_for, scale_of, song_pooling
-from songbag.models.linear_solver import solve
+from songbag.models.build import SOLVERS, network_for, scale_of, song_pooling
 from songbag.models.losses import LOSSES, smoothed, song_weights
 from songbag.models.optimizers import build_optimizer, build_schedule
 from songbag.models.song_network import (
@@ -97,7 +96,7 @@ def train_network(
         torch.manual_seed(seed)
         network = network_for(dataset, training, window_shape, pooling, own, sound)
         if training.uses_solver:
-            row = solve(network, dataset, y, pooling, training)
+            row = SOLVERS[training.optimizer].solve(network, dataset, y, pooling, training)
             return TrainedNetwork(network.eval(), pooling, [row], 1)
         checkpoint = checkpoint or Checkpoint()
         trainer = Trainer(
