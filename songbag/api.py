@@ -277,7 +277,7 @@ def recipe_and_own(
     changes = changes | {name: part for name, part in parts.items() if isinstance(part, str)}
     encoder_named, encoder = encoder, encoder or default_encoder(songs, parts)
     if recipe is None:
-        recipe = default_recipe(songs, parts, encoder)
+        recipe = default_recipe(songs, parts, encoder, epochs=changes.get("epochs"))
     if isinstance(recipe, Recipe):
         if encoder_named is not None:
             raise TypeError(

@@ -114,12 +114,15 @@ class NetworkPart(Part):
         `songbag.models.song_statistics.LinearHead`, which can be solved exactly.
     solver : {"lbfgs", "ridge"}
         The optimizer that solves it, where it is linear.
+    missing : bool
+        Whether windows may have missing values (NaN).
     """
 
     takes: Literal["matrix", "any", "hidden"] = "any"
     scaled: bool = True
     linear: bool = False
     solver: Literal["lbfgs", "ridge"] = "lbfgs"
+    missing: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,13 +165,7 @@ class EncoderPart(Part):
 
 @cache
 def poolings() -> Registry[PoolingPart]:
-    """Return all poolings by name.
-
-    Examples
-    --------
-    >>> poolings()["attention"].scorer
-    'attention'
-    """
+    """Return all poolings by name."""
     return Registry(PoolingPart, "pooling", _POOLINGS)
 
 
@@ -343,6 +340,7 @@ _NETWORKS = (
         scaled=False,  # it scales its values
         linear=True,
         solver="ridge",
+        missing=True,
     ),
     NetworkPart(
         name="linear",

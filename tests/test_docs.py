@@ -180,6 +180,15 @@ def test_the_page_on_own_songs_runs(own_songs):
 
 @runs("docs/howto/window-tables.md")
 def test_the_page_on_window_tables_runs(tmp_path):
+    rng = np.random.default_rng(0)
+    with open(tmp_path / "features.csv", "w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["filename", "chroma_stft_mean", "mfcc1_mean", "label"])
+        for song in range(40):
+            genre = ("blues", "rock")[song % 2]
+            for window in range(4):
+                values = rng.normal(song % 2, 1, 2).round(3)
+                rows.writerow([f"{genre}.{song:05d}.{window}.wav", *values, genre])
     page = blocks("docs/howto/window-tables.md")
     run("python", "\n".join(text for kind, text in page if kind == "python"), tmp_path)
     for kind, text in page:

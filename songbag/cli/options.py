@@ -163,6 +163,8 @@ window_table_options = _together(
            help="Column that orders a song's windows."),
     option("--shape", metavar="13x216", section=WINDOW_TABLE, help="Shape of a window given flat."),
     option("--multilabel", is_flag=True, section=WINDOW_TABLE, help="Labels are sets: piano;sad."),
+    option("--missing", type=click.Choice(["refuse", "impute"]), default="refuse",
+           section=WINDOW_TABLE, help="What becomes of missing numbers."),
     option("--preview", is_flag=True, section=WINDOW_TABLE,
            help="Show what --song-pattern finds, and stop."),
 )  # fmt: skip
@@ -204,6 +206,7 @@ def read_window_table(
         options["order"],
         None if shape is None else [int(part) for part in shape.split("x")],
         options["multilabel"],
+        options["missing"],
     )
 
 
@@ -256,7 +259,8 @@ def recipe_and_songs(
     named = {part: options[part] for part in ("network", "pooling", "loss")}
     dataset = open_songs(window_table or songs, read_audio_options(options), options["group"])
     encoder = options["encoder"] or default_encoder(dataset, named)
-    name = options["recipe"] or default_recipe(dataset, named, encoder, default)
+    epochs = options["epochs"]
+    name = options["recipe"] or default_recipe(dataset, named, encoder, default, epochs)
     recipe = choose_recipe(name, recipe_changes(options), encoder)
     if not dataset.checked:
         require_single_process("decoding songs")

@@ -5,7 +5,7 @@ row: the first row is row 1.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,14 +17,13 @@ from songbag.data.bag import Bag
 from songbag.data.dataset import MemoryDataset
 from songbag.data.song import Song
 from songbag.data.song_table import user_fields
-from songbag.data.table_files import (
-    column_names,
-    fill_columns,
-    looks_numeric,
-    numbers,
-    read_columns,
-    require_column,
-    texts,
+from songbag.data.table_files import column_names, numbers, read_columns, require_column, texts
+from songbag.data.window_features import (
+    Missing,
+    default_features,
+    feature_matrix,
+    text_codes,
+    window_values,
 )
 from songbag.errors import SongTableError
 
@@ -32,11 +31,17 @@ if TYPE_CHECKING:
     import pandas
 
 # Arguments of `bags_from_arrays`; columns of these names get an underscore.
-_ARGUMENTS = {"features", "labels", "songs", "shape", "origin", "windows", "order", "multilabel"}
-# Numbers of these names say which window or song it is, not what a window is like.
-_NAMES = {"start", "end", "offset", "onset", "time", "window", "frame", "segment", "index", "row",
-          "id", "song_id", "track_id", "artist", "artist_id", "album", "album_id", "group", "year",
-          "fold", "split", "label", "label_id", "class", "class_id", "genre", "target"}  # fmt: skip
+_ARGUMENTS = {
+    "features",
+    "labels",
+    "songs",
+    "shape",
+    "origin",
+    "windows",
+    "order",
+    "multilabel",
+    "missing",
+}
 
 
 def bags_from_arrays(
@@ -48,6 +53,7 @@ def bags_from_arrays(
     windows: Sequence[Any] | None = None,
     order: Any = None,
     multilabel: bool = False,
+    missing: Missing = "refuse",
     **columns: Sequence[Any],
 ) -> MemoryDataset:
     """Make bags from windows in an array, as in Keras.
@@ -70,6 +76,9 @@ def bags_from_arrays(
         Orders the windows of each song; the order of rows otherwise.
     multilabel : bool
         A label is a set of labels, separated by ; or |.
+    missing : {"refuse", "impute"}
+        What becomes of a value that is missing (NaN): an error that names its row, or the middle
+        of the training windows' values, with a further value that says so (recipe ``windows``).
     **columns
         More about the songs (``artist``, ``split``, ...), repeated for each window.
 
@@ -85,13 +94,13 @@ def bags_from_arrays(
     >>> [(bag.id, bag.features.shape) for bag in dataset]
     [('a', (2, 20)), ('b', (1, 20))]
     """
-    values = _window_values(features, shape, origin)
+    values = window_values(features, shape, origin, missing)
     for name, column in {"songs": songs, "labels": labels, **columns}.items():
         if column is not None and len(column) != len(values):
             raise SongTableError(
                 f"{origin}: {len(values)} windows but {len(column)} {name}; give one a window."
             )
-    codes, ids = _text_codes(songs)
+    codes, ids = text_codes(songs)
     if codes.min() < 0:
         row = int(np.flatnonzero(codes < 0)[0])
         raise SongTableError(f"{origin}, row {row + 1}: the song's name is empty.")
@@ -133,6 +142,7 @@ def bags_from_table(
     order: str | None = None,
     shape: Sequence[int] | None = None,
     multilabel: bool = False,
+    missing: Missing = "refuse",
 ) -> MemoryDataset:
     r"""Make bags from a long table with a row a window.
 
@@ -158,6 +168,8 @@ def bags_from_table(
         Shape that every flat window is given, for example (13, 216).
     multilabel : bool
         A label is a set of labels, separated by ; or |.
+    missing : {"refuse", "impute"}
+        What becomes of a value that is missing (see `bags_from_arrays`).
 
     Raises
     ------
@@ -176,7 +188,7 @@ def bags_from_table(
     labels = None if label is None else columns[label]
     if feature is None:
         others = {name: cells for name, cells in columns.items() if name not in named}
-        feature, remarks = _default_features(others, ids, labels, origin)
+        feature, remarks = default_features(others, ids, labels, origin)
         columns = read_columns(table, feature, origin)  # what is left out stays as it is written
     features = column_names(columns, feature, origin)
     if order is not None:
@@ -188,9 +200,9 @@ def bags_from_table(
     }
     for name in _ARGUMENTS & set(others):
         others[f"{name}_"] = others.pop(name)
-    values = _feature_matrix(columns, features, origin)
+    values = feature_matrix(columns, features, origin)
     dataset = bags_from_arrays(
-        values, labels, ids, shape, origin, windows, places, multilabel, **others
+        values, labels, ids, shape, origin, windows, places, multilabel, missing, **others
     )
     return replace(dataset, remarks=remarks, columns=tuple(features))
 
@@ -201,49 +213,6 @@ def _ordering(column: Any) -> NDArray[Any]:
         return numbers(column, "")
     except SongTableError:
         return np.array(texts(column))
-
-
-def _default_features(
-    columns: Mapping[str, Any], ids: Any, labels: Any, origin: str
-) -> tuple[list[str], list[str]]:
-    """Return the columns that say what a window is like, and a remark that names them.
-
-    Numbers that are the same in all windows of each song say something about songs, and may
-    be the label's: they are left out, as are rows' numbers and places in time.
-    """
-    if "feature" in columns:
-        return ["feature"], []
-    songs, _ = _text_codes(ids)
-    first, several = np.unique(songs, return_index=True)[1], len(songs) > songs.max() + 1
-    truth = None if labels is None else _text_codes(labels)[0]
-    chosen, left_out = list[str](), list[str]()
-    for name, column in columns.items():
-        if np.ndim(column) > 1 or not looks_numeric(column):
-            continue
-        values = numbers(column, f"{origin}: column '{name}'")
-        constant = several and not (values != values[first][songs]).any()
-        repeats = truth is not None and _repeats(values, truth)
-        named = name.lower() in _NAMES or name.startswith("Unnamed:")
-        (left_out if constant or repeats or named else chosen).append(name)
-    if not chosen:
-        raise SongTableError(
-            f"{origin}: no column holds numbers that change within a song; columns are "
-            f"{', '.join(columns)}. Name those of the features with --feature."
-        )
-    shown = chosen if len(chosen) < 5 else [*chosen[:2], "...", chosen[-1]]
-    remark = f"{len(chosen)} columns of numbers are the features: {', '.join(shown)}"
-    if left_out:
-        remark += f"; left out, being no property of a window: {', '.join(left_out)}"
-    return chosen, [f"{remark}. To choose: --feature"]
-
-
-def _repeats(values: NDArray[Any], truth: NDArray[np.int64]) -> bool:
-    """Return whether every label has a value of its own: the labels once more, as numbers."""
-    first = np.unique(truth, return_index=True)[1]
-    of_labels = values[first]
-    return len(set(of_labels.tolist())) == len(first) > 1 and bool(
-        (values == of_labels[truth]).all()
-    )
 
 
 def preview(names: Iterable[Any], pattern: str, count: int = 5) -> str:
@@ -294,96 +263,11 @@ def _parse_names(
     return ids, column, np.array(places) if places else None
 
 
-def _feature_matrix(columns: dict[str, Any], names: list[str], origin: str) -> NDArray[np.float32]:
-    """Return the features (windows, ...) in one column of arrays or in columns of numbers."""
-    first = columns[names[0]]
-    if len(names) == 1:
-        if np.ndim(first) > 1:
-            return np.asarray(first, dtype=np.float32)
-        cells = np.asarray(first, dtype=object)
-        if len(cells) and isinstance(cells[0], list | tuple | np.ndarray):
-            return _stacked(cells, names[0], origin)
-    whole = getattr(first, "base", None)
-    if isinstance(whole, np.ndarray) and whole.shape[1:] == (len(names),):
-        return whole  # the columns are views of this matrix, see `read_columns`
-    values = np.empty((len(first), len(names)), dtype=np.float32)
-    fill_columns(values, [numbers(columns[n], f"{origin}: column '{n}'") for n in names])
-    return values
-
-
-def _stacked(cells: NDArray[np.object_], name: str, origin: str) -> NDArray[np.float32]:
-    """Return cells that are arrays or (nested) lists as one array (windows, ...)."""
-    arrays = []
-    for row, cell in enumerate(cells, start=1):
-        try:
-            array = np.array(_nested(cell), dtype=np.float32)
-        except (TypeError, ValueError):
-            raise SongTableError(
-                f"{origin}, row {row}: '{name}' is no array of numbers, or one whose rows differ "
-                "in length."
-            ) from None
-        arrays.append(array)
-        if array.shape != arrays[0].shape:
-            raise SongTableError(
-                f"{origin}, row {row}: '{name}' has the shape {array.shape}, row 1 "
-                f"has {arrays[0].shape}. All windows must have the same shape."
-            )
-    return np.stack(arrays)
-
-
-def _nested(cell: Any) -> Any:
-    """Return arrays of arrays, as nested lists of Parquet are read, as lists of arrays."""
-    if isinstance(cell, np.ndarray) and cell.dtype == object:
-        return [_nested(part) for part in cell]
-    return cell
-
-
-def _window_values(features: Any, shape: Sequence[int] | None, origin: str) -> NDArray[np.float32]:
-    """Return features (windows, ...) as finite float32, each window in the given shape."""
-    values = np.asarray(features, dtype=np.float32)
-    if values.ndim < 2 or len(values) == 0:
-        raise SongTableError(
-            f"{origin}: features have the shape {values.shape}; needed is (windows, ...)."
-        )
-    flat = values.reshape(len(values), -1)
-    if shape is not None:
-        if np.prod(shape) != flat.shape[1]:
-            raise SongTableError(
-                f"{origin}: windows of {flat.shape[1]} values cannot be shaped {tuple(shape)}."
-            )
-        values = values.reshape(len(values), *shape)
-    if not np.isfinite(flat.sum(dtype=np.float64)):  # one pass without temporary arrays
-        row, column = np.argwhere(~np.isfinite(flat))[0]
-        raise SongTableError(
-            f"{origin}, row {row + 1}: value {column} of the window is {flat[row, column]}. "
-            "Drop the row or repair it."
-        )
-    return values
-
-
-def _text_codes(column: Any) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
-    """Return a code for every row, -1 where the cell is empty, and the texts by code.
-
-    Codes are given in the order of the texts' first appearance.
-    """
-    import pandas
-
-    cells = pandas.Series(column)
-    missing = cells.isna()
-    if missing.any():  # of which pandas makes floats of whole numbers, see `texts`
-        cells = pandas.Series(texts(cells))
-    codes, distinct = pandas.factorize(cells)
-    of_cells = texts(distinct)
-    numbered = {text: code for code, text in enumerate(dict.fromkeys(filter(None, of_cells)))}
-    merged = np.array([numbered.get(text, -1) for text in of_cells], dtype=np.int64)
-    return merged[codes], np.array([*numbered], dtype=object)
-
-
 def _constant_by_song(
     column: Any, songs: NDArray[np.int64], first: NDArray[np.int64]
 ) -> tuple[list[str], int | None]:
     """Return the text in each song's first row, and the first row that differs from it."""
-    codes, distinct = _text_codes(column)
+    codes, distinct = text_codes(column)
     different = np.flatnonzero(codes != codes[first][songs])
     if len(different):
         return [], int(different[0])

@@ -38,7 +38,7 @@ _WIDTH = 0.5  # of the Gaussian: exp(-_WIDTH * mean squared difference of values
 _SAMPLE = 20_000  # windows that scales and landmarks are taken from
 _ROUNDS = 5  # of k-means
 _BLOCK = 8192  # windows described at once
-_JITTER = 1e-8  # on the diagonal: landmarks may be alike
+_JITTER = 1e-6  # on the diagonal: without it weights grow until float32 cannot add them up
 
 
 class KernelFeatures(nn.Module):
@@ -55,25 +55,25 @@ class KernelFeatures(nn.Module):
     mean: Tensor
     deviation: Tensor
     flag: Tensor
-    landmarks: Tensor
-    width: Tensor
+    landmarks: Tensor  # (2 * values, landmarks)
+    squares: Tensor  # of the landmarks, summed
+    slope: Tensor
 
     def __init__(self, values: int) -> None:
         super().__init__()
         for name, value in (("middle", 0.0), ("spread", 1.0), ("mean", 0.0), ("deviation", 1.0)):
             self.register_buffer(name, torch.full((values,), value))
         self.register_buffer("flag", torch.zeros(values))
-        self.register_buffer("landmarks", torch.zeros(LANDMARKS, 2 * values))
-        self.register_buffer("width", torch.tensor(_WIDTH / values))
+        # As the graph takes them: what it would compute of weights alone, it could not fill in.
+        self.register_buffer("landmarks", torch.zeros(2 * values, LANDMARKS))
+        self.register_buffer("squares", torch.zeros(LANDMARKS))
+        self.register_buffer("slope", torch.tensor(-_WIDTH / values))
 
     def forward(self, windows: Tensor) -> Tensor:
         squashed = self.squash(windows)
-        squares = (
-            squashed.square().sum(dim=1, keepdim=True)
-            + self.landmarks.square().sum(dim=1)
-            - 2 * squashed @ self.landmarks.T
-        )
-        return (-self.width * squares.clamp(min=0)).exp()
+        lengths = squashed.square().sum(dim=1, keepdim=True)
+        distances = lengths + self.squares - 2 * (squashed @ self.landmarks)
+        return (self.slope * distances.clamp(min=0)).exp()
 
     def squash(self, windows: Tensor) -> Tensor:
         """Return values and flags (windows, 2 * values) of windows (windows, ...)."""
@@ -103,19 +103,21 @@ class KernelFeatures(nn.Module):
         varies = deviation > 1e-6
         self.mean.copy_(torch.from_numpy(squashed.mean(axis=0)))
         self.deviation.copy_(torch.from_numpy(np.where(varies, deviation, 1.0)))
-        self.width.fill_(_WIDTH / max(1, int(varies.sum() + missing.any(axis=0).sum())))
+        self.slope.fill_(-_WIDTH / max(1, int(varies.sum() + missing.any(axis=0).sum())))
         described = self.squash(torch.from_numpy(windows)).numpy()
         distinct = np.unique(described, axis=0)
         if len(distinct) > LANDMARKS:
             means = KMeans(LANDMARKS, init="random", n_init=1, max_iter=_ROUNDS, random_state=0)
             distinct = means.fit(described[rng.permutation(len(described))]).cluster_centers_
         # Fewer windows than landmarks: some stand twice, which changes nothing.
-        self.landmarks.copy_(torch.from_numpy(np.resize(distinct, self.landmarks.shape)))
+        points = np.resize(distinct, (LANDMARKS, 2 * values)).T
+        self.landmarks.copy_(torch.from_numpy(points))
+        self.squares.copy_(self.landmarks.square().sum(dim=0))
 
     def likeness(self) -> Tensor:
         """Return that of the landmarks to each other, (landmarks, landmarks), float64."""
-        points = self.landmarks.double()
-        return (-self.width.double() * torch.cdist(points, points).square()).exp()
+        points = self.landmarks.T.double()
+        return (self.slope.double() * torch.cdist(points, points).square()).exp()
 
 
 class Kernel(nn.Module):

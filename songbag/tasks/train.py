@@ -133,15 +133,21 @@ def default_encoder(songs: SongDataset, named: Mapping[str, object]) -> str | No
 
 
 def default_recipe(
-    songs: SongDataset, named: Mapping[str, object], encoder: str | None, audio: str = "auto"
+    songs: SongDataset,
+    named: Mapping[str, object],
+    encoder: str | None,
+    audio: str = "auto",
+    epochs: object = None,
 ) -> str:
     """Return the recipe of a training that names none; ``audio`` is that of audio files.
 
-    A network, pooling or loss that is ``named`` is one network's, where ``auto`` trains several.
+    A network, pooling or loss that is ``named`` is one network's, where ``auto`` trains several
+    and ``windows`` none by gradient; ``epochs`` are of a training by gradient, too.
     """
     one_network = any(part is not None for part in named.values())
     if isinstance(songs, MemoryDataset):
-        return "mlp" if one_network or audio == "ears" else "windows"
+        by_gradient = one_network or epochs is not None or audio == "ears"
+        return "mlp" if by_gradient else "windows"
     if one_network or audio == "ears":
         return "cnn" if encoder == NONE else "ears"
     return audio

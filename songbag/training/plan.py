@@ -175,6 +175,8 @@ def window_shape(dataset: BagDataset, recipe: Recipe) -> tuple[int, ...]:
     if dataset[0].starts is not None:
         return window_frames(recipe.sound, recipe.windows), recipe.sound.bands
     shape = dataset[0].features.shape[1:]
+    if not all(training.network_part.missing for training in recipe.trainings):
+        _require_no_missing(dataset, recipe.training.network)
     for training in recipe.trainings:
         if training.network_part.takes == "matrix" and len(shape) != 2:
             raise TrainingError(
@@ -182,6 +184,15 @@ def window_shape(dataset: BagDataset, recipe: Recipe) -> tuple[int, ...]:
                 f"these have the shape {shape}. Use --network mlp, or give --shape."
             )
     return shape
+
+
+def _require_no_missing(dataset: BagDataset, network: str) -> None:
+    for bag in dataset:
+        if np.isnan(bag.features).any():
+            raise TrainingError(
+                f"values of song '{bag.id}' are missing, and network '{network}' takes none that "
+                "are. Take recipe windows, which imputes them, or fill them before."
+            )
 
 
 def assign_folds(songs: Sequence[Song], count: int, plan: TrainingPlan) -> Labels | None:

@@ -168,9 +168,9 @@ def test_a_terminal_shows_escape_sequences_and_does_not_obey(folder, model_path)
     assert b"\\x1b[2J" in output
 
 
-def test_messages_about_a_table_do_not_obey_it(folder):
+def test_messages_about_a_table_do_not_obey_it(folder, model_path):
     (folder / "t.csv").write_text(f"path,id\na.wav,{EVIL!r}\na.wav,{EVIL!r}\n".replace("\\x1b", "\x1b"))  # fmt: skip
-    command = [sys.executable, "-m", "songbag", "predict", "none.songbag", str(folder / "t.csv")]
+    command = [sys.executable, "-m", "songbag", "predict", str(model_path), str(folder / "t.csv")]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2
     assert "already stands" in done.stderr

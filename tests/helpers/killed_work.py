@@ -43,7 +43,7 @@ def train(folder):
     """Fit, keeping the state after every epoch, and write the weights."""
     torch.set_num_threads(1)
     dataset = bags()
-    recipe = load_recipe("windows", {"training.epochs": 12, "training.dropout": 0.2})
+    recipe = load_recipe("mlp", {"training.epochs": 12, "training.dropout": 0.2})
     plan = TrainingPlan.of(dataset, recipe, QUIET, 0, 1)
     y = plan.truths(dataset.songs)
     checkpoint = open_checkpoint(folder / "state", plan, dataset)
@@ -55,6 +55,6 @@ def train(folder):
 
 def compare(folder):
     torch.set_num_threads(1)
-    recipe = load_recipe("windows", {"training.epochs": 6})
+    recipe = load_recipe("mlp", {"training.epochs": 6})
     systems = systems_of([recipe], ["mean_logit", "max"], [], QUIET)
     compare_systems(bags(), systems, folder, QUIET, (0,), 2, 1)

@@ -49,7 +49,7 @@ def made_songs(songs=36, classes=3, strength=1.2, seed=0, own=1.0):
 
 
 def chosen(poolings, losses=("song",), epochs=6):
-    recipe = load_recipe("windows", {"training.epochs": epochs})
+    recipe = load_recipe("mlp", {"training.epochs": epochs})
     return systems_of([recipe], poolings, losses, QUIET)
 
 
@@ -155,7 +155,7 @@ def test_a_difference_that_is_there_is_told_apart(tmp_path):
     systems = chosen(["mean_logit", "max"], epochs=1)
     compare(made_songs(90, 2, 3.0), systems, tmp_path, QUIET, [0], 2, 1)
     # The second system's answers are spoilt by hand: every other song gets the wrong label.
-    path = tmp_path / "runs" / "windows-max-song-seed0" / "predictions.csv"
+    path = tmp_path / "runs" / "mlp-max-song-seed0" / "predictions.csv"
     rows = rows_of(path)
     for number, row in enumerate(rows):
         own = row["label"]
@@ -168,15 +168,15 @@ def test_a_difference_that_is_there_is_told_apart(tmp_path):
     names = [system.name for system in systems]
     found = conclude(tmp_path, {n: [tmp_path / "runs" / f"{n}-seed0"] for n in names})
     assert found.differences[0]["told_apart"]
-    assert "windows-mean_logit-song is better than windows-max-song by" in " ".join(found.said)
+    assert "mlp-mean_logit-song is better than mlp-max-song by" in " ".join(found.said)
 
 
 def test_runs_of_other_songs_are_refused(compared, tmp_path):
     systems = chosen(["mean_logit", "max"], epochs=1)
     compare(made_songs(24), systems, tmp_path, QUIET, [0], 2, 1)
     runs = {
-        "one": [tmp_path / "runs" / "windows-max-song-seed0"],
-        "other": [compared / "runs" / "windows-max-song-seed0"],
+        "one": [tmp_path / "runs" / "mlp-max-song-seed0"],
+        "other": [compared / "runs" / "mlp-max-song-seed0"],
     }
     with pytest.raises(SongTableError, match="the songs of other are not those"):
         conclude(tmp_path, runs)
@@ -184,9 +184,9 @@ def test_runs_of_other_songs_are_refused(compared, tmp_path):
 
 def test_what_cannot_be_compared():
     assert [s.name for s in chosen(["hard_vote", "vote"], ["song", "window"])] == [
-        "windows-hard_vote-window",
-        "windows-vote-song",
-        "windows-vote-window",
+        "mlp-hard_vote-window",
+        "mlp-vote-song",
+        "mlp-vote-window",
     ]
     with pytest.raises(SettingsError, match="nothing to compare"):
         chosen(["vote"])
@@ -251,7 +251,7 @@ def test_a_killed_comparison_goes_on_and_ends_as_an_undisturbed_one(tmp_path):
 
 @pytest.fixture(scope="module")
 def leaked(tmp_path_factory):
-    recipe = load_recipe("windows", {"training.epochs": 30})
+    recipe = load_recipe("mlp", {"training.epochs": 30})
     songs = made_songs(
         48, 2, strength=0.2, seed=3, own=3.0
     )  # artists sound more unlike than labels
@@ -281,7 +281,7 @@ def test_songs_that_failed_are_reported_once_and_not_as_packed(tmp_path, capsys)
     songs = made_songs(12)
     gone = Failure(Song("gone.mp3", "gone.mp3", label="x"), "missing", "gone.mp3: no such file")
     cross_validate(
-        replace(songs, failures=(gone,)), tmp_path, load_recipe("windows"), Console(), count=2
+        replace(songs, failures=(gone,)), tmp_path, load_recipe("mlp"), Console(), count=2
     )
     said = capsys.readouterr().err
     assert "fold 2 of 2" in said and "packed" not in said
@@ -292,4 +292,4 @@ def test_several_labels_have_no_leak_meter(tmp_path):
     songs = made_songs(12)
     many = songs.with_songs([replace(song, multilabel=True) for song in songs.songs])
     with pytest.raises(TrainingError, match="one label each"):
-        measure_leakage(many, tmp_path, load_recipe("windows"), QUIET, 2)
+        measure_leakage(many, tmp_path, load_recipe("mlp"), QUIET, 2)

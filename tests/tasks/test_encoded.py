@@ -161,7 +161,7 @@ def test_packed_rows_of_another_encoder_are_refused(songs, folder, tmp_path):
         assert "packed" in refused.output and "sound" in refused.output
 
 
-@pytest.mark.parametrize("recipe", ["cnn", "founding", "windows"])
+@pytest.mark.parametrize("recipe", ["cnn", "founding", "windows", "mlp"])
 def test_recipes_of_frames_take_no_encoder(recipe):
     with pytest.raises(SettingsError, match=r"takes no encoder\. Use --recipe auto"):
         choose_recipe(recipe, encoder="musicnn")

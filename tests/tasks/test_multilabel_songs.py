@@ -116,7 +116,7 @@ def test_labels_are_learned_predicted_and_judged(pooling, tmp_path):
 
 
 def test_crossval_of_several_labels_and_its_figures_again_from_the_file(tmp_path):
-    recipe = load_recipe("windows", {"training.epochs": 15})
+    recipe = load_recipe("mlp", {"training.epochs": 15})
     found = cross_validate(bags_of(window_frame()), tmp_path, recipe, QUIET, 3, keep_models=True)
     with open(tmp_path / "predictions.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -132,7 +132,7 @@ def test_crossval_of_several_labels_and_its_figures_again_from_the_file(tmp_path
 
 
 def test_several_labels_are_compared_by_mean_average_precision(tmp_path):
-    recipe = load_recipe("windows", {"training.epochs": 8})
+    recipe = load_recipe("mlp", {"training.epochs": 8})
     systems = systems_of([recipe], ["mean_logit", "max"], [], QUIET)
     found = compare(bags_of(window_frame()), systems, tmp_path, QUIET, [0, 1], 2)
     assert found.metric == "map"
@@ -188,7 +188,7 @@ def single_frame(songs=60, seed=0, spread=1.5):
 
 
 def test_crossval_calibrates_each_fold_on_the_others(tmp_path):
-    recipe = load_recipe("windows", {"training.epochs": 100})
+    recipe = load_recipe("mlp", {"training.epochs": 100})
     bags = bags_from_table(single_frame(), "song", "label", "v*")
     found = cross_validate(bags, tmp_path, recipe, QUIET, 4, keep_models=True)
     temperatures = found.figures["calibration"]["temperatures"]

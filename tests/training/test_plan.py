@@ -23,7 +23,7 @@ def test_no_fold_takes_the_only_songs_of_a_label(capsys):
 
 def test_what_is_not_linear_is_not_solved():
     for changes in ({"training.pooling": "vote"}, {"training.loss": "window"}):
-        with pytest.raises(TrainingError, match="'lbfgs' solves linear networks"):
+        with pytest.raises(TrainingError, match="'lbfgs' solves the networks linear"):
             plan_module.require_trainable(load_recipe("fast", changes))
     with pytest.raises(SettingsError, match="nothing could weigh them"):
         Recipe("mine", branches=(LBFGS,))
