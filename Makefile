@@ -106,8 +106,8 @@ pictures: demo .venv/dev  ## docs/report.png and docs/serving.png: the demo's re
 	@$(call install,.venv-bench,keras tensorflow-cpu jax librosa --editable '.[train$(comma)parquet]',bench/constraints.txt)
 	touch $@
 
-.venv/store: .venv/dev  ## an S3 server for the tests of object stores
-	@$(call install,.venv,--editable '.[cluster$(comma)store]')
+.venv/store: .venv/dev  ## an S3 server for the tests of object stores, and what runs notebooks
+	@$(call install,.venv,--editable '.[cluster$(comma)store$(comma)notebook]')
 	touch $@
 
 # An environment without torch: what serves models must never need it.

@@ -16,24 +16,40 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
-    from songbag.api import (
-        CrossValidation,
-        Model,
-        Result,
-        check,
-        crossval,
-        embed,
-        load,
-        tag,
-        train,
-    )
+    from songbag.api.estimator import SongClassifier
+    from songbag.api.model import Model, load
+    from songbag.api.results import Comparison, CrossValidation, EvaluationResult, Result
+    from songbag.api.songs import check, embed, pack, tag
+    from songbag.api.training import compare, crossval, evaluate, leakage, train
     from songbag.data.window_table import bags_from_arrays, bags_from_table
     from songbag.errors import SongbagError
-    from songbag.estimator import SongClassifier
 
 __version__ = "0.1.0"
+_PLACES = {  # of what people call by name; sorted, it is what ``songbag.<TAB>`` shows
+    "Comparison": "api.results",
+    "CrossValidation": "api.results",
+    "EvaluationResult": "api.results",
+    "Model": "api.model",
+    "Result": "api.results",
+    "SongClassifier": "api.estimator",
+    "SongbagError": "errors",
+    "bags_from_arrays": "data.window_table",
+    "bags_from_table": "data.window_table",
+    "check": "api.songs",
+    "compare": "api.training",
+    "crossval": "api.training",
+    "embed": "api.songs",
+    "evaluate": "api.training",
+    "leakage": "api.training",
+    "load": "api.model",
+    "pack": "api.songs",
+    "tag": "api.songs",
+    "train": "api.training",
+}
 __all__ = [
+    "Comparison",
     "CrossValidation",
+    "EvaluationResult",
     "Model",
     "Result",
     "SongClassifier",
@@ -41,24 +57,25 @@ __all__ = [
     "bags_from_arrays",
     "bags_from_table",
     "check",
+    "compare",
     "crossval",
     "embed",
+    "evaluate",
+    "leakage",
     "load",
+    "pack",
     "tag",
     "train",
 ]
-_OTHERS = {
-    "SongClassifier": "songbag.estimator",
-    "SongbagError": "songbag.errors",
-    "bags_from_arrays": "songbag.data.window_table",
-    "bags_from_table": "songbag.data.window_table",
-    "check": "songbag.api",
-}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in _PLACES:
         raise AttributeError(f"module 'songbag' has no attribute '{name}'")
     from importlib import import_module
 
-    return getattr(import_module(_OTHERS.get(name, "songbag.api")), name)
+    return getattr(import_module(f"songbag.{_PLACES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,18 +1,25 @@
 """What people see while a job runs: messages and progress, on stderr.
 
-On a terminal progress is a live bar; piped, it is a plain line now and then.
+On a terminal and in a notebook progress is a live bar; piped, it is a plain line now and then.
+Messages go through `logging`, as "songbag": a program that has set up logging gets them there.
 """
 
+import logging
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
 
+LOGGER = logging.getLogger("songbag")
+if LOGGER.level == logging.NOTSET:
+    LOGGER.setLevel(logging.INFO)
+
 _PLAIN_SECONDS = 10.0  # between two lines when stderr is not a terminal
 _DRAWN_SECONDS = 0.1  # between two drawings of a live bar
+_CELL_BAR = 30  # characters of a bar in a notebook
 
 
 def visible(text: str) -> str:
@@ -23,6 +30,20 @@ def visible(text: str) -> str:
         one if one.isprintable() or one in "\n\t" else one.encode("unicode_escape").decode()
         for one in text
     )
+
+
+class _Stderr(logging.Handler):
+    """Prints messages on what is stderr at the moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr, flush=True)
+
+
+def _say(text: str) -> None:
+    """Log a message; where no program has set up logging, it appears on stderr."""
+    if not LOGGER.hasHandlers():
+        LOGGER.addHandler(_Stderr())
+    LOGGER.info("%s", visible(text))
 
 
 class Advance(Protocol):
@@ -40,7 +61,7 @@ class Console:
     def say(self, text: str) -> None:
         """Write one message."""
         if not self.quiet and not self.brief:
-            print(visible(text), file=sys.stderr, flush=True)
+            _say(text)
 
     def track(self, items: Iterable[T], total: int, what: str = "Extracting") -> Iterator[T]:
         """Yield ``items`` behind a progress bar of songs."""
@@ -57,29 +78,60 @@ class Console:
         elif sys.stderr.isatty():
             with _live(what, total) as advance:
                 yield advance
+        elif (shell := _notebook()) is not None:
+            yield _Cell(what, total, shell)
         else:
             yield _Plain(what, total)
 
 
 class _Plain:
+    """A line of progress now and then, and one at the end."""
+
+    seconds = _PLAIN_SECONDS  # between two lines
+
     def __init__(self, what: str, total: int) -> None:
         self.what, self.total = what, total
         self.began = self.said = time.monotonic()
 
     def __call__(self, done: int, note: str = "") -> None:
         now = time.monotonic()
-        if done < self.total and now - self.said < _PLAIN_SECONDS:
+        if done < self.total and now - self.said < self.seconds:
             return
         self.said = now
         rate = done / max(now - self.began, 1e-9)
         left = (self.total - done) / max(rate, 1e-9)
         end = f", {left:.0f} s left" if done < self.total else ""
         tail = f"  {note}" if note else ""
-        print(
-            f"{self.what}: {done} of {self.total} songs, {rate:.0f} songs/s{end}{tail}",
-            file=sys.stderr,
-            flush=True,
+        self.show(f"{self.what}: {done} of {self.total} songs, {rate:.0f} songs/s{end}{tail}", done)
+
+    def show(self, text: str, done: int) -> None:
+        _say(text)
+
+
+def _notebook() -> Any:
+    """Return IPython's shell where a notebook's kernel runs it, else None."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return shell if hasattr(shell, "kernel") else None
+
+
+class _Cell(_Plain):
+    """One line under a notebook's cell, with a bar, that is written over."""
+
+    seconds = _DRAWN_SECONDS
+
+    def __init__(self, what: str, total: int, shell: Any) -> None:
+        super().__init__(what, total)
+        self.shell, self.name = shell, f"songbag-{id(self)}"
+        self.shown = False
+
+    def show(self, text: str, done: int) -> None:
+        filled = round(_CELL_BAR * done / self.total)
+        line = f"{'█' * filled}{'░' * (_CELL_BAR - filled)} {visible(text)}"
+        self.shell.display_pub.publish(
+            {"text/plain": line}, transient={"display_id": self.name}, update=self.shown
         )
+        self.shown = True
 
 
 @contextmanager

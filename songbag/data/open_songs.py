@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from songbag.audio.cache import default_folder
 from songbag.data.audio_dataset import AudioDataset
 from songbag.data.dataset import SongDataset
+from songbag.data.hub_dataset import hub_table, is_hub_dataset
 from songbag.data.packed import PackedDataset
 from songbag.data.packed_files import is_packed
 from songbag.data.song import Song
@@ -61,6 +62,9 @@ def open_songs(
     else:
         if sample_rate is not None:
             raise SongTableError("sample_rate is of samples, and these are none.")
+        if is_hub_dataset(songs):
+            folder = options.cache if isinstance(options.cache, Path) else default_folder()
+            songs = hub_table(songs, folder / "datasets")
         dataset = open_audio(songs, options)
     return dataset if group is None else dataset.grouped_by(group)
 

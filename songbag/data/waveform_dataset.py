@@ -6,7 +6,7 @@ downmix, resampling, warnings and cache, in which it is found by its content.
 
 import struct
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self, TypeAlias
@@ -113,7 +113,7 @@ def waveforms_of(songs: Any, sample_rate: int | None) -> list[Waveform] | None:
         return _of_array(np.asarray(songs), sample_rate)
     if isinstance(songs, tuple) and len(songs) == 2 and _is_array(songs[0]):
         return [_pair(songs, sample_rate)]
-    rows = list(songs) if isinstance(songs, Iterable) else []
+    rows = songs if isinstance(songs, list | tuple) else []
     if not rows or not all(_is_array(row) or _is_pair(row) for row in rows):
         return None
     if all(map(_is_pair, rows)):

@@ -103,7 +103,7 @@ def _metadata(card: Card, model_hash: str) -> dict[str, str]:
     texts = {name: msgspec.json.encode(value).decode() for name, value in values.items()}
     return {f"songbag.{name}": text for name, text in texts.items()} | {
         "songbag.recipe": recipe.name,
-        "songbag.api": model_hash,
+        "songbag.model": model_hash,
     }
 
 

@@ -138,17 +138,61 @@ def build_own(
         last = layers[-1] if isinstance(layers, list) and layers else None
         activation = getattr(getattr(last, "activation", None), "__name__", "")
         network = _Keras(network, activation)
-    with torch.no_grad():
-        shape = tuple(network.eval()(torch.zeros(2, *window_shape)).shape)
-    if shape not in {(2, outputs), (2, pooling.classes)}:
-        raise TrainingError(
-            f"the network turns 2 windows of shape {tuple(window_shape)} into "
-            f"{shape}; needed is (2, {outputs}), one row a window."
-        )
+    network.eval()
+    for count in (2, 1):
+        with torch.no_grad():
+            shape = _tried("network", network, torch.zeros(count, *window_shape))
+        if shape not in {(count, outputs), (count, pooling.classes)}:
+            raise TrainingError(
+                f"the network turns {count} windows of shape {tuple(window_shape)} into "
+                f"{shape}; needed is ({count}, {outputs}), one row a window."
+            )
     network = with_scorer(network, pooling.part.scorer, pooling.heads, pooling.classes)
     if view is not None:
         network = OnCells(view, network)
     return SongNetwork(network, cells)
+
+
+def require_usable(own: Own, pooling: SongPooling) -> None:
+    """Try a user's pooling and loss on two songs of one window, and of two.
+
+    Raises TrainingError if they fail, or what they return has another shape than is needed.
+    """
+    classes = pooling.classes
+    if own.pooling is not None:
+        for count in (1, 2):
+            logits = torch.zeros(2, count, classes)
+            shape = _tried("pooling", own.pooling, logits)
+            if shape != (2, classes):
+                raise TrainingError(
+                    f"the pooling turns logits (songs, windows, classes) of shape "
+                    f"{tuple(logits.shape)} into {shape}; needed is (2, {classes}), one row a song."
+                )
+    if own.loss is not None:
+        y = torch.zeros((2, classes) if pooling.kind.multilabel else 2, dtype=torch.int64)
+        shape = _tried("loss", own.loss, torch.zeros(2, classes, requires_grad=True), y)
+        if shape not in {(), (2,)}:
+            raise TrainingError(
+                f"the loss of 2 songs has the shape {shape}; needed is () or (2,), a loss a song."
+            )
+
+
+def _tried(what: str, part: Any, *inputs: Tensor) -> tuple[int, ...]:
+    """Return the shape of what a user's part makes of inputs."""
+    shapes = " and ".join(str(tuple(each.shape)) for each in inputs)
+    try:
+        found = part(*inputs)
+    except Exception as error:
+        raise TrainingError(
+            f"the {what} fails on an input of shape {shapes} ({type(error).__name__}: {error}). "
+            "It must take any number of songs and windows, one included."
+        ) from error
+    if not isinstance(found, Tensor):
+        raise TrainingError(
+            f"the {what} returns a {type(found).__name__} for an input of shape {shapes}; needed "
+            "is a tensor of torch."
+        )
+    return tuple(found.shape)
 
 
 class Standardised(nn.Module):

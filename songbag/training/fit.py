@@ -153,13 +153,14 @@ def song_losses(
 
 def _on_grid(plan: TrainingPlan, dataset: BagDataset) -> tuple[TrainingPlan, BagDataset]:
     """Return songs cut where all networks of a recipe can share their trunks, and the plan so."""
-    from songbag.models.build import build_own, song_pooling, time_stride
+    from songbag.models.build import build_own, require_usable, song_pooling, time_stride
     from songbag.training.to_onnx import export_network, export_pooling
 
     recipe, own, shape = plan.recipe, plan.own, window_shape(dataset, plan.recipe)
     sound = _sound(dataset, plan)
     # A user's parts that could not be saved are refused now, before hours of training.
     pooling = song_pooling(recipe.training.pooling, own, len(plan.labels), plan.kind)
+    require_usable(own, pooling)
     if own.network is not None:
         export_network(build_own(own.network, shape, pooling, sound).eval(), sound is not None, 1)
     if own.pooling is not None:

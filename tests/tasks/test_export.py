@@ -194,7 +194,7 @@ def test_the_file_says_what_it_is(exported):
     assert float(said["songbag.window_seconds"]) == card.recipe.windows.seconds
     assert float(said["songbag.hop_seconds"]) == card.recipe.windows.hop_seconds
     assert said["songbag.recipe"] == card.recipe.name
-    assert said["songbag.api"] == load_model(model).hash
+    assert said["songbag.model"] == load_model(model).hash
     settings = json.loads(said["songbag.settings"])
     assert settings["sound"]["mel_bands"] == card.recipe.sound.mel_bands
     assert about.producer_name == "songbag"

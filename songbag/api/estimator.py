@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import NotFittedError
 
-from songbag.api import recipe_and_own
+from songbag.api.training import recipe_and_own
 from songbag.console import Console
 from songbag.data.bag import Bag
 from songbag.data.dataset import MemoryDataset, SongDataset

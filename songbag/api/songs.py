@@ -1,0 +1,169 @@
+"""Look at songs from Python: check, tag, embed and pack them."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from songbag.console import Console
+from songbag.data.dataset import SongDataset
+from songbag.data.open_songs import AudioOptions, open_audio, open_songs
+from songbag.quality.findings import COLUMNS
+from songbag.tasks.check import survey_songs, write_cleaned
+
+if TYPE_CHECKING:
+    import pandas
+
+    from songbag.data.open_songs import SongsLike
+
+
+def check(
+    songs: "SongsLike",
+    fix: str | Path | None = None,
+    crossval: str | Path | None = None,
+    labels: bool = False,
+    group: str | None = None,
+    recipe: str | Path = "auto",
+    cache: str | Path | None = None,
+    workers: int | None = None,
+    max_hours: float = 1.0,
+    quiet: bool = False,
+) -> "pandas.DataFrame":
+    """Say what is wrong with songs and labels before anything is trained on them.
+
+    Parameters
+    ----------
+    songs
+        A folder with a subfolder a label, a table, or a DataFrame with a ``path`` column.
+    fix
+        CSV file that gets the table without unreadable and silent songs and all copies
+        but the best; songs whose copies have different labels are left out altogether.
+    crossval
+        Folder written by `songbag.crossval`: labels its answers contradict are ranked.
+    labels
+        Rank labels by linear networks on what the recipe hears, without a cross-validation.
+    group, recipe
+        As for `train`; the recipe says what is heard, in windows of which length.
+    cache, workers, max_hours, quiet
+        Folder of what was found before; processes; longest recording; no messages.
+
+    Returns
+    -------
+    DataFrame
+        One row a finding, the gravest first: kind, severity ("error", "warning", "note"),
+        id, other_id, label, other_label, found, advice. Empty where nothing was found.
+    """
+    import pandas
+
+    from songbag.encoders.choose import choose_recipe
+
+    if isinstance(songs, SongDataset):
+        raise TypeError("check reads audio files; windows of a table have none")
+    options = AudioOptions(Path(cache) if cache else None, max_hours, workers, allow_outside=True)
+    dataset, console = open_audio(songs, options, group), Console(quiet)
+    folds = Path(crossval) if crossval else None
+    survey = survey_songs(dataset, console, choose_recipe(recipe), folds, labels)
+    if fix is not None:
+        for line in write_cleaned(dataset, survey, Path(fix)):
+            console.say(line)
+    return pandas.DataFrame([one.row() for one in survey.findings], columns=COLUMNS)
+
+
+def tag(
+    songs: "SongsLike",
+    windows: bool = False,
+    encoder: str = "musicnn",
+    cache: str | Path | None = None,
+    workers: int | None = None,
+    max_hours: float = 1.0,
+) -> "pandas.DataFrame":
+    """Return an encoder's tags of songs, without any training.
+
+    Parameters
+    ----------
+    songs
+        As for `Model.predict`.
+    windows
+        A row a piece (3 s with musicnn), indexed by ``id``, ``start`` and ``end`` (seconds),
+        instead of a row a song, indexed by ``id``.
+    encoder, cache, workers, max_hours
+        A name of ``songbag encoders``; the others as for `Model.predict`.
+
+    Returns
+    -------
+    DataFrame
+        status, reason, a probability for each tag, warnings.
+    """
+    return _encoded(songs, windows, encoder, cache, workers, max_hours, tags=True)
+
+
+def embed(
+    songs: "SongsLike",
+    windows: bool = False,
+    encoder: str = "musicnn",
+    cache: str | Path | None = None,
+    workers: int | None = None,
+    max_hours: float = 1.0,
+) -> "pandas.DataFrame":
+    """Return an encoder's vectors of songs, v0, v1, ..., for other tools (see `tag`)."""
+    return _encoded(songs, windows, encoder, cache, workers, max_hours, tags=False)
+
+
+def _encoded(
+    songs: "SongsLike",
+    windows: bool,
+    encoder: str,
+    cache: str | Path | None,
+    workers: int | None,
+    max_hours: float,
+    tags: bool,
+) -> "pandas.DataFrame":
+    import pandas
+
+    from songbag.encoders.manifest import load_encoder
+    from songbag.tasks.embed import encode_songs, table_columns, value_columns
+
+    options = AudioOptions(Path(cache) if cache else None, max_hours, workers, allow_outside=True)
+    loaded, dataset = load_encoder(encoder), open_songs(songs, options)
+    values, encoded = value_columns(loaded, tags), encode_songs(dataset, loaded, tags, windows)
+    rows = [row for song in encoded for row in song.rows(values, windows)]
+    frame = pandas.DataFrame(rows, columns=table_columns(values, windows))
+    return frame.set_index(["id", "start", "end"] if windows else "id")
+
+
+def pack(
+    songs: "SongsLike",
+    output: str | Path,
+    recipe: str | Path = "auto",
+    encoder: str | None = None,
+    cache: str | Path | None = None,
+    workers: int | None = None,
+    max_hours: float = 1.0,
+    quiet: bool = False,
+    verify: bool = False,
+) -> Path:
+    """Write songs with the features of a recipe into a folder of a few large files.
+
+    Such a folder takes the place of its songs in `train`, `crossval` and ``predict``: they are
+    never decoded again. A stopped packing goes on behind the last whole file.
+
+    Parameters
+    ----------
+    songs
+        A folder, a table, or a DataFrame with a ``path`` column.
+    output : path
+        The folder, which is returned.
+    recipe, encoder
+        As for `train`.
+    cache, workers, max_hours, quiet
+        As for `check`.
+    verify
+        Read files that are there already, and make damaged ones again.
+    """
+    from songbag.encoders.choose import choose_recipe
+    from songbag.tasks.pack import pack_songs
+
+    if isinstance(songs, SongDataset):
+        raise TypeError("pack reads audio files; windows of a table have none")
+    options = AudioOptions(Path(cache) if cache else None, max_hours, workers, allow_outside=True)
+    chosen = choose_recipe(recipe, {}, encoder)
+    pack_songs(open_audio(songs, options), chosen, Path(output), Console(quiet), verify=verify)
+    return Path(output)

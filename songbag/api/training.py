@@ -1,0 +1,277 @@
+"""Train, cross-validate, evaluate and compare from Python."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from songbag.api.model import Model, load
+from songbag.api.results import Comparison, CrossValidation, EvaluationResult, Result, frames_of
+from songbag.console import Console
+from songbag.data.dataset import SongDataset
+from songbag.data.open_songs import AudioOptions, open_songs
+from songbag.inference.model_file import load_model
+from songbag.recipes import read
+from songbag.settings import Own, Recipe, Training
+
+if TYPE_CHECKING:
+    import pandas
+
+    from songbag.data.open_songs import SongsLike
+
+
+def train(
+    songs: "SongsLike",
+    output: str | Path | None = None,
+    recipe: str | Path | Recipe | None = None,
+    seed: int = 0,
+    group: str | None = None,
+    network: Any = None,
+    pooling: Any = None,
+    loss: Any = None,
+    encoder: str | None = None,
+    cache: str | Path | None = None,
+    workers: int | None = None,
+    quiet: bool = False,
+    **changes: Any,
+) -> Result:
+    """Train on labelled songs, judge the model on a fifth of them, and return both.
+
+    Parameters
+    ----------
+    songs
+        A folder with a subfolder a label, a table, a DataFrame with ``path`` and
+        ``label`` (and, if known, ``id``, ``artist``, ``split``, ``start``, ``end``), a
+        packed folder, or bags from `bags_from_table` or `bags_from_arrays`.
+    output : path, optional
+        Model file; a temporary one otherwise (see `Result.save`).
+    recipe
+        Name, TOML file or `Recipe`; by default "auto" for audio ("ears" if you name a pooling or
+        loss, "cnn" if you name a network), "windows" for bags.
+    seed, group
+        Of the split and the training; column that must not stand on two sides of the split,
+        instead of ``artist``.
+    network : str, nn.Module, Keras model or callable, optional
+        A name, or your own network of a window (see `songbag.settings.Own`).
+    pooling : str or callable, optional
+        A name, or a function of logits (songs, windows, classes) to (songs, classes).
+    loss : str or callable, optional
+        "song", "window", or a function of song logits (songs, classes) and y (songs,).
+    encoder : str, optional
+        What listens: a name of `songbag encoders`, "none", or an ONNX file; by default what the
+        recipe names.
+    cache, workers, quiet
+        Folder of extracted frames; processes; no messages.
+    **changes
+        Other training settings, for example ``epochs=10``.
+    """
+    import pandas
+
+    from songbag.tasks import train as task
+
+    path = Path(output) if output else Path(tempfile.mkdtemp(prefix="songbag-")) / "model.songbag"
+    dataset, console = _open_songs(songs, group, cache, workers), Console(quiet)
+    chosen, own = recipe_and_own(dataset, recipe, encoder, changes, network, pooling, loss)
+    training = task.train(dataset, chosen, console, seed, own=own, model_path=path)
+    folder = task.write_training(training, path, console)
+    model, evaluation = load(path), training.evaluation
+    return Result(
+        evaluation.figures if evaluation else {},
+        *frames_of(evaluation, model.labels),
+        folder,
+        model.labels,
+        model,
+        pandas.DataFrame(training.history).set_index("epoch"),
+    )
+
+
+def crossval(
+    songs: "SongsLike",
+    output: str | Path | None = None,
+    folds: int = 5,
+    recipe: str | Path | Recipe | None = None,
+    seed: int = 0,
+    group: str | None = None,
+    network: Any = None,
+    pooling: Any = None,
+    loss: Any = None,
+    encoder: str | None = None,
+    cache: str | Path | None = None,
+    workers: int | None = None,
+    quiet: bool = False,
+    keep_models: bool = False,
+    **changes: Any,
+) -> CrossValidation:
+    """Judge a recipe on all songs by grouped cross-validation (see `train`).
+
+    With ``keep_models`` the folder gets the model of every fold.
+    """
+    from songbag.tasks.cross_validate import cross_validate
+    from songbag.tasks.train import load_and_choose
+
+    folder = Path(output or tempfile.mkdtemp(prefix="songbag-"))
+    console, songs = Console(quiet), _open_songs(songs, group, cache, workers)
+    chosen, own = recipe_and_own(songs, recipe, encoder, changes, network, pooling, loss)
+    dataset, chosen = load_and_choose(songs, chosen, console, seed)
+    evaluation = cross_validate(
+        dataset, folder, chosen, console, folds, seed, own=own, keep_models=keep_models
+    )
+    labels = evaluation.labels
+    return CrossValidation(evaluation.figures, *frames_of(evaluation, labels), folder, labels)
+
+
+def evaluate(
+    model: Model | str | Path,
+    songs: "SongsLike",
+    output: str | Path | None = None,
+    cache: str | Path | None = None,
+    workers: int | None = None,
+    quiet: bool = False,
+    everything: bool = False,
+) -> EvaluationResult:
+    """Judge a model on labelled songs that were not in its training.
+
+    Parameters
+    ----------
+    model
+        A model, or its file.
+    songs
+        As for `train`.
+    output : path, optional
+        Folder of the files; a temporary one otherwise.
+    cache, workers, quiet
+        As for `train`.
+    everything
+        Whether songs count that the model was trained on.
+    """
+    from songbag.report import write_report
+    from songbag.tasks.evaluate import evaluate_model
+
+    folder = Path(output or tempfile.mkdtemp(prefix="songbag-"))
+    dataset = _open_songs(songs, None, cache, workers)
+    path = model.path if isinstance(model, Model) else model
+    found = evaluate_model(load_model(path), dataset, Console(quiet), everything)
+    found.write(folder)
+    write_report(folder)
+    return EvaluationResult(found.figures, *frames_of(found, found.labels), folder, found.labels)
+
+
+def compare(
+    songs: "SongsLike",
+    output: str | Path | None = None,
+    poolings: Sequence[str] = (),
+    losses: Sequence[str] = (),
+    recipes: Sequence[str | Path] = (),
+    seeds: int = 3,
+    folds: int = 5,
+    metric: str | None = None,
+    group: str | None = None,
+    encoder: str | None = None,
+    cache: str | Path | None = None,
+    workers: int | None = None,
+    quiet: bool = False,
+    **changes: Any,
+) -> Comparison:
+    """Compare poolings, losses or recipes, cross-validated on the same folds and seeds.
+
+    Parameters
+    ----------
+    songs, group, encoder, cache, workers, quiet, **changes
+        As for `train`.
+    output : path, optional
+        Folder of the files, in which the same call goes on where it was stopped.
+    poolings, losses, recipes : sequence of str
+        What is compared: every combination of them that can be trained.
+    seeds, folds : int
+        Repetitions of each cross-validation, and folds of each.
+    metric : str, optional
+        Compared by; accuracy by default, mean average precision with several labels.
+    """
+    from songbag.tasks.compare import compare as task, systems_of
+
+    folder, console = Path(output or tempfile.mkdtemp(prefix="songbag-")), Console(quiet)
+    dataset = _open_songs(songs, group, cache, workers)
+    named: list[str | Path | None] = [*recipes] or [None]
+    bases = [
+        recipe_and_own(dataset, recipe, encoder, changes, None, None, None, "ears")[0]
+        for recipe in named
+    ]
+    systems = systems_of(bases, list(poolings), list(losses), console)
+    found = task(dataset, systems, folder, console, range(seeds), folds, metric=metric)
+    return Comparison.of(found)
+
+
+def leakage(
+    songs: "SongsLike",
+    output: str | Path | None = None,
+    recipe: str | Path | Recipe | None = None,
+    folds: int = 5,
+    seed: int = 0,
+    group: str | None = None,
+    encoder: str | None = None,
+    cache: str | Path | None = None,
+    workers: int | None = None,
+    quiet: bool = False,
+    **changes: Any,
+) -> "pandas.DataFrame":
+    """Measure how much of a figure is leakage: the same model under right and wrong splits.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by split (see ``docs/howto/compare.md``): accuracy, low, high, window_accuracy,
+        what.
+    """
+    import pandas
+
+    from songbag.tasks.leakage import measure_leakage
+
+    folder = Path(output or tempfile.mkdtemp(prefix="songbag-"))
+    dataset = _open_songs(songs, group, cache, workers)
+    chosen, _ = recipe_and_own(dataset, recipe, encoder, changes, None, None, None, "ears")
+    rows = measure_leakage(dataset, folder, chosen, Console(quiet), folds, seed)
+    return pandas.DataFrame(rows).set_index("split")
+
+
+def _open_songs(
+    songs: "SongsLike", group: str | None, cache: str | Path | None, workers: int | None
+) -> SongDataset:
+    options = AudioOptions(Path(cache) if cache else None, workers=workers, allow_outside=True)
+    return open_songs(songs, options, group)
+
+
+def recipe_and_own(
+    songs: SongDataset,
+    recipe: str | Path | Recipe | None,
+    encoder: str | None,
+    changes: dict[str, Any],
+    network: Any,
+    pooling: Any,
+    loss: Any,
+    audio: str = "auto",
+) -> tuple[Recipe, Own]:
+    """Return the recipe with all named choices, and the user's own objects.
+
+    ``audio`` is the recipe of audio files where none is named.
+    """
+    from songbag.encoders.choose import choose_recipe
+    from songbag.tasks.train import default_encoder, default_recipe
+
+    parts = {"network": network, "pooling": pooling, "loss": loss}
+    own = Own(**{name: part for name, part in parts.items() if not isinstance(part, str)})
+    changes = changes | {name: part for name, part in parts.items() if isinstance(part, str)}
+    encoder_named, encoder = encoder, encoder or default_encoder(songs, parts)
+    if recipe is None:
+        recipe = default_recipe(songs, parts, encoder, audio, changes.get("epochs"))
+    if isinstance(recipe, Recipe):
+        if encoder_named is not None:
+            raise TypeError(
+                "a Recipe object states its encoder: give encoder to songbag.encoders.choose."
+                "choose_recipe, which makes one"
+            )
+        training = msgspec.to_builtins(recipe.training) | changes
+        return msgspec.structs.replace(recipe, training=read(Training, training, "training")), own
+    settings = {f"training.{name}": value for name, value in changes.items()}
+    return choose_recipe(recipe, settings, encoder), own
