@@ -269,7 +269,7 @@ class SongClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             if values is not None and len(values) != count:
                 raise SongTableError(f"X holds {count} songs, and {name} {len(values)} values.")
         groups = None if groups is None else np.asarray(groups, dtype=object).tolist()
-        return _with_songs(dataset, _stated(dataset.songs, y, groups, groups is not None))
+        return dataset.with_songs(_stated(dataset.songs, y, groups, groups is not None))
 
     def _songs(self, x: Any, sample_rate: int | None) -> SongDataset:
         """Return the songs of X without statements about them."""
@@ -323,9 +323,3 @@ def _stated(
                 changes["extra"] = song.extra | {"group": str(groups[place])}
         told.append(replace(song, **changes))
     return told
-
-
-def _with_songs(dataset: SongDataset, songs: list[Song]) -> SongDataset:
-    if isinstance(dataset, MemoryDataset):
-        return dataset.with_songs(songs)
-    return replace(dataset, songs=songs)  # type: ignore[type-var]

@@ -77,7 +77,7 @@ class Model(Shown):
         cache: str | Path | None = None,
         workers: int | None = None,
         max_hours: float = 1.0,
-        allow_outside: bool = False,
+        allow_outside: bool = True,
         sample_rate: int | None = None,
     ) -> "pandas.DataFrame | pandas.Series[Any]":
         """Predict songs.
@@ -95,7 +95,7 @@ class Model(Shown):
             Folder of extracted frames; processes, one a core by default and none for a few
             songs; longest recording that is decoded.
         allow_outside
-            Let a table name files outside its folder.
+            Let a table name files outside its folder; False for tables of strangers.
         sample_rate
             Of samples that come without one, Hz.
 

@@ -1,7 +1,7 @@
 """Train, cross-validate, evaluate and compare from Python."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,7 @@ def train(
     cache: str | Path | None = None,
     workers: int | None = None,
     quiet: bool = False,
+    columns: Mapping[str, str] | None = None,
     **changes: Any,
 ) -> Result:
     """Train on labelled songs, judge the model on a fifth of them, and return both.
@@ -64,6 +65,9 @@ def train(
         recipe names.
     cache, workers, quiet
         Folder of extracted frames; processes; no messages.
+    columns : mapping, optional
+        Columns of a table by what they are, where they are not found by their usual names:
+        ``{"path": ..., "label": ..., "id": ..., "fold": ...}``.
     **changes
         Other training settings, for example ``epochs=10``.
     """
@@ -72,7 +76,7 @@ def train(
     from songbag.tasks import train as task
 
     path = Path(output) if output else Path(tempfile.mkdtemp(prefix="songbag-")) / "model.songbag"
-    dataset, console = _open_songs(songs, group, cache, workers), Console(quiet)
+    dataset, console = _open_songs(songs, group, cache, workers, columns), Console(quiet)
     chosen, own = recipe_and_own(dataset, recipe, encoder, changes, network, pooling, loss)
     training = task.train(dataset, chosen, console, seed, own=own, model_path=path)
     folder = task.write_training(training, path, console)
@@ -102,22 +106,26 @@ def crossval(
     workers: int | None = None,
     quiet: bool = False,
     keep_models: bool = False,
+    columns: Mapping[str, str] | None = None,
+    allow_crossing: bool = False,
     **changes: Any,
 ) -> CrossValidation:
     """Judge a recipe on all songs by grouped cross-validation (see `train`).
 
-    With ``keep_models`` the folder gets the model of every fold.
+    With ``keep_models`` the folder gets the model of every fold. Folds that the table states
+    (column ``fold``) are taken; with ``allow_crossing`` an artist may stand in two of them.
     """
     from songbag.tasks.cross_validate import cross_validate
     from songbag.tasks.train import load_and_choose
 
     folder = Path(output or tempfile.mkdtemp(prefix="songbag-"))
-    console, songs = Console(quiet), _open_songs(songs, group, cache, workers)
+    console, songs = Console(quiet), _open_songs(songs, group, cache, workers, columns)
     chosen, own = recipe_and_own(songs, recipe, encoder, changes, network, pooling, loss)
     dataset, chosen = load_and_choose(songs, chosen, console, seed)
     evaluation = cross_validate(
-        dataset, folder, chosen, console, folds, seed, own=own, keep_models=keep_models
-    )
+        dataset, folder, chosen, console, folds, seed, own=own, keep_models=keep_models,
+        allow_crossing=allow_crossing,
+    )  # fmt: skip
     labels = evaluation.labels
     return CrossValidation(evaluation.figures, *frames_of(evaluation, labels), folder, labels)
 
@@ -236,9 +244,14 @@ def leakage(
 
 
 def _open_songs(
-    songs: "SongsLike", group: str | None, cache: str | Path | None, workers: int | None
+    songs: "SongsLike",
+    group: str | None,
+    cache: str | Path | None,
+    workers: int | None,
+    columns: Mapping[str, str] | None = None,
 ) -> SongDataset:
-    options = AudioOptions(Path(cache) if cache else None, workers=workers, allow_outside=True)
+    folder = Path(cache) if cache else None
+    options = AudioOptions(folder, workers=workers, allow_outside=True, columns=columns)
     return open_songs(songs, options, group)
 
 

@@ -24,7 +24,8 @@ from songbag.storage.remote import is_url, local_copy
 # What a folder is searched for. A table may name any file: the content decides.
 EXTENSIONS = frozenset(
     {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".mp4", ".aac", ".webm"}
-    | {".aif", ".aiff", ".wma", ".mka"}
+    | {".aif", ".aiff", ".aifc", ".wma", ".mka", ".mkv", ".caf", ".wv", ".ape", ".au", ".mov"}
+    | {".m4b", ".w64", ".mp2", ".ac3", ".amr", ".3gp"}
 )
 
 _BINARY = getattr(os, "O_BINARY", 0)  # Windows

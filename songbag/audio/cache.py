@@ -88,6 +88,11 @@ def frames_key(content: str, source: Source, sound: Sound) -> str:
     return f"{sound.fingerprint()}/{content[:2]}/{name}.safetensors"
 
 
+def content_of(key: str) -> str:
+    """Return the hash of the audio file in the name of its frames file (see `frames_key`)."""
+    return key.rpartition("/")[2].partition(".")[0].partition("-")[0]
+
+
 def write_frames(
     file: AnyPath, frames: NDArray[np.float32], receipt: Receipt, dtype: DTypeLike = np.float32
 ) -> None:

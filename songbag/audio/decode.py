@@ -37,7 +37,10 @@ Blocks = Iterator[tuple[int, Channels]]  # rate (Hz) and samples
 Packets: TypeAlias = Iterator["av.Packet[av.AudioStream]"]
 _Format = tuple[int, str, int]  # rate (Hz), sample format and channels of decoded frames
 
-_CONTAINERS = "mp3,flac,ogg,wav,w64,aiff,mov,mp4,m4a,3gp,3g2,mj2,aac,matroska,webm,asf"
+_CONTAINERS = (
+    "mp3,flac,ogg,wav,w64,aiff,au,caf,mov,mp4,m4a,3gp,3g2,mj2,aac,ac3,eac3,amr,matroska,webm,asf,"
+    "wv,ape"
+)
 # FFmpeg would read half of a wav to find out whether it holds other sound in disguise. This
 # many bytes hold eight frames of DTS, of which it needs four.
 _WAV_OPTIONS = {"probesize": "32768", "max_size": "32768"}

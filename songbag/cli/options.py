@@ -94,9 +94,13 @@ PATH_OR_URL.name = "path"  # as help shows it
 
 
 audio_file_options = _together(
+    option("--path", "path_column", metavar="COLUMN", section=SONGS,
+           help="Column of the files, where the table calls it otherwise."),
+    option("--label", metavar="COLUMN", section=SONGS, help="Column of the label."),
+    option("--id", "id_column", metavar="COLUMN", section=SONGS, help="Column of the song's id."),
     option("--max-hours", default=1.0, section=SONGS, help="Longest recording."),
     option("--allow-outside", is_flag=True, section=SONGS,
-           help="Let a table name files elsewhere."),
+           help="With --remote or --cluster: let a table name files elsewhere."),
     option("--cache", type=PATH_OR_URL, section=RUNNING,
            help="Extracted frames.  [default: $SONGBAG_CACHE, else the user's cache]"),
     option("--workers", type=click.IntRange(1), section=RUNNING,
@@ -139,12 +143,16 @@ def read_audio_options(options: dict[str, Any], workers: "Workers" = None) -> "A
     """Return where and how audio files are read."""
     from songbag.data.open_songs import AudioOptions
 
+    roles = {"path": "path_column", "label": "label", "id": "id_column", "fold": "fold_column"}
+    elsewhere = options.get("remote", False) or options.get("cluster") is not None
     return AudioOptions(
         options["cache"],
         options["max_hours"],
         workers or options["workers"],
-        options["allow_outside"],
+        options["allow_outside"] or not elsewhere,  # who runs it here may read any file
         options.get("remote", False),
+        {role: options[name] for role, name in roles.items() if options.get(name)},
+        options.get("strict", False),
     )
 
 
@@ -156,7 +164,6 @@ window_table_options = _together(
            help="The table has a row a window: its song."),
     option("--song-pattern", metavar="REGEX", section=WINDOW_TABLE,
            help="Finds the song in that column."),
-    option("--label", metavar="COLUMN", section=WINDOW_TABLE, help="Column of the label."),
     option("--feature", "features", multiple=True, metavar="COLUMN", section=WINDOW_TABLE,
            help="Column of arrays, or columns such as 'mfcc_*'.  [default: all numbers]"),
     option("--order", metavar="COLUMN", section=WINDOW_TABLE,
@@ -178,7 +185,7 @@ def read_window_table(
     ``columns`` are those that a model was trained on.
     """
     if options["song"] is None:
-        others = ("song_pattern", "label", "features", "order", "shape", "preview", "multilabel")
+        others = ("song_pattern", "features", "order", "shape", "preview", "multilabel")
         for name in others:
             if options[name]:
                 flag = name.replace("_", "-").removesuffix("s")
@@ -235,6 +242,14 @@ def training_options(default: str = "auto") -> Callable[[Callback], Callback]:
         option("--seed", default=0, section=TRAINING,
                help="Of split and training."),
         group_option,
+        option("--fold-column", metavar="COLUMN", section=SONGS,
+               help="Column of the folds of a cross-validation.  [default: fold]"),
+        option("--label-map", type=PATH, section=SONGS,
+               help="CSV with two columns: a label, and the one it becomes."),
+        option("--strict", is_flag=True, section=SONGS,
+               help="A song that cannot be read ends the training."),
+        option("--allow-crossing", is_flag=True, section=SONGS,
+               help="Let groups stand on two sides of a split that the table gives."),
         excerpt_options,
         option("--threads", type=click.IntRange(1), section=RUNNING, help="Threads of torch."),
     )  # fmt: skip
@@ -250,6 +265,7 @@ def recipe_and_songs(
     songs: Path, options: dict[str, Any], default: str = "auto"
 ) -> "tuple[Recipe, SongDataset]":
     """Return the recipe that the options ask for, and the songs to train on."""
+    from songbag.data.label_map import relabelled
     from songbag.data.open_songs import open_songs
     from songbag.encoders.choose import choose_recipe
     from songbag.parallel.pool import require_single_process
@@ -258,6 +274,8 @@ def recipe_and_songs(
     window_table = read_window_table(songs, options)
     named = {part: options[part] for part in ("network", "pooling", "loss")}
     dataset = open_songs(window_table or songs, read_audio_options(options), options["group"])
+    if options["label_map"]:
+        dataset = dataset.with_songs(relabelled(dataset.songs, options["label_map"]))
     encoder = options["encoder"] or default_encoder(dataset, named)
     epochs = options["epochs"]
     name = options["recipe"] or default_recipe(dataset, named, encoder, default, epochs)

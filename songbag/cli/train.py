@@ -60,7 +60,10 @@ def train(ctx: click.Context, /, songs: Path, output: Path, resume: bool, **opti
     console = Console(quiet)
     recipe, dataset = recipe_and_songs(songs, options)
     seed, threads = options["seed"], options["threads"]
-    training = task.train(dataset, recipe, console, seed, threads, model_path=output, resume=resume)
+    training = task.train(
+        dataset, recipe, console, seed, threads, model_path=output, resume=resume,
+        allow_crossing=options["allow_crossing"],
+    )  # fmt: skip
     folder = task.write_training(training, output, console)
     if not quiet:
         click.echo(f"model   {output}")
@@ -97,7 +100,7 @@ def crossval(
     loaded, recipe = load_and_choose(dataset, recipe, console, options["seed"])
     evaluation = cross_validate(
         loaded, output, recipe, console, folds, options["seed"], options["threads"],
-        keep_models=keep_models,
+        keep_models=keep_models, allow_crossing=options["allow_crossing"],
     )  # fmt: skip
     if not options["quiet"]:
         click.echo(f"report  {output / 'report.html'}")

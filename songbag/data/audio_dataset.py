@@ -1,6 +1,7 @@
 """Audio files as a dataset: frames come from the cache, or are decoded when asked for."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, compress
 from typing import Any, NamedTuple, Self
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from songbag.audio.audio_file import AudioReport, Source, local_source
-from songbag.audio.cache import DamagedFramesError, Index, Receipt, read_frames
+from songbag.audio.cache import DamagedFramesError, Index, Receipt, content_of, read_frames
 from songbag.audio.extract import decode_rows, extract, extract_all
 from songbag.audio.features import Frames
 from songbag.audio.windows import window_starts
@@ -30,11 +31,12 @@ from songbag.data.dataset import (
 from songbag.data.packed_files import frames_checksum
 from songbag.data.song import Song, grouped_by
 from songbag.data.song_table import require_files
-from songbag.errors import AudioError
+from songbag.errors import AudioError, SongTableError
 from songbag.parallel.pool import Workers
 from songbag.settings import Limits, Recipe, Sound, Windows
-from songbag.storage.remote import AnyPath
+from songbag.storage.remote import AnyPath, is_url
 
+_SHOWN = 8  # failures named in an error
 _MOST_BYTES = 1 << 29  # of frames that are read into memory at once
 
 
@@ -53,22 +55,28 @@ class AudioDataset(SongDataset):
     remarks: Sequence[str] = ()
     failures: Sequence[Failure] = ()
     checked: bool = False
+    columns: Mapping[str, str] = field(default_factory=dict)  # that were named (`find_columns`)
+    strict: bool = False  # one song that cannot be read is an error
 
     def load(self, recipe: Recipe, progress: Progress = no_progress) -> BagDataset:
         """Extract what the cache lacks, and return the songs, those that failed apart.
 
         Up to half a gigabyte of frames is read into memory; more stays in the cache.
         """
-        require_files(self.songs, self.origin)
+        if not any(is_url(song.path) or os.path.isfile(song.path) for song in self.songs):
+            require_files(self.songs, self.origin)  # none: the table is of another place
         sources = [song.source(recipe.excerpt) for song in self.songs]
         receipts = extract_all(sources, recipe.sound, self.cache, self.limits, self.workers)
         cached, failures = list[_Cached](), list[Failure]()
         finished = list(progress(receipts, len(self.songs)))
         for song, source, receipt in zip(self.songs, sources, finished, strict=True):
             if receipt.status == "ok":
+                song = replace(song, content=content_of(receipt.key))
                 cached.append(_Cached(song, source, receipt))
             else:
                 failures.append(Failure(song, receipt.reason, receipt.message))
+        if failures and self.strict:
+            _raise_failures(failures, self.origin)
         songs = CachedDataset(cached, recipe, self, failures)
         values = sum(one.receipt.samples // recipe.sound.step for one in cached)
         if 4 * values * recipe.sound.bands > _MOST_BYTES:
@@ -85,7 +93,16 @@ class AudioDataset(SongDataset):
         ]
 
     def grouped_by(self, column: str) -> Self:
-        return replace(self, songs=grouped_by(self.songs, column))
+        return self.with_songs(grouped_by(self.songs, column))
+
+    def with_songs(self, songs: Sequence[Song]) -> Self:
+        return replace(self, songs=songs)
+
+
+def _raise_failures(failures: Sequence[Failure], origin: str) -> None:
+    shown = "\n".join(f"  {one.song.id}: {one.message}" for one in failures[:_SHOWN])
+    more = f"\n  and {len(failures) - _SHOWN} more" if len(failures) > _SHOWN else ""
+    raise SongTableError(f"{origin}: {len(failures)} songs cannot be read\n{shown}{more}")
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from songbag.audio.windows import window_starts
 from songbag.data.bag import Bag
 from songbag.data.packed_files import frames_checksum
 from songbag.data.song import Song, grouped_by, label_names
-from songbag.errors import AudioError
+from songbag.errors import AudioError, SongTableError
 from songbag.metrics.label_kinds import LabelKind, kind_of
 from songbag.parallel.pool import Workers
 from songbag.settings import Recipe, Sound, Windows
@@ -126,6 +126,12 @@ class SongDataset(ABC):
     def everyone(self) -> Sequence[Song]:
         """Return all songs in the order of `inputs`, failed ones too."""
         return self.songs
+
+    def with_songs(self, songs: Sequence[Song]) -> Self:
+        """Return the same recordings with other statements about the songs."""
+        raise SongTableError(
+            f"{self.origin}: its labels are fixed. Change them where they come from."
+        )
 
     @abstractmethod
     def grouped_by(self, column: str) -> Self:

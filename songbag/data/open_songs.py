@@ -1,6 +1,6 @@
 """What a user names as songs becomes a dataset: the one place that asks which kind it is."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -34,6 +34,8 @@ class AudioOptions:
     workers: Workers = None  # processes that decode, one a core by default; or a cluster
     allow_outside: bool = False  # let a table name files outside its folder
     remote: bool = False  # let a table name URLs of object stores
+    columns: Mapping[str, str] | None = None  # of a table, by what they are (`find_columns`)
+    strict: bool = False  # one song of a training that cannot be read is an error
 
 
 def open_songs(
@@ -76,7 +78,7 @@ def open_audio(
 ) -> AudioDataset:
     """Return the dataset of songs in audio files: a folder, a table, or a list of paths."""
     options = options or AudioOptions()
-    table = read_songs(songs, options.allow_outside, options.remote)
+    table = read_songs(songs, options.allow_outside, options.remote, options.columns)
     dataset = AudioDataset(
         table.songs,
         table.origin,
@@ -84,5 +86,7 @@ def open_audio(
         Limits.of_hours(options.max_hours),
         options.workers,
         table.remarks,
+        columns=options.columns or {},
+        strict=options.strict,
     )
     return dataset if group is None else dataset.grouped_by(group)

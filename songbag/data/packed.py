@@ -144,7 +144,7 @@ class PackedSongs(Sequence[Song]):
 
     @property
     def _columns(self) -> list[str]:
-        return [*_SONG_COLUMNS, *self.packed.own_columns]
+        return [*_SONG_COLUMNS, "content", *self.packed.own_columns]
 
     def _songs(self, table: Any) -> Iterator[Song]:
         for cells in table.to_pylist():
@@ -153,6 +153,7 @@ class PackedSongs(Sequence[Song]):
                 extra={users: cells[name] for name, users in self.packed.own_columns.items()},
                 group_by=self.group_by,
                 multilabel=self.packed.about.multilabel,
+                content=cells["content"] or "",
             )
 
 

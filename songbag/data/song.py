@@ -29,6 +29,8 @@ class Song:
     extra: dict[str, str] = field(default_factory=dict)  # the user's other columns
     group_by: str = "artist"  # column whose value must not be on two sides of a split
     multilabel: bool = False
+    fold: str | None = None  # of a cross-validation, where the table says
+    content: str = ""  # hash of what is in its file, or of its windows; empty if unknown
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -78,9 +80,39 @@ def stratification_labels(songs: Sequence[Song]) -> list[str]:
     return [min(of_song, key=lambda label: (count[label], label), default="") for of_song in labels]
 
 
+def joined_groups(songs: Sequence[Song]) -> list[str]:
+    """Return the group of each song: what must not be on two sides of a split.
+
+    Songs of one file, or with the same content, are of one group whatever their columns say, and
+    so are the groups that they join.
+
+    >>> songs = [Song("1", "a.wav", artist="x"), Song("2", "a.wav"), Song("3", "b.wav")]
+    >>> joined_groups(songs)
+    ['artist x', 'artist x', 'song 3']
+    """
+    first: dict[tuple[str, str], int] = {}
+    root = list(range(len(songs)))
+
+    def root_of(place: int) -> int:
+        while root[place] != place:
+            root[place] = root[root[place]]
+            place = root[place]
+        return place
+
+    for place, song in enumerate(songs):
+        keys = [("group", song.group), ("file", song.path), ("content", song.content)]
+        for key in keys:
+            if key[1]:
+                one, other = sorted((root_of(place), root_of(first.setdefault(key, place))))
+                root[other] = one
+    return [songs[root_of(place)].group for place in range(len(songs))]
+
+
 def grouped_by(songs: Sequence[Song], column: str) -> list[Song]:
     """Return the songs grouped by a column of their table instead of the artist."""
     known = {name for song in songs for name in song.extra} | {"artist"}
+    if column.lower() == "artist":
+        column = "artist"
     if column not in known:
         raise SongTableError(f"no column '{column}' to group by.{suggestion(column, known)}")
     return [replace(song, group_by=column) for song in songs]

@@ -1,12 +1,13 @@
 """Read lists of songs: folders, table files, DataFrames, and lists of these.
 
 A table has the columns ``path`` and (for training) ``label``, or ``labels`` for songs with
-several labels. It may have ``id``, ``artist``, ``split``, ``start`` and ``end``; all other
-columns are copied into the results.
+several labels. It may have ``id``, ``artist``, ``split``, ``fold``, ``start`` and ``end``; other
+names for them are known (`songbag.data.columns`). All other columns are copied into the results.
 """
 
 import math
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from songbag.audio.audio_file import EXTENSIONS
+from songbag.data.columns import find_columns
 from songbag.data.song import Song, join_labels, split_labels
 from songbag.data.table_files import TABLES, read_rows
-from songbag.errors import SettingsError, SongTableError, suggestion
+from songbag.errors import SettingsError, SongTableError
 from songbag.storage.remote import (
     AnyPath,
     files_below,
@@ -29,8 +31,11 @@ from songbag.storage.remote import (
 if TYPE_CHECKING:
     import pandas
 
-KNOWN_COLUMNS = ("path", "label", "labels", "id", "artist", "split", "start", "end")
-SIDES = {"train": "train", "test": "test", "validation": "validation", "val": "validation"}
+SIDES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing", "eval"), "test"),
+}
 _SHOWN = 8  # problems listed in one error
 
 
@@ -47,6 +52,7 @@ def read_songs(
     origin: "str | AnyPath | pandas.DataFrame | Sequence[str | AnyPath]",
     allow_outside: bool = False,
     remote: bool = False,
+    columns: Mapping[str, str] | None = None,
 ) -> SongTable:
     """Read songs from a folder, a table file, a DataFrame, or a list of any paths.
 
@@ -60,24 +66,30 @@ def read_songs(
         Let a table name files outside its own folder.
     remote : bool
         Let a table name URLs of object stores.
+    columns : mapping, optional
+        Names of columns by what they are (path, label, id, fold), where they are not found by
+        their usual names (see `songbag.data.columns.find_columns`).
 
     Raises
     ------
     SongTableError
         All problems of the table, with their lines.
     """
+    chosen = columns or {}
     if isinstance(origin, str | AnyPath):
-        table = _read_path(origin, allow_outside, remote)
+        table = _read_path(origin, allow_outside, remote, chosen)
     elif hasattr(origin, "columns"):
         rows = read_rows(cast("pandas.DataFrame", origin))
         rules = _PathRules(Path("."), outside=True, remote=remote)
-        table = _songs_of_rows(rows, "the DataFrame", rules)
+        table = _songs_of_rows(rows, "the DataFrame", rules, chosen)
     else:
-        table = _join([_read_path(path, allow_outside, remote) for path in origin])
+        table = _join([_read_path(path, allow_outside, remote, chosen) for path in origin])
     return _with_remarks(table)
 
 
-def _read_path(origin: str | AnyPath, allow_outside: bool, remote: bool) -> SongTable:
+def _read_path(
+    origin: str | AnyPath, allow_outside: bool, remote: bool, chosen: Mapping[str, str]
+) -> SongTable:
     path = parse_path(origin) if isinstance(origin, str) else origin
     if path.is_dir():
         return _read_folder(path)
@@ -86,7 +98,7 @@ def _read_path(origin: str | AnyPath, allow_outside: bool, remote: bool) -> Song
             raise SongTableError(f"{path}: there is no such table.")
         rules = _PathRules(path.parent, allow_outside, remote)
         with local_file(path) as file:
-            return _songs_of_rows(read_rows(file, str(path)), str(path), rules)
+            return _songs_of_rows(read_rows(file, str(path)), str(path), rules, chosen)
     return SongTable([Song(id=path.as_posix(), path=str(path))], str(path))
 
 
@@ -166,22 +178,27 @@ class _PathRules:
 
 
 def _songs_of_rows(
-    rows: Iterable[tuple[int, dict[str, Any]]], origin: str, rules: _PathRules
+    rows: Iterable[tuple[int, dict[str, Any]]],
+    origin: str,
+    rules: _PathRules,
+    chosen: Mapping[str, str],
 ) -> SongTable:
     songs: list[Song] = []
     problems: list[str] = []
     lines: dict[str, int] = {}
+    roles: dict[str, str] = {}
+    remarks: list[str] = []
     for line, row in rows:
-        if not songs and not problems:
-            _require_columns(origin, list(row))
-        cells = {name.strip(): (cell or "").strip() for name, cell in row.items() if name}
+        if not roles:
+            roles, remarks = find_columns([name for name in row if name], chosen, origin)
+        cells = {name: (cell or "").strip() for name, cell in row.items() if name}
         try:
-            song = _make_song(line, cells, rules)
+            song = _make_song(line, cells, rules, roles)
         except (SongTableError, SettingsError) as error:
             problems.append(f"line {line}: {error}")
             continue
-        if song.id == (row.get("id") or "").strip():
-            song = replace(song, id=str(row["id"]))  # with its spaces: ids are never changed
+        if "id" in roles and song.id == (row[roles["id"]] or "").strip():
+            song = replace(song, id=str(row[roles["id"]]))  # with its spaces, as all ids
         if song.id in lines:
             problems.append(f"line {line}: id '{song.id}' already stands in line {lines[song.id]}")
         lines.setdefault(song.id, line)
@@ -189,41 +206,48 @@ def _songs_of_rows(
     _raise_problems(origin, problems)
     if not songs:
         raise SongTableError(f"{origin}: the table holds no songs.")
-    return SongTable(songs, origin)
-
-
-def _require_columns(origin: str, columns: list[str]) -> None:
-    if "label" in columns and "labels" in columns:
-        raise SongTableError(
-            f"{origin}: it has a column label and a column labels. Keep label where every song "
-            "has one, labels where songs may have several."
+    joined = [song.label for song in songs if song.label and re.search("[;|]", song.label)]
+    if joined and not songs[0].multilabel:
+        remarks.append(
+            f"labels such as '{joined[0]}' are taken as one label each; for several labels a song "
+            "call the column labels"
         )
-    if "path" not in columns:
-        raise SongTableError(
-            f"{origin}: there is no column 'path'.{suggestion('path', columns)} "
-            f"Needed: path, and label for training. Used: {', '.join(KNOWN_COLUMNS[2:])}."
-        )
+    return SongTable(songs, origin, remarks)
 
 
-def _make_song(line: int, cells: Mapping[str, str], rules: _PathRules) -> Song:
-    path = cells["path"]
-    start = _seconds(cells.get("start", ""), "start") or 0.0
-    end = _seconds(cells.get("end", ""), "end")
+def _make_song(
+    line: int, cells: Mapping[str, str], rules: _PathRules, roles: Mapping[str, str]
+) -> Song:
+    known = {role: cells.get(column, "") for role, column in roles.items()}
+    path = known["path"]
+    start = _seconds(known.get("start", ""), "start") or 0.0
+    end = _seconds(known.get("end", ""), "end")
     if end is not None and end <= start:
         raise SongTableError(f"end {end:g} s does not lie after start {start:g} s")
     part = ""
     if start or end is not None:
         part = f"#{start:g}-{'' if end is None else f'{end:g}'}"
-    multilabel = "labels" in cells
+    multilabel = "labels" in known and "label" not in known
+    group = roles.get("group", "artist").strip()
+    by_artist = group.lower() == "artist"
+    # Which group and fold a song is of is copied into the results like any other column.
+    used = {column for role, column in roles.items() if role != "fold"}
+    used -= set() if by_artist else {roles["group"]}
+    fields = {
+        "split": known.get("split", ""),
+        "artist": known.get("group", "") if by_artist else "",
+    }
     return Song(
-        id=cells.get("id") or (path if is_url(path) else Path(path).as_posix()) + part,
+        id=known.get("id") or (path if is_url(path) else Path(path).as_posix()) + part,
         path=rules.resolve(path),
         start=start,
         end=end,
         line=line,
-        extra={name: cell for name, cell in cells.items() if name not in KNOWN_COLUMNS},
+        extra={name.strip(): cell for name, cell in cells.items() if name not in used},
+        group_by="artist" if by_artist else group,
         multilabel=multilabel,
-        **user_fields(cells, cells.get("labels" if multilabel else "label", ""), multilabel),
+        fold=known.get("fold") or None,
+        **user_fields(fields, known.get("labels" if multilabel else "label", ""), multilabel),
     )
 
 

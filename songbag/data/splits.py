@@ -155,11 +155,17 @@ def certify(
 ) -> Certificate:
     """Return the certificate of a split, or refuse one in which a group stands on two sides."""
     sides_of = _values_by_key(groups, sides)
-    torn = [f"{group} ({', '.join(sorted(on))})" for group, on in sides_of.items() if len(on) > 1]
+    torn = [group for group, on in sides_of.items() if len(on) > 1]
     if torn:
+        some = ", ".join(
+            f"{id_} ({side})"
+            for id_, group, side in zip(ids, groups, sides, strict=True)
+            if group == torn[0]
+        )
         raise TrainingError(
-            f"{len(torn)} groups stand on two sides of the split: {'; '.join(torn[:5])}. "
-            "The test would use what was trained on. Put each on one side."
+            f"{len(torn)} groups stand on two sides of the split: {'; '.join(torn[:5])}. Of "
+            f"{torn[0]} are {some[:300]}. The test would use what was trained on. Put each group "
+            "on one side; --allow-crossing goes on, but never divides a file."
         )
     counts: dict[str, dict[str, int]] = {}
     for side in sorted(set(sides)):

@@ -80,7 +80,10 @@ class WaveformDataset(SongDataset):
         return [by_id[song.id] for song in self.songs]
 
     def grouped_by(self, column: str) -> Self:
-        return replace(self, songs=grouped_by(self.songs, column))
+        return self.with_songs(grouped_by(self.songs, column))
+
+    def with_songs(self, songs: Sequence[Song]) -> Self:
+        return replace(self, songs=songs)
 
 
 def waveforms_of(songs: Any, sample_rate: int | None) -> list[Waveform] | None:

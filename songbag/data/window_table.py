@@ -4,6 +4,7 @@ A row is a window; the song's id is a column, or what a pattern finds in one. Er
 row: the first row is row 1.
 """
 
+import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from songbag.data.bag import Bag
+from songbag.data.columns import GROUPS, NAMES
 from songbag.data.dataset import MemoryDataset
 from songbag.data.song import Song
 from songbag.data.song_table import user_fields
@@ -128,7 +130,8 @@ def bags_from_arrays(
     for song, count in zip(_songs(ids, cells, origin, multilabel), counts, strict=True):
         part = slice(start, start + count)
         window_names = () if names is None else tuple(map(str, names[part]))
-        bags.append(Bag(song, values[part], windows=window_names))
+        content = hashlib.blake2b(values[part].tobytes(), digest_size=16).hexdigest()
+        bags.append(Bag(replace(song, content=content), values[part], windows=window_names))
         start += count
     return MemoryDataset(bags, origin)
 
@@ -279,14 +282,34 @@ def _songs(
 ) -> list[Song]:
     """Return the songs with the cells of their columns, and "labels" as their label."""
     songs = []
+    known = {name.strip().lower(): name for name in cells}
+    group, split, fold = (
+        next((known[name] for name in names if name in known), "")
+        for names in (GROUPS, NAMES["split"], NAMES["fold"])
+    )
+    by_artist = group.lower() in ("", "artist")
+    used = {split, group if by_artist else ""}
     rows = zip(*cells.values(), strict=True) if cells else ((),) * len(ids)
     for id_, row in zip(ids, rows, strict=True):
         fields = dict(zip(cells, row, strict=True))
-        label = fields.pop("labels", "")
+        label = fields.pop("labels", "").strip()
+        stated = {
+            "split": fields.get(split, ""),
+            "artist": fields.get(group, "") if by_artist else "",
+        }
         try:
-            known = user_fields(fields, label, multilabel)
+            said = user_fields(stated, label, multilabel)
         except SongTableError as error:
             raise SongTableError(f"{origin}: {error}.") from None
-        extra = {name: cell for name, cell in fields.items() if name not in ("artist", "split")}
-        songs.append(Song(id=str(id_), path="", extra=extra, multilabel=multilabel, **known))
+        songs.append(
+            Song(
+                id=str(id_),
+                path="",
+                extra={name: cell for name, cell in fields.items() if name not in used},
+                group_by="artist" if by_artist else group,
+                multilabel=multilabel,
+                fold=fields.get(fold) or None,
+                **said,
+            )
+        )
     return songs

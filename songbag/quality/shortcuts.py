@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from songbag.data.song import Song, stratification_labels
+from songbag.data.song import Song, joined_groups, stratification_labels
 from songbag.metrics.classification import Ints, fit_level, level_probabilities
 from songbag.quality.findings import Finding
 
@@ -69,7 +69,7 @@ def shortcut_findings(
         if song.label:
             places.append(place)
             labelled.append(song)
-    labels, groups = stratification_labels(labelled), [song.group for song in labelled]
+    labels, groups = stratification_labels(labelled), joined_groups(labelled)
     for fact, values in facts.items():
         shortcut = measure_shortcut(fact, [values[place] for place in places], labels, groups)
         if shortcut is None or not shortcut.significant:

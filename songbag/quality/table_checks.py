@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
 from songbag.audio.audio_file import EXTENSIONS
-from songbag.data.song import Song
+from songbag.data.song import Song, joined_groups
 from songbag.quality.findings import Finding, counted
 
 _FOLDS = 5  # of a cross-validation; a label in fewer groups is missing from some of them
@@ -94,9 +94,9 @@ def label_count_findings(songs: Sequence[Song]) -> Iterator[Finding]:
         if not song.labels and not song.multilabel:  # with several labels, none is an answer too
             yield Finding("unlabelled", "it has no label, others have", song.id)
     groups: dict[str, set[str]] = defaultdict(set)
-    for song in labelled:
+    for song, group in zip(labelled, joined_groups(labelled), strict=True):
         for label in song.labels:
-            groups[label].add(song.group)
+            groups[label].add(group)
     songs_of = Counter(label for song in labelled for label in song.labels)
     group_by = labelled[0].group_by if any(song.group_value for song in labelled) else None
     for label in sorted(songs_of):

@@ -10,6 +10,7 @@ import numpy as np
 
 from songbag.console import Console
 from songbag.data.audio_dataset import AudioDataset
+from songbag.data.columns import find_columns
 from songbag.data.dataset import BagDataset
 from songbag.data.song import Song
 from songbag.data.table_files import TABLES, read_rows
@@ -179,8 +180,6 @@ def write_cleaned(dataset: AudioDataset, survey: Survey, output: Path) -> list[s
     write_csv(output, clean, columns)
     lines = [f"dropped: {name}: {reason}" for name, reason in survey.dropped.items()]
     lines.append(f"{output}: {len(clean)} of {len(dataset.songs)} songs")
-    if any(_relative_path(song, output.parent).startswith("..") for song in dataset.songs):
-        lines.append("its songs lie outside its folder: train on it with --allow-outside")
     return lines
 
 
@@ -192,10 +191,11 @@ def _table_rows(dataset: AudioDataset, folder: Path) -> tuple[list[Row], list[st
         columns = [name for name in rows[0] if name]
         if origin.parent.resolve() == folder.resolve():
             return rows, columns
-        path = next(column for column in columns if column.strip() == "path")
+        roles = find_columns(columns, dataset.columns, str(origin))[0]
+        path, name = roles["path"], roles.get("id", "id")
         for song, row in zip(dataset.songs, rows, strict=True):
-            row |= {path: _relative_path(song, folder), "id": song.id}
-        return rows, columns if "id" in columns else [*columns, "id"]
+            row |= {path: _relative_path(song, folder), name: song.id}
+        return rows, columns if name in columns else [*columns, name]
     rows = []
     for song in dataset.songs:
         row = {name: getattr(song, name) for name in _COLUMNS}

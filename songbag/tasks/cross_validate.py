@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from songbag.console import Console
 from songbag.data.dataset import BagDataset
-from songbag.data.song import Song, stratification_labels
+from songbag.data.song import Song, joined_groups, stratification_labels
 from songbag.data.splits import Certificate, certify, folds, validation_part
-from songbag.errors import TrainingError
+from songbag.errors import SongTableError, TrainingError
 from songbag.inference.model_file import Card, Model, save_model
 from songbag.inference.predict import predict
 from songbag.inference.predictions import Predictions, SongPrediction, recalibrated
@@ -24,7 +24,7 @@ from songbag.report import write_report
 from songbag.settings import Own, Recipe
 from songbag.storage.files import append_line, open_journal, read_journal, write_csv
 from songbag.tasks.evaluate import Evaluation, JudgedSong, compute_figures, summary
-from songbag.tasks.train import VALIDATION_SHARE, split_method
+from songbag.tasks.train import VALIDATION_SHARE, split_groups, split_method
 from songbag.training.checkpoint import dataset_hash, remove_checkpoints
 from songbag.training.fit import History, fit
 from songbag.training.plan import (
@@ -87,8 +87,12 @@ def cross_validate(
     threads: int | None = None,
     own: Own | None = None,
     keep_models: bool = False,
+    allow_crossing: bool = False,
 ) -> Evaluation:
     """Train ``count`` models, and return the evaluation of each on the fold it did not see.
+
+    Where the songs state their folds, these are taken instead; a group may stand in two of them
+    only with ``allow_crossing``, a file never.
 
     ``dataset`` has the features of the recipe (see `songbag.tasks.train.load_labelled`).
     Each model is calibrated on the predictions of the others for songs those were not
@@ -97,7 +101,8 @@ def cross_validate(
     ``keep_models`` models/foldN.songbag. The same call goes on where it was stopped.
     """
     recipe = adapt_recipe(recipe, dataset, console)
-    fold_of, certificate = assign_folds(dataset, count, seed)
+    fold_of, certificate = assign_folds(dataset, count, seed, allow_crossing)
+    count = int(fold_of.max()) + 1
     plan = TrainingPlan.of(dataset, recipe, console, seed, threads, own)
     results = []
     for fold in range(count):
@@ -127,15 +132,40 @@ def cross_validate(
     return evaluation
 
 
-def assign_folds(dataset: BagDataset, count: int, seed: int) -> tuple[Folds, Certificate]:
-    """Assign songs to folds, whole groups, labels even; return them with a certificate."""
+def assign_folds(
+    dataset: BagDataset, count: int, seed: int, allow_crossing: bool = False
+) -> tuple[Folds, Certificate]:
+    """Assign songs to folds, whole groups, labels even; return them with a certificate.
+
+    Folds that the songs' table states are taken as they are.
+    """
     songs = dataset.songs
-    labels, groups = stratification_labels(songs), [song.group for song in songs]
+    ids, labels = [song.id for song in songs], stratification_labels(songs)
+    given = [song.fold for song in songs]
+    if any(given):
+        if not all(given):
+            raise SongTableError(
+                f"{sum(fold is None for fold in given)} of {len(given)} songs have no fold while "
+                "others do. Fill the column, or leave it out."
+            )
+        names = sorted({fold for fold in given if fold}, key=_number_first)
+        fold_of = np.array([names.index(fold or "") for fold in given])
+        require_learnable(songs, fold_of)
+        sides = [f"fold {fold}" for fold in given]
+        groups, said = split_groups(songs, sides, allow_crossing)
+        method = f"{len(names)} folds given by the table, {said}"
+        return fold_of, certify(ids, labels, groups, sides, method, None)
+    groups = joined_groups(songs)
     fold_of = folds(labels, groups, count, seed)
     require_learnable(songs, fold_of)
     method = f"{count} folds, {split_method(songs, given=False)}"
     sides = [f"fold {fold + 1}" for fold in fold_of]
-    return fold_of, certify([song.id for song in songs], labels, groups, sides, method, seed)
+    return fold_of, certify(ids, labels, groups, sides, method, seed)
+
+
+def _number_first(name: str) -> tuple[bool, float, str]:
+    """Order names of folds: numbers as numbers, then texts."""
+    return (not name.isdigit(), float(name) if name.isdigit() else 0.0, name)
 
 
 def require_learnable(songs: Sequence[Song], fold_of: Folds) -> None:
@@ -174,7 +204,7 @@ def _run_fold(
             return FoldResult.of_line(line, test)
     validation = np.zeros(len(rest), dtype=np.bool_)
     if needs_validation(plan.recipe):
-        labels, groups = stratification_labels(rest.songs), [song.group for song in rest.songs]
+        labels, groups = stratification_labels(rest.songs), joined_groups(rest.songs)
         validation = validation_part(labels, groups, VALIDATION_SHARE, plan.seed)
     checkpoints = folder / f"fold{fold + 1}-{_state_key(key, plan)}"  # not those of other settings
     fitted = fit(rest, plan, validation, checkpoints, resume=True)

@@ -267,6 +267,8 @@ def summary(figures: dict[str, Any]) -> str:
     ece = figures["metrics"]["ece"]["value"]
     usual = f"a perfectly calibrated model: below {figures['ece_calibrated_q90']:.3f} (90 %)"
     lines.append(f"calibration      ECE {ece:.3f}; {usual}")
+    if "split" in figures and not figures["groups"]:
+        lines.append("artists          unknown: songs of one may be on both sides of the split")
     count = f"judged on        {figures['songs']} songs"
     if figures.get("heard_in_training"):
         count += f"; {figures['heard_in_training']} heard in training left out"

@@ -17,6 +17,7 @@ from songbag.audio.windows import window_frames
 from songbag.console import Console
 from songbag.data.batches import cut_windows
 from songbag.data.dataset import BagDataset, MemoryDataset, SongDataset
+from songbag.data.song import joined_groups
 from songbag.errors import TrainingError
 from songbag.inference.predict import predict_all
 from songbag.report import write_report
@@ -103,13 +104,13 @@ def _without_groups(dataset: MemoryDataset, rng: np.random.Generator) -> MemoryD
 
 def permute_labels(dataset: MemoryDataset, rng: np.random.Generator) -> MemoryDataset:
     """Permute the songs' labels, keeping counts and, as far as they fit, groups together."""
-    songs = dataset.songs
+    songs, group_of = dataset.songs, joined_groups(dataset.songs)
     # Labels in the order of groups go to the songs in another order of groups.
-    places = sorted(range(len(songs)), key=lambda k: songs[k].group)
+    places = sorted(range(len(songs)), key=lambda k: group_of[k])
     labels = [songs[k].label for k in places]
-    groups = sorted({song.group for song in songs})
+    groups = sorted(set(group_of))
     rank = dict(zip(rng.permutation(groups).tolist(), range(len(groups)), strict=True))
-    shuffled = sorted(places, key=lambda k: rank[songs[k].group])
+    shuffled = sorted(places, key=lambda k: rank[group_of[k]])
     assigned = dict(zip(shuffled, labels, strict=True))
     return dataset.with_songs([replace(song, label=assigned[k]) for k, song in enumerate(songs)])
 
@@ -147,7 +148,7 @@ def hold_out_windows(
         models[test] += 1
         for song, windows in zip(test, predictions.window_probabilities, strict=True):
             right += int(np.sum(windows.argmax(axis=1) == y[song]))
-    groups = np.unique([song.group for song in dataset.songs], return_inverse=True)[1]
+    groups = np.unique(joined_groups(dataset.songs), return_inverse=True)[1]
     figures = plan.kind.evaluate(y, shares / models[:, None], plan.labels, groups=groups)
     return figures | {"window_accuracy": right / sum(map(len, fold_of))}
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from songbag.audio.cache import Receipt
+from songbag.audio.cache import Receipt, content_of
 from songbag.audio.extract import extract_all
 from songbag.audio.windows import repeat_frames, start_seconds, window_frames
 from songbag.console import Console
@@ -216,7 +216,7 @@ class _Packer:
                 first += count
         columns: dict[str, list[Any]] = {
             "path": [os.path.abspath(song.path) for song in songs],
-            "content": [Path(one.key).stem.partition("-")[0] or None for one in receipts],
+            "content": [content_of(one.key) or None for one in receipts],
         }
         for name in ("id", "label", "artist", "split", "start", "end"):
             columns[name] = [getattr(song, name) for song in songs]

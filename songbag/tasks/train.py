@@ -1,7 +1,7 @@
 """Train a model: songs to a split, a fitted model and its evaluation. Read this file first."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from songbag.console import Console
 from songbag.data.dataset import BagDataset, MemoryDataset, SongDataset
 from songbag.data.packed import PackedDataset
-from songbag.data.song import Song, stratification_labels
+from songbag.data.song import Song, joined_groups, stratification_labels
 from songbag.data.song_table import require_labels
 from songbag.data.splits import Certificate, certify, split_sides
 from songbag.encoders.choose import NONE
@@ -67,24 +67,26 @@ def train(
     model_path: Path | None = None,
     resume: bool = False,
     test_share: float = TEST_SHARE,
+    allow_crossing: bool = False,
 ) -> Training:
     """Split labelled songs, fit a recipe on one part, and evaluate the model on the other.
 
-    With a ``test_share`` of 0 all songs are fitted and none is tested. Checkpoints of the
+    With ``allow_crossing`` a group may stand on two sides of a split that the table gives. With a
+    ``test_share`` of 0 all songs are fitted and none is tested. Checkpoints of the
     training, from which ``resume`` goes on, lie beside ``model_path``, the file of the model
     to come.
     """
     dataset = load_labelled(songs, recipe, console)
     adapted = adapt_recipe(recipe, dataset, console)
-    split = split_dataset(dataset, adapted, seed, test_share)
+    split = split_dataset(dataset, adapted, seed, test_share, allow_crossing)
     training_songs = dataset.subset(split.sides != "test")
     validation = split.sides[split.sides != "test"] == "validation"
     plan = TrainingPlan.of(dataset, adapted, console, seed, threads, own)
     fitted = fit(training_songs, plan, validation, model_path, resume)
     if not encoder_helps(songs, training_songs, fitted.losses, recipe, console, seed):
         assert recipe.without is not None
-        without = recipe.without
-        return train(songs, without, console, seed, threads, own, model_path, resume, test_share)
+        rest = (console, seed, threads, own, model_path, resume, test_share, allow_crossing)
+        return train(songs, recipe.without, *rest)
     model, evaluation = fitted.model.with_card(split=split.certificate), None
     if is_rank_zero() and (split.sides == "test").any():
         test_songs = dataset.subset(split.sides == "test")
@@ -112,7 +114,9 @@ def write_training(training: Training, model_path: Path, console: Console) -> Pa
     write_csv(folder / "split.csv", rows, ["id", "label", "group", "side"])
     write_csv(folder / "history.csv", training.history, list(training.history[0]))
     if training.evaluation is None:
-        console.say("no test songs: the model has no figures. Evaluate it on other songs.")
+        groups = len(set(joined_groups(training.dataset.songs)))
+        why = "all songs are of one recording or group" if groups == 1 else "no test songs"
+        console.say(f"{why}: the model has no figures. Evaluate it on other songs.")
         return folder
     console.say(summary(training.evaluation.figures))
     training.evaluation.write(folder)
@@ -186,22 +190,52 @@ def load_labelled(songs: SongDataset, recipe: Recipe, console: Console) -> BagDa
 
 
 def split_dataset(
-    dataset: BagDataset, recipe: Recipe, seed: int, test_share: float = TEST_SHARE
+    dataset: BagDataset,
+    recipe: Recipe,
+    seed: int,
+    test_share: float = TEST_SHARE,
+    allow_crossing: bool = False,
 ) -> Split:
     """Split songs by groups into train, validation and test, or as their table says."""
     songs = dataset.songs
-    labels, groups = stratification_labels(songs), [song.group for song in songs]
+    labels, groups = stratification_labels(songs), joined_groups(songs)
     given = [song.split for song in songs]
+    if len(set(groups)) == 1 and not any(given):
+        test_share = 0.0  # one recording, or one artist: nothing can be held out
     share = VALIDATION_SHARE if needs_validation(recipe) else 0.0
     sides = split_sides(labels, groups, given, seed, test_share, share)
     method = split_method(songs, any(given))
+    if any(given):
+        groups, said = split_groups(songs, sides, allow_crossing)
+        method = f"given by the table, {said}"
     ids = [song.id for song in songs]
     certificate = certify(ids, labels, groups, sides, method, None if any(given) else seed)
     return Split(np.array(sides), certificate)
+
+
+def split_groups(
+    songs: Sequence[Song], sides: Sequence[str], allow_crossing: bool
+) -> tuple[list[str], str]:
+    """Return the groups that a split given by the table must keep whole, and it in words.
+
+    With ``allow_crossing`` they are files and contents only, and the words count the groups that
+    stand on two sides.
+    """
+    groups = joined_groups(songs)
+    if not allow_crossing:
+        return groups, split_method(songs, given=True).partition(", ")[2]
+    sides_of: dict[str, set[str]] = {}
+    for group, side in zip(groups, sides, strict=True):
+        sides_of.setdefault(group, set()).add(side)
+    crossing = sum(len(on) > 1 for on in sides_of.values())
+    alone = [replace(song, group_by="", artist=None) for song in songs]
+    return joined_groups(alone), f"{crossing} groups stand on two sides, which was allowed"
 
 
 def split_method(songs: Sequence[Song], given: bool) -> str:
     """Return in words how a split was made."""
     column = songs[0].group_by
     by = column if any(song.group_value for song in songs) else f"song (no {column} is known)"
-    return f"{'given by the table' if given else 'stratified by label'}, grouped by {by}"
+    own, joined = {song.group for song in songs}, set(joined_groups(songs))
+    files = "; what shares a file or its content is kept together" if len(joined) < len(own) else ""
+    return f"{'given by the table' if given else 'stratified by label'}, grouped by {by}{files}"

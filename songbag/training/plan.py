@@ -14,7 +14,7 @@ from songbag.audio.windows import window_frames
 from songbag.console import Console
 from songbag.data.cell_levels import CellLevelsDataset
 from songbag.data.dataset import BagDataset
-from songbag.data.song import Song, stratification_labels
+from songbag.data.song import Song, joined_groups, stratification_labels
 from songbag.data.splits import folds
 from songbag.errors import TrainingError
 from songbag.metrics.label_kinds import SINGLE_LABEL, LabelKind
@@ -200,7 +200,7 @@ def assign_folds(songs: Sequence[Song], count: int, plan: TrainingPlan) -> Label
 
     None where no folds are asked for, or the songs allow none, which is then said.
     """
-    names, groups = stratification_labels(songs), [song.group for song in songs]
+    names, groups = stratification_labels(songs), joined_groups(songs)
     for fewer in range(count, 1, -1):
         try:
             fold_of = folds(names, groups, fewer, plan.seed)

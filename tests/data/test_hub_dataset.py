@@ -1,5 +1,7 @@
 """A dataset of Hugging Face's library is trained on as its songs are."""
 
+from pathlib import Path
+
 import pandas
 import pytest
 

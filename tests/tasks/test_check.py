@@ -215,8 +215,7 @@ def test_the_best_copy_stays(planted, checked):
 def test_a_cleaned_table_elsewhere_still_names_its_songs(planted, tmp_path):
     (tmp_path / "sub").mkdir()
     output = tmp_path / "sub" / "cleaned.csv"
-    done = run(planted.folder / "songs.csv", "--fix", output)
-    assert "--allow-outside" in done.stderr
+    run(planted.folder / "songs.csv", "--fix", output)
     table = read_songs(output, allow_outside=True)
     assert all(Path(song.path).is_file() for song in table.songs)
     assert {song.id for song in table.songs} <= {row["path"] for row in planted.rows}
