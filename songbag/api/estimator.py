@@ -308,7 +308,7 @@ def _stated(
     songs: Sequence[Song], y: NDArray[Any] | None, groups: Sequence[Any] | None, grouped: bool
 ) -> list[Song]:
     """Return songs with labels and groups, their ids unique, without the sides of a split."""
-    told, seen = list[Song](), Counter[str]()
+    stated, seen = list[Song](), Counter[str]()
     for place, song in enumerate(songs):
         seen[song.id] += 1
         changes: dict[str, Any] = {"split": None}
@@ -321,5 +321,5 @@ def _stated(
             changes["group_by"] = "group"
             if groups is not None:
                 changes["extra"] = song.extra | {"group": str(groups[place])}
-        told.append(replace(song, **changes))
-    return told
+        stated.append(replace(song, **changes))
+    return stated

@@ -108,12 +108,16 @@ class Comparison(Shown):
     metric: str
 
     @classmethod
-    def of(cls, found: Conclusion) -> "Comparison":
+    def of(cls, conclusion: Conclusion) -> "Comparison":
         """Return the tables of a conclusion."""
         import pandas
 
-        systems, pairs = pandas.DataFrame(found.systems), pandas.DataFrame(found.differences)
-        return cls(systems.set_index("system"), pairs, found.said, found.folder, found.metric)
+        systems = pandas.DataFrame(conclusion.systems).set_index("system")
+        pairs, about = (
+            pandas.DataFrame(conclusion.differences),
+            (conclusion.said, conclusion.folder),
+        )
+        return cls(systems, pairs, *about, conclusion.metric)
 
     def plot(self, axes: "Axes | None" = None) -> "Axes":
         """Draw the metric of each system with its interval; return matplotlib axes."""

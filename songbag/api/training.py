@@ -66,7 +66,7 @@ def train(
     cache, workers, quiet
         Folder of extracted frames; processes; no messages.
     columns : mapping, optional
-        Columns of a table by what they are, where they are not found by their usual names:
+        Columns of a table by what they are, where they have other than the usual names:
         ``{"path": ..., "label": ..., "id": ..., "fold": ...}``.
     **changes
         Other training settings, for example ``epochs=10``.
@@ -160,10 +160,11 @@ def evaluate(
     folder = Path(output or tempfile.mkdtemp(prefix="songbag-"))
     dataset = _open_songs(songs, None, cache, workers)
     path = model.path if isinstance(model, Model) else model
-    found = evaluate_model(load_model(path), dataset, Console(quiet), everything)
-    found.write(folder)
+    evaluation = evaluate_model(load_model(path), dataset, Console(quiet), everything)
+    evaluation.write(folder)
     write_report(folder)
-    return EvaluationResult(found.figures, *frames_of(found, found.labels), folder, found.labels)
+    labels = evaluation.labels
+    return EvaluationResult(evaluation.figures, *frames_of(evaluation, labels), folder, labels)
 
 
 def compare(
@@ -207,8 +208,8 @@ def compare(
         for recipe in named
     ]
     systems = systems_of(bases, list(poolings), list(losses), console)
-    found = task(dataset, systems, folder, console, range(seeds), folds, metric=metric)
-    return Comparison.of(found)
+    conclusion = task(dataset, systems, folder, console, range(seeds), folds, metric=metric)
+    return Comparison.of(conclusion)
 
 
 def leakage(

@@ -51,6 +51,7 @@ def evaluate(
     from songbag.report import write_report
     from songbag.tasks.evaluate import evaluate_model, summary
 
+    require_model_first(model, [str(songs)])
     loaded, console = load_model(model), Console(options["quiet"])
     windows = read_window_table(songs, options, loaded.card.columns)
     dataset = open_songs(windows or songs, read_audio_options(options))
@@ -103,6 +104,7 @@ def predict(ctx: click.Context, /, model: Path, songs: tuple[str, ...], **option
             "file, also for a table of windows (--song): give either."
         )
     console = Console(options["quiet"])
+    require_model_first(model, songs)
     loaded, precision = load_model(model), options["precision"]
     dataset = open_inputs(ctx, songs, options, loaded.card.columns)
     for remark in dataset.remarks:
@@ -124,6 +126,13 @@ def predict(ctx: click.Context, /, model: Path, songs: tuple[str, ...], **option
     if failed and isinstance(dataset, AudioDataset):
         console.say(f"{failed} of {len(everyone)} songs could not be read; see their reasons")
     ctx.exit(exit_code(failed, len(everyone)))
+
+
+def require_model_first(model: Path, songs: Sequence[str]) -> None:
+    """Refuse arguments in the wrong order, with the right one."""
+    later = next((name for name in songs if name.endswith(".songbag") and Path(name).is_file()), "")
+    if later and (model.suffix != ".songbag" or not model.is_file()):
+        raise SettingsError(f"the model comes first: give {later}, then {model}.")
 
 
 def open_inputs(

@@ -39,10 +39,10 @@ def find_columns(
     {'path': 'File', 'label': 'Genre', 'group': 'Artist'}
     """
     known = {column.strip().lower(): column for column in columns if column and column.strip()}
-    found = {}
+    roles = {}
     for role, names in NAMES.items():
         if role in chosen:
-            found[role] = _named(columns, chosen[role], origin)
+            roles[role] = _named(columns, chosen[role], origin)
             continue
         candidates = [known[name] for name in names if name in known]
         if role in ("path", "label") and names[0] not in known and len(candidates) > 1:
@@ -51,21 +51,21 @@ def find_columns(
                 f"which: {OPTIONS[role]} {candidates[0]}."
             )
         if candidates:
-            found[role] = candidates[0]
-    if "path" not in found:
+            roles[role] = candidates[0]
+    if "path" not in roles:
         raise SongTableError(
             f"{origin}: there is no column 'path'.{suggestion('path', columns)} Columns are "
             f"{', '.join(columns)}. Name the one with the files: --path COLUMN."
         )
-    if "label" in found and "labels" in found and "label" not in chosen:
+    if "label" in roles and "labels" in roles and "label" not in chosen:
         raise SongTableError(
-            f"{origin}: it has a column {found['label']} and a column labels. Keep label where "
+            f"{origin}: it has a column {roles['label']} and a column labels. Keep label where "
             "every song has one, labels where songs may have several."
         )
     groups = [known[name] for name in GROUPS if name in known]
     if groups:
-        found["group"] = groups[0]
-    return found, _remarks(found, known)
+        roles["group"] = groups[0]
+    return roles, _remarks(roles, known)
 
 
 def _named(columns: Sequence[str], name: str, origin: str) -> str:
@@ -75,18 +75,18 @@ def _named(columns: Sequence[str], name: str, origin: str) -> str:
     raise SongTableError(f"{origin}: there is no column '{name}'.{suggestion(name, columns)}")
 
 
-def _remarks(found: Mapping[str, str], known: Mapping[str, str]) -> list[str]:
+def _remarks(roles: Mapping[str, str], known: Mapping[str, str]) -> list[str]:
     """Return in one line which columns were taken that have other names than Songbag's own."""
     usual = {role: names[0] for role, names in NAMES.items()} | {"group": "artist"}
     said = [
         f"{role} from column {column.strip()}"
-        for role, column in found.items()
+        for role, column in roles.items()
         if column.strip() != usual[role]
     ]
     for role in ("path", "label"):
         names = [name for name in NAMES[role][1:] if name in known]
-        if role in found and names and found[role].strip().lower() not in names:
-            said.append(f"{role} from column {found[role].strip()}, not {names[0]}")
+        if role in roles and names and roles[role].strip().lower() not in names:
+            said.append(f"{role} from column {roles[role].strip()}, not {names[0]}")
     if not said:
         return []
     return [f"{', '.join(said)}; say --path, --label, --id, --group to choose"]

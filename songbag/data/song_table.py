@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from songbag.audio.audio_file import EXTENSIONS
 from songbag.data.columns import find_columns
+from songbag.data.find_file import find_file
 from songbag.data.song import Song, join_labels, split_labels
 from songbag.data.table_files import TABLES, read_rows
 from songbag.errors import SettingsError, SongTableError
@@ -36,6 +37,7 @@ SIDES = {
     **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
     **dict.fromkeys(("test", "testing", "eval"), "test"),
 }
+PLAYLISTS = (".m3u", ".m3u8", ".pls")
 _SHOWN = 8  # problems listed in one error
 
 
@@ -99,7 +101,29 @@ def _read_path(
         rules = _PathRules(path.parent, allow_outside, remote)
         with local_file(path) as file:
             return _songs_of_rows(read_rows(file, str(path)), str(path), rules, chosen)
+    if isinstance(path, Path) and path.suffix.lower() in PLAYLISTS and path.is_file():
+        return _read_playlist(path)
     return SongTable([Song(id=path.as_posix(), path=str(path))], str(path))
+
+
+def _read_playlist(path: Path) -> SongTable:
+    """Return the files that an .m3u, .m3u8 or .pls playlist names, in its order, each once."""
+    data = path.read_bytes()
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = data.decode("latin-1")  # what old players write
+    if path.suffix.lower() == ".pls":
+        lines = re.findall(r"^File\d+=(.*)$", text, re.MULTILINE | re.IGNORECASE)
+    else:
+        lines = [line for line in text.splitlines() if not line.startswith("#")]
+    names = dict.fromkeys(line.strip() for line in lines if line.strip())
+    rules = _PathRules(path.parent, outside=True, remote=False)
+    songs = [Song(id=Path(name).as_posix(), path=rules.resolve(name)) for name in names]
+    if not songs:
+        raise SongTableError(f"{path}: the playlist names no files.")
+    remarks = [f"{count} files were found {how}" for how, count in rules.spelled.items()]
+    return SongTable(songs, str(path), remarks)
 
 
 def _read_folder(folder: AnyPath) -> SongTable:
@@ -149,23 +173,28 @@ class _PathRules:
     root: AnyPath  # the table's folder, to which its paths are relative
     outside: bool  # whether files outside the folder are allowed
     remote: bool  # whether URLs of object stores are allowed
+    spelled: Counter[str] = field(default_factory=Counter)  # files by how else they are spelled
 
     def resolve(self, path: str) -> str:
         """Return the file or URL that a path in the table names."""
-        if not path:
+        if not path.strip():
             raise SongTableError("the path is empty")
-        if "\0" in path or ("://" in path and not self.remote):
+        local_url = path.startswith("file://") and self.outside
+        if "\0" in path or ("://" in path and not (self.remote or local_url)):
             raise SongTableError(f"{path!r} is not a path of a file; URLs are not read (--remote)")
-        if "://" in path:
-            require_store_url(path)
-            return path
+        if "://" in path and not local_url:
+            require_store_url(path.strip())
+            return path.strip()
         if not isinstance(self.root, Path):
+            path = path.strip()
             if path.startswith("/") or ".." in path.split("/"):
                 raise SongTableError(
                     f"{path!r} lies outside the table's folder; give its URL, --remote"
                 )
             return str(self.root / path)
-        file = self.root / path
+        file, how = find_file(self.root, path)
+        if how:
+            self.spelled[how] += 1
         try:
             inside = self.outside or file.resolve().is_relative_to(self.root.resolve())
         except (OSError, RuntimeError, ValueError) as error:  # links in a circle, long names
@@ -193,7 +222,8 @@ def _songs_of_rows(
             roles, remarks = find_columns([name for name in row if name], chosen, origin)
         cells = {name: (cell or "").strip() for name, cell in row.items() if name}
         try:
-            song = _make_song(line, cells, rules, roles)
+            path = row[roles["path"]] or ""  # as it is: a name may begin with a space
+            song = _make_song(line, cells | {roles["path"]: path}, rules, roles)
         except (SongTableError, SettingsError) as error:
             problems.append(f"line {line}: {error}")
             continue
@@ -206,6 +236,7 @@ def _songs_of_rows(
     _raise_problems(origin, problems)
     if not songs:
         raise SongTableError(f"{origin}: the table holds no songs.")
+    remarks += [f"{count} files were found {how}" for how, count in rules.spelled.items()]
     joined = [song.label for song in songs if song.label and re.search("[;|]", song.label)]
     if joined and not songs[0].multilabel:
         remarks.append(
@@ -219,7 +250,7 @@ def _make_song(
     line: int, cells: Mapping[str, str], rules: _PathRules, roles: Mapping[str, str]
 ) -> Song:
     known = {role: cells.get(column, "") for role, column in roles.items()}
-    path = known["path"]
+    path = known["path"].strip()
     start = _seconds(known.get("start", ""), "start") or 0.0
     end = _seconds(known.get("end", ""), "end")
     if end is not None and end <= start:
@@ -239,7 +270,7 @@ def _make_song(
     }
     return Song(
         id=known.get("id") or (path if is_url(path) else Path(path).as_posix()) + part,
-        path=rules.resolve(path),
+        path=rules.resolve(known["path"]),
         start=start,
         end=end,
         line=line,

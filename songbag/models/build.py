@@ -181,18 +181,18 @@ def _tried(what: str, part: Any, *inputs: Tensor) -> tuple[int, ...]:
     """Return the shape of what a user's part makes of inputs."""
     shapes = " and ".join(str(tuple(each.shape)) for each in inputs)
     try:
-        found = part(*inputs)
+        output = part(*inputs)
     except Exception as error:
         raise TrainingError(
             f"the {what} fails on an input of shape {shapes} ({type(error).__name__}: {error}). "
             "It must take any number of songs and windows, one included."
         ) from error
-    if not isinstance(found, Tensor):
+    if not isinstance(output, Tensor):
         raise TrainingError(
-            f"the {what} returns a {type(found).__name__} for an input of shape {shapes}; needed "
+            f"the {what} returns a {type(output).__name__} for an input of shape {shapes}; needed "
             "is a tensor of torch."
         )
-    return tuple(found.shape)
+    return tuple(output.shape)
 
 
 class Standardised(nn.Module):

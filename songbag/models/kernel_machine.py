@@ -94,8 +94,8 @@ class KernelFeatures(nn.Module):
         # Where half of the values are one, quartiles say nothing; where all are, nothing does.
         spread = np.where(spread > 0, spread, np.nanstd(windows, axis=0))
         values = windows.shape[1]
-        for name, found in (("middle", middle), ("spread", np.where(spread > 0, spread, 1.0))):
-            getattr(self, name).copy_(torch.from_numpy(np.nan_to_num(found)))
+        for name, value in (("middle", middle), ("spread", np.where(spread > 0, spread, 1.0))):
+            getattr(self, name).copy_(torch.from_numpy(np.nan_to_num(value)))
         missing = np.isnan(windows)
         self.flag.copy_(torch.from_numpy(missing.any(axis=0).astype(np.float32)))
         squashed = self.squash(torch.from_numpy(windows)).numpy()[:, :values]
@@ -200,9 +200,9 @@ def solve_folds(
         fitted = fit_temperature(logits.numpy(), y, pooling.kind)
         return fitted.nll_after, fitted.temperature, logits.numpy(), solutions
 
-    found = {penalty: tried(penalty) for penalty in PENALTIES}
-    penalty = min(found, key=lambda each: found[each][0])
-    loss, temperature, logits, solutions = found[penalty]
+    tries = {penalty: tried(penalty) for penalty in PENALTIES}
+    penalty = min(tries, key=lambda each: tries[each][0])
+    loss, temperature, logits, solutions = tries[penalty]
     mean = torch.stack(solutions).mean(dim=0) / temperature
     _fill(head, mean[:-1], mean[-1])
     row = {"loss": loss, "penalty": penalty, "seconds": time.perf_counter() - began}
@@ -250,8 +250,8 @@ def _sums(
         for fold in np.unique(fold_of[places.numpy()]).tolist():
             inside = torch.from_numpy(fold_of)[places] == fold
             rows = places[inside]
-            found = _Sums.of(features[inside], targets[rows], shares[inside])
-            sums[fold] = sums[fold].plus(found) if fold in sums else found
+            tries = _Sums.of(features[inside], targets[rows], shares[inside])
+            sums[fold] = sums[fold].plus(tries) if fold in sums else tries
 
     with torch.no_grad():
         for places, windows in _blocks(bags, network.window_shape[0]):
