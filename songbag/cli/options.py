@@ -97,6 +97,8 @@ audio_file_options = _together(
     option("--path", "path_column", metavar="COLUMN", section=SONGS,
            help="Column of the files, where the table calls it otherwise."),
     option("--label", metavar="COLUMN", section=SONGS, help="Column of the label."),
+    option("--layout", metavar="LEVELS", section=SONGS,
+           help="What subfolders are, e.g. split/label/group."),
     option("--id", "id_column", metavar="COLUMN", section=SONGS, help="Column of the song's id."),
     option("--max-hours", default=1.0, section=SONGS, help="Longest recording."),
     option("--allow-outside", is_flag=True, section=SONGS,
@@ -143,7 +145,13 @@ def read_audio_options(options: dict[str, Any], workers: "Workers" = None) -> "A
     """Return where and how audio files are read."""
     from songbag.data.open_songs import AudioOptions
 
-    roles = {"path": "path_column", "label": "label", "id": "id_column", "fold": "fold_column"}
+    roles = {
+        "path": "path_column",
+        "label": "label",
+        "id": "id_column",
+        "fold": "fold_column",
+        "layout": "layout",
+    }
     elsewhere = options.get("remote", False) or options.get("cluster") is not None
     return AudioOptions(
         options["cache"],

@@ -17,6 +17,11 @@ NAMES = {
 }
 # What must not be divided by a split, what counts most first.
 GROUPS = ("artist", "album", "performer", "speaker", "recordist", "site", "group")
+SIDES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing", "eval"), "test"),
+}
 OPTIONS = {"path": "--path", "label": "--label", "id": "--id", "fold": "--fold-column"}
 
 

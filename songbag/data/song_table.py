@@ -14,15 +14,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from songbag.audio.audio_file import EXTENSIONS
-from songbag.data.columns import find_columns
+from songbag.data.columns import SIDES, find_columns
 from songbag.data.find_file import find_file
+from songbag.data.folders import read_folder
 from songbag.data.song import Song, join_labels, split_labels
 from songbag.data.table_files import TABLES, read_rows
 from songbag.errors import SettingsError, SongTableError
 from songbag.storage.remote import (
     AnyPath,
-    files_below,
     is_url,
     local_file,
     parse_path,
@@ -32,11 +31,7 @@ from songbag.storage.remote import (
 if TYPE_CHECKING:
     import pandas
 
-SIDES = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
-    **dict.fromkeys(("test", "testing", "eval"), "test"),
-}
+METADATA = ("metadata.csv", "metadata.jsonl")  # beside the files, as `datasets` reads it
 PLAYLISTS = (".m3u", ".m3u8", ".pls")
 _SHOWN = 8  # problems listed in one error
 
@@ -94,7 +89,12 @@ def _read_path(
 ) -> SongTable:
     path = parse_path(origin) if isinstance(origin, str) else origin
     if path.is_dir():
-        return _read_folder(path)
+        for name in METADATA:
+            if isinstance(path, Path) and (path / name).is_file():
+                table = _read_path(path / name, allow_outside, remote, chosen)
+                return replace(table, remarks=[f"songs are those of {name}", *table.remarks])
+        songs, remarks = read_folder(path, chosen.get("layout"))
+        return SongTable(songs, str(path), remarks)
     if path.suffix.lower() in TABLES:
         if not path.exists():
             raise SongTableError(f"{path}: there is no such table.")
@@ -124,28 +124,6 @@ def _read_playlist(path: Path) -> SongTable:
         raise SongTableError(f"{path}: the playlist names no files.")
     remarks = [f"{count} files were found {how}" for how, count in rules.spelled.items()]
     return SongTable(songs, str(path), remarks)
-
-
-def _read_folder(folder: AnyPath) -> SongTable:
-    """Return all audio files below a folder; the first folder below it is the label."""
-    songs, others = [], Counter[str]()
-    for file, relative in files_below(folder):
-        if any(part.startswith(".") for part in relative.parts):
-            continue
-        if file.suffix.lower() not in EXTENSIONS:
-            others[file.suffix.lower() or "no ending"] += 1
-            continue
-        label = relative.parts[0] if len(relative.parts) > 1 else None
-        songs.append(Song(id=relative.as_posix(), path=str(file), label=label))
-    remarks = []
-    if others:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in others.most_common(5))
-        remarks.append(f"{folder}: {others.total()} files have no audio ending, left out ({kinds})")
-    if not songs:
-        raise SongTableError(
-            f"{folder}: no audio files below it. Looked for {' '.join(sorted(EXTENSIONS))}."
-        )
-    return SongTable(songs, str(folder), remarks)
 
 
 def _join(tables: Iterable[SongTable]) -> SongTable:

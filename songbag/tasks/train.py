@@ -1,7 +1,9 @@
 """Train a model: songs to a split, a fitted model and its evaluation. Read this file first."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 
 import msgspec
@@ -9,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from songbag.console import Console
+from songbag.data.audio_dataset import AudioDataset
 from songbag.data.dataset import BagDataset, MemoryDataset, SongDataset
 from songbag.data.packed import PackedDataset
 from songbag.data.song import Song, joined_groups, stratification_labels
@@ -173,6 +176,7 @@ def load_and_choose(
 def load_labelled(songs: SongDataset, recipe: Recipe, console: Console) -> BagDataset:
     """Return a dataset with the features of a recipe, and report what is wrong with its songs."""
     require_trainable(recipe)  # before an hour of decoding
+    songs = without_strays(songs, console)
     require_labels(songs.songs, songs.origin)
     dataset = songs.load(recipe, console.track)
     if songs.checked:
@@ -187,6 +191,23 @@ def load_labelled(songs: SongDataset, recipe: Recipe, console: Console) -> BagDa
         raise TrainingError(f"no song labelled {', '.join(sorted(lost))} could be read.")
     require_labels(dataset.songs, dataset.origin)  # a label may have lost all songs but one
     return dataset
+
+
+def without_strays(songs: SongDataset, console: Console) -> SongDataset:
+    """Return songs of folders without files in no folder of a label, and labels of one song.
+
+    Songs of a table are returned as they are: what a table says is meant.
+    """
+    if not isinstance(songs, AudioDataset) or any(song.line is not None for song in songs.songs):
+        return songs
+    counts = Counter(label for song in songs.songs for label in song.labels)
+    good = [counts[song.label or ""] > 1 for song in songs.songs]
+    if all(good) or len({song.label for song in compress(songs.songs, good)}) < 2:
+        return songs
+    for song in compress(songs.songs, [not one for one in good]):
+        why = f"the only song of '{song.label}'" if song.label else "in no folder of a label"
+        console.say(f"left out: {song.id}: it is {why}")
+    return songs.with_songs(list(compress(songs.songs, good)))
 
 
 def split_dataset(

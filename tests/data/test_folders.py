@@ -1,0 +1,95 @@
+"""Folders as people have them: what their levels are is found, said, and can be stated."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from songbag.audio.waveform import write_waveform
+from songbag.data.song_table import read_songs
+from songbag.errors import SettingsError, SongTableError
+from tests.helpers.command import songbag as command
+
+
+def made(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return read_songs(folder)
+
+
+def test_a_side_of_a_split_is_no_label(tmp_path):
+    table = made(
+        tmp_path, "train/rock/a.wav", "Test/rock/b.wav", "train/jazz/c.wav", "valid/jazz/d.wav"
+    )
+    by_id = {song.id: song for song in table.songs}
+    assert {song.label for song in table.songs} == {"rock", "jazz"}
+    assert by_id["Test/rock/b.wav"].split == "test"
+    assert by_id["valid/jazz/d.wav"].split == "validation"
+    assert "folders are taken as split/label: rock 2, jazz 2; 3 splits" in table.remarks[0]
+
+
+def test_folds(tmp_path):
+    table = made(tmp_path, "fold1/rock/a.wav", "fold2/rock/b.wav", "fold_10/jazz/c.wav")
+    assert [(song.fold, song.label) for song in table.songs] == [
+        ("fold1", "rock"), ("fold2", "rock"), ("fold_10", "jazz")
+    ]  # fmt: skip
+
+
+def test_the_second_folder_is_the_group(tmp_path):
+    table = made(
+        tmp_path, "rock/Ann/first/a.wav", "rock/Ann/second/b.wav", "jazz/Bob/c.wav", "jazz/d.wav"
+    )
+    assert [song.artist for song in table.songs] == ["Bob", None, "Ann", "Ann"]
+    assert "folders are taken as label/group: jazz 2, rock 2; 2 groups" in table.remarks[0]
+
+
+def test_labels_alone_are_not_worth_a_word(tmp_path):
+    assert made(tmp_path, "1/a.wav", "2/b.wav").remarks == []
+    assert [song.label for song in read_songs(tmp_path).songs] == ["1", "2"]
+    assert made(tmp_path / "x", "train/a.wav", "test/b.wav").songs[0].label == "test"  # one level
+
+
+def test_a_layout_can_be_stated(tmp_path):
+    made(tmp_path, "Ann/rock/a.wav", "Bob/jazz/b.wav")
+    table = read_songs(tmp_path, columns={"layout": "group/label"})
+    assert [(song.artist, song.label) for song in table.songs] == [("Ann", "rock"), ("Bob", "jazz")]
+    with pytest.raises(SettingsError, match="layout 'artist/label': write label, group"):
+        read_songs(tmp_path, columns={"layout": "artist/label"})
+    with pytest.raises(SongTableError, match="'ann' is no side of a split"):
+        read_songs(tmp_path, columns={"layout": "split/label"})
+
+
+@pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl"])
+def test_metadata_beside_the_files_is_the_table(tmp_path, name):
+    made(tmp_path, "a.wav", "b.wav")
+    rows = [{"file_name": f"{n}.wav", "label": n.upper()} for n in "ab"]
+    lines = (
+        ["file_name,label", "a.wav,A", "b.wav,B"] if name.endswith("csv") else map(json.dumps, rows)
+    )
+    (tmp_path / name).write_text("\n".join(lines))
+    table = read_songs(tmp_path)
+    assert [song.label for song in table.songs] == ["A", "B"]
+    assert table.remarks[0] == f"songs are those of {name}"
+
+
+def test_a_stray_file_and_a_label_of_one_song_are_no_end(tmp_path):
+    rng = np.random.default_rng(0)
+    for number in range(8):
+        wave = rng.standard_normal(22050 * 3)
+        wave = np.cumsum(wave) if number % 2 else np.diff(wave, append=0)
+        folder = tmp_path / "music" / ("low", "high")[1 - number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        write_waveform(
+            folder / f"{number}.wav", (0.1 * wave / np.abs(wave).max()).astype(np.float32), 22050
+        )
+    stray = tmp_path / "music" / "low" / "1.wav"
+    shutil.copy(stray, tmp_path / "music" / "stray.wav")
+    (tmp_path / "music" / "odd").mkdir()
+    shutil.copy(stray, tmp_path / "music" / "odd" / "one.wav")
+    how = ["--recipe", "fast", "--encoder", "none", "-o", tmp_path / "m.songbag"]
+    done = command("train", tmp_path / "music", *how)
+    assert done.returncode == 0, done.stderr
+    assert "left out: stray.wav: it is in no folder of a label" in done.stderr
+    assert "left out: odd/one.wav: it is the only song of 'odd'" in done.stderr
