@@ -17,7 +17,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
         pytest.param("own_network", marks=pytest.mark.full),
         pytest.param("own_loss", marks=pytest.mark.full),
         pytest.param("own_keras", marks=pytest.mark.full),
-        "own_pooling",
+        pytest.param("own_pooling", marks=pytest.mark.full),
     ],
 )
 def test_own_parts(name, tmp_path):

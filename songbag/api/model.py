@@ -68,7 +68,7 @@ class Model(Shown):
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of the feature columns that a model of window tables was trained on."""
-        return self.card.columns
+        return self.card.features
 
     def predict(
         self,

@@ -53,7 +53,7 @@ def evaluate(
 
     require_model_first(model, [str(songs)])
     loaded, console = load_model(model), Console(options["quiet"])
-    windows = read_window_table(songs, options, loaded.card.columns)
+    windows = read_window_table(songs, options, loaded.card.features)
     dataset = open_songs(windows or songs, read_audio_options(options))
     evaluation = evaluate_model(loaded, dataset, console, everything)
     evaluation.write(output)
@@ -106,7 +106,7 @@ def predict(ctx: click.Context, /, model: Path, songs: tuple[str, ...], **option
     console = Console(options["quiet"])
     require_model_first(model, songs)
     loaded, precision = load_model(model), options["precision"]
-    dataset = open_inputs(ctx, songs, options, loaded.card.columns)
+    dataset = open_inputs(ctx, songs, options, loaded.card.features)
     for remark in dataset.remarks:
         console.say(remark)
     confidence = 0.0 if precision is None else required_confidence(loaded.card, precision)

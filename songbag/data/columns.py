@@ -60,7 +60,8 @@ def find_columns(
     if "path" not in roles:
         raise SongTableError(
             f"{origin}: there is no column 'path'.{suggestion('path', columns)} Columns are "
-            f"{', '.join(columns)}. Name the one with the files: --path COLUMN."
+            f"{', '.join(columns)}. Name the one with the files: "
+            "--path COLUMN; of a table with a row a window name the --song column."
         )
     if "label" in roles and "labels" in roles and "label" not in chosen:
         raise SongTableError(

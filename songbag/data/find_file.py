@@ -49,16 +49,23 @@ def _by_case(root: Path, path: str) -> Path | None:
     if not parts or Path(*parts).is_absolute() or ".." in parts:
         return None
     for part in parts:
-        names = _names(str(folder)).get(_folded(part), ())
+        names = _names(str(folder), _changed(folder)).get(_folded(part), ())
         if len(names) != 1:
             return None
         folder = folder / names[0]
     return folder if os.path.isfile(folder) else None
 
 
+def _changed(folder: Path) -> int:
+    try:
+        return os.stat(folder).st_mtime_ns
+    except OSError:
+        return 0
+
+
 @lru_cache(64)
-def _names(folder: str) -> dict[str, tuple[str, ...]]:
-    """Return the names in a folder by what they are without case."""
+def _names(folder: str, changed: int) -> dict[str, tuple[str, ...]]:
+    """Return the names in a folder, ``changed`` at that time, by what they are without case."""
     by_name: dict[str, tuple[str, ...]] = {}
     try:
         names = os.listdir(folder)

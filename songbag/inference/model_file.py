@@ -61,7 +61,7 @@ class Card(Record, frozen=True):
     window_shape: Annotated[tuple[int, ...], msgspec.Meta(min_length=1)]
     source: Literal["audio", "table"]
     space: Literal["logit", "probability"] | None  # where contributions add up to the score
-    columns: tuple[str, ...] = ()  # of a table: names of its features, where they are known
+    features: tuple[str, ...] = ()  # of a table: names of its features, where they are known
     multilabel: bool = False
     thresholds: tuple[float, ...] = ()  # multilabel: the probability from which a label holds
     temperature: Annotated[float, msgspec.Meta(gt=0)] = 1.0  # divides song logits

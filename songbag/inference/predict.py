@@ -63,9 +63,9 @@ def predict_all(model: Model, dataset: SongDataset) -> Predictions:
 def _require_columns(card: Card, dataset: SongDataset) -> None:
     """Refuse a table whose features are of other columns than the model was trained on."""
     given = dataset.columns if isinstance(dataset, MemoryDataset) else ()
-    if not card.columns or not given or given == card.columns:
+    if not card.features or not given or given == card.features:
         return
-    pairs = zip_longest(given, card.columns, fillvalue="nothing")
+    pairs = zip_longest(given, card.features, fillvalue="nothing")
     found, known = next(pair for pair in pairs if pair[0] != pair[1])
     raise SongTableError(
         f"{dataset.origin}: other features than the model was trained on: '{found}' where it "

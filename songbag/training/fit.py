@@ -367,7 +367,7 @@ def _assemble(
         window_shape=window_shape(dataset, plan.recipe),
         source="table" if dataset[0].starts is None else "audio",
         space=result.pooling.part.space,
-        columns=dataset.columns if isinstance(dataset, MemoryDataset) else (),
+        features=dataset.columns if isinstance(dataset, MemoryDataset) else (),
         multilabel=plan.kind.multilabel,
         encoder=find_encoder(plan.recipe.sound).facts if plan.recipe.sound.encoding else None,
         seed=plan.seed,

@@ -23,7 +23,8 @@ def test_a_folder_per_label(tmp_path):
         "rock/a.mp3": "rock",
         "rock/deep/b.WAV": "rock",
     }
-    assert "1 .jpg" in found.remarks[0]
+    assert "1 .jpg" in found.remarks[1]
+    assert [song.artist for song in found.songs] == [None, None, "deep"]
 
 
 def test_a_table_keeps_everything(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from msgspec import structs
 
-from songbag import api
+from songbag.api import songs as api
 from songbag.audio.audio_file import AudioReport
 from songbag.audio.cache import Index
 from songbag.audio.waveform import read_blocks
@@ -73,6 +73,7 @@ def test_one_file_holds_the_encoder_and_stays_small(fast):
     assert "musicnn" in CliRunner().invoke(main, ["info", str(fast)]).output
 
 
+@pytest.mark.full
 def test_cached_decoded_and_pooled_predictions_are_the_same_bytes(fast, songs, folder):
     cached = predictions(fast, songs, folder / "cached.csv", "--cache", folder / "cache")
     nothing = folder / "nothing"

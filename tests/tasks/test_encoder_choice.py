@@ -38,6 +38,7 @@ def insects(tmp_path_factory):
     return folder
 
 
+@pytest.mark.full
 def test_an_encoder_that_is_deaf_to_the_songs_is_left_out(insects):
     table, model = insects / "songs.csv", insects / "m.songbag"
     said = songbag("train", table, "-o", model, "--cache", insects / "cache")

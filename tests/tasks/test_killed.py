@@ -35,6 +35,7 @@ def short_songs(tmp_path_factory):
     return folder
 
 
+@pytest.mark.full
 @pytest.mark.torture
 def test_a_killed_extraction_goes_on_bit_for_bit(short_songs, tmp_path, often, figure):
     songs = sorted(short_songs.iterdir())
@@ -63,6 +64,7 @@ def test_a_killed_extraction_goes_on_bit_for_bit(short_songs, tmp_path, often, f
         assert hits >= times // 2
 
 
+@pytest.mark.full
 @pytest.mark.torture
 def test_a_killed_prediction_goes_on_byte_for_byte(
     short_songs, model_path, tmp_path, often, figure
