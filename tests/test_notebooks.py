@@ -11,7 +11,6 @@ import pytest
 matplotlib.use("Agg")
 EXAMPLES = Path(__file__).parent.parent / "examples"
 NOTEBOOKS = ["own_songs", "own_table"]
-QUICK = [(r'"--songs", "16"', '"--songs", "6"'), (r'"music/songs.csv"(, "genre|, quiet=True\)|, pool)', r'"music/songs.csv"\1')]  # fmt: skip
 
 
 def cells(name):
@@ -19,7 +18,7 @@ def cells(name):
     return notebook["cells"]
 
 
-@pytest.mark.parametrize("name", NOTEBOOKS)
+@pytest.mark.parametrize("name", [pytest.param("own_songs", marks=pytest.mark.full), "own_table"])
 def test_the_code_of_notebooks_runs(name, tmp_path):
     code = "\n".join("".join(c["source"]) for c in cells(name) if c["cell_type"] == "code")
     code = code.replace('"--songs", "16"', '"--songs", "6"')
