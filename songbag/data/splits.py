@@ -18,6 +18,7 @@ from songbag.errors import SongTableError, TrainingError
 from songbag.settings import Record
 
 _SHUFFLES = 8  # tried, because the greedy folds of few groups vary a lot in their balance
+_MANY_GROUPS = 2000  # are balanced by any shuffle, and each takes a minute for 100,000
 
 
 class Certificate(Record, frozen=True):
@@ -51,7 +52,7 @@ def folds(labels: Sequence[str], groups: Sequence[str], count: int, seed: int) -
     y = np.unique(np.asarray(labels), return_inverse=True)[1]
     codes = np.unique(np.asarray(groups), return_inverse=True)[1]
     best, least = np.zeros(len(y), dtype=np.int64), np.inf
-    for shuffle in range(_SHUFFLES):
+    for shuffle in range(_SHUFFLES if codes.max() < _MANY_GROUPS else 1):
         splitter = StratifiedGroupKFold(
             count, shuffle=True, random_state=seed * _SHUFFLES + shuffle
         )
