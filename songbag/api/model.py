@@ -1,5 +1,6 @@
 """A trained model in Python, and how results show themselves."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -32,12 +33,12 @@ if TYPE_CHECKING:
 _NAMED = 6  # labels that are shown by name
 
 
-class Shown:
+class Shown(ABC):
     """Shows itself in three lines, and in a notebook as a small table of the same."""
 
+    @abstractmethod
     def _lines(self) -> list[tuple[str, str]]:
         """Return what is said: pairs of a word and a text, the title first."""
-        raise NotImplementedError
 
     def __repr__(self) -> str:
         (title, about), *rest = self._lines()

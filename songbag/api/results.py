@@ -113,11 +113,8 @@ class Comparison(Shown):
         import pandas
 
         systems = pandas.DataFrame(conclusion.systems).set_index("system")
-        pairs, about = (
-            pandas.DataFrame(conclusion.differences),
-            (conclusion.said, conclusion.folder),
-        )
-        return cls(systems, pairs, *about, conclusion.metric)
+        pairs = pandas.DataFrame(conclusion.differences)
+        return cls(systems, pairs, conclusion.said, conclusion.folder, conclusion.metric)
 
     def plot(self, axes: "Axes | None" = None) -> "Axes":
         """Draw the metric of each system with its interval; return matplotlib axes."""

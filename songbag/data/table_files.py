@@ -10,6 +10,7 @@ import io
 import json
 import os
 import re
+import warnings
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -242,15 +243,17 @@ def _read_delimited(
         plain = [each for each in chosen if not sample[each].str.contains(",").any()]
         dtype = {each: "float64" if each in plain else "str" for each in names}
         missing = {each: list(_MISSING) for each in plain}
-        frame = pandas.read_csv(
-            path, header=0, names=names, dtype=dtype, na_values=missing, low_memory=False, **how
-        )
+        with warnings.catch_warnings():  # pandas drops cells of rows that are too long, and warns
+            warnings.simplefilter("error", pandas.errors.ParserWarning)
+            frame = pandas.read_csv(
+                path, header=0, names=names, dtype=dtype, na_values=missing, low_memory=False, **how
+            )
     except UnicodeDecodeError:
         _decode(path.read_bytes(), dialect.encoding, name)  # raises with the line
         raise
     except pandas.errors.EmptyDataError:
         raise _empty(name) from None
-    except (pandas.errors.ParserError, ValueError) as error:
+    except (pandas.errors.ParserError, pandas.errors.ParserWarning, ValueError) as error:
         raise SongTableError(f"{name}: not a table ({error}).") from None
     return _frame_columns(frame, name)
 

@@ -87,6 +87,12 @@ def test_decimal_commas_are_read_or_named(tmp_path, text, message):
             numbers(column, "'x'")
 
 
+def test_a_row_that_is_too_long_is_refused_wherever_it_stands(tmp_path):
+    (tmp_path / "a.csv").write_text("id,x\n" + "a,1\n" * 2000 + "a,1,2\n")
+    with pytest.raises(SongTableError, match="not a table"):
+        read_columns(tmp_path / "a.csv", "x")
+
+
 def test_two_columns_of_one_name_are_refused(tmp_path):
     (tmp_path / "a.csv").write_text("id,x,x \na,1,2\n")
     frame = pandas.DataFrame([["a", 1, 2]], columns=["id", "x", "x"])
