@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -16,12 +16,14 @@ from songbag.inference import model_file
 from songbag.inference.model_file import Card
 from songbag.inference.predict import predict
 from songbag.inference.predictions import (
+    probability_columns,
     song_columns,
     song_frame,
     song_row,
     window_frame,
     window_rows,
 )
+from songbag.inference.segments import COLUMNS, SegmentRules, segments
 from songbag.metrics.label_kinds import kind_of
 
 if TYPE_CHECKING:
@@ -123,6 +125,42 @@ class Model(Shown):
         rows = [song_row(item, self.labels) for item in items]
         frame = song_frame(rows, song_columns(self.labels, dataset.everyone()))
         return frame.iloc[0] if is_one_waveform(songs) else frame
+
+    def segments(
+        self,
+        songs: "SongsLike",
+        threshold: float | None = None,
+        gap_seconds: float = 0.5,
+        least_seconds: float = 0.3,
+        **options: Any,
+    ) -> "pandas.DataFrame":
+        """Return which label holds when: windows merged into spans.
+
+        Parameters
+        ----------
+        songs, **options
+            As `predict` takes them.
+        threshold, gap_seconds, least_seconds
+            See `songbag.inference.segments.SegmentRules`.
+
+        Returns
+        -------
+        DataFrame
+            A row a span: id, start, end (seconds), label, probability. A song that could not be
+            read has none; `predict` says why.
+        """
+        import pandas
+
+        rules = SegmentRules(threshold, gap_seconds, least_seconds)
+        frame = cast("pandas.DataFrame", self.predict(songs, windows=True, **options))
+        rows = []
+        for name, windows in frame.groupby(level=0, sort=False):
+            times = windows.index.to_frame()
+            shares = windows[probability_columns(self.labels)].to_numpy()
+            starts, ends = times["start"].to_numpy(), times["end"].to_numpy()
+            spans = segments(self.card, starts, ends, shares, rules)
+            rows += [{"id": name, **asdict(span)} for span in spans]
+        return pandas.DataFrame(rows, columns=list(COLUMNS))
 
     def export(self, path: str | Path) -> Path:
         """Write the model as one ONNX graph, from samples to prediction, for everywhere.

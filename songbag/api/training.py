@@ -10,6 +10,7 @@ import msgspec
 from songbag.api.model import Model, load
 from songbag.api.results import Comparison, CrossValidation, EvaluationResult, Result, frames_of
 from songbag.console import Console
+from songbag.data.annotations import SpanOptions
 from songbag.data.dataset import SongDataset
 from songbag.data.open_songs import AudioOptions, open_songs
 from songbag.inference.model_file import load_model
@@ -36,6 +37,8 @@ def train(
     workers: int | None = None,
     quiet: bool = False,
     columns: Mapping[str, str] | None = None,
+    annotations: str | Path | None = None,
+    background: str | None = None,
     **changes: Any,
 ) -> Result:
     """Train on labelled songs, judge the model on a fifth of them, and return both.
@@ -68,6 +71,12 @@ def train(
     columns : mapping, optional
         Columns of a table by what they are, where they have other than the usual names:
         ``{"path": ..., "label": ..., "id": ..., "fold": ...}``.
+    annotations : path, optional
+        Audacity label files or Raven selection tables of the recordings, a folder or one table;
+        by default those beside the recordings of a folder, such as a.txt beside a.wav.
+    background : str, optional
+        Label of what they leave out, where recordings are labelled exhaustively; by default
+        that is unknown and not trained on.
     **changes
         Other training settings, for example ``epochs=10``.
     """
@@ -76,7 +85,8 @@ def train(
     from songbag.tasks import train as task
 
     path = Path(output) if output else Path(tempfile.mkdtemp(prefix="songbag-")) / "model.songbag"
-    dataset, console = _open_songs(songs, group, cache, workers, columns), Console(quiet)
+    console = Console(quiet)
+    dataset = _open_songs(songs, group, cache, workers, columns, annotations, background)
     chosen, own = recipe_and_own(dataset, recipe, encoder, changes, network, pooling, loss)
     training = task.train(dataset, chosen, console, seed, own=own, model_path=path)
     folder = task.write_training(training, path, console)
@@ -107,6 +117,8 @@ def crossval(
     quiet: bool = False,
     keep_models: bool = False,
     columns: Mapping[str, str] | None = None,
+    annotations: str | Path | None = None,
+    background: str | None = None,
     allow_crossing: bool = False,
     **changes: Any,
 ) -> CrossValidation:
@@ -119,7 +131,8 @@ def crossval(
     from songbag.tasks.train import load_and_choose
 
     folder = Path(output or tempfile.mkdtemp(prefix="songbag-"))
-    console, songs = Console(quiet), _open_songs(songs, group, cache, workers, columns)
+    console = Console(quiet)
+    songs = _open_songs(songs, group, cache, workers, columns, annotations, background)
     chosen, own = recipe_and_own(songs, recipe, encoder, changes, network, pooling, loss)
     dataset, chosen = load_and_choose(songs, chosen, console, seed)
     evaluation = cross_validate(
@@ -138,6 +151,8 @@ def evaluate(
     workers: int | None = None,
     quiet: bool = False,
     everything: bool = False,
+    annotations: str | Path | None = None,
+    background: str | None = None,
 ) -> EvaluationResult:
     """Judge a model on labelled songs that were not in its training.
 
@@ -153,12 +168,14 @@ def evaluate(
         As for `train`.
     everything
         Whether songs count that the model was trained on.
+    annotations, background
+        As for `train`.
     """
     from songbag.report import write_report
     from songbag.tasks.evaluate import evaluate_model
 
     folder = Path(output or tempfile.mkdtemp(prefix="songbag-"))
-    dataset = _open_songs(songs, None, cache, workers)
+    dataset = _open_songs(songs, None, cache, workers, None, annotations, background)
     path = model.path if isinstance(model, Model) else model
     evaluation = evaluate_model(load_model(path), dataset, Console(quiet), everything)
     evaluation.write(folder)
@@ -250,9 +267,16 @@ def _open_songs(
     cache: str | Path | None,
     workers: int | None,
     columns: Mapping[str, str] | None = None,
+    annotations: str | Path | None = None,
+    background: str | None = None,
 ) -> SongDataset:
+    columns = columns or {}
+    place = None if annotations is None else Path(annotations)
+    spans = SpanOptions(place, background, columns.get("label"))
     folder = Path(cache) if cache else None
-    options = AudioOptions(folder, workers=workers, allow_outside=True, columns=columns)
+    options = AudioOptions(
+        folder, workers=workers, allow_outside=True, columns=columns, spans=spans
+    )
     return open_songs(songs, options, group)
 
 

@@ -21,7 +21,13 @@ from songbag.audio.cache import (
     write_frames,
 )
 from songbag.audio.features import Frames
-from songbag.audio.sandbox import decode_in_sandbox, reuse_decoder, stop_decoder
+from songbag.audio.sandbox import (
+    decode_in_sandbox,
+    reuse_decoder,
+    run_in_sandbox,
+    stop_decoder,
+)
+from songbag.audio.sandbox_child import Request
 from songbag.encoders.known import find_encoder, remember
 from songbag.errors import AudioError
 from songbag.parallel.pool import Workers, in_order
@@ -125,6 +131,19 @@ def extract_all(
         stop_decoder()
         if unstored:
             index.store(unstored)
+
+
+def stated_seconds(path: str, limits: Limits) -> float:
+    """Return the length that a file's header states, else the decoded one.
+
+    Raises AudioError where it cannot be read.
+    """
+    report = AudioReport()
+    function = "songbag.audio.sandbox_child:read_header"
+    request = Request(source=Source(path=path), sound=Sound(), limits=limits, function=function)
+    for _ in run_in_sandbox(request, report):
+        pass
+    return report.claimed_seconds or report.decoded_seconds
 
 
 def _extract_in_worker(

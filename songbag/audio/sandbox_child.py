@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from songbag.audio.audio_file import AudioReport, Source
+from songbag.audio.decode import native_blocks
 from songbag.audio.features import Frames, frame_blocks
 from songbag.audio.waveform import excerpt_span, read_blocks
 from songbag.errors import AudioError
@@ -47,6 +48,16 @@ def decode_frames(
     """Yield blocks of frames (n, bands) of a source; ``report`` is complete at the end."""
     span = excerpt_span(source, limits)
     return frame_blocks(read_blocks(source.path, sound.sample_rate, report, span, limits), sound)
+
+
+def read_header(
+    source: Source, sound: Sound, report: AudioReport, limits: Limits
+) -> Iterator[bytes]:
+    """Yield nothing; fill in the report as far as the header says, or decode all if it does not."""
+    for _ in native_blocks(source.path, report, limits):
+        if report.claimed_seconds is not None:
+            break
+    return iter(())
 
 
 def load(function: str) -> DecodeFunction:

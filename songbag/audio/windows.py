@@ -13,11 +13,14 @@ and each is early by less than s frames. A song shorter than one window is repea
 it fills one.
 """
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from songbag.errors import SettingsError
 from songbag.settings import Sound, Windows
+
+_SHORTEST = 1.0  # seconds of a window that is made shorter for short recordings
 
 
 def window_and_hop(sound: Sound, windows: Windows) -> tuple[int, int]:
@@ -30,6 +33,19 @@ def window_and_hop(sound: Sound, windows: Windows) -> tuple[int, int]:
             f"one sample at {sound.sample_rate} Hz. Make them longer."
         )
     return window, hop
+
+
+def shortened(windows: Windows, recording_seconds: float) -> Windows:
+    """Return windows of half a recording's length, at least 1 s, where that is shorter.
+
+    >>> shortened(Windows(seconds=5.0, hop_seconds=2.5), 6.0).seconds
+    3.0
+    """
+    seconds = max(_SHORTEST, round(min(recording_seconds, 1e6) / 2, 1))
+    if seconds >= windows.seconds:
+        return windows
+    hop = windows.hop_seconds * seconds / windows.seconds
+    return msgspec.structs.replace(windows, seconds=seconds, hop_seconds=hop)
 
 
 def window_frames(sound: Sound, windows: Windows) -> int:

@@ -13,10 +13,13 @@ from songbag.parts import networks, poolings
 from songbag.storage.remote import parse_path
 
 if TYPE_CHECKING:
+    from songbag.data.annotations import SpanOptions
     from songbag.data.dataset import MemoryDataset, SongDataset
     from songbag.data.open_songs import AudioOptions
+    from songbag.inference.model_file import Card
     from songbag.parallel.pool import Workers
     from songbag.settings import Recipe
+    from songbag.tasks.segments import SegmentCollection
 
 Callback = TypeVar("Callback", bound=Callable[..., Any])
 
@@ -110,6 +113,40 @@ audio_file_options = _together(
     option("-q", "--quiet", is_flag=True, section=RUNNING, help="No messages, no progress."),
 )  # fmt: skip
 
+span_options = _together(
+    option("--annotations", type=PATH, section=SONGS,
+           help="Audacity labels or Raven tables of the songs.  [default: a.txt beside a.wav]"),
+    option("--background", metavar="LABEL", section=SONGS,
+           help="Label of what they leave out.  [default: unknown, left out]"),
+)  # fmt: skip
+
+
+segment_options = _together(
+    option("--segments", type=PATH, section=OUTPUT,
+           help="Which label holds when: a .csv, else a folder of label files."),
+    option("--segment-format", type=click.Choice(["audacity", "raven"]), default="audacity",
+           section=OUTPUT, help="Of those label files."),
+    option("--segment-threshold", type=click.FloatRange(0, 1, min_open=True), section=OUTPUT,
+           help="Probability that begins one.  [default: .5, multilabel: the model's]"),
+    option("--segment-gap", default=0.5, type=click.FloatRange(0), section=OUTPUT,
+           help="Seconds between two that are joined."),
+    option("--segment-least", default=0.3, type=click.FloatRange(0), section=OUTPUT,
+           help="Seconds of the shortest."),
+)  # fmt: skip
+
+
+def segment_collection(options: dict[str, Any], card: "Card") -> "SegmentCollection | None":
+    """Return what gathers the spans of songs, None without --segments."""
+    names = {"threshold": "segment_threshold", "gap_seconds": "segment_gap"}
+    names["least_seconds"] = "segment_least"
+    if options["segments"] is None:
+        return None
+    from songbag.inference.segments import SegmentRules
+    from songbag.tasks.segments import SegmentCollection
+
+    return SegmentCollection(card, SegmentRules(**{k: options[v] for k, v in names.items()}))
+
+
 cluster_options = _together(
     option("--remote", is_flag=True, section=SONGS,
            help="Let a table name URLs: s3://bucket/a.mp3."),
@@ -161,7 +198,17 @@ def read_audio_options(options: dict[str, Any], workers: "Workers" = None) -> "A
         options.get("remote", False),
         {role: options[name] for role, name in roles.items() if options.get(name)},
         options.get("strict", False),
+        _span_options(options) if "annotations" in options else None,
     )
+
+
+def _span_options(options: dict[str, Any]) -> "SpanOptions":
+    from songbag.data.annotations import SpanOptions
+
+    place: Path | None = options["annotations"]
+    if place is not None and not place.exists():
+        raise SettingsError(f"--annotations {place}: there is no such folder or file.")
+    return SpanOptions(place, options["background"], options["label"])
 
 
 # --- window tables ----------------------------------------------------------------------
@@ -250,6 +297,7 @@ def training_options(default: str = "auto") -> Callable[[Callback], Callback]:
         option("--seed", default=0, section=TRAINING,
                help="Of split and training."),
         group_option,
+        span_options,
         option("--fold-column", metavar="COLUMN", section=SONGS,
                help="Column of the folds of a cross-validation.  [default: fold]"),
         option("--label-map", type=PATH, section=SONGS,

@@ -20,6 +20,9 @@ from songbag.cli.options import (
     option,
     read_audio_options,
     read_window_table,
+    segment_collection,
+    segment_options,
+    span_options,
     window_table_options,
 )
 from songbag.console import Console
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 @option("-o", "--output", required=True, type=PATH, section=OUTPUT, help="Folder.")
 @option("--all", "everything", is_flag=True, section=OUTPUT, help="Evaluate songs of training too.")
 @audio_file_options
+@span_options
 @window_table_options
 @click.pass_context
 def evaluate(
@@ -74,6 +78,7 @@ def evaluate(
         help="Folder of Parquet files, for many songs.")  # fmt: skip
 @option("--part", "part_songs", default=1000, type=click.IntRange(1),
         section=OUTPUT, help="With -o: songs a file.")  # fmt: skip
+@segment_options
 @audio_file_options
 @cluster_options
 @window_table_options
@@ -98,11 +103,13 @@ def predict(ctx: click.Context, /, model: Path, songs: tuple[str, ...], **option
     from songbag.tasks.predict import Partition, predict_parts, predict_rows, required_confidence
 
     file = options["csv_file"] or options["json_file"]
-    if options["output"] and (file or options["song"]):
+    if options["output"] and (file or options["song"] or options["segments"]):
         raise SettingsError(
-            "-o writes a folder of Parquet files of songs with audio. --csv and --json write one "
-            "file, also for a table of windows (--song): give either."
+            "-o writes a folder of Parquet files of songs with audio. --csv, --json and --segments "
+            "write what fits into memory, also for a table of windows (--song): give either."
         )
+    if options["segments"] and options["song"]:
+        raise SettingsError("--segments needs seconds, and windows of a table have none.")
     console = Console(options["quiet"])
     require_model_first(model, songs)
     loaded, precision = load_model(model), options["precision"]
@@ -121,8 +128,13 @@ def predict(ctx: click.Context, /, model: Path, songs: tuple[str, ...], **option
         predictions = predict_rows(loaded, dataset, file)
         if len(everyone) > 1 and (file or sys.stdout.isatty()):
             predictions = console.track(predictions, len(everyone), "Predicting")
+        spans = segment_collection(options, loaded.card)
+        if spans is not None:
+            predictions = spans.watch(predictions, everyone)
         answers = (song.withheld_below(confidence) for song in predictions)
         failed = write_predictions(answers, loaded.card.labels, everyone, options)
+        if spans is not None:
+            console.say(spans.write(options["segments"], options["segment_format"]))
     if failed and isinstance(dataset, AudioDataset):
         console.say(f"{failed} of {len(everyone)} songs could not be read; see their reasons")
     ctx.exit(exit_code(failed, len(everyone)))

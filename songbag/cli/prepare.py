@@ -24,6 +24,7 @@ from songbag.cli.options import (
     option,
     read_audio_options,
     recipe_changes,
+    span_options,
 )
 from songbag.console import Console
 from songbag.errors import SettingsError
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 @encoder_option
 @group_option
 @audio_file_options
+@span_options
 @cluster_options
 @click.pass_context
 def check(ctx: click.Context, /, songs: AnyPath, **options: Any) -> None:
@@ -156,6 +158,7 @@ def extract(ctx: click.Context, /, songs: AnyPath, output: Path | None, **option
 @encoder_option
 @excerpt_options
 @audio_file_options
+@span_options
 @option("--verify", is_flag=True, section=RUNNING, help="Read all shards; make damaged ones again.")
 @click.pass_context
 def pack(ctx: click.Context, /, songs: Path, output: Path | None, **options: Any) -> None:

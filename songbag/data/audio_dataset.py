@@ -14,7 +14,7 @@ from songbag.audio.audio_file import AudioReport, Source, local_source
 from songbag.audio.cache import DamagedFramesError, Index, Receipt, content_of, read_frames
 from songbag.audio.extract import decode_rows, extract, extract_all
 from songbag.audio.features import Frames
-from songbag.audio.windows import window_starts
+from songbag.audio.windows import shortened, window_starts
 from songbag.data.bag import Bag
 from songbag.data.dataset import (
     BagDataset,
@@ -65,7 +65,7 @@ class AudioDataset(SongDataset):
         """
         if not any(is_url(song.path) or os.path.isfile(song.path) for song in self.songs):
             require_files(self.songs, self.origin)  # none: the table is of another place
-        sources = [song.source(recipe.excerpt) for song in self.songs]
+        sources = self.sources(recipe)
         receipts = extract_all(sources, recipe.sound, self.cache, self.limits, self.workers)
         cached, failures = list[_Cached](), list[Failure]()
         finished = list(progress(receipts, len(self.songs)))
@@ -83,9 +83,22 @@ class AudioDataset(SongDataset):
             return songs
         return songs.in_memory()
 
+    def sources(self, recipe: Recipe) -> list[Source]:
+        """Return what a training reads: parts of files are at least as long as a window.
+
+        If most songs are parts of files, that is the window to which their lengths adapt the
+        recipe (see `songbag.training.plan.adapt_recipe`).
+        """
+        windows = recipe.windows
+        if recipe.adapt.short_windows:
+            lengths = [np.inf if s.end is None else s.end - s.start for s in self.songs]
+            windows = shortened(windows, float(np.median(lengths)))
+        return [song.source(recipe.excerpt, windows.seconds) for song in self.songs]
+
     def inputs(self, recipe: Recipe) -> Sequence[SongInput]:
         """Return one input a song: its cached frames, else its file."""
-        sources = [song.source(recipe.excerpt) for song in self.songs]
+        seconds = recipe.windows.seconds
+        sources = [song.source(recipe.excerpt, seconds) for song in self.songs]
         receipts = Index(self.cache, recipe.sound).lookup(sources)
         return [
             AudioInput(song, source, receipt, self.cache, self.limits)
@@ -251,4 +264,5 @@ def bag_of(song: Song, receipt: Receipt, frames: Frames, recipe: Recipe) -> Bag:
         level_db=receipt.level_db,
         samples=receipt.samples,
         warnings=receipt.warnings,
+        labelled_share=song.labelled_share(receipt.samples / recipe.sound.sample_rate),
     )

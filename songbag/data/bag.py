@@ -23,6 +23,7 @@ class Bag:
     samples: int = 0  # of the recording at the sound's rate; 0 without audio
     windows: tuple[str, ...] = ()  # names in a table; empty where they are numbered
     warnings: tuple[str, ...] = ()  # what a listener should know about the recording
+    labelled_share: float = 1.0  # of its sound: a labelled span may be shorter than a window
 
     @property
     def id(self) -> str:

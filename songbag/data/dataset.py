@@ -180,6 +180,12 @@ class BagDataset(SongDataset, Sequence[Bag]):
         """Return the number of the file in which each song's features lie."""
 
 
+def labelled_shares(bags: Sequence[Bag]) -> list[float]:
+    """Return which share of each bag's sound was labelled."""
+    known = bags.without_features() if isinstance(bags, BagDataset) else bags
+    return [bag.labelled_share for bag in known]
+
+
 @dataclass(frozen=True)
 class MemoryDataset(BagDataset):
     """Bags in memory: songs whose frames were read, or windows of a table."""

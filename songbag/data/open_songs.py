@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from songbag.audio.cache import default_folder
+from songbag.data.annotations import SpanOptions
 from songbag.data.audio_dataset import AudioDataset
 from songbag.data.dataset import SongDataset
 from songbag.data.hub_dataset import hub_table, is_hub_dataset
@@ -36,6 +37,7 @@ class AudioOptions:
     remote: bool = False  # let a table name URLs of object stores
     columns: Mapping[str, str] | None = None  # of a table, by what they are (`find_columns`)
     strict: bool = False  # one song of a training that cannot be read is an error
+    spans: SpanOptions | None = None  # labels in time, where the songs are labelled by them
 
 
 def open_songs(
@@ -78,7 +80,7 @@ def open_audio(
 ) -> AudioDataset:
     """Return the dataset of songs in audio files: a folder, a table, or a list of paths."""
     options = options or AudioOptions()
-    table = read_songs(songs, options.allow_outside, options.remote, options.columns)
+    table = read_songs(songs, options.allow_outside, options.remote, options.columns, options.spans)
     dataset = AudioDataset(
         table.songs,
         table.origin,

@@ -42,7 +42,7 @@ from songbag.settings import Recipe, Sound, Windows
 Rows = NDArray[np.int64]
 _CATEGORIES = ("label", "artist", "split", "status", "reason")  # few different values
 _SONG_COLUMNS = ("id", "path", "label", "artist", "split", "start", "end")
-_BAG_COLUMNS = ("id", "label", "artist", "samples", "level_db", "warnings")
+_BAG_COLUMNS = ("id", "label", "artist", "start", "end", "samples", "level_db", "warnings")
 _SONGS_PER_BATCH = 1024  # songs made from the manifest at once
 
 
@@ -270,6 +270,8 @@ class PackedDataset(BagDataset):
             label=cells["label"],
             artist=cells["artist"],
             multilabel=self.packed.about.multilabel,
+            start=cells["start"] or 0.0,
+            end=cells["end"],
         )
         return Bag(
             song=song,
@@ -278,4 +280,5 @@ class PackedDataset(BagDataset):
             level_db=cells["level_db"],
             samples=cells["samples"],
             warnings=tuple(cells["warnings"] or ()),
+            labelled_share=song.labelled_share(cells["samples"] / self.sound.sample_rate),
         )

@@ -31,6 +31,7 @@ class Song:
     multilabel: bool = False
     fold: str | None = None  # of a cross-validation, where the table says
     content: str = ""  # hash of what is in its file, or of its windows; empty if unknown
+    background: bool = False  # whether its label says that nothing is there
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -50,9 +51,33 @@ class Song:
         """What must not be on two sides of a split: the artist if known, else the song."""
         return f"{self.group_by} {self.group_value}" if self.group_value else f"song {self.id}"
 
-    def source(self, excerpt: Excerpt) -> Source:
-        """Return the part of the file that an excerpt takes."""
-        return Source(path=self.path, start=self.start, end=self.end, excerpt=excerpt)
+    def source(self, excerpt: Excerpt, window_seconds: float = 0.0) -> Source:
+        """Return the part of the file that an excerpt takes.
+
+        A part with a stated end that is shorter than a window becomes the window around it.
+        """
+        start, end = self.start, self.end
+        if end is not None and end - start < window_seconds:
+            start = max(0.0, (start + end - window_seconds) / 2)
+            end = start + window_seconds
+        return Source(path=self.path, start=start, end=end, excerpt=excerpt)
+
+    def labelled_share(self, seconds: float) -> float:
+        """Return which share of ``seconds`` of sound lies in the part that was labelled."""
+        if self.end is None or not seconds:
+            return 1.0
+        return min(1.0, (self.end - self.start) / seconds)
+
+
+def part_name(start: float, end: float | None) -> str:
+    """Return what the id of a part of a file says about it, empty for the whole file.
+
+    >>> part_name(1.5, 4.0), part_name(0.0, None)
+    ('#1.5-4', '')
+    """
+    if not start and end is None:
+        return ""
+    return f"#{start:.10g}-{'' if end is None else f'{end:.10g}'}"
 
 
 def split_labels(cell: str) -> tuple[str, ...]:

@@ -14,12 +14,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from songbag.audio.extract import stated_seconds
+from songbag.data.annotations import SpanOptions, with_spans
 from songbag.data.columns import SIDES, find_columns
 from songbag.data.find_file import find_file
 from songbag.data.folders import read_folder
-from songbag.data.song import Song, join_labels, split_labels
+from songbag.data.song import Song, join_labels, part_name, split_labels
 from songbag.data.table_files import TABLES, read_rows
-from songbag.errors import SettingsError, SongTableError
+from songbag.errors import AudioError, SettingsError, SongTableError
+from songbag.settings import Limits
 from songbag.storage.remote import (
     AnyPath,
     is_url,
@@ -50,6 +53,7 @@ def read_songs(
     allow_outside: bool = False,
     remote: bool = False,
     columns: Mapping[str, str] | None = None,
+    spans: SpanOptions | None = None,
 ) -> SongTable:
     """Read songs from a folder, a table file, a DataFrame, or a list of any paths.
 
@@ -66,6 +70,8 @@ def read_songs(
     columns : mapping, optional
         Names of columns by what they are (path, label, id, fold), where they are not found by
         their usual names (see `songbag.data.columns.find_columns`).
+    spans : SpanOptions, optional
+        Take labelled spans of the recordings instead of the whole, where there are label files.
 
     Raises
     ------
@@ -81,7 +87,20 @@ def read_songs(
         table = _songs_of_rows(rows, "the DataFrame", rules, chosen)
     else:
         table = _join([_read_path(path, allow_outside, remote, chosen) for path in origin])
+    if spans is not None:
+        is_folder = isinstance(origin, str | Path) and Path(origin).is_dir()
+        folder = Path(cast("str", origin)) if is_folder else None
+        songs, remarks = with_spans(table.songs, spans, folder, _seconds_of)
+        table = replace(table, songs=songs, remarks=[*table.remarks, *remarks])
     return _with_remarks(table)
+
+
+def _seconds_of(song: Song) -> float:
+    """Return the length of a recording, infinite where it is not known."""
+    try:
+        return math.inf if is_url(song.path) else stated_seconds(song.path, Limits.of_hours(24.0))
+    except AudioError:
+        return math.inf  # it will be reported when it is read
 
 
 def _read_path(
@@ -233,9 +252,6 @@ def _make_song(
     end = _seconds(known.get("end", ""), "end")
     if end is not None and end <= start:
         raise SongTableError(f"end {end:g} s does not lie after start {start:g} s")
-    part = ""
-    if start or end is not None:
-        part = f"#{start:g}-{'' if end is None else f'{end:g}'}"
     multilabel = "labels" in known and "label" not in known
     group = roles.get("group", "artist").strip()
     by_artist = group.lower() == "artist"
@@ -247,7 +263,8 @@ def _make_song(
         "artist": known.get("group", "") if by_artist else "",
     }
     return Song(
-        id=known.get("id") or (path if is_url(path) else Path(path).as_posix()) + part,
+        id=known.get("id")
+        or (path if is_url(path) else Path(path).as_posix()) + part_name(start, end),
         path=rules.resolve(known["path"]),
         start=start,
         end=end,

@@ -13,7 +13,6 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from songbag.data.text_files import decode, dialect_of
 from songbag.errors import SongTableError, suggestion
 
 if TYPE_CHECKING:
@@ -160,37 +160,11 @@ def looks_numeric(column: Any) -> bool:
 # --- text files -------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Dialect:
-    """How the text of a table is written."""
-
-    encoding: str
-    delimiter: str
-    skipped: int  # lines before the names: "sep=;", as Excel writes it
-
-
-def _dialect(path: Path, head: bytes) -> _Dialect:
-    """Return how a table is written, from its first bytes."""
-    zeros = [byte == 0 for byte in head[:4]]
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        encoding = "utf-16"
-    elif zeros in ([False, True, False, True], [True, False, True, False]):
-        encoding = "utf-16-le" if zeros[1] else "utf-16-be"  # of a text that begins in ASCII
-    else:
-        encoding = "utf-8-sig"
-    lines = re.split("\r\n|\r|\n", head.decode(encoding, "replace").lstrip("\ufeff"), maxsplit=2)
-    stated = re.fullmatch(r"sep=(.)", lines[0].strip(" "))
-    if stated:
-        return _Dialect(encoding, stated[1], 1)
-    usual = "\t" if path.suffix.lower() == ".tsv" else ","
-    return _Dialect(encoding, max(usual, ";", "\t", key=lines[0].count), 0)
-
-
 def _delimited_rows(path: Path, name: str) -> Iterator[tuple[int, dict[str, str]]]:
     data = path.read_bytes()
-    dialect = _dialect(path, data[:65536])
+    dialect = dialect_of(path, data[:65536])
     # newline="": the reader itself takes every kind of line end.
-    lines = io.StringIO(_decode(data, dialect.encoding, name), newline="")
+    lines = io.StringIO(decode(data, dialect.encoding, name), newline="")
     for _ in range(dialect.skipped):
         lines.readline()
     # strict: otherwise a quote that is never closed would contain all following rows.
@@ -221,7 +195,7 @@ def _read_delimited(
     import pandas
 
     with open(path, "rb") as file:
-        dialect = _dialect(path, file.read(65536))
+        dialect = dialect_of(path, file.read(65536))
     how: dict[str, Any] = {
         "sep": dialect.delimiter,
         "encoding": dialect.encoding,
@@ -249,25 +223,13 @@ def _read_delimited(
                 path, header=0, names=names, dtype=dtype, na_values=missing, low_memory=False, **how
             )
     except UnicodeDecodeError:
-        _decode(path.read_bytes(), dialect.encoding, name)  # raises with the line
+        decode(path.read_bytes(), dialect.encoding, name)  # raises with the line
         raise
     except pandas.errors.EmptyDataError:
         raise _empty(name) from None
     except (pandas.errors.ParserError, pandas.errors.ParserWarning, ValueError) as error:
         raise SongTableError(f"{name}: not a table ({error}).") from None
     return _frame_columns(frame, name)
-
-
-def _decode(data: bytes, encoding: str, name: str) -> str:
-    """Return the text of a file without its byte order mark."""
-    try:
-        return data.decode(encoding)
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise SongTableError(
-            f"{name}, line {line}: not UTF-8 (byte 0x{data[error.start]:02x}). "
-            "Save the table as UTF-8."
-        ) from None
 
 
 def _require_single_names(names: Iterable[str], name: str) -> None:
@@ -328,7 +290,7 @@ def _read_json_lines(path: Path, name: str) -> "pandas.DataFrame":
     import pandas
 
     rows: list[Mapping[str, Any]] = []
-    for number, line in enumerate(_decode(path.read_bytes(), "utf-8-sig", name).splitlines(), 1):
+    for number, line in enumerate(decode(path.read_bytes(), "utf-8-sig", name).splitlines(), 1):
         if not line.strip():
             continue
         try:

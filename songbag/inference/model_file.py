@@ -75,6 +75,7 @@ class Card(Record, frozen=True):
     heard: tuple[Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{12}){1,1000}$")], ...] = ()
     songs: str = ""  # hash of those songs' features and labels
     majority: str = ""  # the most frequent label of the training songs
+    background: str = ""  # the label that says that nothing is there, if there is one
     level: dict[str, list[float]] | None = None  # parameters of the level-only baseline
     figures: dict[str, Any] = msgspec.field(default_factory=dict)  # on the test songs, if any
     layers: tuple[dict[str, Any], ...] = ()

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from songbag.data import batches
 from songbag.data.bag import Bag
+from songbag.data.dataset import labelled_shares
 from songbag.errors import TrainingError
 from songbag.metrics.calibration import fit_temperature
 from songbag.models.losses import SLOPES, Floats, smoothed, song_weights
@@ -74,8 +75,10 @@ def solve(
 ) -> dict[str, float]:
     """Give a linear network the weights of least loss on songs; return a row of history."""
     began = time.perf_counter()
-    x = song_features(network, bags)
-    loss = solve_head(_required_head(network), x, y, pooling, training, training.weight_decay)
+    x, shares = song_features(network, bags), labelled_shares(bags)
+    problem = _Problem(x, y, pooling, training, shares)
+    matrix, bias, loss = problem.solve(training.weight_decay)
+    _fill(_required_head(network), x, matrix, bias)
     seconds = time.perf_counter() - began
     speed = len(bags) / seconds
     return {"epoch": 1, "seconds": seconds, "songs_per_second": speed, "loss": loss}
@@ -113,7 +116,14 @@ class _Solution(NamedTuple):
 class _Problem:
     """The loss on songs as a function of weights, whatever the penalty."""
 
-    def __init__(self, x: Tensor, y: Labels, pooling: SongPooling, training: Training) -> None:
+    def __init__(
+        self,
+        x: Tensor,
+        y: Labels,
+        pooling: SongPooling,
+        training: Training,
+        labelled_shares: Sequence[float] = (),
+    ) -> None:
         self.mean, self.deviation = mean_and_deviation(x)
         scaled, self.basis = ((x - self.mean) / self.deviation).numpy(), None
         if scaled.shape[0] < scaled.shape[1]:
@@ -123,7 +133,8 @@ class _Problem:
         self.scaled, self.pooling = scaled, pooling
         kind, classes = pooling.kind, pooling.classes
         self.targets = smoothed(kind.targets(y, classes), kind, training.label_smoothing)
-        self.song_weights = song_weights(y, classes, kind, training.balance)[:, None] / len(y)
+        weights = song_weights(y, classes, kind, training.balance, labelled_shares)
+        self.song_weights = weights[:, None] / len(y)
 
     def loss(self, parameters: Floats, penalty: float) -> tuple[float, Floats]:
         """Return the loss and its slope along weights and biases (outputs, values + 1)."""
@@ -170,13 +181,16 @@ def solve_folds(
     """
     began, head = time.perf_counter(), _required_head(network)
     x, folds = song_features(network, bags, advance), np.unique(fold_of).tolist()
+    shares = np.array(labelled_shares(bags))
     kept: dict[int, _Problem] = {}
 
     def problem(fold: int) -> _Problem:
         if fold in kept:
             return kept[fold]
         rest = fold_of != fold
-        made = _Problem(x[torch.from_numpy(rest)], y[rest], pooling, training)
+        made = _Problem(
+            x[torch.from_numpy(rest)], y[rest], pooling, training, shares[rest].tolist()
+        )
         if made.basis is not None:  # costly to make, and small
             kept[fold] = made
         return made

@@ -1,6 +1,6 @@
 """The loss of each label kind, and how much each song weighs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -66,11 +66,19 @@ def smoothed(targets: NDArray[F], kind: LabelKind, amount: float) -> NDArray[F]:
 
 
 def song_weights(
-    y: NDArray[np.int64], classes: int, kind: LabelKind, balance: bool
+    y: NDArray[np.int64],
+    classes: int,
+    kind: LabelKind,
+    balance: bool,
+    labelled_shares: Sequence[float] = (),
 ) -> NDArray[np.float64]:
-    """Return weights (songs,) with mean 1: all the same, or inverse to the label's frequency."""
-    if not (balance and kind.balances):
-        return np.ones(len(y))
-    counts = np.bincount(y, minlength=classes)
-    weights: NDArray[np.float64] = (len(y) / (np.count_nonzero(counts) * counts.clip(1)))[y]
-    return weights
+    """Return weights (songs,): the same, or inverse to the label's frequency, with mean 1.
+
+    A song of whose sound only a share was labelled weighs less, down to a half.
+    """
+    if balance and kind.balances:
+        counts = np.bincount(y, minlength=classes)
+        weights: NDArray[np.float64] = (len(y) / (np.count_nonzero(counts) * counts.clip(1)))[y]
+    else:
+        weights = np.ones(len(y))
+    return weights if not labelled_shares else weights * (1 + np.array(labelled_shares)) / 2

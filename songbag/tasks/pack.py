@@ -51,7 +51,7 @@ _SHARD_NAME = re.compile(r"frames-\d{5}-[0-9a-f]{16}\.safetensors")
 
 def extract_dataset(dataset: AudioDataset, recipe: Recipe) -> Iterator[Row]:
     """Fill the cache; yield a row of `RECEIPT_COLUMNS` for every song, in order."""
-    sources = [song.source(recipe.excerpt) for song in dataset.songs]
+    sources = dataset.sources(recipe)
     receipts = extract_all(sources, recipe.sound, dataset.cache, dataset.limits, dataset.workers)
     for song, receipt in zip(dataset.songs, receipts, strict=True):
         ok = receipt.status == "ok"
@@ -136,7 +136,7 @@ class _Packer:
         self.dataset, self.recipe, self.folder = dataset, recipe, folder
         self.verify, self.console = verify, console
         self.shards: list[list[int]] = []  # of each shard, its songs' places in the dataset
-        self.sources = [song.source(recipe.excerpt) for song in dataset.songs]
+        self.sources = dataset.sources(recipe)
         receipts = extract_all(
             self.sources, recipe.sound, dataset.cache, dataset.limits, dataset.workers
         )

@@ -198,7 +198,8 @@ def without_strays(songs: SongDataset, console: Console) -> SongDataset:
 
     Songs of a table are returned as they are: what a table says is meant.
     """
-    if not isinstance(songs, AudioDataset) or any(song.line is not None for song in songs.songs):
+    stated = any(song.line is not None or song.multilabel for song in songs.songs)
+    if not isinstance(songs, AudioDataset) or stated:
         return songs
     counts = Counter(label for song in songs.songs for label in song.labels)
     good = [counts[song.label or ""] > 1 for song in songs.songs]

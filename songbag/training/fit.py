@@ -374,6 +374,7 @@ def _assemble(
         heard=song_hashes(song.id for song in dataset.songs),
         songs=dataset_hash(dataset),
         majority=join_labels(plan.kind.majority(y, plan.labels)),
+        background=next((s.label or "" for s in dataset.songs if s.background), ""),
         level=fit_level(np.array(levels, np.float64), y, classes) if judged_by_level else None,
         layers=tuple(layer_table(result.network)),
         versions={name: version(name) for name in _PACKAGES},

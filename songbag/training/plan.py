@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from songbag.audio.windows import window_frames
+from songbag.audio.windows import shortened, window_frames
 from songbag.console import Console
 from songbag.data.cell_levels import CellLevelsDataset
 from songbag.data.dataset import BagDataset
@@ -23,7 +23,6 @@ from songbag.settings import Own, Recipe, Training, Windows
 
 Labels: TypeAlias = NDArray[np.int64]
 
-_SHORTEST_WINDOW = 1.0  # seconds
 _FEWEST_EPOCHS = 5
 
 
@@ -92,15 +91,14 @@ def _short_windows(recipe: Recipe, dataset: BagDataset, console: Console) -> Win
         return cut
     samples = float(np.median([bag.samples for bag in dataset.without_features()]))
     middle = samples / recipe.sound.sample_rate
-    seconds = max(_SHORTEST_WINDOW, round(middle / 2, 1))
-    if seconds >= cut.seconds:
-        return cut
-    console.say(
-        f"half of the recordings are shorter than {middle:.1f} s: windows of {seconds:g} s instead "
-        f"of {cut.seconds:g} s. To insist: --set adapt.short_windows=false"
-    )
-    hop = cut.hop_seconds * seconds / cut.seconds
-    return msgspec.structs.replace(cut, seconds=seconds, hop_seconds=hop)
+    windows = shortened(cut, middle)
+    if windows != cut:
+        console.say(
+            f"half of the recordings are shorter than {middle:.1f} s: windows of "
+            f"{windows.seconds:g} s instead of {cut.seconds:g} s. To insist: --set "
+            "adapt.short_windows=false"
+        )
+    return windows
 
 
 def require_trainable(recipe: Recipe) -> None:
