@@ -17,6 +17,7 @@ import pytest
 from songbag.cli import main
 from tests.helpers.command import songbag
 from tests.helpers.encoders import write_encoder
+from tests.helpers.recordings import write_recording
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -176,6 +177,16 @@ def test_the_page_on_own_songs_runs(own_songs):
         ("--precision 0.9", "--precision 0.5"),  # 24 songs do not prove more
     )
     assert (own_songs / "answers-windows.csv").exists()
+
+
+@pytest.mark.full
+@runs("docs/howto/labels-in-time.md")
+def test_the_page_on_labels_in_time_runs(tmp_path):
+    for number in range(3):
+        write_recording(tmp_path / "recordings", f"r{number}", number, 60.0)
+    write_recording(tmp_path / "new", "r3", 3, 60.0)
+    run_page("docs/howto/labels-in-time.md", tmp_path)
+    assert (tmp_path / "raven" / "r3.Table.1.selections.txt").exists()
 
 
 @runs("docs/howto/window-tables.md")

@@ -8,7 +8,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any
 
 Row = Mapping[str, Any]
@@ -174,6 +174,21 @@ def windows_needed_drawing(rows: Sequence[Row]) -> dict[str, Any] | None:
         "x_ticks": tick_texts(across, lambda amount: f"{amount:g}"),
         "y_ticks": tick_texts(up, percent_tick, 5),
     }
+
+
+def label_runs(leading: Sequence[str]) -> list[dict[str, Any]]:
+    """Return stretches of windows with the same ``leading`` label, placed as in `timeline`.
+
+    >>> label_runs(["rock", "rock", "pop", "rock"])[0]
+    {'label': 'rock', 'x': 0.0, 'width': 50.0}
+    """
+    runs, first = list[dict[str, Any]](), 0
+    for label, group in groupby(leading):
+        count = len(list(group))
+        place = {"x": 100 * first / len(leading), "width": 100 * count / len(leading)}
+        runs.append({"label": label, **{name: round(at, 3) for name, at in place.items()}})
+        first += count
+    return runs
 
 
 def timeline(values: Sequence[float]) -> list[dict[str, Any]]:

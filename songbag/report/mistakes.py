@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from songbag.audio.audio_file import Source
 from songbag.data.song import split_labels
-from songbag.report.drawings import timeline
+from songbag.report.drawings import label_runs, timeline
 from songbag.report.pages import clock
 from songbag.report.recordings import MAX_SECONDS, cut_excerpts, read_recordings
 from songbag.storage.files import iter_csv
@@ -101,6 +101,7 @@ def _song(row: Row, windows: Sequence[Row], figures: Mapping[str, Any]) -> dict[
         "confidence": float(row["confidence"]),
         "contrast": contrast,
         "bars": timeline(values) if values else [],
+        "runs": label_runs([_leading(window, figures["labels"]) for window in windows]),
         "windows": len(values),
         "for": sum(value >= 0 for value in values),
         "against": sum(value < 0 for value in values),
@@ -109,6 +110,11 @@ def _song(row: Row, windows: Sequence[Row], figures: Mapping[str, Any]) -> dict[
         "strongest": _strongest(windows, values, contrast) if timed else [],
         "warnings": row.get("warnings", ""),
     }
+
+
+def _leading(window: Row, labels: Sequence[str]) -> str:
+    """Return the most probable label of a row of windows.csv."""
+    return max(labels, key=lambda label: float(window[f"p_{label}"]))
 
 
 def _strongest(

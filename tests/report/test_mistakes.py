@@ -6,6 +6,7 @@ import shutil
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
+import pytest
 
 from songbag.report import mistakes, write_report
 from songbag.storage.files import write_csv
@@ -36,6 +37,9 @@ def test_windows_for_and_against_are_what_they_contribute(wrong):
         ]
         assert song["for"] == sum(value >= 0 for value in lead)
         assert [bar["side"] == "for" for bar in song["bars"]] == [value >= 0 for value in lead]
+        assert sum(run["width"] for run in song["runs"]) == pytest.approx(100, abs=0.1)
+        leading = max(figures["labels"], key=lambda label: float(mine[0][f"p_{label}"]))
+        assert song["runs"][0]["label"] == leading
         for one in song["strongest"]:
             (at,) = [k for k, w in enumerate(mine) if float(w["start"]) == one["start"]]
             assert (lead[at] > 0) == (one["side"] == "for")

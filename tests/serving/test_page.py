@@ -71,6 +71,8 @@ def test_a_walk_over_the_page(chrome, server, mp3, rows, tmp_path):
 
         # A click on a window's bar hears that window, at the window's own time.
         chart = page.locator("#chart")
+        widths = page.locator("#leading li").evaluate_all("all => all.map(n => n.style.width)")
+        assert sum(float(width.rstrip("%")) for width in widths) == pytest.approx(100, abs=0.1)
         box = chart.bounding_box()
         fifth = windows[4]
         middle = (float(fifth["start"]) + float(fifth["end"])) / 2

@@ -161,10 +161,33 @@ export class AnswerView {
     document.querySelectorAll(".of-label").forEach((node) => (node.textContent = song.label));
     const negative = values.some((value) => value < 0);
     document.querySelector(".key.against").hidden = !negative;
-    find("meaning").textContent = this.space
+    const bars = this.space
       ? "Bars add up to the song’s score." : "A bar is what the score loses without its window.";
+    find("meaning").textContent = `${bars} Below: the label of each moment by itself.`;
+    this.leading();
     this.tell();
     this.table();
+  }
+
+  // Which label rules when: stretches of windows with the same most probable label.
+  leading() {
+    const runs = [];
+    this.song.windows.forEach((row, k, windows) => {
+      const label = this.best(row);
+      const before = windows[k - 1];
+      const begin = before ? (before.begin + before.finish + row.begin + row.finish) / 4 : 0;
+      if (runs.at(-1)?.label !== label) runs.push({ label, begin });
+    });
+    const items = runs.map(({ label, begin }, k) => {
+      const end = runs[k + 1]?.begin ?? this.seconds;
+      const title = `${label}, ${time(begin)} to ${time(end)}`;
+      const item = element("li", { textContent: label, title });
+      item.style.left = `${(100 * begin) / this.seconds}%`;
+      item.style.width = `${(100 * (end - begin)) / this.seconds}%`;
+      item.className = label === this.song.label ? "chosen-label" : "";
+      return item;
+    });
+    find("leading").replaceChildren(...items);
   }
 
   choose(number) {
