@@ -31,6 +31,10 @@ class AudioError(SongbagError):
         return type(self), (self.reason, str(self))
 
 
+class TagError(SongbagError):
+    """The tags of one file cannot be read, or are not written."""
+
+
 class TrainingError(SongbagError):
     """There is nothing sensible to train with these songs and settings."""
 

@@ -44,6 +44,7 @@ OWNERS = {
     "onnxruntime": ["onnx_runtime", "training/to_onnx.py"],
     "sklearn": ["data/splits.py", "api/estimator.py", "models/kernel_machine.py"],
     "matplotlib": ["api/"],
+    "mutagen": ["audio/tags.py"],
     "loky": ["parallel/pool.py"],
     "jinja2": ["report/"],
     "sqlite3": ["audio/cache.py"],

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import IO, NamedTuple
 
 import msgspec
 
@@ -241,7 +241,7 @@ _STREAMED_SIZES = (0, 0x7FFFFFFF, 0xFFFFFFFF)  # of a whole file
 
 
 def claimed_seconds(
-    container: str, codec: str, seconds: float | None, file: BinaryIO
+    container: str, codec: str, seconds: float | None, file: IO[bytes]
 ) -> float | None:
     """Return the length that a file's header states, None where it does not.
 
@@ -261,13 +261,13 @@ def claimed_seconds(
     return data.size / data.byte_rate if data and data.byte_rate else seconds
 
 
-def is_wav(file: BinaryIO) -> bool:
+def is_wav(file: IO[bytes]) -> bool:
     """Tell whether a file begins as a RIFF wav does."""
     head = _bytes_at(file, 0, 12)
     return head[:4] == b"RIFF" and head[8:] == b"WAVE"
 
 
-def wav_samples_span(file: BinaryIO) -> tuple[int, int] | None:
+def wav_samples_span(file: IO[bytes]) -> tuple[int, int] | None:
     """Return the bytes between which a RIFF wav's samples lie, None if not in one stated piece."""
     if (data := _wav_data(file)) is None:
         return None
@@ -284,7 +284,7 @@ class _WavData(NamedTuple):
     byte_rate: int  # bytes a second, 0 where no format came before
 
 
-def _wav_data(file: BinaryIO) -> _WavData | None:
+def _wav_data(file: IO[bytes]) -> _WavData | None:
     """Return what a RIFF wav states of its samples, None for others and for streamed ones."""
     if not is_wav(file):
         return None
@@ -300,7 +300,7 @@ def _wav_data(file: BinaryIO) -> _WavData | None:
     return None
 
 
-def missing_end(file: BinaryIO) -> str:
+def missing_end(file: IO[bytes]) -> str:
     """Return how a file shows that its end is missing, empty if it is whole or does not say.
 
     FFmpeg takes the length of an Ogg or WAVE file from its last bytes, so a file without its
@@ -332,7 +332,7 @@ def missing_end(file: BinaryIO) -> str:
     return f"its header claims {stated + 8} bytes, it has {size}"
 
 
-def _bytes_at(file: BinaryIO, place: int, count: int) -> bytes:
+def _bytes_at(file: IO[bytes], place: int, count: int) -> bytes:
     before = file.tell()
     file.seek(place)
     data = file.read(count)

@@ -6,13 +6,14 @@ index header). Nothing but the named file is ever opened: playlists, URLs and ne
 are refused by FFmpeg's own whitelists.
 """
 
+import hashlib
 import math
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import IO, Any, TypeAlias
 
 import av
 import numpy as np
@@ -218,7 +219,25 @@ def _refuse_by_packets(path: str | Path, limits: Limits) -> None:
             refuse_too_long(path, seconds, round(seconds * width), limits)
 
 
-def _open_container(path: str | Path, file: BinaryIO) -> av.container.InputContainer:
+def packets_hash(path: str | Path, file: IO[bytes]) -> str:
+    """Return a hash of the packets of a file's audio stream: of its sound without its tags.
+
+    ``file`` is open for reading; ``path`` names it in errors. Nothing is decoded.
+
+    Raises
+    ------
+    AudioError
+        It is not an audio file that can be read.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    file.seek(0)
+    with _open_container(path, file) as container:
+        for packet in container.demux(_audio_stream(path, container)):
+            digest.update(packet)
+    return digest.hexdigest()
+
+
+def _open_container(path: str | Path, file: IO[bytes]) -> av.container.InputContainer:
     options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "pipe"}
     if is_wav(file):
         options |= _WAV_OPTIONS

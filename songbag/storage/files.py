@@ -5,9 +5,11 @@ appended to; every line begins with a checksum.
 """
 
 import csv
+import errno
 import hashlib
 import io
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,12 +28,18 @@ _DAY_SECONDS = 86_400
 
 
 @contextmanager
-def atomic_write(path: str | Path, durable: bool = True) -> Iterator[IO[bytes]]:
+def atomic_write(
+    path: str | Path,
+    durable: bool = True,
+    like: os.stat_result | None = None,
+    replace: bool = True,
+) -> Iterator[IO[bytes]]:
     """Open a temporary file that is renamed to ``path`` when the block ends without an error.
 
-    Folders above it are created. Without ``durable`` it does not wait until the disk has the
-    bytes: the file may be incomplete after a power failure, which suits files that are checked
-    when read and can be computed again.
+    Folders above it are created. It can be read as well as written. Without ``durable`` it does
+    not wait until the disk has the bytes: the file may be incomplete after a power failure, which
+    suits files that are checked when read and can be computed again. ``like`` gives the mode of
+    another file. Without ``replace`` a file that is at ``path`` is an error.
 
     Raises
     ------
@@ -42,24 +50,52 @@ def atomic_write(path: str | Path, durable: bool = True) -> Iterator[IO[bytes]]:
     name = ""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        prefix = f".{target.name[:100]}."
+        prefix = temporary_prefix(target.name)
         remove_stale_temporaries(target.parent, prefix)
         handle, name = tempfile.mkstemp(prefix=prefix, suffix=_TEMPORARY, dir=target.parent)
-        with os.fdopen(handle, "wb") as file:
+        with os.fdopen(handle, "w+b") as file:
             yield file
             file.flush()
             if durable:
                 os.fsync(file.fileno())
         mask = os.umask(0)  # it can only be read by setting it
         os.umask(mask)
-        os.chmod(name, 0o666 & ~mask)
-        os.replace(name, target)
+        os.chmod(name, 0o666 & ~mask if like is None else stat.S_IMODE(like.st_mode))
+        if replace:
+            os.replace(name, target)
+        else:
+            rename_new(name, target)
     except BaseException as error:
         if name:
             Path(name).unlink(missing_ok=True)
         if isinstance(error, OSError) and _TEMPORARY in str(error.filename or _TEMPORARY):
             error.filename, error.filename2 = os.fspath(target), None
         raise
+
+
+def temporary_prefix(name: str) -> str:
+    """Return how the names of a file's temporaries begin; names have at most 255 bytes."""
+    return f".{os.fsencode(name)[:100].decode(errors='ignore')}."
+
+
+def rename_new(source: str | Path, target: Path) -> None:
+    """Rename a file to a name that is free, or raise `FileExistsError`.
+
+    A second name is given before the first is taken away: a process that is killed between
+    leaves both. Where files cannot have two names, it is looked whether the name is free.
+    """
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EMLINK):
+            raise
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from None
+        os.rename(source, target)
+    else:
+        os.unlink(source)
 
 
 def remove_stale_temporaries(folder: Path, prefix: str = ".") -> None:
