@@ -32,6 +32,11 @@ def visible(text: str) -> str:
     )
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number and its noun: 1 song, 2 songs."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 class _Stderr(logging.Handler):
     """Prints messages on what is stderr at the moment."""
 

@@ -70,7 +70,8 @@ def train(
         Folder of extracted frames; processes; no messages.
     columns : mapping, optional
         Columns of a table by what they are, where they have other than the usual names:
-        ``{"path": ..., "label": ..., "id": ..., "fold": ...}``.
+        ``{"path": ..., "label": ..., "id": ..., "fold": ...}``; and where labels of files lie:
+        ``layout``, ``label_pattern``, ``label_field``, ``group_field``, as on the command line.
     annotations : path, optional
         Audacity label files or Raven selection tables of the recordings, a folder or one table;
         by default those beside the recordings of a folder, such as a.txt beside a.wav.

@@ -102,6 +102,12 @@ audio_file_options = _together(
     option("--label", metavar="COLUMN", section=SONGS, help="Column of the label."),
     option("--layout", metavar="LEVELS", section=SONGS,
            help="What subfolders are, e.g. split/label/group."),
+    option("--label-pattern", metavar="REGEX", section=SONGS,
+           help=r"The label in file names: '(\w+)\.' of rock.012.wav."),
+    option("--label-field", metavar="FIELD", section=SONGS,
+           help="The label in tags: genre, grouping, comment, ..."),
+    option("--group-field", metavar="FIELD", section=SONGS,
+           help="What no split divides, in tags: artist, album."),
     option("--id", "id_column", metavar="COLUMN", section=SONGS, help="Column of the song's id."),
     option("--max-hours", default=1.0, section=SONGS, help="Longest recording."),
     option("--allow-outside", is_flag=True, section=SONGS,
@@ -187,7 +193,7 @@ def read_audio_options(options: dict[str, Any], workers: "Workers" = None) -> "A
         "label": "label",
         "id": "id_column",
         "fold": "fold_column",
-        "layout": "layout",
+        **{name: name for name in ("layout", "label_pattern", "label_field", "group_field")},
     }
     elsewhere = options.get("remote", False) or options.get("cluster") is not None
     return AudioOptions(

@@ -15,6 +15,7 @@ from itertools import pairwise
 from pathlib import Path, PurePath
 from typing import TypeAlias
 
+from songbag.console import counted
 from songbag.data.columns import NAMES
 from songbag.data.song import Song, join_labels, part_name
 from songbag.data.text_files import decode, encoding_of
@@ -228,17 +229,19 @@ def _remarks(
     if multilabel and options.background:
         rest = "the rest has none of the labels"
     several = "; some overlap, so a span may have several labels" if multilabel else ""
-    remarks = [f"{count} labelled spans of {len(by_song)} recordings, {rest}{several}"]
+    what = f"{counted(count, 'labelled span')} of {counted(len(by_song), 'recording')}"
+    remarks = [f"{what}, {rest}{several}"]
     if unused:
         more = ", ..." if len(unused) > 3 else ""
         shown = f"{', '.join(unused[:3])}{more}"
-        remarks.append(f"{len(unused)} label files are of no recording here: {shown}")
+        remarks.append(f"{counted(len(unused), 'label file')} of no recording here: {shown}")
     if unlabelled:
-        remarks.append(f"left out: {unlabelled} recordings without a label file or a label")
+        what = counted(unlabelled, "recording")
+        remarks.append(f"left out: {what} without a label file or a label")
     if unknown:
         remarks.append(
-            f"left out: {unknown} recordings whose label file is empty; where that means that "
-            "nothing is there, name it: --background none"
+            f"left out: {counted(unknown, 'recording')} with an empty label file; where that means "
+            "that nothing is there, name it: --background none"
         )
     return remarks
 

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from songbag.audio.audio_file import EXTENSIONS
+from songbag.console import counted
 from songbag.data.columns import SIDES
 from songbag.data.song import Song
 from songbag.errors import SettingsError, SongTableError
@@ -12,18 +13,19 @@ from songbag.storage.remote import AnyPath, files_below
 
 LEVELS = ("label", "group", "split", "fold", "*")
 _FOLD = re.compile(r"fold[ _-]?\w+", re.IGNORECASE)
-_SHOWN = 6  # labels that a remark counts
+_SHOWN = 10  # labels that the tree counts
 
 
-def read_folder(folder: AnyPath, layout: str | None = None) -> tuple[list[Song], list[str]]:
-    """Return all audio files below a folder, and remarks on what was left out and understood.
+def read_folder(folder: AnyPath, layout: str | None = None) -> tuple[list[Song], list[str], str]:
+    """Return all audio files below a folder, remarks on what was left out, and `layout_tree`.
 
     Parameters
     ----------
     layout : str, optional
         What the levels of subfolders are: `LEVELS` with slashes, such as ``"label/group"``. By
         default names of sides or folds come first where all first folders have such names, then
-        the label, then the group (an artist, an album).
+        the label, then the group (an artist, an album). Numbers are folds where the folders in
+        them have the same names.
 
     Raises
     ------
@@ -59,11 +61,11 @@ def read_folder(folder: AnyPath, layout: str | None = None) -> tuple[list[Song],
                 fold=known.get("fold"),
             )
         )
-    remarks = _layout_remark(songs, levels)
+    remarks = []
     if others:
         kinds = ", ".join(f"{count} {kind}" for kind, count in others.most_common(5))
         remarks.append(f"{folder}: {others.total()} files have no audio ending, left out ({kinds})")
-    return songs, remarks
+    return songs, remarks, layout_tree(songs, levels)
 
 
 def _levels(folders: Sequence[tuple[str, ...]], layout: str | None) -> list[str]:
@@ -82,26 +84,51 @@ def _levels(folders: Sequence[tuple[str, ...]], layout: str | None) -> list[str]
     if inside and all(len(parts) > 1 for parts in inside):
         if first <= set(SIDES):
             return ["split", "label", "group"]
-        if len(first) > 1 and all(_FOLD.fullmatch(name) for name in first):
+        named = all(_FOLD.fullmatch(name) for name in first)
+        if len(first) > 1 and (named or _are_numbered_folds(inside)):
             return ["fold", "label", "group"]
     return ["label", "group"]
 
 
-def _layout_remark(songs: Sequence[Song], levels: Sequence[str]) -> list[str]:
-    """Return what the folders were taken for, where they say more than a label."""
-    said = {
-        "split": {song.split for song in songs},
-        "fold": {song.fold for song in songs},
-        "group": {song.artist for song in songs},
-    }
-    used = [level for level in levels if level == "label" or said.get(level, set()) - {None}]
-    if used == ["label"]:
-        return []
-    counts = Counter(song.label or "no label" for song in songs)
-    shown = ", ".join(f"{label} {count}" for label, count in counts.most_common(_SHOWN))
-    more = ", ..." if len(counts) > _SHOWN else ""
-    parts = [f"{len(values - {None})} {level}s" for level, values in said.items() if level in used]
-    return [
-        f"folders are taken as {'/'.join(used)}: {shown}{more}; {', '.join(parts)}. Otherwise: "
-        "--layout"
+def _are_numbered_folds(folders: Sequence[tuple[str, ...]]) -> bool:
+    """Return whether first folders are numbers, and each second one lies in several of them."""
+    inside: dict[str, set[str]] = {}
+    for first, second, *_ in folders:
+        inside.setdefault(second, set()).add(first)
+    numbers = {parts[0] for parts in folders}
+    return all(n.isdecimal() for n in numbers) and all(len(held) > 1 for held in inside.values())
+
+
+def layout_tree(songs: Sequence[Song], levels: Sequence[str]) -> str:
+    """Return what folders were taken for, with counts; "" where none is a label.
+
+    >>> rock, pop = Song("rock/a.wav", "", "rock"), Song("pop/x/b.wav", "", "pop", "x")
+    >>> print(layout_tree([rock, rock, pop], ["label", "group"]))
+    folders are taken as label/group; --layout says otherwise
+      rock  2 songs
+      pop   1 song, 1 group
+    """
+    by_label: dict[str, list[Song]] = {}
+    for song in songs:
+        by_label.setdefault(song.label or "(no label)", []).append(song)
+    if not any(song.label for song in songs):
+        return ""
+    facts = {"split": "split", "fold": "fold", "group": "artist"}
+    used = [
+        level
+        for level in levels
+        if level == "label" or any(getattr(song, facts.get(level, "id")) for song in songs)
     ]
+    lines = [f"folders are taken as {'/'.join(used)}; --layout says otherwise"]
+    width = max(map(len, by_label))
+    largest = sorted(by_label.items(), key=lambda item: -len(item[1]))
+    for label, members in largest[:_SHOWN]:
+        counts = [counted(len(members), "song")]
+        for level in used:
+            values = {getattr(song, facts[level]) for song in members} if level in facts else set()
+            counts += [counted(len(values - {None}), level)] if values - {None} else []
+        lines.append(f"  {label:<{width}}  {', '.join(counts)}")
+    if len(largest) > _SHOWN:
+        rest = sum(len(members) for _, members in largest[_SHOWN:])
+        lines.append(f"  and {len(largest) - _SHOWN} more labels with {counted(rest, 'song')}")
+    return "\n".join(lines)

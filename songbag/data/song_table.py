@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 from songbag.audio.extract import stated_seconds
 from songbag.data.annotations import SpanOptions, with_spans
 from songbag.data.columns import SIDES, find_columns
+from songbag.data.file_labels import labelled_by_name, labelled_by_tags
 from songbag.data.find_file import find_file
 from songbag.data.folders import read_folder
 from songbag.data.song import Song, join_labels, part_name, split_labels
@@ -46,6 +47,7 @@ class SongTable:
     songs: Sequence[Song]
     origin: str  # the path, for messages
     remarks: list[str] = field(default_factory=list)  # such as files that are left out
+    layout: str = ""  # what folders were taken for (`songbag.data.folders.layout_tree`)
 
 
 def read_songs(
@@ -69,7 +71,8 @@ def read_songs(
         Let a table name URLs of object stores.
     columns : mapping, optional
         Names of columns by what they are (path, label, id, fold), where they are not found by
-        their usual names (see `songbag.data.columns.find_columns`).
+        their usual names (see `songbag.data.columns.find_columns`); also ``layout`` of folders,
+        ``label_pattern`` of file names, ``label_field`` and ``group_field`` of tags.
     spans : SpanOptions, optional
         Take labelled spans of the recordings instead of the whole, where there are label files.
 
@@ -87,12 +90,28 @@ def read_songs(
         table = _songs_of_rows(rows, "the DataFrame", rules, chosen)
     else:
         table = _join([_read_path(path, allow_outside, remote, chosen) for path in origin])
+    table = _labelled_by_files(table, chosen)
     if spans is not None:
         is_folder = isinstance(origin, str | Path) and Path(origin).is_dir()
         folder = Path(cast("str", origin)) if is_folder else None
         songs, remarks = with_spans(table.songs, spans, folder, _seconds_of)
-        table = replace(table, songs=songs, remarks=[*table.remarks, *remarks])
+        said = [table.layout] if table.layout and len(songs) == len(table.songs) else []
+        table = replace(table, songs=songs, remarks=[*said, *table.remarks, *remarks])
     return _with_remarks(table)
+
+
+def _labelled_by_files(table: SongTable, chosen: Mapping[str, str]) -> SongTable:
+    """Return the songs with labels from the names or tags of their files, where that is wanted."""
+    songs, remarks, fields = table.songs, list(table.remarks), ("label_field", "group_field")
+    if pattern := chosen.get("label_pattern"):
+        songs, said = labelled_by_name(songs, pattern)
+        remarks += said
+    label, group = (chosen.get(name) for name in fields)
+    if label or group:
+        songs, said = labelled_by_tags(songs, label, group)
+        remarks += said
+    layout = "" if pattern or label else table.layout
+    return replace(table, songs=songs, remarks=remarks, layout=layout)
 
 
 def _seconds_of(song: Song) -> float:
@@ -112,8 +131,8 @@ def _read_path(
             if isinstance(path, Path) and (path / name).is_file():
                 table = _read_path(path / name, allow_outside, remote, chosen)
                 return replace(table, remarks=[f"songs are those of {name}", *table.remarks])
-        songs, remarks = read_folder(path, chosen.get("layout"))
-        return SongTable(songs, str(path), remarks)
+        songs, remarks, layout = read_folder(path, chosen.get("layout"))
+        return SongTable(songs, str(path), remarks, layout)
     if path.suffix.lower() in TABLES:
         if not path.exists():
             raise SongTableError(f"{path}: there is no such table.")
@@ -332,6 +351,12 @@ def _as_text(name: str) -> str:
 
 def require_labels(songs: Sequence[Song], origin: str) -> None:
     """Refuse songs that cannot be trained on: without a label, or the only one of a label."""
+    if not any(song.label or song.multilabel for song in songs):
+        raise SongTableError(
+            f"{origin}: no song has a label. Put songs into a folder for each label, or say where "
+            "labels are: a table with a column of them (--label), names of files "
+            "(--label-pattern), tags (--label-field), label files (--annotations)."
+        )
     unknown = (song for song in songs if not song.label and not song.multilabel)
     problems = [f"{_where(song)}song '{song.id}' has no label" for song in unknown]
     counts = Counter(label for song in songs for label in song.labels)

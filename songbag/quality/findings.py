@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from songbag.console import counted
+
 COLUMNS = ["kind", "severity", "id", "other_id", "label", "other_label", "found", "advice"]
 SEVERITIES = ("error", "warning", "note")
 
@@ -88,8 +90,3 @@ def severity_counts(findings: Iterable[Finding]) -> str:
     count = Counter(finding.severity for finding in findings)
     parts = [counted(count[name], name) for name in SEVERITIES if count[name]]
     return ", ".join(parts) or "nothing found"
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number and its noun: 1 song, 2 songs."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -9,8 +9,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
 from songbag.audio.audio_file import EXTENSIONS
+from songbag.console import counted
 from songbag.data.song import Song, joined_groups
-from songbag.quality.findings import Finding, counted
+from songbag.quality.findings import Finding
 
 _FOLDS = 5  # of a cross-validation; a label in fewer groups is missing from some of them
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from songbag.console import counted
 from songbag.data.song import Song
 from songbag.inference.model_file import Card
 from songbag.inference.predictions import probability_columns
@@ -42,4 +43,5 @@ class SegmentCollection:
         """Write all spans (see `write_segments`) and return in words what was written."""
         write_segments(output, self.by_song, form)
         count = sum(map(len, self.by_song.values()))
-        return f"segments  {output}  {count} spans in {len(self.by_song)} songs"
+        spans, songs = counted(count, "span"), counted(len(self.by_song), "song")
+        return f"segments  {output}  {spans} in {songs}"

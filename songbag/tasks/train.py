@@ -206,7 +206,7 @@ def without_strays(songs: SongDataset, console: Console) -> SongDataset:
     if all(good) or len({song.label for song in compress(songs.songs, good)}) < 2:
         return songs
     for song in compress(songs.songs, [not one for one in good]):
-        why = f"the only song of '{song.label}'" if song.label else "in no folder of a label"
+        why = f"the only song of '{song.label}'" if song.label else "without a label"
         console.say(f"left out: {song.id}: it is {why}")
     return songs.with_songs(list(compress(songs.songs, good)))
 

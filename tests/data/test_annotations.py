@@ -104,8 +104,8 @@ def pieces(tmp_path, labels, songs=None, seconds=math.inf, **options):
 def test_what_is_not_labelled_is_unknown(tmp_path):
     songs, remarks = pieces(tmp_path, {"a.txt": "1\t2.5\twren\n4\t9\towl\n"})
     assert songs == [("a.wav#1-2.5", "wren"), ("a.wav#4-9", "owl")]
-    assert remarks[0] == "2 labelled spans of 1 recordings, the rest is unknown"
-    assert "left out: 1 recordings without a label file or a label" in remarks
+    assert remarks[0] == "2 labelled spans of 1 recording, the rest is unknown"
+    assert "left out: 1 recording without a label file or a label" in remarks
 
 
 def test_background_is_what_lies_between(tmp_path):
@@ -120,7 +120,7 @@ def test_background_is_what_lies_between(tmp_path):
 def test_an_empty_file_without_background_is_left_out_with_a_remark(tmp_path):
     songs, remarks = pieces(tmp_path, {"a.txt": "1\t2\twren\n", "b.txt": ""})
     assert songs == [("a.wav#1-2", "wren")]
-    assert any("label file is empty" in remark for remark in remarks)
+    assert any("an empty label file" in remark for remark in remarks)
 
 
 def test_overlapping_spans_are_several_labels_at_once(tmp_path):
@@ -153,7 +153,7 @@ def test_label_files_of_a_folder_of_their_own(tmp_path):
               "labels/B.txt": "3\t4\towl\n", "labels/other.txt": "3\t4\towl\n"}  # fmt: skip
     songs, remarks = pieces(tmp_path, labels, place=tmp_path / "labels")
     assert songs == [("a.wav#1-2", "wren"), ("b.wav#3-4", "owl")]
-    assert any("1 label files are of no recording here" in remark for remark in remarks)
+    assert any("1 label file of no recording here" in remark for remark in remarks)
 
 
 def test_two_recordings_of_one_name_are_told_apart_by_their_folders(tmp_path):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from songbag.audio.waveform import write_waveform
+from songbag.data.annotations import SpanOptions
 from songbag.data.song_table import read_songs
 from songbag.errors import SettingsError, SongTableError
 from tests.helpers.command import songbag as command
@@ -16,7 +17,7 @@ def made(folder, *names):
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch()
-    return read_songs(folder)
+    return read_songs(folder, spans=SpanOptions())
 
 
 def test_a_side_of_a_split_is_no_label(tmp_path):
@@ -27,14 +28,28 @@ def test_a_side_of_a_split_is_no_label(tmp_path):
     assert {song.label for song in table.songs} == {"rock", "jazz"}
     assert by_id["Test/rock/b.wav"].split == "test"
     assert by_id["valid/jazz/d.wav"].split == "validation"
-    assert "folders are taken as split/label: rock 2, jazz 2; 3 splits" in table.remarks[0]
+    assert table.remarks[0].splitlines() == [
+        "folders are taken as split/label; --layout says otherwise",
+        "  rock  2 songs, 2 splits",
+        "  jazz  2 songs, 2 splits",
+    ]
 
 
 def test_folds(tmp_path):
-    table = made(tmp_path, "fold1/rock/a.wav", "fold2/rock/b.wav", "fold_10/jazz/c.wav")
+    table = made(tmp_path / "a", "fold1/rock/a.wav", "fold2/rock/b.wav", "fold_10/jazz/c.wav")
     assert [(song.fold, song.label) for song in table.songs] == [
         ("fold1", "rock"), ("fold2", "rock"), ("fold_10", "jazz")
     ]  # fmt: skip
+
+
+def test_numbers_are_folds_where_what_is_in_them_repeats(tmp_path):
+    names = [f"{fold}/{label}/x.wav" for fold in (1, 2, 10) for label in ("rock", "jazz")]
+    table = made(tmp_path / "folds", *names)
+    assert {song.fold for song in table.songs} == {"1", "2", "10"}
+    assert {song.label for song in table.songs} == {"rock", "jazz"}
+    digits = made(tmp_path / "digits", *(f"{d}/speaker {d}{k}/x.wav" for d in "012" for k in "ab"))
+    assert {song.label for song in digits.songs} == {"0", "1", "2"}
+    assert {song.fold for song in digits.songs} == {None}
 
 
 def test_the_second_folder_is_the_group(tmp_path):
@@ -42,11 +57,14 @@ def test_the_second_folder_is_the_group(tmp_path):
         tmp_path, "rock/Ann/first/a.wav", "rock/Ann/second/b.wav", "jazz/Bob/c.wav", "jazz/d.wav"
     )
     assert [song.artist for song in table.songs] == ["Bob", None, "Ann", "Ann"]
-    assert "folders are taken as label/group: jazz 2, rock 2; 2 groups" in table.remarks[0]
+    assert table.remarks[0].splitlines()[1:] == [
+        "  jazz  2 songs, 1 group", "  rock  2 songs, 1 group"
+    ]  # fmt: skip
 
 
-def test_labels_alone_are_not_worth_a_word(tmp_path):
-    assert made(tmp_path, "1/a.wav", "2/b.wav").remarks == []
+def test_numbers_may_be_labels_and_prediction_says_nothing_of_folders(tmp_path):
+    assert "taken as label;" in made(tmp_path, "1/a.wav", "2/b.wav").remarks[0]
+    assert read_songs(tmp_path).remarks == []
     assert [song.label for song in read_songs(tmp_path).songs] == ["1", "2"]
     assert made(tmp_path / "x", "train/a.wav", "test/b.wav").songs[0].label == "test"  # one level
 
@@ -91,5 +109,5 @@ def test_a_stray_file_and_a_label_of_one_song_are_no_end(tmp_path):
     how = ["--recipe", "fast", "--encoder", "none", "-o", tmp_path / "m.songbag"]
     done = command("train", tmp_path / "music", *how)
     assert done.returncode == 0, done.stderr
-    assert "left out: stray.wav: it is in no folder of a label" in done.stderr
+    assert "left out: stray.wav: it is without a label" in done.stderr
     assert "left out: odd/one.wav: it is the only song of 'odd'" in done.stderr
