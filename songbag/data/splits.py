@@ -35,9 +35,10 @@ def folds(labels: Sequence[str], groups: Sequence[str], count: int, seed: int) -
     """Return a fold from 0 for every song, with whole groups and balanced labels.
 
     Of several shuffles of scikit-learn's ``StratifiedGroupKFold`` the one in which the shares of
-    the labels differ least between folds.
+    the labels differ least between folds; where every song is its own group, one of
+    ``StratifiedKFold``, in which they cannot differ less.
     """
-    from sklearn.model_selection import StratifiedGroupKFold
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     if len(set(groups)) < count:
         raise TrainingError(
@@ -52,10 +53,10 @@ def folds(labels: Sequence[str], groups: Sequence[str], count: int, seed: int) -
     y = np.unique(np.asarray(labels), return_inverse=True)[1]
     codes = np.unique(np.asarray(groups), return_inverse=True)[1]
     best, least = np.zeros(len(y), dtype=np.int64), np.inf
-    for shuffle in range(_SHUFFLES if codes.max() < _MANY_GROUPS else 1):
-        splitter = StratifiedGroupKFold(
-            count, shuffle=True, random_state=seed * _SHUFFLES + shuffle
-        )
+    alone = len(set(groups)) == len(groups)
+    splitters = StratifiedKFold if alone else StratifiedGroupKFold
+    for shuffle in range(1 if alone or codes.max() >= _MANY_GROUPS else _SHUFFLES):
+        splitter = splitters(count, shuffle=True, random_state=seed * _SHUFFLES + shuffle)
         assigned = np.empty(len(y), dtype=np.int64)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # a label may be rarer than the folds

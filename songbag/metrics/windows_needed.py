@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from songbag.metrics.bootstrap import group_index, with_intervals
 from songbag.metrics.classification import Floats, Ints, weighted_mean
 
-Pool: TypeAlias = Callable[[Floats], Floats]  # (windows, classes) to (classes,)
+Pool: TypeAlias = Callable[[Floats], Floats]  # (..., windows, classes) to (..., classes)
 Places: TypeAlias = NDArray[np.int64]
 
 # windows of the song, windows to take, shuffled windows (draws, windows) to places (draws, count)
@@ -75,7 +75,7 @@ def accuracy_by_windows(
         for row, (variant, count) in enumerate(keys):
             places = VARIANTS[variant](len(logits), min(count, len(logits)), order)
             places = places[:1] if count >= len(logits) else places
-            right[row, song] = np.mean([pool(logits[at]).argmax() == label for at in places])
+            right[row, song] = (pool(logits[places]).argmax(axis=-1) == label).mean()
             seconds[row, song] = plan.covered_seconds(places)
     measures = {f"accuracy {row}": partial(weighted_mean, right[row]) for row in range(len(keys))}
     accuracies = with_intervals(measures, group, rng, shares=tuple(measures))

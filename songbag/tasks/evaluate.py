@@ -217,7 +217,7 @@ def accuracy_curve(evaluation: Evaluation) -> list[Row]:
         predictions.window_probabilities,
         np.array([evaluation.labels.index(str(one.item.song.label)) for one in judged]),
         group_numbers(judged),
-        lambda windows: windows.mean(axis=0),
+        lambda windows: windows.mean(axis=-2),
         np.random.default_rng(0),
         _window_spacing(predictions),
     )

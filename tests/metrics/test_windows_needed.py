@@ -11,11 +11,11 @@ from songbag.metrics.label_kinds import SINGLE_LABEL
 
 
 def mean(logits):
-    return logits.mean(axis=0)
+    return logits.mean(axis=-2)
 
 
 def mean_probability(logits):
-    return SINGLE_LABEL.probabilities(logits).mean(axis=0)
+    return SINGLE_LABEL.probabilities(logits).mean(axis=-2)
 
 
 def heard_songs(n, rng, windows=23, classes=4, noise=3.0):
