@@ -1,7 +1,9 @@
 """What tests share: songs made once, a model trained once, and where real songs lie."""
 
+import functools
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,6 +75,17 @@ def pytest_runtest_makereport(item, call):
         reason = str(call.excinfo.value)
         if "GPU" not in reason and "Emotify" not in reason:
             report.outcome, report.longrepr = "failed", f"skipped in CI: {reason}"
+
+
+def pytest_runtest_setup(item):
+    """Let torch parse the functions of its ONNX exporter once a process.
+
+    It does so for every export, which is two thirds of one.
+    """
+    exporter = sys.modules.get("torch.onnx._internal.exporter._registration")
+    if exporter is not None and not hasattr(exporter.ONNXRegistry.from_torchlib, "cache_info"):
+        parse = functools.cache(exporter.ONNXRegistry.from_torchlib)
+        exporter.ONNXRegistry.from_torchlib = staticmethod(parse)
 
 
 @pytest.fixture(autouse=True, scope="session")
