@@ -19,25 +19,27 @@ _FORMATS = (".wav", ".flac", ".mp3", ".opus", ".m4a")
 _SONGS_PER_ARTIST = 2
 
 
-def write_songs(folder: Path, songs: int, seed: int, console: Console) -> Path:
+def write_songs(
+    folder: Path, songs: int, seed: int, console: Console, seconds: float = SECONDS
+) -> Path:
     """Write ``songs`` songs of every genre as audio files, and songs.csv beside them.
 
     Formats, artists and levels do not depend on the genre.
     """
     (folder / "audio").mkdir(parents=True, exist_ok=True)
     todo = [(genre, number) for number in range(1, songs + 1) for genre in GENRES]
-    work = partial(_write_song, folder, seed)
+    work = partial(_write_song, folder, seed, seconds)
     made = in_order(work, todo, None, _died)
     rows = list(console.track(made, len(todo), "Generating"))
     write_csv(folder / "songs.csv", rows, ["path", "label", "artist"])
     return folder / "songs.csv"
 
 
-def _write_song(folder: Path, seed: int, song: tuple[str, int]) -> Row:
+def _write_song(folder: Path, seed: int, seconds: float, song: tuple[str, int]) -> Row:
     genre, number = song
     rng = np.random.default_rng([seed, GENRES.index(genre), number])
     path = Path("audio") / f"{genre}_{number:03d}{rng.choice(_FORMATS)}"
-    write_waveform(folder / path, synthesise(genre, rng, SECONDS, _RATE), _RATE)
+    write_waveform(folder / path, synthesise(genre, rng, seconds, _RATE), _RATE)
     artist = f"{genre} band {1 + (number - 1) // _SONGS_PER_ARTIST}"
     return {"path": path.as_posix(), "label": genre, "artist": artist}
 

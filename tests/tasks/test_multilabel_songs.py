@@ -81,7 +81,12 @@ def test_a_column_labels_makes_songs_multilabel(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "pooling", ["mean_logit", "linear_softmax", pytest.param("attention", marks=pytest.mark.full)]
+    "pooling",
+    [
+        "mean_logit",
+        pytest.param("linear_softmax", marks=pytest.mark.full),
+        pytest.param("attention", marks=pytest.mark.full),
+    ],
 )
 def test_labels_are_learned_predicted_and_judged(pooling, tmp_path):
     result = songbag.train(

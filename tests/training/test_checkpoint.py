@@ -11,6 +11,7 @@ import pandas
 import pytest
 
 from songbag.inference.model_file import PARTS, load_model
+from tests.helpers.command import songbag as command
 
 
 @pytest.fixture(scope="module")
@@ -37,12 +38,11 @@ def start(table, model, *more):
 def test_a_state_of_another_training_is_refused(table, tmp_path):
     model = tmp_path / "m.songbag"
     (tmp_path / "m.songbag.state").write_bytes(b"no state at all")
-    process = start(table, model, "--epochs", "2", "--resume")
-    assert "no state of a training" in process.communicate()[1]
-    assert process.returncode == 2
-    process = start(table, model, "--epochs", "2")  # begins anew, and leaves nothing behind
-    process.communicate()
-    assert process.returncode == 0
+    arguments = ["train", table, "-o", model, "--song", "song", "--label", "label", "--epochs", 2]
+    refused = command(*arguments, "--resume")
+    assert refused.returncode == 2
+    assert "no state of a training" in refused.stderr
+    assert command(*arguments).returncode == 0  # begins anew, and leaves nothing behind
     assert not (tmp_path / "m.songbag.state").exists()
 
 
