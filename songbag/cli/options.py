@@ -74,7 +74,7 @@ def command(callback: Callable[..., Any]) -> Command:
 option = partial(click.option, cls=Option)
 
 
-def _together(*options: Callable[[Any], Any]) -> Callable[[Callback], Callback]:
+def together(*options: Callable[[Any], Any]) -> Callable[[Callback], Callback]:
     """Return a decorator that adds several options in their order."""
 
     def add(callback: Callback) -> Callback:
@@ -93,7 +93,7 @@ PATH_OR_URL.name = "path"  # as help shows it
 # --- songs ------------------------------------------------------------------------------
 
 
-audio_file_options = _together(
+audio_file_options = together(
     option("--path", "path_column", metavar="COLUMN", section=SONGS,
            help="Column of the files, where the table calls it otherwise."),
     option("--label", metavar="COLUMN", section=SONGS, help="Column of the label."),
@@ -110,7 +110,7 @@ audio_file_options = _together(
     option("-q", "--quiet", is_flag=True, section=RUNNING, help="No messages, no progress."),
 )  # fmt: skip
 
-cluster_options = _together(
+cluster_options = together(
     option("--remote", is_flag=True, section=SONGS,
            help="Let a table name URLs: s3://bucket/a.mp3."),
     option("--cluster", metavar="ADDRESS", section=RUNNING,
@@ -167,7 +167,7 @@ def read_audio_options(options: dict[str, Any], workers: "Workers" = None) -> "A
 # --- window tables ----------------------------------------------------------------------
 
 
-window_table_options = _together(
+window_table_options = together(
     option("--song", metavar="COLUMN", section=WINDOW_TABLE,
            help="The table has a row a window: its song."),
     option("--song-pattern", metavar="REGEX", section=WINDOW_TABLE,
@@ -228,7 +228,7 @@ def read_window_table(
 # --- training ---------------------------------------------------------------------------
 
 
-excerpt_options = _together(
+excerpt_options = together(
     option("--excerpt", type=float, section=SONGS, help="Take only so many seconds of each song."),
     option("--middle", is_flag=True, section=SONGS,
            help="With --excerpt: the middle, not the start."),
@@ -237,7 +237,7 @@ excerpt_options = _together(
 
 def training_options(default: str = "auto") -> Callable[[Callback], Callback]:
     """Return a decorator that adds what changes the recipe, the group and the seed."""
-    return _together(
+    return together(
         option("--recipe", section=TRAINING,
                help=f"Name or .toml file.  [default: {default}; tables: windows]"),
         option("--network", names=networks, section=TRAINING, help="Classifies windows:"),
