@@ -46,13 +46,14 @@ def sort(ctx: click.Context, /, model: Path, songs: tuple[str, ...], **options: 
     and --yes does it. Every change stands in songbag.journal in the folder, and
     songbag undo FOLDER takes it back.
     """
-    from songbag.collection.answers import require_whole_files
+    from songbag.collection.answers import refuse_urls, require_whole_files
     from songbag.data.audio_dataset import AudioDataset
     from songbag.inference.model_file import load_model
     from songbag.tasks.predict import required_confidence
     from songbag.tasks.sort import plan_sorting, sort_songs
 
     require_model_first(model, songs)
+    refuse_urls(songs, "songbag sort")
     loaded, console = load_model(model), Console(options["quiet"])
     action = _action(options, loaded.card.kind.multilabel)
     confidence = options["below"] or 0.0

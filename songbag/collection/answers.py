@@ -3,7 +3,7 @@
 import os
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from songbag.data.audio_dataset import AudioDataset
@@ -34,6 +34,16 @@ class Answer:
         return cls(song.path, labels, float(row["confidence"]), row["seconds"])
 
 
+def refuse_urls(names: Iterable[str], what: str) -> None:
+    """Refuse songs that are not files of this machine."""
+    for name in names:
+        if is_url(name):
+            raise SettingsError(
+                f"{what} is for files of this machine; {name} is a URL. Download the songs first, "
+                "and give their folder."
+            )
+
+
 def require_whole_files(dataset: SongDataset, what: str) -> None:
     """Refuse songs that are not whole files of this machine.
 
@@ -44,12 +54,8 @@ def require_whole_files(dataset: SongDataset, what: str) -> None:
     """
     if not isinstance(dataset, AudioDataset):
         raise SettingsError(f"{what} is for songs in audio files; {dataset.origin} has none.")
+    refuse_urls((song.path for song in dataset.songs), what)
     for song in dataset.songs:
-        if is_url(song.path):
-            raise SettingsError(
-                f"{what} is for files of this machine; {song.path} is a URL. Download the songs "
-                "first, and give their folder."
-            )
         if song.start or song.end is not None:
             raise SettingsError(
                 f"{what} is for whole files; song '{song.id}' is a part of {song.path} (start, "
