@@ -13,9 +13,17 @@ import msgspec
 
 from songbag.errors import SettingsError
 from songbag.settings import Record
-from songbag.storage.files import add_checksum, append_line, open_journal, read_journal, write_bytes
+from songbag.storage.files import (
+    add_checksum,
+    append_line,
+    open_journal,
+    read_journal,
+    strip_checksum,
+    write_bytes,
+)
 
 JOURNAL = "songbag.journal"
+_LONGEST_LINE = 1 << 20
 
 
 class Entry(Record, frozen=True):
@@ -61,8 +69,9 @@ def open_collection(path: Path) -> Iterator[Journal]:
     Raises
     ------
     SettingsError
-        Another process has it open, or it is no journal of this version.
+        Another process has it open, or it is another file, or of another version.
     """
+    _refuse_other_files(path)
     with closing(open_journal(path)) as file:
         if sys.platform != "win32":
             import fcntl
@@ -80,3 +89,14 @@ def open_collection(path: Path) -> Iterator[Journal]:
         finally:
             if not os.fstat(file.fileno()).st_size:  # nothing was changed
                 path.unlink(missing_ok=True)
+
+
+def _refuse_other_files(path: Path) -> None:
+    """Refuse a file that does not begin as a journal: it would be appended to, and removed."""
+    try:
+        with open(path, "rb") as file:
+            line = file.readline(_LONGEST_LINE)
+    except FileNotFoundError:
+        return
+    if line and not strip_checksum(line.rstrip(b"\n")):
+        raise SettingsError(f"{path}: the file is not a journal of songbag; it is left as it is.")

@@ -10,6 +10,7 @@ from songbag.collection.journal import JOURNAL, Entry, open_collection
 from songbag.collection.sort_files import plan_steps, take_steps
 from songbag.collection.undo import undo
 from songbag.errors import SettingsError
+from songbag.storage.files import add_checksum
 from tests.helpers import killing
 
 NAMES = label_names(["rock", "Rock", "a/b", ".."])
@@ -110,8 +111,16 @@ def test_a_journal_is_of_one_process_and_of_this_version(tmp_path):
         journal.file.write(b"half a li")
     with open_collection(tmp_path / "b.journal") as journal:
         assert journal.entries == [Entry(do="folder")]
-    from songbag.storage.files import add_checksum
-
     (tmp_path / "c.journal").write_bytes(add_checksum({"do": "burn"}) + b"\n")
     with pytest.raises(SettingsError, match="not a journal of this version"):
         undo(tmp_path / "c.journal")
+
+
+@pytest.mark.parametrize("data", [b"a model\n", b"\n", b"\0" * 5000, b"path,label\na.wav,x\n"])
+def test_another_file_is_never_taken_for_a_journal(tmp_path, data):
+    (tmp_path / "file").write_bytes(data)
+    with pytest.raises(SettingsError, match="not a journal"):
+        undo(tmp_path / "file")
+    with pytest.raises(SettingsError, match="not a journal"), open_collection(tmp_path / "file"):
+        pass
+    assert (tmp_path / "file").read_bytes() == data
