@@ -96,7 +96,11 @@ def rename_new(source: str | Path, target: Path) -> None:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from None
         os.rename(source, target)
     else:
-        os.unlink(source)
+        try:
+            os.unlink(source)
+        except OSError:  # a folder that may not be changed
+            os.unlink(target)
+            raise
 
 
 def flush_folder(folder: Path) -> None:

@@ -98,6 +98,21 @@ def test_a_folder_that_cannot_be_written_loses_nothing(songs, tmp_path, monkeypa
     assert killing.tree(songs) == original
 
 
+def test_a_file_that_cannot_be_taken_away_has_one_place(songs, tmp_path, monkeypatch):
+    unlink = os.unlink
+
+    def refuse(path, **options):
+        if os.path.dirname(path) == str(songs):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        unlink(path, **options)
+
+    monkeypatch.setattr(os, "unlink", refuse)
+    result = sort(songs, tmp_path / "sorted", "move")
+    assert len(result.problems) == 4
+    assert len(killing.tree(songs)) == 4
+    assert killing.tree(tmp_path / "sorted", ["journal"]) == {}
+
+
 def test_a_journal_is_of_one_process_and_of_this_version(tmp_path):
     with (
         open_collection(tmp_path / "a.journal"),
