@@ -103,8 +103,8 @@ class Model(Shown):
         Returns
         -------
         DataFrame
-            Indexed by ``id``, one row a song: status, reason, predicted, confidence,
-            p_<label>, ...; for the samples of one song that row. With ``windows``: indexed by
+            Indexed by ``id``, one row a song: status, reason, label, predicted, confidence,
+            margin (best probability less the second), p_<label>, ...; for the samples of one song that row. With ``windows``: indexed by
             ``id``, ``start``, ``end`` (seconds), one row a window: p_<label>,
             contribution_<label>.
 

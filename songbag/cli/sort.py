@@ -137,7 +137,5 @@ def _show_result(result: "Sorted", action: "Action", folder: Path) -> None:
     for step in result.renamed:
         click.echo(visible(f"{step.source}: its name was taken; it is {step.target}"))
     if result.symbolic:
-        click.echo(
-            f"{result.symbolic} links are symbolic: hard links are not possible here"
-        )
+        click.echo(f"{result.symbolic} links are symbolic: hard links are not possible here")
     click.echo(visible(f"undo with: songbag undo {folder}"))
