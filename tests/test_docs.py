@@ -189,6 +189,15 @@ def test_the_page_on_labels_in_time_runs(tmp_path):
     assert (tmp_path / "raven" / "r3.Table.1.selections.txt").exists()
 
 
+@runs("docs/howto/sort-songs.md")
+def test_the_page_on_sorting_runs(own_songs, model_path):
+    shutil.copy(model_path, own_songs / "genre.songbag")
+    run_page("docs/howto/sort-songs.md", own_songs)
+    assert not (own_songs / "sorted").exists()
+    assert not (own_songs / "songbag.journal").exists()
+    assert len((own_songs / "answers.jsonl").read_text().splitlines()) == 3
+
+
 @runs("docs/howto/window-tables.md")
 def test_the_page_on_window_tables_runs(tmp_path):
     rng = np.random.default_rng(0)

@@ -21,7 +21,7 @@ FLOORS = [
     ("cli",),
     ("serving", "api", "keras"),
     ("tasks",),
-    ("report", "quality"),
+    ("report", "quality", "collection"),
     ("training",),
     ("inference",),
     ("models",),

@@ -105,9 +105,9 @@ class Model(Shown):
         Returns
         -------
         DataFrame
-            Indexed by ``id``, one row a song: status, reason, predicted, confidence,
-            p_<label>, ...; for the samples of one song that row. With ``windows``: indexed by
-            ``id``, ``start``, ``end`` (seconds), one row a window: p_<label>,
+            Indexed by ``id``, one row a song: status, reason, label, predicted, confidence,
+            margin, p_<label>, ...; for the samples of one song that row. With ``windows``:
+            indexed by ``id``, ``start``, ``end`` (seconds), one row a window: p_<label>,
             contribution_<label>.
 
         Raises

@@ -157,18 +157,18 @@ class Index:
     def __init__(self, folder: AnyPath, sound: Sound) -> None:
         self.folder = folder
         self._sound = sound.fingerprint()
-        self._file = local_folder(folder, default_folder()) / "index.sqlite"
+        self.file = local_folder(folder, default_folder()) / "index.sqlite"
 
     def lookup(self, sources: Iterable[Source]) -> list[Receipt | None]:
         """Return the receipt of each source that has not changed, else None."""
         sources = list(sources)
         prefetch_stamps(source.path for source in sources)
-        if not self._file.exists():
+        if not self.file.exists():
             return [None for _ in sources]
         names = [(absolute(source.path), source.part()) for source in sources]
         left, stored = iter({path for path, _ in names}), dict[tuple[str, str], object]()
         try:
-            with self._open() as base:
+            with self.open() as base:
                 while batch := list(islice(left, _PATHS_PER_QUERY)):
                     marks = ",".join("?" * len(batch))
                     query = "select path, part, receipt from files where sound=?"
@@ -203,23 +203,48 @@ class Index:
             return  # locked for long, or the disk is full
         except sqlite3.DatabaseError:  # it is no database any more
             for ending in ("", "-journal", "-wal", "-shm"):
-                Path(f"{self._file}{ending}").unlink(missing_ok=True)
+                Path(f"{self.file}{ending}").unlink(missing_ok=True)
             with suppress(sqlite3.Error, OSError):
                 self._insert(rows)
 
     def _insert(self, rows: list[tuple[str, str, str, bytes]]) -> None:
-        with self._open() as base, base:
+        with self.open() as base, base:
             base.executemany("insert or replace into files values (?, ?, ?, ?)", rows)
 
     @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(self._file, timeout=_PATIENCE_SECONDS)) as base:
+    def open(self) -> Iterator[sqlite3.Connection]:
+        """Open the database for one transaction or query."""
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(self.file, timeout=_PATIENCE_SECONDS)) as base:
             base.execute(
                 "create table if not exists files (path text, part text, sound text, "
                 "receipt blob, primary key (path, part, sound))"
             )
             yield base
+
+
+def carry_receipts(folder: AnyPath, path: str, before: tuple[int, int]) -> None:
+    """Let what the index knows of a file stand after its tags changed, and its sound did not.
+
+    ``before`` is the stamp that the file had. The name of its frames keeps the hash of the file
+    as it was; where the index is lost, the file is decoded again.
+    """
+    index = Index(folder, Sound())
+    size, mtime_ns = file_stamp(path)
+    if not index.file.exists():
+        return
+    try:
+        with index.open() as base, base:
+            query = "select part, sound, receipt from files where path=?"
+            for part, sound, stored in base.execute(query, (absolute(path),)).fetchall():
+                if isinstance(stored, bytes) and (data := strip_checksum(stored)):
+                    receipt = msgspec.json.decode(data, type=Receipt)
+                    if (receipt.size, receipt.mtime_ns) == before:
+                        now = msgspec.structs.replace(receipt, size=size, mtime_ns=mtime_ns)
+                        row = (absolute(path), part, sound, add_checksum(now))
+                        base.execute("insert or replace into files values (?, ?, ?, ?)", row)
+    except (sqlite3.Error, OSError):
+        return  # the file is decoded again
 
 
 def file_stamp(path: str) -> tuple[int, int]:

@@ -23,7 +23,7 @@ _OWN = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")
 
 
 @dataclass(frozen=True)
-class _Names:
+class FieldNames:
     """What a field is called in each kind of tags."""
 
     id3: str
@@ -32,11 +32,11 @@ class _Names:
 
 
 FIELDS = {
-    "genre": _Names("TCON", "GENRE", "\xa9gen"),
-    "artist": _Names("TPE1", "ARTIST", "\xa9ART"),
-    "album": _Names("TALB", "ALBUM", "\xa9alb"),
-    "grouping": _Names("TIT1", "GROUPING", "\xa9grp"),
-    "comment": _Names("COMM", "COMMENT", "\xa9cmt"),
+    "genre": FieldNames("TCON", "GENRE", "\xa9gen"),
+    "artist": FieldNames("TPE1", "ARTIST", "\xa9ART"),
+    "album": FieldNames("TALB", "ALBUM", "\xa9alb"),
+    "grouping": FieldNames("TIT1", "GROUPING", "\xa9grp"),
+    "comment": FieldNames("COMM", "COMMENT", "\xa9cmt"),
 }
 
 
@@ -58,7 +58,7 @@ def read_field(path: str | Path, field: str, raw: bool = False) -> tuple[str, ..
     SettingsError
         The field is not known, or mutagen is not installed.
     """
-    names = _names(field)
+    names = require_field(field)
     try:
         with open(path, "rb") as file:
             tags = _open_tags(path, file).tags
@@ -82,7 +82,7 @@ def write_field(path: str | Path, field: str, values: Sequence[str], raw: bool =
     SettingsError
         The field is not known, or mutagen is not installed.
     """
-    names, target = _names(field), os.path.realpath(path)
+    names, target = require_field(field), os.path.realpath(path)
     try:
         before = os.stat(target)
         _refuse_unwritable(path, before)
@@ -99,7 +99,8 @@ def write_field(path: str | Path, field: str, values: Sequence[str], raw: bool =
         raise TagError(f"{path}: {error.strerror or error}") from None
 
 
-def _names(field: str) -> _Names:
+def require_field(field: str) -> FieldNames:
+    """Return what a field is called in each kind of tags, or refuse it (see `read_field`)."""
     try:
         import mutagen  # noqa: F401
     except ImportError:
@@ -114,7 +115,7 @@ def _names(field: str) -> _Names:
             f"no field of tags is called '{field}'.{suggestion(field.lower(), FIELDS)} A field of "
             "your own has capitals and an underscore, such as SONGBAG_GENRE."
         )
-    return _Names(f"TXXX:{field}", field, f"{_ITUNES}{field}")
+    return FieldNames(f"TXXX:{field}", field, f"{_ITUNES}{field}")
 
 
 def _open_tags(path: str | Path, file: IO[bytes]) -> Any:
@@ -148,7 +149,7 @@ def _open_tags(path: str | Path, file: IO[bytes]) -> Any:
         raise TagError(f"{path}: its tags cannot be read ({error})") from None
 
 
-def _values(tags: Any, names: _Names, raw: bool) -> tuple[str, ...]:
+def _values(tags: Any, names: FieldNames, raw: bool) -> tuple[str, ...]:
     from mutagen import id3, mp4
 
     if isinstance(tags, id3.ID3):
@@ -163,13 +164,13 @@ def _values(tags: Any, names: _Names, raw: bool) -> tuple[str, ...]:
     return tuple(tags.get(names.vorbis, []))
 
 
-def _frame(tags: Any, names: _Names) -> Any:
+def _frame(tags: Any, names: FieldNames) -> Any:
     """Return the ID3 frame of a field, None without one; a comment is one without description."""
     frames = [one for one in tags.getall(names.id3) if names.id3 != "COMM" or not one.desc]
     return min(frames, key=lambda one: one.HashKey, default=None)
 
 
-def _change(path: str | Path, file: IO[bytes], names: _Names, values: Sequence[str]) -> None:
+def _change(path: str | Path, file: IO[bytes], names: FieldNames, values: Sequence[str]) -> None:
     """Set a field in an open file."""
     from mutagen import MutagenError, id3, mp4
 
@@ -203,7 +204,7 @@ def _change(path: str | Path, file: IO[bytes], names: _Names, values: Sequence[s
         raise TagError(f"{path}: its tags cannot be written ({error})") from None
 
 
-def _change_id3(tags: Any, names: _Names, values: Sequence[str], version: int) -> None:
+def _change_id3(tags: Any, names: FieldNames, values: Sequence[str], version: int) -> None:
     from mutagen import id3
 
     frame = _frame(tags, names)
@@ -224,7 +225,7 @@ def _change_id3(tags: Any, names: _Names, values: Sequence[str], version: int) -
 def _require_equal(
     path: str | Path,
     files: tuple[IO[bytes], IO[bytes]],
-    names: _Names,
+    names: FieldNames,
     values: tuple[str, ...],
     raw: bool,
 ) -> None:
@@ -248,7 +249,7 @@ def _require_equal(
         )
 
 
-def _others(tags: Any, names: _Names) -> Any:
+def _others(tags: Any, names: FieldNames) -> Any:
     """Return all tags but one field, to be compared."""
     from mutagen import id3, mp4
 

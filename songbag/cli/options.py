@@ -16,10 +16,8 @@ if TYPE_CHECKING:
     from songbag.data.annotations import SpanOptions
     from songbag.data.dataset import MemoryDataset, SongDataset
     from songbag.data.open_songs import AudioOptions
-    from songbag.inference.model_file import Card
     from songbag.parallel.pool import Workers
     from songbag.settings import Recipe
-    from songbag.tasks.segments import SegmentCollection
 
 Callback = TypeVar("Callback", bound=Callable[..., Any])
 
@@ -77,7 +75,7 @@ def command(callback: Callable[..., Any]) -> Command:
 option = partial(click.option, cls=Option)
 
 
-def _together(*options: Callable[[Any], Any]) -> Callable[[Callback], Callback]:
+def together(*options: Callable[[Any], Any]) -> Callable[[Callback], Callback]:
     """Return a decorator that adds several options in their order."""
 
     def add(callback: Callback) -> Callback:
@@ -96,7 +94,7 @@ PATH_OR_URL.name = "path"  # as help shows it
 # --- songs ------------------------------------------------------------------------------
 
 
-audio_file_options = _together(
+audio_file_options = together(
     option("--path", "path_column", metavar="COLUMN", section=SONGS,
            help="Column of the files, where the table calls it otherwise."),
     option("--label", metavar="COLUMN", section=SONGS, help="Column of the label."),
@@ -119,7 +117,7 @@ audio_file_options = _together(
     option("-q", "--quiet", is_flag=True, section=RUNNING, help="No messages, no progress."),
 )  # fmt: skip
 
-span_options = _together(
+span_options = together(
     option("--annotations", type=PATH, section=SONGS,
            help="Audacity labels or Raven tables of the songs.  [default: a.txt beside a.wav]"),
     option("--background", metavar="LABEL", section=SONGS,
@@ -127,33 +125,7 @@ span_options = _together(
 )  # fmt: skip
 
 
-segment_options = _together(
-    option("--segments", type=PATH, section=OUTPUT,
-           help="Which label holds when: a .csv, else a folder of label files."),
-    option("--segment-format", type=click.Choice(["audacity", "raven"]), default="audacity",
-           section=OUTPUT, help="Of those label files."),
-    option("--segment-threshold", type=click.FloatRange(0, 1, min_open=True), section=OUTPUT,
-           help="Probability that begins one.  [default: .5, multilabel: the model's]"),
-    option("--segment-gap", default=0.5, type=click.FloatRange(0), section=OUTPUT,
-           help="Seconds between two that are joined."),
-    option("--segment-least", default=0.3, type=click.FloatRange(0), section=OUTPUT,
-           help="Seconds of the shortest."),
-)  # fmt: skip
-
-
-def segment_collection(options: dict[str, Any], card: "Card") -> "SegmentCollection | None":
-    """Return what gathers the spans of songs, None without --segments."""
-    names = {"threshold": "segment_threshold", "gap_seconds": "segment_gap"}
-    names["least_seconds"] = "segment_least"
-    if options["segments"] is None:
-        return None
-    from songbag.inference.segments import SegmentRules
-    from songbag.tasks.segments import SegmentCollection
-
-    return SegmentCollection(card, SegmentRules(**{k: options[v] for k, v in names.items()}))
-
-
-cluster_options = _together(
+cluster_options = together(
     option("--remote", is_flag=True, section=SONGS,
            help="Let a table name URLs: s3://bucket/a.mp3."),
     option("--cluster", metavar="ADDRESS", section=RUNNING,
@@ -220,7 +192,7 @@ def _span_options(options: dict[str, Any]) -> "SpanOptions":
 # --- window tables ----------------------------------------------------------------------
 
 
-window_table_options = _together(
+window_table_options = together(
     option("--song", metavar="COLUMN", section=WINDOW_TABLE,
            help="The table has a row a window: its song."),
     option("--song-pattern", metavar="REGEX", section=WINDOW_TABLE,
@@ -281,7 +253,7 @@ def read_window_table(
 # --- training ---------------------------------------------------------------------------
 
 
-excerpt_options = _together(
+excerpt_options = together(
     option("--excerpt", type=float, section=SONGS, help="Take only so many seconds of each song."),
     option("--middle", is_flag=True, section=SONGS,
            help="With --excerpt: the middle, not the start."),
@@ -290,7 +262,7 @@ excerpt_options = _together(
 
 def training_options(default: str = "auto") -> Callable[[Callback], Callback]:
     """Return a decorator that adds what changes the recipe, the group and the seed."""
-    return _together(
+    return together(
         option("--recipe", section=TRAINING,
                help=f"Name or .toml file.  [default: {default}; tables: windows]"),
         option("--network", names=networks, section=TRAINING, help="Classifies windows:"),

@@ -1,12 +1,13 @@
 """Commands that use a model: evaluate, predict, serve, info, report, export, all without torch."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from songbag.cli.deliver import deliver, delivery_options, open_delivery
 from songbag.cli.options import (
     OUTPUT,
     PATH,
@@ -20,8 +21,6 @@ from songbag.cli.options import (
     option,
     read_audio_options,
     read_window_table,
-    segment_collection,
-    segment_options,
     span_options,
     window_table_options,
 )
@@ -73,12 +72,15 @@ def evaluate(
 @option("--precision", type=click.FloatRange(0, 1, min_open=True, max_open=True), section=OUTPUT,
         help="Answer only where so large a share is right, e.g. 0.9.")  # fmt: skip
 @option("--csv", "csv_file", type=PATH, section=OUTPUT, help="Write a CSV file.")
-@option("--json", "json_file", type=PATH, section=OUTPUT, help="Write a JSON file.")
+@option("--json", "json_file", type=PATH, section=OUTPUT,
+        help="Write a JSON file; .jsonl: a line a song.")  # fmt: skip
+@option("--bom", is_flag=True, section=OUTPUT,
+        help="With --csv: begin with the mark by which Excel knows UTF-8.")  # fmt: skip
 @option("-o", "--output", type=PATH_OR_URL, section=OUTPUT,
         help="Folder of Parquet files, for many songs.")  # fmt: skip
 @option("--part", "part_songs", default=1000, type=click.IntRange(1),
         section=OUTPUT, help="With -o: songs a file.")  # fmt: skip
-@segment_options
+@delivery_options
 @audio_file_options
 @cluster_options
 @window_table_options
@@ -100,16 +102,20 @@ def predict(ctx: click.Context, /, model: Path, songs: tuple[str, ...], **option
     from songbag.cli.terminal import write_predictions
     from songbag.data.audio_dataset import AudioDataset
     from songbag.inference.model_file import load_model
-    from songbag.tasks.predict import Partition, predict_parts, predict_rows, required_confidence
+    from songbag.tasks.predict import (
+        Partition,
+        PredictedRows,
+        predict_parts,
+        predict_rows,
+        required_confidence,
+    )
 
     file = options["csv_file"] or options["json_file"]
-    if options["output"] and (file or options["song"] or options["segments"]):
+    if options["output"] and (file or options["song"]):
         raise SettingsError(
-            "-o writes a folder of Parquet files of songs with audio. --csv, --json and --segments "
-            "write what fits into memory, also for a table of windows (--song): give either."
+            "-o writes a folder of Parquet files of songs with audio. --csv and --json write one "
+            "file, also for a table of windows (--song): give either."
         )
-    if options["segments"] and options["song"]:
-        raise SettingsError("--segments needs seconds, and windows of a table have none.")
     console = Console(options["quiet"])
     require_model_first(model, songs)
     loaded, precision = load_model(model), options["precision"]
@@ -117,7 +123,8 @@ def predict(ctx: click.Context, /, model: Path, songs: tuple[str, ...], **option
     for remark in dataset.remarks:
         console.say(remark)
     confidence = 0.0 if precision is None else required_confidence(loaded.card, precision)
-    everyone = dataset.everyone()
+    everyone, untagged = dataset.everyone(), 0
+    journal = open_delivery(ctx, dataset, options)
     if options["output"]:
         if not isinstance(dataset, AudioDataset):
             raise SettingsError("-o is for songs with audio; for a packed folder give --csv.")
@@ -128,16 +135,16 @@ def predict(ctx: click.Context, /, model: Path, songs: tuple[str, ...], **option
         predictions = predict_rows(loaded, dataset, file)
         if len(everyone) > 1 and (file or sys.stdout.isatty()):
             predictions = console.track(predictions, len(everyone), "Predicting")
-        spans = segment_collection(options, loaded.card)
-        if spans is not None:
-            predictions = spans.watch(predictions, everyone)
+        answers: Iterable[PredictedRows]
         answers = (song.withheld_below(confidence) for song in predictions)
+        if options["playlists"] or options["segments"] or journal:
+            answers = list(answers)
         failed = write_predictions(answers, loaded.card.labels, everyone, options)
-        if spans is not None:
-            console.say(spans.write(options["segments"], options["segment_format"]))
+        if isinstance(answers, list):
+            untagged = deliver(answers, dataset, loaded.card, options, journal)
     if failed and isinstance(dataset, AudioDataset):
         console.say(f"{failed} of {len(everyone)} songs could not be read; see their reasons")
-    ctx.exit(exit_code(failed, len(everyone)))
+    ctx.exit(max(exit_code(failed, len(everyone)), int(untagged > 0)))
 
 
 def require_model_first(model: Path, songs: Sequence[str]) -> None:

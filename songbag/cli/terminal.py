@@ -13,7 +13,12 @@ import msgspec
 from songbag.console import visible
 from songbag.data.song import Song
 from songbag.inference.model_file import Card
-from songbag.inference.predictions import song_columns, window_columns, write_json_rows
+from songbag.inference.predictions import (
+    song_columns,
+    window_columns,
+    write_json_lines,
+    write_json_rows,
+)
 from songbag.storage.files import Row, csv_text, write_csv
 from songbag.tasks.predict import PredictedRows, journal_path
 
@@ -48,7 +53,7 @@ def write_predictions(
     """Write predictions where ``songbag predict`` is told to; return how many songs failed.
 
     ``songs`` are all songs, for the names of the user's columns; of ``options`` csv_file,
-    json_file and windows count.
+    json_file, windows and bom count.
     """
     csv_file, json_file = options["csv_file"], options["json_file"]
     columns, of_windows = song_columns(labels, songs), window_columns(labels)
@@ -58,12 +63,16 @@ def write_predictions(
     by_song = [song.windows for song in predicted] if options["windows"] else []
     windows = [row for rows in by_song for row in rows]
     if csv_file is not None:
-        write_csv(csv_file, (song.row for song in predicted), columns)
+        write_csv(csv_file, (song.row for song in predicted), columns, options["bom"])
         if options["windows"]:
             name = csv_file.with_name(f"{csv_file.stem}-windows.csv")
-            write_csv(name, windows, of_windows)
+            write_csv(name, windows, of_windows, options["bom"])
     if json_file is not None:
-        write_json_rows(json_file, [song.row for song in predicted], by_song)
+        rows = [song.row for song in predicted]
+        if json_file.suffix == ".jsonl":
+            write_json_lines(json_file, rows, by_song, labels)
+        else:
+            write_json_rows(json_file, rows, by_song)
     if csv_file or json_file:
         journal_path(csv_file or json_file).unlink(missing_ok=True)
     if sys.stdout.isatty():

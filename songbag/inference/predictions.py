@@ -24,6 +24,8 @@ from songbag.storage.remote import AnyPath
 if TYPE_CHECKING:
     import pandas
 
+TEXT_COLUMNS = ("id", "status", "reason", "label", "predicted", "warnings")
+
 
 @dataclass(frozen=True)
 class SongPrediction:
@@ -120,8 +122,8 @@ def probability_columns(labels: Sequence[str]) -> list[str]:
 
 def song_columns(labels: Sequence[str], songs: Sequence[Song] = ()) -> list[str]:
     """Return the columns of predictions.csv; the columns of the user's table come last."""
-    columns = ["id", "status", "reason", "predicted", "confidence", *probability_columns(labels)]
-    columns += ["windows", "seconds", "level_db", "warnings"]
+    columns = ["id", "status", "reason", "label", "predicted", "confidence", "margin"]
+    columns += [*probability_columns(labels), "windows", "seconds", "level_db", "warnings"]
     return with_user_columns(columns, songs)
 
 
@@ -141,12 +143,14 @@ def song_row(item: SongPrediction, labels: Sequence[str]) -> Row:
     """Return a song's row of predictions.csv, the user's own columns included."""
     row: Row = dict.fromkeys(song_columns(labels), None)
     row |= {"id": item.id, "status": item.status, "reason": item.reason}
+    row["label"] = item.song.label
     if item.prediction is None:
         row["warnings"] = item.message
     else:
         prediction = item.prediction
         row["predicted"] = join_labels([labels[index] for index in prediction.label_indices])
         row["confidence"] = prediction.confidence
+        row["margin"] = prediction.margin
         shares = map(float, prediction.probabilities)
         row |= dict(zip(probability_columns(labels), shares, strict=True))
         row["windows"] = len(prediction.contributions)
@@ -177,10 +181,33 @@ def _seconds(seconds: float) -> float | None:
 
 def write_json_rows(path: Path, rows: Sequence[Row], windows: Sequence[Sequence[Row]]) -> None:
     """Write rows of predictions.csv as a JSON list, each with its windows if there are any."""
-    if windows:
-        pairs = zip(rows, windows, strict=True)
-        rows = [row | {"windows_detail": list(of_song)} for row, of_song in pairs]
-    write_bytes(path, msgspec.json.format(msgspec.json.encode(rows), indent=1) + b"\n")
+    data = msgspec.json.encode(_with_windows(rows, windows))
+    write_bytes(path, msgspec.json.format(data, indent=1) + b"\n")
+
+
+def write_json_lines(
+    path: Path, rows: Sequence[Row], windows: Sequence[Sequence[Row]], labels: Sequence[str]
+) -> None:
+    """Write the same as `write_json_rows`, a song a line, with objects by label for p_<label>."""
+    by_label = [[_by_label(row, labels) for row in of_song] for of_song in windows]
+    lines = _with_windows([_by_label(row, labels) for row in rows], by_label)
+    write_bytes(path, b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
+
+
+def _with_windows(rows: Sequence[Row], windows: Sequence[Sequence[Row]]) -> Sequence[Row]:
+    if not windows:
+        return rows
+    pairs = zip(rows, windows, strict=True)
+    return [row | {"windows_detail": list(of_song)} for row, of_song in pairs]
+
+
+def _by_label(row: Row, labels: Sequence[str]) -> Row:
+    """Return a row whose columns by label, such as p_rock, are objects by label."""
+    nested = dict(row)
+    for prefix, name in (("p_", "probabilities"), ("contribution_", "contributions")):
+        if f"{prefix}{labels[0]}" in row:
+            nested[name] = {label: nested.pop(f"{prefix}{label}") for label in labels}
+    return nested
 
 
 def write_parquet_rows(
@@ -191,7 +218,9 @@ def write_parquet_rows(
     from pyarrow import parquet
 
     kinds = {
-        **dict.fromkeys(("id", "status", "reason", "predicted", "warnings"), pyarrow.string()),
+        **dict.fromkeys(
+            ("id", "status", "reason", "label", "predicted", "warnings"), pyarrow.string()
+        ),
         **dict.fromkeys(("windows", "window"), pyarrow.int64()),
     }
     fields = [(name, kinds.get(name, pyarrow.float64())) for name in columns]

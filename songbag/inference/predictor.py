@@ -60,6 +60,17 @@ class Prediction:
         """Probability of the predicted label; with several labels of its least sure decision."""
         return self.kind.confidence(self.probabilities, self.thresholds)
 
+    @property
+    def margin(self) -> float | None:
+        """Probability of the best label less that of the second; None with several labels.
+
+        Labels that may all be right do not compete: there `confidence` is what is comparable.
+        """
+        if self.kind.multilabel:
+            return None
+        second, best = np.partition(self.probabilities, -2)[-2:]
+        return float(best - second)
+
 
 class Predictor:
     """Runs one model. It is cheap to keep, and several threads may use it."""

@@ -10,7 +10,7 @@ import msgspec
 
 from songbag import __version__
 from songbag.inference.model_file import Model
-from songbag.inference.predictions import song_columns, window_columns
+from songbag.inference.predictions import TEXT_COLUMNS, song_columns, window_columns
 from songbag.serving.options import ServerOptions
 from songbag.settings import Record
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 _Schema = dict[str, Any]
 
-_TEXT_COLUMNS = ("id", "status", "reason", "predicted", "warnings")
 _PRIVATE_FIELDS = ("heard", "hashes", "layers", "level", "format")  # of the model's card
 _ERRORS = {
     "400": "The body is not a form.",
@@ -106,7 +105,7 @@ def describe_api(app: "FastAPI", labels: Sequence[str]) -> None:
     text, number = {"type": "string"}, {"type": "number"}
 
     def columns(names: list[str]) -> _Schema:
-        types = {name: text if name in _TEXT_COLUMNS else number for name in names}
+        types = {name: text if name in TEXT_COLUMNS else number for name in names}
         return _record({name: {"anyOf": [kind, {"type": "null"}]} for name, kind in types.items()})
 
     recording = _record(

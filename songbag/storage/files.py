@@ -4,6 +4,7 @@ A file is written under a temporary name, flushed to the disk and renamed. A jou
 appended to; every line begins with a checksum.
 """
 
+import codecs
 import csv
 import errno
 import hashlib
@@ -95,7 +96,21 @@ def rename_new(source: str | Path, target: Path) -> None:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from None
         os.rename(source, target)
     else:
-        os.unlink(source)
+        try:
+            os.unlink(source)
+        except OSError:  # a folder that may not be changed
+            os.unlink(target)
+            raise
+
+
+def flush_folder(folder: Path) -> None:
+    """Wait until the disk has the names in a folder, where the system can say so."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def remove_stale_temporaries(folder: Path, prefix: str = ".") -> None:
@@ -218,9 +233,15 @@ def _cell(value: Any) -> str:
     return cell
 
 
-def write_csv(path: str | Path, rows: Iterable[Row], columns: Sequence[str]) -> None:
-    """Write rows, as they come, to a CSV file, whole or not at all."""
+def write_csv(
+    path: str | Path, rows: Iterable[Row], columns: Sequence[str], bom: bool = False
+) -> None:
+    """Write rows, as they come, to a CSV file, whole or not at all.
+
+    With ``bom`` it begins with the byte order mark by which a spreadsheet knows UTF-8.
+    """
     with atomic_write(path) as file:
+        file.write(codecs.BOM_UTF8 if bom else b"")
         file.write(csv_text([], columns).encode())
         for row in rows:
             file.write(csv_text([row], columns, header=False).encode())

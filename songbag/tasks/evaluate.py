@@ -32,7 +32,7 @@ from songbag.settings import Excerpt
 from songbag.storage.files import Row, write_csv, write_json
 
 HEARD_COLUMNS = ["variant", "windows", "shorter", "seconds", "accuracy", "low", "high"]
-TRUTH_COLUMNS = ["label", "group", "side", "windows_right", "baseline_majority", "baseline_level"]
+TRUTH_COLUMNS = ["group", "side", "windows_right", "baseline_majority", "baseline_level"]
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class JudgedSong:
     def row(self, labels: Sequence[str]) -> Row:
         """Return the song's row of a judged predictions.csv."""
         song = self.item.song
-        truth = (song.label, song.group_value, self.side, self.windows_right)
+        truth = (song.group_value, self.side, self.windows_right)
         columns = zip(TRUTH_COLUMNS, (*truth, self.majority, self.level), strict=True)
         return song_row(self.item, labels) | dict(columns)
 

@@ -23,7 +23,7 @@ from tests.helpers.terminal import on_terminal
 
 COMMANDS = [
     *("check", "extract", "pack", "train", "crossval", "compare", "leakage"),
-    *("evaluate", "predict", "serve", "info", "report", "export"),
+    *("evaluate", "predict", "sort", "undo", "serve", "info", "report", "export"),
     *("encoders", "tag", "embed", "demo"),
 ]
 

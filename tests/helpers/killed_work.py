@@ -1,5 +1,9 @@
 """What is killed: jobs in small, for processes that have imported everything already."""
 
+import os
+import signal
+from pathlib import Path
+
 import numpy as np
 import onnx  # noqa: F401 (imported before the fork)
 import pyarrow.parquet  # noqa: F401
@@ -7,6 +11,11 @@ import torch
 from safetensors.torch import save
 
 import songbag
+from songbag.collection.answers import label_names
+from songbag.collection.journal import JOURNAL, Entry, open_collection
+from songbag.collection.sort_files import moved_files, plan_steps, take_steps
+from songbag.collection.undo import undo
+from songbag.collection.write_tags import write_tags
 from songbag.console import Console
 from songbag.inference.model_file import load_model
 from songbag.recipes import load_recipe
@@ -58,3 +67,48 @@ def compare(folder):
     recipe = load_recipe("mlp", {"training.epochs": 6})
     systems = systems_of([recipe], ["mean_logit", "max"], [], QUIET)
     compare_systems(bags(), systems, folder, QUIET, (0,), 2, 1)
+
+
+def _die_at(moment):
+    """Kill this process before its so manieth change of the disk, never at 0."""
+    count = 0
+
+    def dying(change):
+        def changed(*arguments, **options):
+            nonlocal count
+            count += 1
+            if count == moment:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return change(*arguments, **options)
+
+        return changed
+
+    for name in ("link", "unlink", "symlink", "rename", "replace", "fsync", "mkdir", "rmdir"):
+        setattr(os, name, dying(getattr(os, name)))
+
+
+def sort_files(answers, folder, action, moment):
+    """What `songbag.tasks.sort.sort_songs` does after it has predicted."""
+    _die_at(moment)
+    is_new = not folder.exists()
+    with open_collection(folder / JOURNAL) as journal:
+        if is_new:
+            journal.append(Entry(do="folder"))
+        moved = moved_files(journal)
+        left = [one for one in answers if one.path not in moved]
+        result = take_steps(
+            plan_steps(left, folder, label_names(["a", "b/c", "d"])), action, journal
+        )
+        assert not result.problems, result.problems
+
+
+def tag_files(answers, journal_path, moment):
+    _die_at(moment)
+    with open_collection(journal_path) as journal:
+        result = write_tags(answers, "genre", journal, Path(journal_path.parent / "cache"))
+        assert not result.problems, result.problems
+
+
+def undo_changes(place, moment):
+    _die_at(moment)
+    assert undo(place)[1] == []
