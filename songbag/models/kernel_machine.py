@@ -156,15 +156,28 @@ class _Sums(NamedTuple):
     def plus(self, other: "_Sums", sign: int = 1) -> "_Sums":
         return _Sums(*(ours + sign * theirs for ours, theirs in zip(self, other, strict=True)))
 
-    def solve(self, penalty: float, likeness: Tensor) -> tuple[Tensor, Tensor]:
-        """Return weights (values, outputs) and bias (outputs,) of least squares."""
+    def centred(self) -> "_Centred":
+        """Return means, and covariances with a little on the diagonal."""
         mean, target = self.features / self.weight, self.targets / self.weight
         squares = self.squares / self.weight - torch.outer(mean, mean)
-        products = self.products / self.weight - torch.outer(mean, target)
-        squares = squares + penalty * likeness
         squares.diagonal().add_(_JITTER)
-        matrix = torch.cholesky_solve(products, torch.linalg.cholesky(squares))
-        return matrix, target - mean @ matrix
+        products = self.products / self.weight - torch.outer(mean, target)
+        return _Centred(mean, target, squares, products)
+
+
+class _Centred(NamedTuple):
+    """Means of features (values,) and targets (outputs,), and their covariances."""
+
+    mean: Tensor
+    target: Tensor
+    squares: Tensor  # (values, values)
+    products: Tensor  # (values, outputs)
+
+    def solve(self, penalty: float, likeness: Tensor) -> tuple[Tensor, Tensor]:
+        """Return weights (values, outputs) and bias (outputs,) of least squares."""
+        factor = torch.linalg.cholesky(self.squares + penalty * likeness)
+        matrix = torch.cholesky_solve(self.products, factor)
+        return matrix, self.target - self.mean @ matrix
 
 
 def solve_folds(
@@ -189,11 +202,12 @@ def solve_folds(
     whole = sums[folds[0]]
     for fold in folds[1:]:
         whole = whole.plus(sums[fold])
+    others = {fold: whole.plus(sums[fold], -1).centred() for fold in folds}
 
     def tried(penalty: float) -> tuple[float, float, NDArray[np.float64], list[Tensor]]:
         logits, solutions = torch.zeros(len(bags), pooling.classes, dtype=torch.float64), []
         for fold in folds:
-            matrix, bias = whole.plus(sums[fold], -1).solve(penalty, likeness)
+            matrix, bias = others[fold].solve(penalty, likeness)
             inside = torch.from_numpy(fold_of == fold)
             logits[inside] = both_classes(songs[inside] @ matrix + bias)
             solutions.append(torch.cat([matrix, bias[None]]))
@@ -219,7 +233,7 @@ def solve(
     began, head = time.perf_counter(), _head(network)
     songs, sums = _sums(network, bags, y, np.zeros(len(bags), np.int64), pooling, training)
     likeness = head.features.likeness()  # type: ignore[operator]
-    matrix, bias = sums[0].solve(training.weight_decay, likeness)
+    matrix, bias = sums[0].centred().solve(training.weight_decay, likeness)
     _fill(head, matrix, bias)
     seconds = time.perf_counter() - began
     logits = both_classes(songs @ matrix + bias).numpy()
