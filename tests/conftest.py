@@ -109,11 +109,11 @@ def alone(monkeypatch):
 
 @pytest.fixture(scope="session")
 def songs(tmp_path_factory):
-    """A songs.csv of 24 generated songs of 12 seconds in several formats."""
+    """A songs.csv of 24 generated songs of 18 seconds in several formats."""
     from songbag.console import Console
     from songbag.tasks.demo import write_songs
 
-    return write_songs(tmp_path_factory.mktemp("songs"), 8, 1, Console(quiet=True), 12.0)
+    return write_songs(tmp_path_factory.mktemp("songs"), 8, 1, Console(quiet=True), 18.0)
 
 
 @pytest.fixture(scope="session")

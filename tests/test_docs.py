@@ -155,6 +155,7 @@ def test_the_readme_runs(own_songs):
     )
 
 
+@pytest.mark.full
 @runs("docs/tutorial.md")
 def test_the_tutorial_runs(tmp_path):
     python = [text for kind, text in blocks("docs/tutorial.md") if kind == "python"]
@@ -198,6 +199,7 @@ def test_the_page_on_sorting_runs(own_songs, model_path):
     assert len((own_songs / "answers.jsonl").read_text().splitlines()) == 3
 
 
+@pytest.mark.full
 @runs("docs/howto/window-tables.md")
 def test_the_page_on_window_tables_runs(tmp_path):
     rng = np.random.default_rng(0)

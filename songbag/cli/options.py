@@ -23,7 +23,7 @@ Callback = TypeVar("Callback", bound=Callable[..., Any])
 
 # --- commands whose --help lists options under headings ---------------------------------
 
-OUTPUT, SONGS, WINDOW_TABLE = "Output", "Songs", "Window table"
+OUTPUT, SONGS, LABELS, WINDOW_TABLE = "Output", "Songs", "Labels", "Window table"
 TRAINING, RUNNING = "Training", "Running"
 
 
@@ -97,14 +97,14 @@ PATH_OR_URL.name = "path"  # as help shows it
 audio_file_options = together(
     option("--path", "path_column", metavar="COLUMN", section=SONGS,
            help="Column of the files, where the table calls it otherwise."),
-    option("--label", metavar="COLUMN", section=SONGS, help="Column of the label."),
-    option("--layout", metavar="LEVELS", section=SONGS,
+    option("--label", metavar="COLUMN", section=LABELS, help="Column of the label."),
+    option("--layout", metavar="LEVELS", section=LABELS,
            help="What subfolders are, e.g. split/label/group."),
-    option("--label-pattern", metavar="REGEX", section=SONGS,
+    option("--label-pattern", metavar="REGEX", section=LABELS,
            help=r"The label in file names: '(\w+)\.' of rock.012.wav."),
-    option("--label-field", metavar="FIELD", section=SONGS,
+    option("--label-field", metavar="FIELD", section=LABELS,
            help="The label in tags: genre, grouping, comment, ..."),
-    option("--group-field", metavar="FIELD", section=SONGS,
+    option("--group-field", metavar="FIELD", section=LABELS,
            help="What no split divides, in tags: artist, album."),
     option("--id", "id_column", metavar="COLUMN", section=SONGS, help="Column of the song's id."),
     option("--max-hours", default=1.0, section=SONGS, help="Longest recording."),
@@ -118,9 +118,9 @@ audio_file_options = together(
 )  # fmt: skip
 
 span_options = together(
-    option("--annotations", type=PATH, section=SONGS,
+    option("--annotations", type=PATH, section=LABELS,
            help="Audacity labels or Raven tables of the songs.  [default: a.txt beside a.wav]"),
-    option("--background", metavar="LABEL", section=SONGS,
+    option("--background", metavar="LABEL", section=LABELS,
            help="Label of what they leave out.  [default: unknown, left out]"),
 )  # fmt: skip
 
@@ -133,7 +133,7 @@ cluster_options = together(
 )  # fmt: skip
 
 group_option = option(
-    "--group", metavar="COLUMN", section=SONGS,
+    "--group", metavar="COLUMN", section=LABELS,
     help="Column that no split divides.  [default: artist]",
 )  # fmt: skip
 
@@ -276,13 +276,13 @@ def training_options(default: str = "auto") -> Callable[[Callback], Callback]:
                help="Of split and training."),
         group_option,
         span_options,
-        option("--fold-column", metavar="COLUMN", section=SONGS,
+        option("--fold-column", metavar="COLUMN", section=LABELS,
                help="Column of the folds of a cross-validation.  [default: fold]"),
-        option("--label-map", type=PATH, section=SONGS,
+        option("--label-map", type=PATH, section=LABELS,
                help="CSV with two columns: a label, and the one it becomes."),
         option("--strict", is_flag=True, section=SONGS,
                help="A song that cannot be read ends the training."),
-        option("--allow-crossing", is_flag=True, section=SONGS,
+        option("--allow-crossing", is_flag=True, section=LABELS,
                help="Let groups stand on two sides of a split that the table gives."),
         excerpt_options,
         option("--threads", type=click.IntRange(1), section=RUNNING, help="Threads of torch."),

@@ -53,7 +53,7 @@ def test_long_help_has_its_options_under_headings():
         assert max(map(len, re.split(r"^\w[\w ]*:$", text, flags=re.MULTILINE)[1:])) < 1200
     train = CliRunner().invoke(main, ["train", "--help"], terminal_width=80).output
     assert re.findall(r"^(\w[\w ]*):$", train, re.MULTILINE) == [
-        *("Output", "Training", "Songs", "Window table", "Running")
+        *("Output", "Training", "Labels", "Songs", "Window table", "Running")
     ]
     for pooling in poolings():
         assert pooling in train
@@ -319,6 +319,7 @@ def test_an_output_that_cannot_be_written_is_named(model_path, nine, tmp_path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.full
 def test_an_interrupted_training_keeps_the_best_so_far(songs, tmp_path):
     command = [
         sys.executable,

@@ -353,7 +353,10 @@ def margin(song_logits, y):
     [
         pytest.param({"network": OwnNetwork()}, marks=pytest.mark.full),
         pytest.param({"network": OwnNetwork(outputs=2)}, marks=pytest.mark.full),
-        {"network": lambda shape, outputs: OwnNetwork(shape[0], outputs)},
+        pytest.param(
+            {"network": lambda shape, outputs: OwnNetwork(shape[0], outputs)},
+            marks=pytest.mark.full,
+        ),
         pytest.param({"pooling": log_mean_exp}, marks=pytest.mark.full),
         pytest.param({"loss": margin}, marks=pytest.mark.full),
         {"network": OwnNetwork(), "pooling": log_mean_exp, "loss": margin},

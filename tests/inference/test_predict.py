@@ -49,7 +49,9 @@ def frames_of(card, seconds, seed=0):
 # --- prediction -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seconds", [0.1, 4.9, 5.0, 7.5, 60.0, 600.0])
+@pytest.mark.parametrize(
+    "seconds", [0.1, 4.9, 5.0, 7.5, 60.0, pytest.param(600.0, marks=pytest.mark.full)]
+)
 def test_contributions_add_up_to_the_score(predictor, seconds):
     frames, samples = frames_of(predictor.card, seconds)
     found = predictor.predict([frames], lambda: samples)

@@ -45,6 +45,7 @@ def test_a_song_scores_alone_as_in_a_batch():
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
 
 
+@pytest.mark.full
 def test_an_ensemble_gives_the_weighted_mean_window_by_window():
     torch.manual_seed(0)
     scale = torch.zeros(BANDS), torch.ones(BANDS)

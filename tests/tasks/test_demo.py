@@ -111,7 +111,7 @@ def test_songs_are_written_in_several_formats_with_the_seed(songs, tmp_path):
     files = sorted((songs.parent / "audio").iterdir())
     assert len(files) == 24
     assert len({file.suffix for file in files}) >= 3
-    again = write_songs(tmp_path, 2, 1, Console(quiet=True))
+    again = write_songs(tmp_path, 2, 1, Console(quiet=True), 18.0)
     for file in sorted((again.parent / "audio").iterdir()):
         if file.suffix in (".wav", ".flac"):
             assert file.read_bytes() == (songs.parent / "audio" / file.name).read_bytes()

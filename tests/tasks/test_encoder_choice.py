@@ -58,6 +58,7 @@ def test_an_encoder_that_is_deaf_to_the_songs_is_left_out(insects):
     assert load_model(insisted, parts=()).card.encoder.name == "musicnn"
 
 
+@pytest.mark.full
 def test_a_cross_validation_asks_all_songs(insects):
     folder = insects / "folds"
     said = songbag(

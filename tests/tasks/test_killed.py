@@ -94,6 +94,7 @@ def test_a_killed_prediction_goes_on_byte_for_byte(
 
 
 @pytest.mark.torture
+@pytest.mark.full
 def test_a_killed_packing_goes_on_byte_for_byte(short_songs, tmp_path, often, figure):
     folders, whole = [], {}
     packing = killing.Forked(killed_work.pack)

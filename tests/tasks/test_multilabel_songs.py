@@ -194,11 +194,11 @@ def single_frame(songs=60, seed=0, spread=1.5):
 
 def test_crossval_calibrates_each_fold_on_the_others(tmp_path):
     recipe = load_recipe("mlp", {"training.epochs": 100})
-    bags = bags_from_table(single_frame(), "song", "label", "v*")
+    bags = bags_from_table(single_frame(100), "song", "label", "v*")
     found = cross_validate(bags, tmp_path, recipe, QUIET, 4, keep_models=True)
     temperatures = found.figures["calibration"]["temperatures"]
     assert len(temperatures) == 4
-    assert all(t > 1 for t in temperatures)  # sixty songs by heart: far too sure
+    assert all(t > 1 for t in temperatures)  # a hundred songs by heart: far too sure
     rows = found.rows
     shares = np.array([[row["p_a"], row["p_b"]] for row in rows])
     y = np.array(["ab".index(row["label"]) for row in rows])

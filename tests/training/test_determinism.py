@@ -43,6 +43,7 @@ def test_answers_are_the_same_bytes_in_every_process(songs, model_path, tmp_path
         assert warm == {name: found[0][name] for name in warm}
 
 
+@pytest.mark.full
 def test_training_twice_is_the_same_model_and_the_same_predictions(songs, trained, tmp_path):
     """On one machine, with one number of threads; between machines nothing is promised."""
     arguments = ["-o", tmp_path / "genre.songbag", "--recipe", "founding", "--epochs", 8]

@@ -22,6 +22,7 @@ def learned(tmp_path_factory):
     return heard, path, fitted, plan
 
 
+@pytest.mark.full
 def test_one_file_holds_all_members(learned):
     heard, path, fitted, _ = learned
     model = load_model(path)
@@ -32,6 +33,7 @@ def test_one_file_holds_all_members(learned):
     assert np.abs(found.contributions.sum(axis=0) - found.score).max() <= 1e-5
 
 
+@pytest.mark.full
 def test_members_are_not_trained_again_after_a_stop(learned, tmp_path, monkeypatch):
     heard, path, _, plan = learned
     kept = tmp_path / "auto.songbag"

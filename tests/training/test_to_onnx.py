@@ -11,7 +11,14 @@ from songbag.training import to_onnx
 from tests.helpers.networks import SHAPES, mean_logit
 
 
-@pytest.mark.parametrize("name", sorted(SHAPES))
+@pytest.mark.parametrize(
+    "name",
+    # Of the others the full run exports all; trainings that other tests make use most of them.
+    [
+        pytest.param(name, marks=[] if name in ("founding", "mlp") else pytest.mark.full)
+        for name in sorted(SHAPES)
+    ],
+)
 def test_networks_export_for_songs_and_for_windows(name):
     torch.manual_seed(0)
     network = build.build(name, SHAPES[name], mean_logit(3), 0.3, None).eval()
@@ -21,6 +28,7 @@ def test_networks_export_for_songs_and_for_windows(name):
     to_onnx.export_network(network, False, 1)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["probe", "linear", "statistics"])
 def test_a_network_on_an_encoders_cells_exports_alone(name):
     sound = load().sound

@@ -108,7 +108,10 @@ def test_training_on_a_gpu_learns_too():
     assert found.history[-1]["loss"] < 0.6 * found.history[0]["loss"]
 
 
-@pytest.mark.parametrize("changes", [{}, {"average": 0.9, "keep": "best", "patience": 3}])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, pytest.param({"average": 0.9, "keep": "best", "patience": 3}, marks=pytest.mark.full)],
+)
 def test_going_on_gives_the_weights_of_an_undisturbed_training(changes):
     bags, y = frame_bags(18)
     training = Training(epochs=6, dropout=0.3, mixup=0.3, time_mask=5, **{"keep": "last"} | changes)
