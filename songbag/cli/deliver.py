@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from songbag.cli.options import OUTPUT, PATH, option, together
+from songbag.cli.options import PATH, option, together
 from songbag.console import Console, counted, visible
 from songbag.errors import SettingsError
 
@@ -16,22 +16,23 @@ if TYPE_CHECKING:
     from songbag.inference.model_file import Card
     from songbag.tasks.predict import PredictedRows
 
+FILES, SPANS = "Playlists and tags", "Spans in time"
 delivery_options = together(
-    option("--m3u", "playlists", type=PATH, metavar="FOLDER", section=OUTPUT,
+    option("--m3u", "playlists", type=PATH, metavar="FOLDER", section=FILES,
            help="Write a playlist for each label."),
-    option("--write-field", "field", metavar="FIELD", section=OUTPUT,
+    option("--write-field", "field", metavar="FIELD", section=FILES,
            help="Write the label into the files' tags: genre, grouping, comment, MY_FIELD."),
-    option("--journal", type=PATH, default="songbag.journal", section=OUTPUT,
+    option("--journal", type=PATH, default="songbag.journal", section=FILES,
            help="With --write-field: the old values, for songbag undo."),
-    option("--segments", type=PATH, section=OUTPUT,
+    option("--segments", type=PATH, section=SPANS,
            help="Which label holds when: a .csv, else a folder of label files."),
     option("--segment-format", type=click.Choice(["audacity", "raven"]), default="audacity",
-           section=OUTPUT, help="Of those label files."),
-    option("--segment-threshold", type=click.FloatRange(0, 1, min_open=True), section=OUTPUT,
+           section=SPANS, help="Of those label files."),
+    option("--segment-threshold", type=click.FloatRange(0, 1, min_open=True), section=SPANS,
            help="Probability that begins one.  [default: .5, multilabel: the model's]"),
-    option("--segment-gap", default=0.5, type=click.FloatRange(0), section=OUTPUT,
+    option("--segment-gap", default=0.5, type=click.FloatRange(0), section=SPANS,
            help="Seconds between two that are joined."),
-    option("--segment-least", default=0.3, type=click.FloatRange(0), section=OUTPUT,
+    option("--segment-least", default=0.3, type=click.FloatRange(0), section=SPANS,
            help="Seconds of the shortest."),
 )  # fmt: skip
 
