@@ -10,13 +10,14 @@ import stat
 import struct
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import msgspec
 
+from songbag.audio.meter import ADVICE, SoundFacts, sound_faults
 from songbag.errors import AudioError
 from songbag.settings import Excerpt, Limits, Record
 from songbag.storage.remote import is_url, local_copy
@@ -67,37 +68,36 @@ class AudioReport:
     samples: int = 0  # returned, at the requested rate
     level_db: float = -100.0  # root mean square of the returned samples, dB of full scale
     rate: int = 0  # Hz, of the returned samples
-    unheard: float = 0.0  # share of the sound's energy that lies above half of that rate
+    sound: SoundFacts = field(default_factory=SoundFacts)  # of what lies between start and end
     missing_end: str = ""  # what `missing_end` returns
     stopped_early: bool = False  # at the end of the requested part
     sample_format: str = ""  # FFmpeg's name: "s16", "s32", "fltp", ...
-    clipped: int | None = None  # samples at full scale over all channels; counted if not None
 
     @property
     def cut(self) -> bool:
         """Whether an Ogg file lacks its end, which FFmpeg does not notice."""
         return self.missing_end in (_OGG_CUT, _OGG_UNMARKED)
 
-    def warnings(self) -> list[str]:
-        """Return what is wrong with the file, one sentence each, "kind: details"."""
-        texts = []
+    def file_faults(self) -> Iterator[tuple[str, str]]:
+        """Yield what is wrong with the file, not with its sound: a kind of `ADVICE`, and words."""
+        claim, decoded = self.claimed_seconds, f"{self.decoded_seconds:.1f} s"
         if self.bad_packets:
-            texts.append(f"damaged: {self.bad_packets} of {self.packets} packets did not decode")
-        claim = self.claimed_seconds
-        if claim and not self.stopped_early and self.decoded_seconds < 0.98 * claim - 0.1:
-            texts.append(f"truncated: {self.decoded_seconds:.1f} s of the {claim:.1f} s it claims")
-        elif self.cut and not self.stopped_early:
-            texts.append(f"truncated: it ends after {self.decoded_seconds:.1f} s without its end")
+            yield "damaged", f"{self.bad_packets} of {self.packets} packets did not decode"
         if self.bad_samples:
-            texts.append(f"damaged: {self.bad_samples} samples were not finite and became silence")
-        if self.unheard > 0.5:
-            texts.append(
-                f"unheard: {self.unheard:.0%} of its energy lies above {self.rate / 2:g} Hz, and "
-                f"samples at {self.rate} Hz do not hold it"
-            )
-        if self.level_db < -80:
-            texts.append("silent: its level is below -80 dB of full scale")
-        return texts
+            yield "damaged", f"{self.bad_samples} samples were no numbers and became silence"
+        if self.stopped_early:
+            pass  # before the end, of which nothing is known
+        elif claim and self.decoded_seconds < 0.98 * claim - 0.1:
+            yield "truncated", f"{decoded} of the {claim:.1f} s it claims"
+        elif self.cut:
+            yield "truncated", f"it ends after {decoded} without its end"
+        elif claim and self.decoded_seconds > 1.02 * claim + 1:
+            yield "length", f"its header says {claim:.1f} s, and {decoded} were decoded"
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return what is wrong with the file or its sound, and what to do: "kind: details"."""
+        faults = *self.file_faults(), *sound_faults(self.sound, self.rate)
+        return tuple(f"{kind}: {text}. {ADVICE[kind].rstrip('.')}" for kind, text in faults)
 
 
 # --- fetching, opening and refusing ---
