@@ -70,6 +70,7 @@ class AudioReport:
     rate: int = 0  # Hz, of the returned samples
     sound: SoundFacts = field(default_factory=SoundFacts)  # of what lies between start and end
     missing_end: str = ""  # what `missing_end` returns
+    unread_bytes: int = 0  # what `unread_bytes` returns
     stopped_early: bool = False  # at the end of the requested part
     sample_format: str = ""  # FFmpeg's name: "s16", "s32", "fltp", ...
 
@@ -93,6 +94,8 @@ class AudioReport:
             yield "truncated", f"it ends after {decoded} without its end"
         elif claim and self.decoded_seconds > 1.02 * claim + 1:
             yield "length", f"its header says {claim:.1f} s, and {decoded} were decoded"
+        elif self.unread_bytes:
+            yield "length", f"its header says {decoded}, and {self.unread_bytes} bytes follow"
 
     def warnings(self) -> tuple[str, ...]:
         """Return what is wrong with the file or its sound, and what to do: "kind: details"."""
@@ -237,6 +240,7 @@ _STREAMED = 0x7FFF0000  # sizes of a wav from here on are written by programs th
 _WAV_TAIL = 1 << 16  # bytes behind a wav's samples that are searched for more samples
 _OGG_TAIL = 2 * (27 + 255 + 255 * 255)  # bytes that hold at least one whole page
 _OGG_LAST_PAGE = 4  # flag of a page's header
+_RAW = ("aac", "ac3", "eac3", "amr")  # FFmpeg's names of streams without a header
 _STREAMED_SIZES = (0, 0x7FFFFFFF, 0xFFFFFFFF)  # of a whole file
 
 
@@ -246,10 +250,12 @@ def claimed_seconds(
     """Return the length that a file's header states, None where it does not.
 
     ``container`` and ``codec`` are FFmpeg's names and ``seconds`` the length that it reports. In
-    two formats that is not the header's: for an mp3 without a length header FFmpeg guesses from
-    the first bit rate, and for a wav it counts only the bytes that are there.
+    some formats that is not the header's: for a raw stream and an mp3 without a length header
+    FFmpeg guesses from the first bit rate, and for a wav it counts only the bytes that are there.
     """
-    if codec.startswith("mp3"):
+    if container in _RAW:
+        return None
+    if container == "mp3" or codec.startswith("mp3"):
         head = _bytes_at(file, 0, 10)
         tag_size = 0
         if head[:3] == b"ID3" and len(head) == 10:  # an ID3v2 tag: 4 bytes of 7 bits
@@ -330,6 +336,15 @@ def missing_end(file: BinaryIO) -> str:
     if stated in _STREAMED_SIZES or stated + 8 <= size + 1:
         return ""
     return f"its header claims {stated + 8} bytes, it has {size}"
+
+
+def unread_bytes(file: BinaryIO) -> int:
+    """Return how many bytes follow the end that a wav states, 0 where they may be a tag."""
+    if (data := _wav_data(file)) is None:
+        return 0
+    stated = max(int.from_bytes(_bytes_at(file, 4, 4), "little") + 8, data.begin + data.size)
+    rest = os.fstat(file.fileno()).st_size - stated
+    return rest if rest > max(_WAV_TAIL, stated // 10) else 0
 
 
 def _bytes_at(file: BinaryIO, place: int, count: int) -> bytes:

@@ -10,7 +10,7 @@ arithmetic mean for a hum, and far below it for a note that ends. Mains hum is s
 frames of 4 s, which tell 50 and 60 Hz from the notes beside them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from operator import truediv
@@ -97,7 +97,9 @@ class SoundFacts(Record, frozen=True):
 
 _AT_FULL_SCALE = 0.02  # share of samples at full scale; loud masters stay below 1.5 %
 _ONE_SIDED_DB = 40.0  # between two channels; recordings of one side differ by up to 20
-_NARROW = 0.6  # of what is listened to; songs of Emotify reach .74 of 11 kHz at the least
+# Of what is listened to, and Hz where that is less. Songs of Emotify reach 8.1 kHz at the least,
+# as mp3 of 64 kbit/s too; a telephone reaches 4 kHz, an mp3 of 16 kbit/s 5.8 kHz.
+_NARROW, _NARROW_HZ = 0.5, 5900.0
 _HUM_DB = -25.0  # beside the level of the song
 _TONE_SHARE, _TONE_HZ = 0.5, 200.0  # lower steady tones are basses of electronic music
 _SILENCE_SECONDS, _SILENCE_SHARE, _MOST_SILENT = 10.0, 0.2, 0.5
@@ -112,15 +114,15 @@ def sound_faults(facts: SoundFacts, sample_rate: int) -> Iterator[tuple[str, str
     >>> list(sound_faults(facts, 16000))
     [('narrow', 'it has nothing above 4 kHz, and 0 to 8 kHz are listened to')]
     """
+    if facts.clipped_share > _AT_FULL_SCALE:
+        yield "clipped", f"{100 * facts.clipped_share:.1f} % of its samples are at full scale"
     if facts.cancels:
         mix = f"their mix is {max(facts.channels_db) - facts.level_db:.0f} dB below them"
         yield "cancelling", f"its channels cancel each other, and {mix}"
-    elif facts.silent:
+        return  # nothing else holds of the song that was meant
+    if facts.silent:
         share = f"{100 * facts.silent_share:.0f} % of it lies below {_SILENT_DB:g} dB"
         yield "silent", f"its level is {facts.level_db:.0f} dB of full scale, {share}"
-    if facts.clipped_share > _AT_FULL_SCALE:
-        yield "clipped", f"{100 * facts.clipped_share:.1f} % of its samples are at full scale"
-    if facts.silent:
         return
     if len(facts.channels_db) == 2:  # of more, such as surround, some are often silent
         left, right = facts.channels_db
@@ -129,10 +131,11 @@ def sound_faults(facts: SoundFacts, sample_rate: int) -> Iterator[tuple[str, str
             other = f"the {names[1]} one is {abs(left - right):.0f} dB below it"
             yield "one_sided", f"only its {names[0]} channel holds sound, {other}"
     highest = sample_rate / 2
+    narrow = max(_NARROW * highest, min(_NARROW_HZ, 0.75 * highest))
     if facts.half_energy_hz > highest:
         half = f"half of its energy lies above {facts.half_energy_hz:.0f} Hz"
         yield "unheard", f"{half}, and nothing above {highest:g} Hz is listened to"
-    elif facts.highest_hz is not None and facts.highest_hz < _NARROW * highest:
+    elif facts.highest_hz is not None and facts.highest_hz < narrow:
         top = f"it has nothing above {facts.highest_hz / 1000:.2g} kHz"
         yield "narrow", f"{top}, and 0 to {highest / 1000:g} kHz are listened to"
     if facts.hum_db > _HUM_DB:
@@ -154,6 +157,11 @@ def _silence_faults(facts: SoundFacts) -> Iterator[tuple[str, str]]:
         yield "silence", f"{share}, {end - start:.0f} s in a row {place}"
 
 
+def warnings_of(kind: str, warnings: Iterable[str]) -> tuple[str, ...]:
+    """Return the warnings of one kind, as `songbag.audio.audio_file.AudioReport` words them."""
+    return tuple(text for text in warnings if text.startswith(f"{kind}: "))
+
+
 # --- measuring ---
 
 
@@ -172,7 +180,9 @@ class Meter:
         self._clipped = 0
         self._energies: list[float] = []  # of each channel
         self._counts: list[int] = []  # samples of each channel
-        self._levels: list[NDArray[np.float64]] = []  # of pieces: rows of seconds, mean square
+        self._energy: list[Samples] = []  # of the pieces of the mix
+        self._lengths: list[float] = []  # seconds of each
+        self._sizes: list[int] = []  # samples of each
         self._spectra: dict[int, _Spectrum] = {}  # by rate: a concatenated file has several
         self._slow: dict[int, _SlowSpectrum] = {}
 
@@ -188,9 +198,9 @@ class Meter:
             if max(pieces.max(), -pieces.min()) >= FULL_SCALE:
                 self._clipped += int(np.count_nonzero(np.abs(pieces) >= FULL_SCALE))
         for pieces in _pieces(rate, mono):
-            seconds = np.full(len(pieces), pieces.shape[1] / rate)
-            power = np.einsum("ij,ij->i", pieces, pieces) / pieces.shape[1]
-            self._levels.append(np.stack([seconds, power]))
+            self._energy.append(np.einsum("ij,ij->i", pieces, pieces))
+            self._lengths += [pieces.shape[1] / rate] * len(pieces)
+            self._sizes += [pieces.shape[1]] * len(pieces)
         if rate not in self._spectra:
             self._spectra[rate] = _Spectrum(rate, 1 << round(np.log2(rate / _FRAMES)))
             self._slow[rate] = _SlowSpectrum(rate)
@@ -199,9 +209,10 @@ class Meter:
 
     def facts(self) -> SoundFacts:
         """Return what was measured; of a file with several rates the spectrum of the longest."""
-        if not self._levels:
+        if not self._energy:
             return SoundFacts()
-        lengths, power = np.concatenate(self._levels, axis=1)
+        lengths, sizes = np.array(self._lengths), np.array(self._sizes)
+        power = np.concatenate(self._energy) / sizes
         total = float(lengths.sum())
         level = float(lengths @ power) / total
         silent = power < 10 ** (_SILENT_DB / 10)

@@ -76,6 +76,7 @@ class Card(Record, frozen=True):
     songs: str = ""  # hash of those songs' features and labels
     majority: str = ""  # the most frequent label of the training songs
     level: dict[str, list[float]] | None = None  # parameters of the level-only baseline
+    narrow: bool = False  # most training songs were warned of as "narrow": no other song is then
     figures: dict[str, Any] = msgspec.field(default_factory=dict)  # on the test songs, if any
     layers: tuple[dict[str, Any], ...] = ()
     versions: dict[str, str] = msgspec.field(default_factory=dict)  # of packages, at training
