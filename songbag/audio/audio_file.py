@@ -10,13 +10,14 @@ import stat
 import struct
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BufferedReader
 from pathlib import Path
 from typing import IO, NamedTuple
 
 import msgspec
 
+from songbag.audio.meter import ADVICE, SoundFacts, sound_faults
 from songbag.errors import AudioError
 from songbag.settings import Excerpt, Limits, Record
 from songbag.storage.remote import is_url, local_copy
@@ -67,37 +68,39 @@ class AudioReport:
     samples: int = 0  # returned, at the requested rate
     level_db: float = -100.0  # root mean square of the returned samples, dB of full scale
     rate: int = 0  # Hz, of the returned samples
-    unheard: float = 0.0  # share of the sound's energy that lies above half of that rate
+    sound: SoundFacts = field(default_factory=SoundFacts)  # of what lies between start and end
     missing_end: str = ""  # what `missing_end` returns
+    unread_bytes: int = 0  # what `unread_bytes` returns
     stopped_early: bool = False  # at the end of the requested part
     sample_format: str = ""  # FFmpeg's name: "s16", "s32", "fltp", ...
-    clipped: int | None = None  # samples at full scale over all channels; counted if not None
 
     @property
     def cut(self) -> bool:
         """Whether an Ogg file lacks its end, which FFmpeg does not notice."""
         return self.missing_end in (_OGG_CUT, _OGG_UNMARKED)
 
-    def warnings(self) -> list[str]:
-        """Return what is wrong with the file, one sentence each, "kind: details"."""
-        texts = []
+    def file_faults(self) -> Iterator[tuple[str, str]]:
+        """Yield what is wrong with the file, not with its sound: a kind of `ADVICE`, and words."""
+        claim, decoded = self.claimed_seconds, f"{self.decoded_seconds:.1f} s"
         if self.bad_packets:
-            texts.append(f"damaged: {self.bad_packets} of {self.packets} packets did not decode")
-        claim = self.claimed_seconds
-        if claim and not self.stopped_early and self.decoded_seconds < 0.98 * claim - 0.1:
-            texts.append(f"truncated: {self.decoded_seconds:.1f} s of the {claim:.1f} s it claims")
-        elif self.cut and not self.stopped_early:
-            texts.append(f"truncated: it ends after {self.decoded_seconds:.1f} s without its end")
+            yield "damaged", f"{self.bad_packets} of {self.packets} packets did not decode"
         if self.bad_samples:
-            texts.append(f"damaged: {self.bad_samples} samples were not finite and became silence")
-        if self.unheard > 0.5:
-            texts.append(
-                f"unheard: {self.unheard:.0%} of its energy lies above {self.rate / 2:g} Hz, and "
-                f"samples at {self.rate} Hz do not hold it"
-            )
-        if self.level_db < -80:
-            texts.append("silent: its level is below -80 dB of full scale")
-        return texts
+            yield "damaged", f"{self.bad_samples} samples were no numbers and became silence"
+        if self.stopped_early:
+            pass  # before the end, of which nothing is known
+        elif claim and self.decoded_seconds < 0.98 * claim - 0.1:
+            yield "truncated", f"{decoded} of the {claim:.1f} s it claims"
+        elif self.cut:
+            yield "truncated", f"it ends after {decoded} without its end"
+        elif claim and self.decoded_seconds > 1.02 * claim + 1:
+            yield "length", f"its header says {claim:.1f} s, and {decoded} were decoded"
+        elif self.unread_bytes:
+            yield "length", f"its header says {decoded}, and {self.unread_bytes} bytes follow"
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return what is wrong with the file or its sound, and what to do: "kind: details"."""
+        faults = *self.file_faults(), *sound_faults(self.sound, self.rate)
+        return tuple(f"{kind}: {text}. {ADVICE[kind].rstrip('.')}" for kind, text in faults)
 
 
 # --- fetching, opening and refusing ---
@@ -237,6 +240,7 @@ _STREAMED = 0x7FFF0000  # sizes of a wav from here on are written by programs th
 _WAV_TAIL = 1 << 16  # bytes behind a wav's samples that are searched for more samples
 _OGG_TAIL = 2 * (27 + 255 + 255 * 255)  # bytes that hold at least one whole page
 _OGG_LAST_PAGE = 4  # flag of a page's header
+_RAW = ("aac", "ac3", "eac3", "amr")  # FFmpeg's names of streams without a header
 _STREAMED_SIZES = (0, 0x7FFFFFFF, 0xFFFFFFFF)  # of a whole file
 
 
@@ -246,10 +250,12 @@ def claimed_seconds(
     """Return the length that a file's header states, None where it does not.
 
     ``container`` and ``codec`` are FFmpeg's names and ``seconds`` the length that it reports. In
-    two formats that is not the header's: for an mp3 without a length header FFmpeg guesses from
-    the first bit rate, and for a wav it counts only the bytes that are there.
+    some formats that is not the header's: for a raw stream and an mp3 without a length header
+    FFmpeg guesses from the first bit rate, and for a wav it counts only the bytes that are there.
     """
-    if codec.startswith("mp3"):
+    if container in _RAW:
+        return None
+    if container == "mp3" or codec.startswith("mp3"):
         head = _bytes_at(file, 0, 10)
         tag_size = 0
         if head[:3] == b"ID3" and len(head) == 10:  # an ID3v2 tag: 4 bytes of 7 bits
@@ -330,6 +336,15 @@ def missing_end(file: IO[bytes]) -> str:
     if stated in _STREAMED_SIZES or stated + 8 <= size + 1:
         return ""
     return f"its header claims {stated + 8} bytes, it has {size}"
+
+
+def unread_bytes(file: IO[bytes]) -> int:
+    """Return how many bytes follow the end that a wav states, 0 where they may be a tag."""
+    if (data := _wav_data(file)) is None:
+        return 0
+    stated = max(int.from_bytes(_bytes_at(file, 4, 4), "little") + 8, data.begin + data.size)
+    rest = os.fstat(file.fileno()).st_size - stated
+    return rest if rest > max(_WAV_TAIL, stated // 10) else 0
 
 
 def _bytes_at(file: IO[bytes], place: int, count: int) -> bytes:

@@ -60,9 +60,14 @@ class Receipt(Record, frozen=True):
     mtime_ns: int = -1
 
 
+# Raised when songs are warned of something else: what was cached before is extracted again.
+_CODE = 1
+
+
 class _Stored(Record, frozen=True):
     receipt: Receipt
     checksum: str
+    code: int = 0
 
 
 _DTYPES: dict[str, DTypeLike] = {"F32": np.float32, "F16": np.float16}  # of safetensors
@@ -100,7 +105,9 @@ def write_frames(
     from safetensors.numpy import save
 
     # One entry: safetensors writes several in an order that changes from run to run.
-    stored = msgspec.json.encode(_Stored(receipt=receipt, checksum=_checksum(frames, receipt)))
+    stored = msgspec.json.encode(
+        _Stored(receipt=receipt, checksum=_checksum(frames, receipt), code=_CODE)
+    )
     metadata = {"songbag": stored.decode()}
     data = save({"frames": np.ascontiguousarray(frames, dtype)}, metadata)
     if isinstance(file, Path):
@@ -126,6 +133,8 @@ def read_frames(file: AnyPath | str) -> tuple[NDArray[np.float32], Receipt]:
         frames = values.reshape(about["frames"]["shape"]).astype(np.float32, copy=False)
     except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise DamagedFramesError(f"{file}: {error}") from None
+    if stored.code != _CODE:
+        raise DamagedFramesError(f"{file}: it is of another version of Songbag")
     if _checksum(frames, stored.receipt) != stored.checksum:
         raise DamagedFramesError(f"{file}: its contents changed since it was written")
     return frames, stored.receipt
@@ -156,7 +165,7 @@ class Index:
 
     def __init__(self, folder: AnyPath, sound: Sound) -> None:
         self.folder = folder
-        self._sound = sound.fingerprint()
+        self._sound = f"{sound.fingerprint()}.{_CODE}"
         self.file = local_folder(folder, default_folder()) / "index.sqlite"
 
     def lookup(self, sources: Iterable[Source]) -> list[Receipt | None]:

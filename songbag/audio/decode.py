@@ -28,6 +28,7 @@ from songbag.audio.audio_file import (
     refuse_rate,
     refuse_too_long,
     refuse_too_slow,
+    unread_bytes,
     wav_samples_span,
 )
 from songbag.errors import AudioError
@@ -70,7 +71,7 @@ def native_blocks(path: str | Path, report: AudioReport, limits: Limits) -> Bloc
         elif container.duration is not None:
             seconds = container.duration / av.time_base
         report.claimed_seconds = claimed_seconds(container.format.name, codec.name, seconds, file)
-        report.missing_end = missing_end(file)
+        report.missing_end, report.unread_bytes = missing_end(file), unread_bytes(file)
         # More than 64 channels FFmpeg accepts or refuses itself.
         plain = codec.name in _PLAIN_CODECS and 0 < codec.channels <= 64
         if plain and (span := wav_samples_span(file)):

@@ -65,7 +65,7 @@ def _extract_local(source: Source, sound: Sound, folder: AnyPath, limits: Limits
     frames = np.concatenate(list(decode_rows(source, sound, report, limits, folder)))
     receipt = Receipt(
         status="ok",
-        warnings=tuple(report.warnings()),
+        warnings=report.warnings(),
         key=key,
         samples=report.samples,
         bands=frames.shape[1],

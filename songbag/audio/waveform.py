@@ -9,7 +9,8 @@ import soxr
 from numpy.typing import NDArray
 
 from songbag.audio.audio_file import AudioReport, Source, refuse_nothing
-from songbag.audio.decode import Channels, native_blocks
+from songbag.audio.decode import Blocks, native_blocks
+from songbag.audio.meter import Meter
 from songbag.settings import Limits
 
 Samples = NDArray[np.float32]
@@ -17,7 +18,6 @@ Native = Iterator[tuple[int, Samples]]  # blocks at a file's own rate (Hz), whic
 
 _COUNTING_RATE = 8000  # Hz at which a file is decoded to learn its length
 _LOUDEST = 100.0  # 40 dB above full scale: no recording is louder
-_FULL_SCALE = 0.999  # of full scale: as loud as a 16-bit file gets
 
 # --- reading ---
 
@@ -49,32 +49,16 @@ def read_blocks(
     AudioError
         Missing, empty, not audio, beyond the limits, or nothing decoded. ``reason`` says which.
     """
-    decoded = native_blocks(path, report, limits or Limits())
-    native = _cut(((rate, downmix(channels, report)) for rate, channels in decoded), span, report)
-    energy, before = 0.0, _Energy(sample_rate)
-    for block in _resample(before.watch(watch(native) if watch else native), sample_rate):
+    decoded = _cut(native_blocks(path, report, limits or Limits()), span, report)
+    meter, energy = Meter(), 0.0
+    native = _mix(decoded, meter, report)
+    for block in _resample(watch(native) if watch else native, sample_rate):
         report.samples += len(block)
         energy += float(np.add.reduce(np.square(block)))  # pairwise: float32 is exact enough
         yield block
     refuse_nothing(path, span, report)
     report.level_db = 10 * float(np.log10(energy / report.samples + 1e-10))
-    report.rate = sample_rate
-    if before.seconds > 0.1 and before.energy > 1e-8 * before.seconds:  # above -80 dB
-        report.unheard = max(0.0, 1 - energy / sample_rate / before.energy)
-
-
-class _Energy:
-    """Energy of blocks that the resampler will make slower, in seconds of full scale."""
-
-    def __init__(self, sample_rate: int) -> None:
-        self.sample_rate, self.energy, self.seconds = sample_rate, 0.0, 0.0
-
-    def watch(self, blocks: Native) -> Native:
-        for rate, block in blocks:
-            if rate > self.sample_rate:
-                self.energy += float(np.dot(block, block)) / rate
-                self.seconds += len(block) / rate
-            yield rate, block
+    report.rate, report.sound = sample_rate, meter.facts()
 
 
 def excerpt_span(source: Source, limits: Limits) -> tuple[float, float | None]:
@@ -94,28 +78,26 @@ def excerpt_span(source: Source, limits: Limits) -> tuple[float, float | None]:
     return start, start + seconds if end is None else min(end, start + seconds)
 
 
-def downmix(channels: Channels, report: AudioReport) -> Samples:
-    """Return the mean of the channels (samples,) with full scale at 1.
+def _mix(blocks: Blocks, meter: Meter, report: AudioReport) -> Native:
+    """Yield the mean of the channels (samples,) with full scale at 1, and measure both.
 
-    Samples that are not finite or absurdly loud become 0 and are counted in ``report``, as
-    are samples at full scale where ``report.clipped`` is not None.
+    Samples that are not finite or absurdly loud become 0 and are counted in ``report``.
     """
-    if report.clipped is not None:
-        for channel in channels:
-            report.clipped += int(np.count_nonzero(np.abs(_scaled(channel)) >= _FULL_SCALE))
-    mono = _scaled(channels[0])
-    if len(channels) > 1:  # channel by channel: three times as fast as the mean over an axis
-        mono = mono + _scaled(channels[1])  # not in place: it may be the decoder's memory
-        for channel in channels[2:]:
-            mono += _scaled(channel)
-        mono /= np.float32(len(channels))
-    if channels[0].dtype.kind in "iu":
-        return mono
-    if max(mono.max(), -mono.min()) <= _LOUDEST:  # False for NaN too
-        return mono
-    good = np.abs(mono) <= _LOUDEST
-    report.bad_samples += int(np.count_nonzero(~good))
-    return np.where(good, mono, np.float32(0))
+    for rate, channels in blocks:
+        planes = [_scaled(channel) for channel in channels]
+        mono = planes[0]
+        if len(planes) > 1:  # channel by channel: three times as fast as the mean over an axis
+            mono = mono + planes[1]  # not in place: it may be the decoder's memory
+            for plane in planes[2:]:
+                mono += plane
+            mono /= np.float32(len(planes))
+        floats = channels[0].dtype.kind == "f"
+        if floats and not max(mono.max(), -mono.min()) <= _LOUDEST:  # true for NaN
+            good = np.abs(mono) <= _LOUDEST
+            report.bad_samples += int(np.count_nonzero(~good))
+            mono, *planes = (np.where(good, plane, np.float32(0)) for plane in (mono, *planes))
+        meter.add(rate, planes, mono)
+        yield rate, mono
 
 
 def _scaled(channel: NDArray[np.generic]) -> Samples:
@@ -128,16 +110,17 @@ def _scaled(channel: NDArray[np.generic]) -> Samples:
     return scaled
 
 
-def _cut(blocks: Native, span: tuple[float, float | None], report: AudioReport) -> Native:
+def _cut(blocks: Blocks, span: tuple[float, float | None], report: AudioReport) -> Blocks:
     """Yield what lies between ``start`` and ``end``; stop decoding at ``end``."""
     start, end = span
     seconds = 0.0
-    for rate, block in blocks:
+    for rate, channels in blocks:
+        length = len(channels[0])
         first = max(0, round((start - seconds) * rate))
-        last = len(block) if end is None else min(len(block), round((end - seconds) * rate))
+        last = length if end is None else min(length, round((end - seconds) * rate))
         if last > first:
-            yield rate, block[first:last]
-        seconds += len(block) / rate
+            yield rate, [channel[first:last] for channel in channels]
+        seconds += length / rate
         if end is not None and seconds >= end:
             report.stopped_early = True
             return

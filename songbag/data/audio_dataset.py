@@ -149,9 +149,7 @@ class AudioInput:
             with local_source(self.source, self.limits) as source:
                 yield from decode_rows(source, sound, report, self.limits, self.cache)
 
-        return decoded(), lambda: Recording(
-            report.samples, report.level_db, tuple(report.warnings())
-        )
+        return decoded(), lambda: Recording(report.samples, report.level_db, report.warnings())
 
 
 class _Cached(NamedTuple):

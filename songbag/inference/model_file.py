@@ -77,6 +77,7 @@ class Card(Record, frozen=True):
     majority: str = ""  # the most frequent label of the training songs
     background: str = ""  # the label that says that nothing is there, if there is one
     level: dict[str, list[float]] | None = None  # parameters of the level-only baseline
+    narrow: bool = False  # most training songs were warned of as "narrow": no other song is then
     figures: dict[str, Any] = msgspec.field(default_factory=dict)  # on the test songs, if any
     layers: tuple[dict[str, Any], ...] = ()
     versions: dict[str, str] = msgspec.field(default_factory=dict)  # of packages, at training

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from songbag.audio.cache import file_stamp
+from songbag.audio.meter import warnings_of
 from songbag.audio.sandbox import reuse_decoder, stop_decoder
 from songbag.data.dataset import MemoryDataset, SongDataset, SongInput
 from songbag.errors import AudioError, ModelFileError, SongTableError
@@ -96,7 +97,8 @@ def predict_song(predictor: Predictor, song: SongInput) -> SongPrediction:
         name = song.song.path or song.song.id
         return SongPrediction(song.song, None, "no_answer", f"{name}: {error}")
     facts, sound, cut = recording(), card.recipe.sound, card.recipe.windows
-    warnings = facts.warnings
+    usual = warnings_of("narrow", facts.warnings) if card.narrow else ()
+    warnings = tuple(text for text in facts.warnings if text not in usual)
     if facts.samples < int(cut.seconds * sound.sample_rate):
         length = f"{facts.samples / sound.sample_rate:.1f} s"
         warnings += (f"short: {length} repeated to fill one window of {cut.seconds:g} s",)

@@ -79,7 +79,7 @@ def find_pairs(facts: Sequence[Facts], prints: Sequence[AnyPath | None]) -> list
     """
     same_sound: dict[str, list[int]] = defaultdict(list)
     for place, fact in enumerate(facts):
-        if fact.status == "ok" and not fact.silent:
+        if fact.status == "ok" and not fact.sound.silent:
             same_sound[fact.audio_hash].append(place)
     different = [places[0] for places in same_sound.values()]
     pairs = [Pair(places[0], place) for places in same_sound.values() for place in places[1:]]
@@ -173,7 +173,7 @@ def best_copies(
 
     def quality(place: int) -> tuple[bool, bool, bool, float, int, int, bool, int]:
         fact, song = facts[place], songs[place]
-        undamaged = not (fact.truncated or fact.bad_packets or fact.bad_samples)
+        undamaged = not fact.faults
         # In steps, because tags and pictures are part of the file too.
         steps = 0 if lossless(fact) else round(fact.size / max(1.0, fact.seconds) / 2000)
         sound = (lossless(fact), round(fact.seconds, 1), fact.native_rate, steps)

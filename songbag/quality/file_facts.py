@@ -9,18 +9,17 @@ cached beside the frames, so checking a collection again decodes only what chang
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from songbag.audio import fingerprint, waveform
 from songbag.audio.audio_file import AudioReport, Source, local_source, open_file
 from songbag.audio.cache import DamagedFramesError, Receipt, file_stamp, frames_key
 from songbag.audio.extract import extract_all
 from songbag.audio.fingerprint import Codes
+from songbag.audio.meter import SoundFacts, sound_faults
 from songbag.audio.sandbox import run_in_sandbox
 from songbag.audio.sandbox_child import Request
 from songbag.audio.waveform import excerpt_span
@@ -32,14 +31,10 @@ from songbag.settings import Limits, Recipe, Record, Sound
 from songbag.storage.files import content_hash, write_bytes
 from songbag.storage.remote import AnyPath, local_file
 
-_CODE = 2  # raised when a fact or the fingerprint changes
+_CODE = 3  # raised when a fact or the fingerprint changes
 # Names the cache of facts; its frames are never stored, so the code is free to count facts.
 SOUND = msgspec.structs.replace(fingerprint.SOUND, code=100 * fingerprint.SOUND.code + _CODE)
 _DECODE = f"{__name__}:decode_facts"  # run in the sandbox
-_PIECE = 10  # pieces a second whose level is judged
-_FRAME, _STEP = 2048, 100.0  # samples, Hz: of the spectrum that finds where the energy lies
-_SILENT_DB = -70.0  # level below which such a piece is silent
-_AT_FULL_SCALE = 0.02  # share of samples at full scale; loud masters stay below 1.5 %
 _ODD, _USUAL = 0.05, 0.75  # shares of songs: so few differ from so many
 _LOSSLESS = ("pcm", "flac", "alac", "wavpack", "tta", "ape")
 _DEPTHS = {"u8": "8 bit", "s16": "16 bit", "s32": "24 or 32 bit", "flt": "float", "dbl": "float"}
@@ -49,12 +44,9 @@ class Facts(Record, frozen=True):
     """What was measured of a file, or why it could not be read.
 
     ``status``, ``reason`` and ``message`` are as in a `Receipt`. ``seconds`` is the length of the
-    excerpt, ``claimed_seconds`` what the header says, None where it does not. ``truncated`` says
-    how the file shows that its end is missing. ``level_db`` is the root mean square level of the
-    excerpt, dB of full scale; ``clipped_share`` of its samples are at full scale,
-    ``silent_share`` of its tenths of a second below -70 dB. Half of its energy lies above
-    ``half_energy_hz``. ``audio_hash`` is of the decoded mono
-    samples at the file's own rate: the same for the same sound in another lossless format.
+    excerpt, ``claimed_seconds`` what the header says, None where it does not. ``faults`` are
+    the kinds of what is wrong with the file, each with words. ``audio_hash`` is of the decoded
+    mono samples at the file's own rate: the same for the same sound in another lossless format.
     ``size`` is in bytes.
     """
 
@@ -68,21 +60,10 @@ class Facts(Record, frozen=True):
     seconds: float = 0.0
     decoded_seconds: float = 0.0
     claimed_seconds: float | None = None
-    packets: int = 0
-    bad_packets: int = 0
-    bad_samples: int = 0
-    truncated: str = ""
-    level_db: float = -100.0
-    clipped_share: float = 0.0
-    silent_share: float = 0.0
-    half_energy_hz: float = 0.0
+    faults: tuple[tuple[str, str], ...] = ()
+    sound: SoundFacts = SoundFacts()
     audio_hash: str = ""
     size: int = 0
-
-    @property
-    def silent(self) -> bool:
-        """Whether the level is below -80 dB, or 99 % of the excerpt below -70 dB."""
-        return self.level_db < -80 or self.silent_share > 0.99
 
 
 def measure_all(
@@ -140,24 +121,24 @@ def measure(source: Source, sound: Sound, folder: AnyPath, limits: Limits) -> Re
         return Receipt(
             status="failed", reason=error.reason, message=str(error), size=size, mtime_ns=mtime_ns
         )
-    return Receipt(status="ok", key=key, level_db=facts.level_db, size=size, mtime_ns=mtime_ns)
+    return Receipt(
+        status="ok", key=key, level_db=facts.sound.level_db, size=size, mtime_ns=mtime_ns
+    )
 
 
 def decode_facts(
     source: Source, sound: Sound, report: AudioReport, limits: Limits
 ) -> Iterator[bytes]:
     """Yield the facts of a file and the codes of its fingerprint, in MessagePack."""
-    report.clipped = 0  # count them
-    meter = _Meter()
+    digest = hashlib.blake2b(digest_size=16)
     span = excerpt_span(source, limits)
     rate = sound.sample_rate
-    blocks = waveform.read_blocks(source.path, rate, report, span, limits, meter.watch)
+    blocks = waveform.read_blocks(source.path, rate, report, span, limits, partial(_hashed, digest))
     codes = fingerprint.fingerprint(blocks)
-    warned = [text for text in report.warnings() if text.startswith("truncated: ")]
-    truncated = warned[0].removeprefix("truncated: ") if warned else ""
-    if not warned and report.missing_end:
-        truncated = f"only {report.decoded_seconds:.1f} s are there; {report.missing_end}"
-    native = max(1.0, report.decoded_seconds * report.native_rate * report.channels)
+    faults = list(report.file_faults())
+    if report.missing_end and "truncated" not in dict(faults):
+        there = f"only {report.decoded_seconds:.1f} s are there"
+        faults.append(("truncated", f"{there}; {report.missing_end}"))
     facts = Facts(
         codec=report.codec,
         sample_format=report.sample_format,
@@ -166,59 +147,23 @@ def decode_facts(
         seconds=report.samples / rate,
         decoded_seconds=report.decoded_seconds,
         claimed_seconds=report.claimed_seconds,
-        packets=report.packets,
-        bad_packets=report.bad_packets,
-        bad_samples=report.bad_samples,
-        truncated=truncated,
-        level_db=10 * float(np.log10(meter.energy / max(1, meter.samples) + 1e-10)),
-        clipped_share=(report.clipped or 0) / native,
-        silent_share=meter.silent / max(1, meter.samples),
-        half_energy_hz=meter.half_energy_hz(),
-        audio_hash=meter.digest.hexdigest(),
+        faults=tuple(faults),
+        sound=report.sound,
+        audio_hash=digest.hexdigest(),
         size=file_stamp(source.path)[0],
     )
     yield msgspec.msgpack.encode((facts, codes.astype(np.uint32, copy=False).tobytes()))
 
 
-@dataclass
-class _Meter:
-    """Level, silence and hash of mono blocks at the file's own rate, before the resampler."""
-
-    digest: Any = field(default_factory=lambda: hashlib.blake2b(digest_size=16))
-    samples: int = 0
-    energy: float = 0.0
-    silent: int = 0
-    spectrum: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))  # by steps
-
-    def half_energy_hz(self) -> float:
-        """Return the frequency above which half of the energy lies, to 100 Hz."""
-        below = np.cumsum(self.spectrum)
-        return _STEP * float(np.searchsorted(below, below[-1] / 2)) if len(below) else 0.0
-
-    def watch(self, blocks: waveform.Native) -> waveform.Native:
-        rate = 0
-        for block_rate, block in blocks:
-            if block_rate != rate:
-                rate = block_rate
-                self.digest.update(f"{rate} Hz".encode())
-            self.digest.update(np.ascontiguousarray(block, dtype="<f4").data)
-            power = np.square(block, dtype=np.float64)
-            starts = np.arange(0, len(power), max(1, rate // _PIECE))
-            length = np.diff(starts, append=len(power))
-            energy = np.add.reduceat(power, starts)
-            self.samples += len(power)
-            self.energy += float(energy.sum())
-            self.silent += int(length[energy < length * 10 ** (_SILENT_DB / 10)].sum())
-            self._add_spectrum(rate, block)
-            yield rate, block
-
-    def _add_spectrum(self, rate: int, block: NDArray[np.float32]) -> None:
-        """Add the powers of whole frames of a block, without the constant."""
-        frames = block[: len(block) // _FRAME * _FRAME].reshape(-1, _FRAME)
-        powers = np.square(np.abs(np.fft.rfft(frames, axis=1))).sum(axis=0)[1:]
-        steps = (np.arange(1, len(powers) + 1) * rate / _FRAME / _STEP).astype(int)
-        added = np.bincount(steps, powers, max(len(self.spectrum), steps[-1] + 1)).astype(float)
-        self.spectrum = added + np.pad(self.spectrum, (0, len(added) - len(self.spectrum)))
+def _hashed(digest: "hashlib.blake2b", blocks: waveform.Native) -> waveform.Native:
+    """Pass on blocks, and add their samples to a hash."""
+    rate = 0
+    for block_rate, block in blocks:
+        if block_rate != rate:
+            rate = block_rate
+            digest.update(f"{rate} Hz".encode())
+        digest.update(np.ascontiguousarray(block, dtype="<f4").data)
+        yield rate, block
 
 
 # --- cache files ---
@@ -272,26 +217,11 @@ def file_findings(
 
 def file_faults(fact: Facts, recipe: Recipe) -> Iterator[tuple[str, str]]:
     """Yield the kind of every fault of a file that could be read, and the fault in words."""
-    window_seconds, highest = recipe.windows.seconds, recipe.sound.sample_rate / 2
-    if fact.silent:
-        share = f"{100 * fact.silent_share:.0f} % of it lies below -70 dB"
-        yield "silent", f"its level is {fact.level_db:.0f} dB of full scale, {share}"
-    if fact.truncated:
-        yield "truncated", fact.truncated
-    if fact.bad_packets:
-        yield "damaged", f"{fact.bad_packets} of {fact.packets} packets did not decode"
-    if fact.bad_samples:
-        yield "damaged", f"{fact.bad_samples} samples were no numbers and became silence"
+    window_seconds = recipe.windows.seconds
+    yield from fact.faults
+    yield from sound_faults(fact.sound, recipe.sound.sample_rate)
     if fact.seconds < window_seconds:
         yield "short", f"{fact.seconds:.1f} s, less than one window of {window_seconds:g} s"
-    if fact.half_energy_hz > highest and not fact.silent:
-        yield (
-            "unheard",
-            f"half of its energy lies above {fact.half_energy_hz:.0f} Hz, and recipe "
-            f"'{recipe.name}' hears nothing above {highest:g} Hz",
-        )
-    if fact.clipped_share > _AT_FULL_SCALE:
-        yield "clipped", f"{100 * fact.clipped_share:.1f} % of its samples are at full scale"
 
 
 def lossless(fact: Facts) -> bool:

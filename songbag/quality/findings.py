@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from songbag.audio.meter import ADVICE
 from songbag.console import counted
 
 COLUMNS = ["kind", "severity", "id", "other_id", "label", "other_label", "found", "advice"]
@@ -13,19 +14,22 @@ SEVERITIES = ("error", "warning", "note")
 # Kind: the usual severity, and the advice.
 KINDS: dict[str, tuple[str, str]] = {
     "unreadable": ("error", "Replace the file, or leave the song out."),
-    "silent": ("error", "Replace the file, or leave the song out."),
+    "silent": ("error", ADVICE["silent"]),
+    "cancelling": ("error", ADVICE["cancelling"]),
     "label_conflict": ("error", "Listen, correct the wrong label, keep one copy."),
     "duplicate": ("warning", "Keep one of them."),
     "copy": ("warning", "Keep one of them."),
     "shared_part": ("note", "Listen: a remix, an edit or another excerpt. Give both one artist."),
-    "truncated": ("warning", "Get the whole file again."),
-    "damaged": ("warning", "Get the file again, or convert it anew."),
+    "truncated": ("warning", ADVICE["truncated"]),
+    "damaged": ("warning", ADVICE["damaged"]),
+    "length": ("warning", ADVICE["length"]),
     "short": ("warning", "It is repeated to fill a window. Leave it out if it is a mistake."),
-    "unheard": (
-        "warning",
-        "Train with --encoder none and a --set sound.sample_rate that holds it.",
-    ),
-    "clipped": ("note", "Look for a better source."),
+    "unheard": ("warning", ADVICE["unheard"]),
+    "narrow": ("warning", ADVICE["narrow"]),
+    "one_sided": ("warning", ADVICE["one_sided"]),
+    "hum": ("warning", ADVICE["hum"]),
+    "silence": ("warning", ADVICE["silence"]),
+    "clipped": ("note", ADVICE["clipped"]),
     "odd": ("note", "Find out why this one differs."),
     "unlabelled": ("warning", "Give it a label, or leave it out."),
     "spelling": ("warning", "If they are one, write both the same way."),

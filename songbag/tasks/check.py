@@ -65,10 +65,10 @@ def survey_songs(
     usable = [
         (song, fact)
         for place, (song, fact) in enumerate(zip(songs, facts, strict=True))
-        if fact.status == "ok" and not fact.silent and best.get(place, place) == place
+        if fact.status == "ok" and not fact.sound.silent and best.get(place, place) == place
     ]
     values: dict[str, Sequence[float | str]] = {
-        "loudness": [fact.level_db for _, fact in usable],
+        "loudness": [fact.sound.level_db for _, fact in usable],
         "length": [fact.seconds for _, fact in usable],
         **{name: [value_of(fact) for _, fact in usable] for name, value_of in FORMATS.items()},
     }
@@ -120,7 +120,9 @@ def _songs_to_drop(
         names = sorted(filter(None, labels.get(copy, ())))
         if fact.status == "failed":
             dropped[song.id] = f"unreadable ({fact.reason})"
-        elif fact.silent:
+        elif fact.sound.cancels:
+            dropped[song.id] = "its channels cancel each other"
+        elif fact.sound.silent:
             dropped[song.id] = "silent"
         elif any(names_differ(names[0], other) for other in names[1:]):
             dropped[song.id] = f"its copies are labelled {', '.join(names)}: correct that first"

@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from songbag.audio.meter import warnings_of
 from songbag.data.cell_levels import CellLevelsDataset
 from songbag.data.dataset import BagDataset, MemoryDataset
 from songbag.data.song import join_labels
@@ -358,7 +359,10 @@ def _assemble(
     from songbag.models.build import layer_table
 
     y, classes = plan.truths(dataset.songs), len(plan.labels)
-    levels = [bag.level_db for bag in dataset.without_features()]
+    levels, narrow = list[float | None](), 0
+    for bag in dataset.without_features():
+        levels.append(bag.level_db)
+        narrow += bool(warnings_of("narrow", bag.warnings))
     judged_by_level = not plan.kind.multilabel and None not in levels
     card = Card(
         format=FORMAT if plan.recipe.sound.encoding else 1,
@@ -376,6 +380,7 @@ def _assemble(
         majority=join_labels(plan.kind.majority(y, plan.labels)),
         background=next((s.label or "" for s in dataset.songs if s.background), ""),
         level=fit_level(np.array(levels, np.float64), y, classes) if judged_by_level else None,
+        narrow=narrow > len(levels) / 2,
         layers=tuple(layer_table(result.network)),
         versions={name: version(name) for name in _PACKAGES},
     ).calibrated(calibration)

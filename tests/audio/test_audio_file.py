@@ -51,7 +51,7 @@ def test_a_few_missing_bytes_of_a_wav_are_no_warning(noise, tmp_path):
         report.missing_end
         == f"its header claims {44 + 34 + 8 * RATE} bytes, it has {path.stat().st_size}"
     )
-    assert report.warnings() == []
+    assert report.warnings() == ()
 
 
 def test_a_part_of_a_file_keeps_its_name():

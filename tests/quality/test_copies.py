@@ -103,7 +103,7 @@ def test_the_copy_that_stays_is_whole_lossless_long_and_first():
 
     assert family() == 0
     assert family(codec="flac", seconds=58.0) == 1
-    assert family(codec="flac", truncated="only 58.0 s are there") == 0
+    assert family(codec="flac", faults=(("truncated", "only 58.0 s are there"),)) == 0
     assert family(seconds=61.0) == 1
     assert family(size=2_400_000) == 1
     assert family(size=970_000) == 0  # a tag is no quality

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from songbag.audio.meter import SoundFacts
 from songbag.audio.waveform import write_waveform
 from songbag.data.song import Song
 from songbag.quality import file_facts
@@ -35,13 +36,14 @@ def test_damaged_facts_are_made_again(waves, tmp_path, damage):
 
 
 def test_what_few_files_have_is_odd_and_a_mixed_collection_is_not():
-    usual = Facts(codec="mp3float", native_rate=44100, channels=2, seconds=30, level_db=-15)
+    alike = {"codec": "mp3float", "channels": 2, "seconds": 30, "sound": SoundFacts(level_db=-15)}
+    usual = Facts(native_rate=44100, **alike)
     songs = [Song(id=str(n), path="x", label="a") for n in range(20)]
 
     def odd(strange):
         found = file_findings(songs, [usual] * (20 - len(strange)) + strange, load_recipe("auto"))
         return [(one.kind, one.id) for one in found]
 
-    eight = Facts(codec="mp3float", native_rate=8000, channels=2, seconds=30, level_db=-15)
+    eight = Facts(native_rate=8000, **alike)
     assert odd([eight]) == [("odd", "19")]
     assert odd([eight] * 8) == []

@@ -25,10 +25,11 @@ SECONDS = 6
 
 
 def song(seconds=SECONDS, seed=0):
-    """Two channels of noise and a tone: nothing that a codec could leave out."""
+    """Two channels of noise and a siren: nothing that a codec could leave out."""
     t = np.arange(seconds * RATE) / RATE
     noise = np.random.default_rng(seed).standard_normal((2, len(t)))
-    return (0.2 * np.sin(2 * np.pi * 440 * t) + 0.05 * noise).astype(np.float32)
+    cycles = 440 * t + 60 * np.sin(2 * np.pi * t)  # up and down: a steady tone is a hum
+    return (0.2 * np.sin(2 * np.pi * cycles) + 0.05 * noise).astype(np.float32)
 
 
 def healthy(folder):
