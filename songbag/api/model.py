@@ -25,6 +25,7 @@ from songbag.inference.predictions import (
 )
 from songbag.inference.segments import COLUMNS, SegmentRules, segments
 from songbag.metrics.label_kinds import kind_of
+from songbag.recipes import read
 
 if TYPE_CHECKING:
     import pandas
@@ -118,8 +119,11 @@ class Model(Shown):
         """
         options = AudioOptions(Path(cache) if cache else None, max_hours, workers, allow_outside)
         dataset = open_songs(songs, options, sample_rate=sample_rate)
-        items = predict(model_file.load_model(self.path), dataset)
+        items = list(predict(model_file.load_model(self.path), dataset))
         if windows:
+            for item in items:  # they have no rows
+                if item.prediction is None:
+                    Console().say(f"failed: {item.id}: {item.message}")
             rows = [row for item in items for row in window_rows(item, self.labels)]
             return window_frame(rows, self.labels)
         rows = [song_row(item, self.labels) for item in items]
@@ -151,7 +155,8 @@ class Model(Shown):
         """
         import pandas
 
-        rules = SegmentRules(threshold, gap_seconds, least_seconds)
+        values = {"threshold": threshold, "gap_seconds": gap_seconds}
+        rules = read(SegmentRules, values | {"least_seconds": least_seconds}, "segments")
         frame = cast("pandas.DataFrame", self.predict(songs, windows=True, **options))
         rows = []
         for name, windows in frame.groupby(level=0, sort=False):

@@ -51,6 +51,8 @@ def open_delivery(
             require_whole_files(dataset, name)
         elif options["song"]:
             raise SettingsError("--segments needs seconds, and windows of a table have none.")
+        elif options["segments"].suffix.lower() != ".csv":
+            _refuse_foreign_labels(dataset, options)
     if options["field"] is None:
         return None
     from songbag.audio.tags import require_field
@@ -99,6 +101,18 @@ def deliver(
     for problem in result.problems:
         click.echo(visible(f"not tagged: {problem}"), err=True)
     return len(result.problems)
+
+
+def _refuse_foreign_labels(dataset: "SongDataset", options: dict[str, Any]) -> None:
+    from songbag.inference.segments import foreign_label_file
+
+    ids = [song.id for song in dataset.everyone()]
+    file = foreign_label_file(options["segments"], ids, options["segment_format"])
+    if file is not None:
+        raise SettingsError(
+            f"--segments {options['segments']}: {file} is there and would be overwritten. It is "
+            "yours, or was changed since: give another folder."
+        )
 
 
 def _write_segments(

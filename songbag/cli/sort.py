@@ -138,4 +138,5 @@ def _show_result(result: "Sorted", action: "Action", folder: Path) -> None:
         click.echo(visible(f"{step.source}: its name was taken; it is {step.target}"))
     if result.symbolic:
         click.echo(f"{result.symbolic} links are symbolic: hard links are not possible here")
-    click.echo(visible(f"undo with: songbag undo {folder}"))
+    if result.done:
+        click.echo(visible(f"undo with: songbag undo {folder}"))

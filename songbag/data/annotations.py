@@ -17,13 +17,13 @@ from typing import TypeAlias
 
 from songbag.console import counted
 from songbag.data.columns import NAMES
+from songbag.data.folders import LABEL_FILES
 from songbag.data.song import Song, join_labels, part_name
 from songbag.data.text_files import decode, encoding_of
 from songbag.errors import SongTableError, suggestion
 
 Piece: TypeAlias = tuple[float, float, tuple[str, ...]]  # start, end, labels
 
-ENDINGS = (".txt", ".tsv")
 SHORTEST_GAP = 1.0  # seconds without a label that are background
 LONGEST_GAP = 10.0  # seconds: longer ones become several songs
 _TOUCHING = 0.05  # seconds by which spans may overlap because they were drawn by hand
@@ -205,14 +205,21 @@ def with_spans(
             "a.txt for a.wav, or names it in a column."
         )
     spans, multilabel = _pieces_of(by_song)
-    result, unlabelled, unknown = list[Song](), 0, 0
+    labels = {span.label for of_song in by_song.values() for span in of_song}
+    result, whole, unlabelled, unknown = list[Song](), 0, 0, 0
     for song in songs:
+        if song.line is None and song.label not in labels:
+            song = replace(song, label=None)  # a folder, of a site perhaps, is no label then
         of_song = spans.get(song.id)
         pieces = list(_songs_of(song, of_song, multilabel, options.background, seconds_of))
         result += pieces
+        whole += bool(pieces) and song.id not in spans
         unlabelled += not pieces and song.id not in spans
         unknown += not pieces and song.id in spans
-    return result, _remarks(by_song, multilabel, unused, unlabelled, unknown, options)
+    remarks = _remarks(by_song, multilabel, unused, unlabelled, unknown, options)
+    if whole:
+        remarks.insert(1, f"{counted(whole, 'whole recording')} with a label of their own beside")
+    return result, remarks
 
 
 def _remarks(
@@ -251,16 +258,14 @@ def _spans_by_song(
 ) -> tuple[dict[str, list[Span]], list[str]]:
     """Return the spans of recordings by their ids, and label files that are of none."""
     known = _recordings(songs)
-    spans, unused, empty = defaultdict[str, list[Span]](list), [], []
+    spans, unused, empty = defaultdict[str, list[Span]](list), list[str](), list[str]()
+    strange = list[Path]()
     files = [place] if place.is_file() else sorted(f for f in place.rglob("*") if _may_be(f))
     for file in files:
         of_files = read_spans(file, options.column)
         if of_files is None:
-            if place == file or options.place is not None:
-                raise SongTableError(
-                    f"{file}: neither an Audacity label file (start, end, label with tabs between "
-                    "them) nor a Raven selection table."
-                )
+            if place == file or options.place is not None or _recording_of(known, file, place, ""):
+                strange.append(file)
             continue
         for name, of_file in of_files.items():
             song = _recording_of(known, file, place, name)
@@ -270,11 +275,16 @@ def _spans_by_song(
                 spans[song.id] += of_file
             else:
                 empty.append(song.id)
+    if strange and (spans or options.place is not None):
+        raise SongTableError(
+            f"{strange[0]}: neither an Audacity label file (start, end, label with tabs between "
+            "them) nor a Raven selection table. Save it as one, or take it away."
+        )
     return {**{one: [] for one in empty}, **spans} if spans else {}, unused
 
 
 def _may_be(file: Path) -> bool:
-    return file.suffix.lower() in ENDINGS and not file.name.startswith(".")
+    return file.suffix.lower() in LABEL_FILES and not file.name.startswith(".")
 
 
 def _recordings(songs: Sequence[Song]) -> dict[str, list[Song]]:

@@ -75,11 +75,11 @@ def labelled_by_tags(
     SongTableError
         No file has the field.
     """
-    result, remarks = list(songs), list[str]()
+    result, remarks, unreadable = list(songs), list[str](), dict[str, None]()
     for field, name in ((label_field, "label"), (group_field, "artist")):
         if field is None:
             continue
-        values = [_tag(song, field) for song in result]
+        values = [_tag(song, field, unreadable) for song in result]
         without = [song.id for song, value in zip(songs, values, strict=True) if value is None]
         if len(without) == len(songs):
             raise SongTableError(
@@ -95,16 +95,18 @@ def labelled_by_tags(
         more = ", ..." if len(counts) > 6 else ""
         remarks.append(f"{name} from the tags' field {field}: {shown}{more}")
         remarks += _missing_remarks(without, f"without {field} in the tags")
-    return result, remarks
+    return result, [*remarks, *list(unreadable)[:_SHOWN]]
 
 
-def _tag(song: Song, field: str) -> str | None:
+def _tag(song: Song, field: str, unreadable: dict[str, None]) -> str | None:
+    """Return the values of a field as one cell; why tags cannot be read is gathered."""
     if is_url(song.path):
         raise SettingsError("tags are read from files of this machine, not from URLs.")
     try:
         return ";".join(read_field(song.path, field)) or None
-    except TagError:
-        return None  # damaged, or of a kind without tags: whether it is sound is another question
+    except TagError as error:
+        unreadable[str(error)] = None
+        return None
 
 
 def _missing_remarks(names: Sequence[str], what: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from songbag.audio.audio_file import EXTENSIONS
 from songbag.console import counted
@@ -11,12 +11,15 @@ from songbag.data.song import Song
 from songbag.errors import SettingsError, SongTableError
 from songbag.storage.remote import AnyPath, files_below
 
+LABEL_FILES = (".txt", ".tsv")  # of labels in time, see `songbag.data.annotations`
 LEVELS = ("label", "group", "split", "fold", "*")
 _FOLD = re.compile(r"fold[ _-]?\w+", re.IGNORECASE)
 _SHOWN = 10  # labels that the tree counts
 
 
-def read_folder(folder: AnyPath, layout: str | None = None) -> tuple[list[Song], list[str], str]:
+def read_folder(
+    folder: AnyPath, layout: str | None = None, labels_elsewhere: bool = False
+) -> tuple[list[Song], list[str], str]:
     """Return all audio files below a folder, remarks on what was left out, and `layout_tree`.
 
     Parameters
@@ -25,7 +28,9 @@ def read_folder(folder: AnyPath, layout: str | None = None) -> tuple[list[Song],
         What the levels of subfolders are: `LEVELS` with slashes, such as ``"label/group"``. By
         default names of sides or folds come first where all first folders have such names, then
         the label, then the group (an artist, an album). Numbers are folds where the folders in
-        them have the same names.
+        them have the same names. Sides and folds in each label are such, too.
+    labels_elsewhere : bool
+        Labels are not folders: only sides and folds are looked for.
 
     Raises
     ------
@@ -38,13 +43,14 @@ def read_folder(folder: AnyPath, layout: str | None = None) -> tuple[list[Song],
             continue
         if file.suffix.lower() in EXTENSIONS:
             files.append((file, relative))
-        else:
+        elif file.suffix.lower() not in LABEL_FILES:  # which lie beside recordings
             others[file.suffix.lower() or "no ending"] += 1
     if not files:
         raise SongTableError(
             f"{folder}: no audio files below it. Looked for {' '.join(sorted(EXTENSIONS))}."
         )
-    levels = _levels([relative.parts[:-1] for _, relative in files], layout)
+    folders = [relative.parts[:-1] for _, relative in files]
+    levels = _levels(folders, layout, labels_elsewhere)
     songs = []
     for file, relative in files:
         known = dict(zip(levels, relative.parts[:-1], strict=False))
@@ -68,7 +74,9 @@ def read_folder(folder: AnyPath, layout: str | None = None) -> tuple[list[Song],
     return songs, remarks, layout_tree(songs, levels)
 
 
-def _levels(folders: Sequence[tuple[str, ...]], layout: str | None) -> list[str]:
+def _levels(
+    folders: Sequence[tuple[str, ...]], layout: str | None, labels_elsewhere: bool
+) -> list[str]:
     """Return what each level of subfolders is."""
     if layout is not None:
         levels = layout.strip("/").split("/")
@@ -80,14 +88,24 @@ def _levels(folders: Sequence[tuple[str, ...]], layout: str | None) -> list[str]
             )
         return levels
     inside = [parts for parts in folders if parts]
-    first = {parts[0].lower() for parts in inside}
+    first = _kind_of_names(parts[0] for parts in inside)
+    if labels_elsewhere:
+        return [first, "*"] if first and len(inside) == len(folders) else ["*"]
     if inside and all(len(parts) > 1 for parts in inside):
-        if first <= set(SIDES):
-            return ["split", "label", "group"]
-        named = all(_FOLD.fullmatch(name) for name in first)
-        if len(first) > 1 and (named or _are_numbered_folds(inside)):
-            return ["fold", "label", "group"]
+        if first or _are_numbered_folds(inside):
+            return [first or "fold", "label", "group"]
+        if second := _kind_of_names(parts[1] for parts in inside):
+            return ["label", second, "group"]
     return ["label", "group"]
+
+
+def _kind_of_names(names: Iterable[str]) -> str:
+    """Return whether folders are called as sides of a split, or as folds: "split", "fold", ""."""
+    different = {name.lower() for name in names}
+    if different and different <= set(SIDES):
+        return "split"
+    folds = len(different) > 1 and all(_FOLD.fullmatch(name) for name in different)
+    return "fold" if folds else ""
 
 
 def _are_numbered_folds(folders: Sequence[tuple[str, ...]]) -> bool:

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 from songbag.audio.extract import stated_seconds
 from songbag.data.annotations import SpanOptions, with_spans
-from songbag.data.columns import SIDES, find_columns
+from songbag.data.columns import OPTIONS, SIDES, find_columns
 from songbag.data.file_labels import labelled_by_name, labelled_by_tags
 from songbag.data.find_file import find_file
 from songbag.data.folders import read_folder
 from songbag.data.song import Song, join_labels, part_name, split_labels
 from songbag.data.table_files import TABLES, read_rows
-from songbag.errors import AudioError, SettingsError, SongTableError
+from songbag.errors import AudioError, SettingsError, SongTableError, suggestion
 from songbag.settings import Limits
 from songbag.storage.remote import (
     AnyPath,
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 METADATA = ("metadata.csv", "metadata.jsonl")  # beside the files, as `datasets` reads it
 PLAYLISTS = (".m3u", ".m3u8", ".pls")
 _SHOWN = 8  # problems listed in one error
+_CHOSEN = (*OPTIONS, "layout", "label_pattern", "label_field", "group_field")
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,9 @@ def read_songs(
         All problems of the table, with their lines.
     """
     chosen = columns or {}
+    for name in chosen:
+        if name not in _CHOSEN:
+            raise SettingsError(f"columns: unknown '{name}'.{suggestion(name, _CHOSEN)}")
     if isinstance(origin, str | AnyPath):
         table = _read_path(origin, allow_outside, remote, chosen)
     elif hasattr(origin, "columns"):
@@ -92,6 +96,7 @@ def read_songs(
         table = _join([_read_path(path, allow_outside, remote, chosen) for path in origin])
     table = _labelled_by_files(table, chosen)
     if spans is not None:
+        _require_there(origin)
         is_folder = isinstance(origin, str | Path) and Path(origin).is_dir()
         folder = Path(cast("str", origin)) if is_folder else None
         songs, remarks = with_spans(table.songs, spans, folder, _seconds_of)
@@ -114,6 +119,12 @@ def _labelled_by_files(table: SongTable, chosen: Mapping[str, str]) -> SongTable
     return replace(table, songs=songs, remarks=remarks, layout=layout)
 
 
+def _require_there(origin: Any) -> None:
+    """Refuse a path of labelled songs at which nothing is."""
+    if isinstance(origin, str | Path) and not is_url(str(origin)) and not Path(origin).exists():
+        raise SongTableError(f"{origin}: there is no such file or folder.")
+
+
 def _seconds_of(song: Song) -> float:
     """Return the length of a recording, infinite where it is not known."""
     try:
@@ -131,7 +142,8 @@ def _read_path(
             if isinstance(path, Path) and (path / name).is_file():
                 table = _read_path(path / name, allow_outside, remote, chosen)
                 return replace(table, remarks=[f"songs are those of {name}", *table.remarks])
-        songs, remarks, layout = read_folder(path, chosen.get("layout"))
+        elsewhere = bool(chosen.get("label_pattern") or chosen.get("label_field"))
+        songs, remarks, layout = read_folder(path, chosen.get("layout"), elsewhere)
         return SongTable(songs, str(path), remarks, layout)
     if path.suffix.lower() in TABLES:
         if not path.exists():

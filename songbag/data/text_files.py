@@ -45,5 +45,5 @@ def decode(data: bytes, encoding: str, name: str) -> str:
         line = data[: error.start].count(b"\n") + 1
         raise SongTableError(
             f"{name}, line {line}: not UTF-8 (byte 0x{data[error.start]:02x}). "
-            "Save the table as UTF-8."
+            "Save the table as UTF-8 (in Excel: CSV UTF-8)."
         ) from None

@@ -116,7 +116,10 @@ def waveforms_of(songs: Any, sample_rate: int | None) -> list[Waveform] | None:
         return _of_array(np.asarray(songs), sample_rate)
     if isinstance(songs, tuple) and len(songs) == 2 and _is_array(songs[0]):
         return [_pair(songs, sample_rate)]
+    if songs is None:
+        raise SongTableError("there are no songs: None was given.")
     rows = songs if isinstance(songs, list | tuple) else []
+    _refuse_wrong_pairs(rows)
     if not rows or not all(_is_array(row) or _is_pair(row) for row in rows):
         return None
     if all(map(_is_pair, rows)):
@@ -163,6 +166,18 @@ def _is_array(value: Any) -> bool:
 def _is_pair(value: Any) -> bool:
     is_pair = isinstance(value, tuple | list) and len(value) == 2 and _is_array(value[0])
     return is_pair and np.ndim(value[0]) > 0 and np.ndim(value[1]) == 0
+
+
+def _refuse_wrong_pairs(rows: Sequence[Any]) -> None:
+    """Refuse pairs that are not (samples, rate)."""
+    for row in rows:
+        if isinstance(row, tuple) and len(row) == 2 and any(map(_is_array, row)):
+            if not _is_array(row[0]):
+                raise SongTableError("a pair is (samples, rate); here the rate comes first.")
+            if not isinstance(row[1], int | float | np.integer | np.floating):
+                raise SongTableError(
+                    f"the rate of a pair (samples, rate) is {row[1]!r}, no number."
+                )
 
 
 def _without_rate() -> SongTableError:

@@ -143,7 +143,9 @@ def song_row(item: SongPrediction, labels: Sequence[str]) -> Row:
     """Return a song's row of predictions.csv, the user's own columns included."""
     row: Row = dict.fromkeys(song_columns(labels), None)
     row |= {"id": item.id, "status": item.status, "reason": item.reason}
-    row["label"] = item.song.label
+    # A folder that is no label of the model is an album or a place; what a table says is meant.
+    stated = item.song.line is not None or set(item.song.labels) <= set(labels)
+    row["label"] = item.song.label if stated else None
     if item.prediction is None:
         row["warnings"] = item.message
     else:

@@ -4,19 +4,23 @@ A window's answer is about its middle. Between two middles probabilities are int
 the first and after the last they stay as they are, so a span may begin between windows.
 """
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Annotated
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from songbag.audio.audio_file import EXTENSIONS
 from songbag.inference.model_file import Card
 from songbag.settings import Record
-from songbag.storage.files import write_bytes, write_csv
+from songbag.storage.files import write_bytes, write_csv, write_json
 
+RECORD = ".songbag-labels.json"  # hashes of the label files that were written into a folder
 COLUMNS = ("id", "start", "end", "label", "probability")
 _STEP = 0.02  # seconds between the points at which spans may begin and end
 _HYSTERESIS = 0.8  # of the threshold that begins a span: where it ends
@@ -36,9 +40,9 @@ class SegmentRules(Record, frozen=True):
         Shorter spans are dropped, after joining.
     """
 
-    threshold: float | None = None
-    gap_seconds: float = 0.5
-    least_seconds: float = 0.3
+    threshold: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
+    gap_seconds: Annotated[float, msgspec.Meta(ge=0)] = 0.5
+    least_seconds: Annotated[float, msgspec.Meta(ge=0)] = 0.3
 
 
 @dataclass(frozen=True)
@@ -121,11 +125,43 @@ def write_segments(
         ]
         write_csv(output, rows, COLUMNS)
         return
-    write, ending = FORMS[form]
-    for song, name in _file_names(list(songs)).items():
-        file = output / f"{name}{ending}"
+    output.mkdir(parents=True, exist_ok=True)
+    record, hashes = output / RECORD, _read_record(output)
+    for song, file in label_files(output, list(songs), form).items():
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(file, write(songs[song], PurePosixPath(song).name).encode())
+        data = FORMS[form][0](songs[song], PurePosixPath(song).name).encode()
+        hashes[file.relative_to(output).as_posix()] = _hash(data)
+        write_json(record, hashes)  # before the file: one that is not written is not overwritten
+        write_bytes(file, data)
+
+
+def label_files(output: Path, ids: Sequence[str], form: str) -> dict[str, Path]:
+    """Return the label file of each song in a folder."""
+    return {song: output / f"{name}{FORMS[form][1]}" for song, name in _file_names(ids).items()}
+
+
+def foreign_label_file(output: Path, ids: Sequence[str], form: str) -> Path | None:
+    """Return the first label file that `write_segments` would overwrite and did not write itself.
+
+    What it wrote and somebody changed since is foreign, too.
+    """
+    hashes = _read_record(output)
+    for file in label_files(output, ids, form).values():
+        name = file.relative_to(output).as_posix()
+        if file.exists() and hashes.get(name) != _hash(file.read_bytes()):
+            return file
+    return None
+
+
+def _read_record(output: Path) -> dict[str, str]:
+    try:
+        return msgspec.json.decode((output / RECORD).read_bytes(), type=dict[str, str])
+    except (OSError, msgspec.MsgspecError):
+        return {}
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 def _audacity(spans: Sequence[Segment], name: str) -> str:
@@ -158,7 +194,7 @@ def _file_names(ids: Sequence[str]) -> dict[str, str]:
     }
     folders = [of_one[:-1] for of_one in parts.values()]
     shared = 0
-    while all(len(f) > shared and f[shared] == folders[0][shared] for f in folders):
+    while folders and all(len(f) > shared and f[shared] == folders[0][shared] for f in folders):
         shared += 1
     names = {one: "/".join(of_one[shared:]) or "song" for one, of_one in parts.items()}
     stems = {one: _without_ending(name) for one, name in names.items()}

@@ -102,6 +102,8 @@ def cross_validate(
     """
     recipe = adapt_recipe(recipe, dataset, console)
     fold_of, certificate = assign_folds(dataset, count, seed, allow_crossing)
+    if certificate.seed is None:
+        console.say(f"folds are those that the songs state: {int(fold_of.max()) + 1}")
     count = int(fold_of.max()) + 1
     plan = TrainingPlan.of(dataset, recipe, console, seed, threads, own)
     results = []
@@ -149,6 +151,11 @@ def assign_folds(
                 "others do. Fill the column, or leave it out."
             )
         names = sorted({fold for fold in given if fold}, key=_number_first)
+        if len(names) == 1:
+            raise SongTableError(
+                f"all songs are of fold '{names[0]}': a cross-validation needs two. Fill the "
+                "column of folds, or leave it out."
+            )
         fold_of = np.array([names.index(fold or "") for fold in given])
         require_learnable(songs, fold_of)
         sides = [f"fold {fold}" for fold in given]

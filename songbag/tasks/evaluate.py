@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from songbag.console import Console
 from songbag.data.dataset import SongDataset
-from songbag.data.song import Song
+from songbag.data.song import Song, joined_groups
 from songbag.errors import SongTableError
 from songbag.inference.model_file import Card, Model, used_in_training
 from songbag.inference.predict import predict
@@ -194,11 +194,14 @@ def compute_figures(
 
 
 def group_numbers(judged: Sequence[JudgedSong]) -> NDArray[np.int64] | None:
-    """Return the number of each song's group, a song without one its own; None if none has."""
+    """Return the number of each song's group, a song without one its own; None if none has.
+
+    Songs of one file are of one group.
+    """
     songs = [one.item.song for one in judged]
-    if not any(song.group_value for song in songs):
+    names = joined_groups(songs)
+    if not any(song.group_value for song in songs) and len(set(names)) == len(songs):
         return None
-    names = [song.group_value or song.id for song in songs]
     return np.unique(names, return_inverse=True)[1]
 
 

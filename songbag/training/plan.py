@@ -93,8 +93,9 @@ def _short_windows(recipe: Recipe, dataset: BagDataset, console: Console) -> Win
     middle = samples / recipe.sound.sample_rate
     windows = shortened(cut, middle)
     if windows != cut:
+        what = "labelled spans" if dataset.songs[0].end is not None else "recordings"
         console.say(
-            f"half of the recordings are shorter than {middle:.1f} s: windows of "
+            f"half of the {what} are shorter than {middle:.1f} s: windows of "
             f"{windows.seconds:g} s instead of {cut.seconds:g} s. To insist: --set "
             "adapt.short_windows=false"
         )

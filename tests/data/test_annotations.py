@@ -143,9 +143,23 @@ def test_spans_that_overlap_by_a_hair_only_touch(tmp_path):
 
 def test_whole_songs_with_a_label_stay_beside_spans(tmp_path):
     """Weak and strong labels together."""
-    songs = [Song("a.wav", "a.wav"), Song("c.wav", "c.wav", label="owl")]
-    labelled, _ = pieces(tmp_path, {"a.txt": "1\t2\twren\n"}, songs)
-    assert labelled == [("a.wav#1-2", "wren"), ("c.wav", "owl")]
+    songs = [Song("a.wav", "a.wav"), Song("c.wav", "c.wav", label="wren"),
+             Song("d.wav", "d.wav", label="owl", line=4)]  # fmt: skip
+    labelled, remarks = pieces(tmp_path, {"a.txt": "1\t2\twren\n"}, songs)
+    assert labelled == [("a.wav#1-2", "wren"), ("c.wav", "wren"), ("d.wav", "owl")]
+    assert "2 whole recordings with a label of their own beside" in remarks
+
+
+def test_a_folder_of_a_site_is_no_label_beside_spans(tmp_path):
+    songs = [Song("a.wav", "a.wav", label="site"), Song("c.wav", "c.wav", label="site")]
+    labelled, remarks = pieces(tmp_path, {"a.txt": "1\t2\twren\n"}, songs)
+    assert labelled == [("a.wav#1-2", "wren")]
+    assert "left out: 1 recording without a label file or a label" in remarks
+
+
+def test_a_label_file_of_another_form_is_named(tmp_path):
+    with pytest.raises(SongTableError, match=r"b\.txt: neither an Audacity label file"):
+        pieces(tmp_path, {"a.txt": "1\t2\twren\n", "b.txt": "1.0 2.0 wren\n"})
 
 
 def test_label_files_of_a_folder_of_their_own(tmp_path):

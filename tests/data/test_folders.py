@@ -42,6 +42,32 @@ def test_folds(tmp_path):
     ]  # fmt: skip
 
 
+def test_sides_and_folds_may_lie_in_each_label(tmp_path):
+    table = made(
+        tmp_path / "a", *(f"{x}/{y}/1.wav" for x in ("rock", "jazz") for y in ("train", "test"))
+    )
+    assert {(song.label, song.split, song.artist) for song in table.songs} == {
+        (x, y, None) for x in ("rock", "jazz") for y in ("train", "test")
+    }
+    table = made(tmp_path / "b", *(f"{x}/fold{y}/1.wav" for x in ("rock", "jazz") for y in "12"))
+    assert {(song.label, song.fold) for song in table.songs} == {
+        (x, f"fold{y}") for x in ("rock", "jazz") for y in "12"
+    }
+
+
+def test_labels_in_names_leave_the_folders_to_folds(tmp_path):
+    made(tmp_path, "fold1/7-2.wav", "fold2/8-3.wav")
+    table = read_songs(tmp_path, columns={"label_pattern": r"-(\d)\."})
+    assert [(song.label, song.fold) for song in table.songs] == [("2", "fold1"), ("3", "fold2")]
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(SongTableError, match="there is no such file or folder"):
+        read_songs(tmp_path / "nope", spans=SpanOptions())
+    with pytest.raises(SettingsError, match=r"unknown 'lable'\. Did you mean 'label'"):
+        read_songs(tmp_path, columns={"lable": "x"})
+
+
 def test_numbers_are_folds_where_what_is_in_them_repeats(tmp_path):
     names = [f"{fold}/{label}/x.wav" for fold in (1, 2, 10) for label in ("rock", "jazz")]
     table = made(tmp_path / "folds", *names)

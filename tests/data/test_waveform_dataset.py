@@ -7,6 +7,7 @@ import torch
 
 import songbag
 from songbag.audio.waveform import write_waveform
+from songbag.data.waveform_dataset import waveforms_of
 from songbag.errors import SongTableError
 
 RATE = 32000
@@ -96,3 +97,14 @@ def test_songs_are_trained_on_and_computed_once(monkeypatch, tmp_path):
     assert [bag.id for bag in again] == ["0", "1", "2"]
     assert all(np.array_equal(a.features, b.features) for a, b in zip(first, again, strict=True))
     assert not list(tmp_path.rglob("*.wav"))
+
+
+def test_what_is_no_pair_of_samples_and_rate_is_said():
+    y = np.zeros(8000, np.float32)
+    for songs, message in (
+        ([(8000, y)], "here the rate comes first"),
+        ([(y, "x")], "is 'x'"),
+        (None, "None was given"),
+    ):
+        with pytest.raises(SongTableError, match=message):
+            waveforms_of(songs, None)

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from songbag.data.annotations import Span, read_spans
-from songbag.inference.segments import Segment, SegmentRules, segments, write_segments
+from songbag.inference.segments import (
+    Segment,
+    SegmentRules,
+    foreign_label_file,
+    segments,
+    write_segments,
+)
 
 CARD = SimpleNamespace(labels=("a", "b"), multilabel=False, thresholds=(), background="")
 
@@ -78,6 +84,21 @@ def test_names_of_label_files_stay_apart(tmp_path):
     write_segments(tmp_path / "out", dict.fromkeys(ids, SPANS))
     names = sorted(file.name for file in tmp_path.rglob("*.txt"))
     assert names == ["a.mp3.txt", "a.wav.txt", "b#1.5-3.txt", "c.txt"]
+
+
+def test_a_label_file_of_the_user_s_is_foreign(tmp_path):
+    (tmp_path / "a.txt").write_text("1\t2\tmine\n")
+    assert foreign_label_file(tmp_path, ["a.wav", "b.wav"], "audacity") == tmp_path / "a.txt"
+    assert foreign_label_file(tmp_path, ["b.wav"], "audacity") is None
+    write_segments(tmp_path, {"b.wav": SPANS})
+    assert foreign_label_file(tmp_path, ["b.wav"], "audacity") is None  # ours, as we wrote it
+    (tmp_path / "b.txt").write_text("1\t2\tcorrected\n")
+    assert foreign_label_file(tmp_path, ["b.wav"], "audacity") == tmp_path / "b.txt"
+
+
+def test_no_songs_are_no_files(tmp_path):
+    write_segments(tmp_path / "out", {})
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_one_table_for_all(tmp_path):

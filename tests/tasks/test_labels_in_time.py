@@ -107,3 +107,25 @@ def test_three_recordings_of_twenty_minutes_teach_the_fourth(tmp_path, figure):
         f1 = f1_on_grid(table[["start", "end", "label"]].itertuples(index=False), calls, 1200.0)
         print(f"F1 with {voices} voices: {f1:.3f}")
         assert f1 >= least
+
+
+def test_labels_of_the_user_s_are_not_overwritten(site, model, tmp_path):
+    import shutil
+
+    folder, _ = site
+    shutil.copytree(folder / "labelled", tmp_path / "own")
+    before = (tmp_path / "own" / "r0.txt").read_text()
+    place = str(tmp_path / "own")
+    refused = command("predict", str(model), place, "--segments", place)
+    assert refused.returncode == 2
+    assert "would be overwritten" in refused.stderr
+    assert (tmp_path / "own" / "r0.txt").read_text() == before
+
+
+def test_spans_of_one_recording_are_one_group_of_the_interval(model):
+    import json
+
+    figures = json.loads((model.with_name("calls-training") / "metrics.json").read_text())
+    split = pandas.read_csv(model.with_name("calls-training") / "split.csv")
+    files = split[split["side"] == "test"]["id"].str.split("#").str[0].nunique()
+    assert figures["groups"] == files
