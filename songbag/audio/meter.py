@@ -96,10 +96,10 @@ class SoundFacts(Record, frozen=True):
 # --- what misleads ---
 
 _AT_FULL_SCALE = 0.02  # share of samples at full scale; loud masters stay below 1.5 %
-_ONE_SIDED_DB = 40.0  # between two channels; recordings of one side differ by up to 20
-# Of what is listened to, and Hz where that is less. Songs of Emotify reach 8.1 kHz at the least,
-# as mp3 of 64 kbit/s too; a telephone reaches 4 kHz, an mp3 of 16 kbit/s 5.8 kHz.
-_NARROW, _NARROW_HZ = 0.5, 5900.0
+_ONE_SIDED_DB = 40.0  # between two channels: what a codec or a cable leaks lies below that
+# Hz, kept between these shares of what is listened to. Songs of Emotify reach 8.1 kHz at the
+# least, as mp3 of 64 kbit/s too; a telephone reaches 4 kHz, an mp3 of 16 kbit/s 5.8 kHz.
+_NARROW_HZ, _LEAST, _MOST = 5900.0, 0.5, 0.75
 _HUM_DB = -25.0  # beside the level of the song
 _TONE_SHARE, _TONE_HZ = 0.5, 200.0  # lower steady tones are basses of electronic music
 _SILENCE_SECONDS, _SILENCE_SHARE, _MOST_SILENT = 10.0, 0.2, 0.5
@@ -131,7 +131,7 @@ def sound_faults(facts: SoundFacts, sample_rate: int) -> Iterator[tuple[str, str
             other = f"the {names[1]} one is {abs(left - right):.0f} dB below it"
             yield "one_sided", f"only its {names[0]} channel holds sound, {other}"
     highest = sample_rate / 2
-    narrow = max(_NARROW * highest, min(_NARROW_HZ, 0.75 * highest))
+    narrow = float(np.clip(_NARROW_HZ, _LEAST * highest, _MOST * highest))
     if facts.half_energy_hz > highest:
         half = f"half of its energy lies above {facts.half_energy_hz:.0f} Hz"
         yield "unheard", f"{half}, and nothing above {highest:g} Hz is listened to"

@@ -209,6 +209,7 @@ def test_short_sounds_at_any_rate_are_measured(rate, samples):
     assert not sound.silent
 
 
+@pytest.mark.full
 def test_emotify_is_warned_of_clipping_alone(emotify):
     """290 songs, 67 of them classical; three loud masters are clipped."""
     warned = {}
