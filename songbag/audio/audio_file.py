@@ -263,7 +263,8 @@ def claimed_seconds(
             tag_size += sum((byte & 127) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0)))
         first_frame = _bytes_at(file, tag_size, 4096)
         return seconds if any(name in first_frame for name in (b"Xing", b"Info", b"VBRI")) else None
-    data = _wav_data(file) if container == "wav" else None
+    plain = container == "wav" and codec.startswith("pcm")  # of others the byte rate is nominal
+    data = _wav_data(file) if plain else None
     return data.size / data.byte_rate if data and data.byte_rate else seconds
 
 

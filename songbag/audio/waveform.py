@@ -9,7 +9,7 @@ import soxr
 from numpy.typing import NDArray
 
 from songbag.audio.audio_file import AudioReport, Source, refuse_nothing
-from songbag.audio.decode import Blocks, native_blocks
+from songbag.audio.decode import Blocks, Channels, native_blocks
 from songbag.audio.meter import Meter
 from songbag.settings import Limits
 
@@ -79,25 +79,33 @@ def excerpt_span(source: Source, limits: Limits) -> tuple[float, float | None]:
 
 
 def _mix(blocks: Blocks, meter: Meter, report: AudioReport) -> Native:
-    """Yield the mean of the channels (samples,) with full scale at 1, and measure both.
+    """Yield the mean of the channels of every block, and measure them and their mean."""
+    for rate, channels in blocks:
+        planes, mono = downmix(channels, report)
+        meter.add(rate, planes, mono)
+        yield rate, mono
+
+
+def downmix(channels: Channels, report: AudioReport) -> tuple[list[Samples], Samples]:
+    """Return the channels, and their mean, (samples,) each, with full scale at 1.
 
     Samples that are not finite or absurdly loud become 0 and are counted in ``report``.
     """
-    for rate, channels in blocks:
-        planes = [_scaled(channel) for channel in channels]
-        mono = planes[0]
-        if len(planes) > 1:  # channel by channel: three times as fast as the mean over an axis
-            mono = mono + planes[1]  # not in place: it may be the decoder's memory
-            for plane in planes[2:]:
-                mono += plane
-            mono /= np.float32(len(planes))
-        floats = channels[0].dtype.kind == "f"
-        if floats and not max(mono.max(), -mono.min()) <= _LOUDEST:  # true for NaN
-            good = np.abs(mono) <= _LOUDEST
-            report.bad_samples += int(np.count_nonzero(~good))
-            mono, *planes = (np.where(good, plane, np.float32(0)) for plane in (mono, *planes))
-        meter.add(rate, planes, mono)
-        yield rate, mono
+    planes = [_scaled(channel) for channel in channels]
+    mono = planes[0]
+    if len(planes) > 1:  # channel by channel: three times as fast as the mean over an axis
+        mono = mono + planes[1]  # not in place: it may be the decoder's memory
+        for plane in planes[2:]:
+            mono += plane
+        mono /= np.float32(len(planes))
+    if channels[0].dtype.kind in "iu":
+        return planes, mono
+    if max(mono.max(), -mono.min()) <= _LOUDEST:  # False for NaN too
+        return planes, mono
+    good = np.abs(mono) <= _LOUDEST
+    report.bad_samples += int(np.count_nonzero(~good))
+    zero = np.float32(0)
+    return [np.where(good, plane, zero) for plane in planes], np.where(good, mono, zero)
 
 
 def _scaled(channel: NDArray[np.generic]) -> Samples:

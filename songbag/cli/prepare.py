@@ -57,7 +57,8 @@ def check(ctx: click.Context, /, songs: AnyPath, **options: Any) -> None:
 
     SONGS is a folder with one subfolder a label, or a table (.csv, .tsv, .parquet) with the
     columns path and label. Reported are files that are unreadable, truncated, damaged, silent,
-    clipped, short, above what the recipe hears, or unlike the others; songs that are there
+    clipped, short, above what the recipe hears, or unlike the others; sound without high
+    frequencies, with channels that cancel, with hum or with long silence; songs that are there
     twice, re-encoded or shifted by up to 5 s too; names written two ways; labels that copies or
     (with --labels) models not trained on the song contradict, that have too few songs, or that
     loudness, length or format give away.

@@ -62,6 +62,19 @@ def test_a_copied_file_shares_its_frames(noises, tmp_path):
     assert first.key == second.key
 
 
+def test_what_another_version_cached_is_extracted_again(noises, tmp_path, monkeypatch):
+    folder = tmp_path / "c"
+    monkeypatch.setattr(cache, "_CODE", 0)  # as before songs were warned of more
+    before = list(extract_all(noises, SOUND, folder, workers=1))
+    monkeypatch.setattr("songbag.audio.extract.extract", lambda *a, **k: pytest.fail("read again"))
+    assert list(extract_all(noises, SOUND, folder, workers=1)) == before
+    monkeypatch.undo()
+    with pytest.raises(DamagedFramesError, match="another version"):
+        read_frames(folder / before[0].key)
+    assert list(extract_all(noises, SOUND, folder, workers=1)) == before
+    assert read_frames(folder / before[0].key)[1].key == before[0].key
+
+
 @pytest.mark.parametrize("damage", ["flip", "truncate", "empty", "delete"])
 def test_a_damaged_frames_file_is_noticed_and_made_again(noises, tmp_path, damage):
     folder = tmp_path / "c"

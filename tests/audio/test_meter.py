@@ -188,6 +188,22 @@ def test_a_raw_stream_states_no_length(tmp_path, song):
     assert not list(report.file_faults())
 
 
+def test_the_nominal_byte_rate_of_a_coded_wav_is_no_length(tmp_path, song):
+    with av.open(str(tmp_path / "a.wav"), "w") as container:
+        stream = container.add_stream("adpcm_ima_wav", rate=RATE, layout="stereo")
+        frame = av.AudioFrame.from_ndarray(song.astype(np.float32), format="fltp", layout="stereo")
+        frame.sample_rate = RATE
+        stream.codec_context.open()
+        size = stream.codec_context.frame_size
+        resampler = av.AudioResampler("s16p", "stereo", RATE, frame_size=size)
+        for piece in resampler.resample(frame):
+            container.mux(stream.encode(piece))
+        container.mux(stream.encode(None))
+    report = read_waveform(tmp_path / "a.wav", 16000)[1]
+    assert report.codec == "adpcm_ima_wav"
+    assert not list(report.file_faults())
+
+
 def test_only_the_part_that_is_used_is_judged(tmp_path, song):
     silence = np.zeros((2, 30 * RATE))
     path = written(tmp_path / "a.flac", np.concatenate([song, silence], axis=1))
@@ -209,6 +225,7 @@ def test_short_sounds_at_any_rate_are_measured(rate, samples):
     assert not sound.silent
 
 
+@pytest.mark.full
 def test_emotify_is_warned_of_clipping_alone(emotify):
     """290 songs, 67 of them classical; three loud masters are clipped."""
     warned = {}

@@ -15,7 +15,10 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from songbag.audio import features
 from songbag.audio.extract import extract_all
 from songbag.audio.synthesis import synthesise
+from songbag.audio.waveform import write_waveform
 from songbag.audio.windows import window_starts
+from songbag.data.packed import PackedDataset
+from songbag.data.song import Song
 from songbag.data.song_table import read_songs
 from songbag.errors import ModelFileError
 from songbag.inference import predict
@@ -26,7 +29,8 @@ from songbag.metrics.label_kinds import SINGLE_LABEL
 from songbag.models.build import build
 from songbag.models.song_network import SongPooling, song_logits
 from songbag.parts import poolings
-from tests.helpers.songs import audio_dataset
+from songbag.tasks.pack import pack_songs
+from tests.helpers.songs import QUIET, audio_dataset
 
 MEAN = SongPooling(poolings()["mean_probability"], 3)
 
@@ -156,6 +160,35 @@ def test_cached_songs_are_predicted_alike_by_processes(model_path, songs, tmp_pa
     assert [item.id for item in pool] == [song.id for song in some]
     assert [song_row(a, labels) for a in pool] == [song_row(a, labels) for a in here]
     assert [window_rows(a, labels) for a in pool] == [window_rows(a, labels) for a in here]
+
+
+def test_warnings_are_the_same_by_every_way_to_a_song(model, songs, tmp_path):
+    rng = np.random.default_rng(0)
+    song = synthesise("waltz", rng, 36.0, 8000)
+    shapes = {
+        "8 kHz.wav": (song, 8000, "narrow"),
+        " ä%20.wav": (np.stack([song, -song]), 22050, "cancelling"),
+        "two\nlines.mp3": (np.stack([song, 0 * song]), 16000, "one_sided"),
+        "good.flac": (synthesise("waltz", rng, 12.0, 22050), 22050, ""),
+    }
+    for name, (samples, rate, _) in shapes.items():
+        write_waveform(tmp_path / name, samples, rate)
+    listed = [Song(name, str(tmp_path / name), label="waltz") for name in shapes]
+
+    def warned(dataset):
+        return {one.id: one.warnings for one in predict.predict(model, dataset)}
+
+    decoded = warned(audio_dataset(listed, tmp_path / "none"))
+    for name, (_, _, kind) in shapes.items():
+        assert [text.partition(":")[0] for text in decoded[name]] == [kind] * bool(kind)
+    loaded = audio_dataset(listed, tmp_path / "cache").load(model.card.recipe)
+    assert warned(loaded) == decoded
+    assert warned(audio_dataset(listed, tmp_path / "cache")) == decoded
+    pack_songs(audio_dataset(listed), model.card.recipe, tmp_path / "packed", QUIET)
+    assert warned(PackedDataset.open(tmp_path / "packed")) == decoded
+    of_telephones = model.with_card(narrow=True)
+    usual = {one.id: one.warnings for one in predict.predict(of_telephones, loaded)}
+    assert usual == decoded | {"8 kHz.wav": ()}
 
 
 # --- model files ------------------------------------------------------------------------

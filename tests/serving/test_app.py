@@ -10,10 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 import requests
 from click.testing import CliRunner
 
+from songbag.audio.waveform import write_waveform
 from songbag.cli import main
 from songbag.inference.model_file import load_model
 from songbag.settings import Excerpt
@@ -25,10 +27,15 @@ def test_answers_are_byte_equal_to_predict(server, model_path, audio, tmp_path):
     kinds = {path.suffix: path for path in audio}
     for path in kinds.values():
         shutil.copy(path, tmp_path)
-    names = sorted(path.name for path in kinds.values())
+    song = 0.3 * np.random.default_rng(0).standard_normal(8000 * 9).astype(np.float32)
+    write_waveform(tmp_path / "telephone.wav", song, 8000)
+    write_waveform(tmp_path / "cancelling.wav", np.stack([song, -song]), 22050)
+    names = sorted(path.name for path in tmp_path.iterdir())
     files = ["--csv", "a.csv", "--json", "a.json", "--windows", "--cache", tmp_path / "cache"]
     assert songbag("predict", model_path, *names, *files, cwd=tmp_path).returncode == 0
     answers = [server.predict(tmp_path / name, csv=True) for name in names]
+    assert "narrow: " in answers[names.index("telephone.wav")].text
+    assert "cancelling: " in answers[names.index("cancelling.wav")].text
     assert [answer.status_code for answer in answers] == [200] * len(names)
     raw = [msgspec.json.decode(answer.content, type=dict[str, msgspec.Raw]) for answer in answers]
     # The very bytes of the JSON file, song by song: its row, then its windows.

@@ -1,5 +1,7 @@
 """A dataset and a recipe to a model: members by folds, and what a stop leaves."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -15,6 +17,8 @@ from tests.helpers.networks import RECIPE, noise_songs
 def learned(tmp_path_factory):
     """A model of all branches in two folds each, and the songs it was learned from."""
     heard = noise_songs(24)
+    warned = [replace(bag, warnings=("narrow: nothing above 4 kHz",)) for bag in heard[:13]]
+    heard = replace(heard, bags=[*warned, *heard[13:]])
     path = tmp_path_factory.mktemp("members") / "auto.songbag"
     plan = TrainingPlan(RECIPE, ("a", "b", "c"), Console(quiet=True), threads=1)
     fitted = fit.fit(heard, plan)
@@ -26,6 +30,7 @@ def learned(tmp_path_factory):
 def test_one_file_holds_all_members(learned):
     heard, path, fitted, _ = learned
     model = load_model(path)
+    assert model.card.narrow  # as 13 of 24 songs
     assert any(row["layer"].startswith("2 x ") for row in model.card.layers)
     assert {row["member"] for row in fitted.history} == {1, 2}
     found = Predictor(model).predict(iter([heard[0].features]), lambda: heard[0].samples)
