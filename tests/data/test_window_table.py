@@ -397,6 +397,7 @@ def test_the_users_network_is_left_as_it_was():
     assert torch.equal(network.layer.weight, before)
 
 
+@pytest.mark.full
 def test_crossval_of_bags_with_own_network():
     torch.manual_seed(0)  # its weights are its maker's, and some starts need more epochs
     found = songbag.crossval(

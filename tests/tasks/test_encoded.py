@@ -237,6 +237,7 @@ def test_a_sound_of_the_users_excludes_the_encoder():
         choose_recipe("ears", encoder="none")
 
 
+@pytest.mark.full
 def test_wrong_labels_are_found_by_vectors(songs, folder, tmp_path):
     text = songs.read_text().replace("audio/", f"{songs.parent}/audio/")
     first = text.splitlines()[1]

@@ -192,6 +192,7 @@ def single_frame(songs=60, seed=0, spread=1.5):
     return pandas.DataFrame(rows)
 
 
+@pytest.mark.full
 def test_crossval_calibrates_each_fold_on_the_others(tmp_path):
     recipe = load_recipe("mlp", {"training.epochs": 100})
     bags = bags_from_table(single_frame(100), "song", "label", "v*")
