@@ -204,7 +204,8 @@ def with_spans(
             f"{place}: no label file there is of a recording. It has the recording's name, such as "
             "a.txt for a.wav, or names it in a column."
         )
-    spans, multilabel = _pieces_of(by_song)
+    spans = {song: _pieces(of_song) for song, of_song in by_song.items()}
+    multilabel = any(len(piece[2]) > 1 for pieces in spans.values() for piece in pieces)
     labels = {span.label for of_song in by_song.values() for span in of_song}
     result, whole, unlabelled, unknown = list[Song](), 0, 0, 0
     for song in songs:
@@ -324,14 +325,6 @@ def _recording_of(
 
 
 # --- spans as songs ---------------------------------------------------------------------
-
-
-def _pieces_of(
-    by_song: Mapping[str, Iterable[Span]],
-) -> tuple[dict[str, list[Piece]], bool]:
-    """Return (start, end, labels) of every recording, and whether any has several labels."""
-    pieces = {song: _pieces(spans) for song, spans in by_song.items()}
-    return pieces, any(len(labels) > 1 for each in pieces.values() for _, _, labels in each)
 
 
 def _pieces(spans: Iterable[Span]) -> list[Piece]:

@@ -126,12 +126,19 @@ def write_segments(
         write_csv(output, rows, COLUMNS)
         return
     output.mkdir(parents=True, exist_ok=True)
-    record, hashes = output / RECORD, _read_record(output)
-    for song, file in label_files(output, list(songs), form).items():
+    contents = {
+        file: FORMS[form][0](songs[song], PurePosixPath(song).name).encode()
+        for song, file in label_files(output, list(songs), form).items()
+    }
+    if not contents:
+        return
+    hashes = _read_record(output)
+    for file, data in contents.items():
+        name = file.relative_to(output).as_posix()
+        hashes[name] = [*hashes.get(name, [])[-1:], _hash(data)]
+    write_json(output / RECORD, hashes)  # before the files, with what a stop would leave there
+    for file, data in contents.items():
         file.parent.mkdir(parents=True, exist_ok=True)
-        data = FORMS[form][0](songs[song], PurePosixPath(song).name).encode()
-        hashes[file.relative_to(output).as_posix()] = _hash(data)
-        write_json(record, hashes)  # before the file: one that is not written is not overwritten
         write_bytes(file, data)
 
 
@@ -148,14 +155,15 @@ def foreign_label_file(output: Path, ids: Sequence[str], form: str) -> Path | No
     hashes = _read_record(output)
     for file in label_files(output, ids, form).values():
         name = file.relative_to(output).as_posix()
-        if file.exists() and hashes.get(name) != _hash(file.read_bytes()):
+        if file.exists() and _hash(file.read_bytes()) not in hashes.get(name, []):
             return file
     return None
 
 
-def _read_record(output: Path) -> dict[str, str]:
+def _read_record(output: Path) -> dict[str, list[str]]:
+    """Return the hashes of the last two contents of each label file, by its name."""
     try:
-        return msgspec.json.decode((output / RECORD).read_bytes(), type=dict[str, str])
+        return msgspec.json.decode((output / RECORD).read_bytes(), type=dict[str, list[str]])
     except (OSError, msgspec.MsgspecError):
         return {}
 
