@@ -1,5 +1,6 @@
 """Train, cross-validate, evaluate and compare from Python."""
 
+import inspect
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from songbag.console import Console
 from songbag.data.annotations import SpanOptions
 from songbag.data.dataset import SongDataset
 from songbag.data.open_songs import AudioOptions, open_songs
+from songbag.errors import SettingsError, suggestion
 from songbag.inference.model_file import load_model
 from songbag.recipes import read
 from songbag.settings import Own, Recipe, Training
@@ -298,6 +300,11 @@ def recipe_and_own(
     from songbag.encoders.choose import choose_recipe
     from songbag.tasks.train import default_encoder, default_recipe
 
+    for name in changes.keys() - set(Training.__struct_fields__):
+        known = {*Training.__struct_fields__, *inspect.signature(train).parameters} - {"changes"}
+        raise SettingsError(
+            f"there is no argument and no training setting '{name}'.{suggestion(name, known)}"
+        )
     parts = {"network": network, "pooling": pooling, "loss": loss}
     own = Own(**{name: part for name, part in parts.items() if not isinstance(part, str)})
     changes = changes | {name: part for name, part in parts.items() if isinstance(part, str)}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from songbag.console import Console
 from songbag.errors import SettingsError
 from songbag.parts import networks, poolings
 from songbag.storage.remote import parse_path
@@ -99,7 +100,7 @@ audio_file_options = together(
            help="Column of the files, where the table calls it otherwise."),
     option("--label", metavar="COLUMN", section=LABELS, help="Column of the label."),
     option("--layout", metavar="LEVELS", section=LABELS,
-           help="What subfolders are, e.g. split/label/group."),
+           help="What subfolders are: split/label/group, * for none."),
     option("--label-pattern", metavar="REGEX", section=LABELS,
            help=r"The label in file names: '(\w+)\.' of rock.012.wav."),
     option("--label-field", metavar="FIELD", section=LABELS,
@@ -309,7 +310,10 @@ def recipe_and_songs(
     named = {part: options[part] for part in ("network", "pooling", "loss")}
     dataset = open_songs(window_table or songs, read_audio_options(options), options["group"])
     if options["label_map"]:
-        dataset = dataset.with_songs(relabelled(dataset.songs, options["label_map"]))
+        renamed, remarks = relabelled(dataset.songs, options["label_map"])
+        dataset = dataset.with_songs(renamed)
+        for remark in remarks:
+            Console(options["quiet"]).say(remark)
     encoder = options["encoder"] or default_encoder(dataset, named)
     epochs = options["epochs"]
     name = options["recipe"] or default_recipe(dataset, named, encoder, default, epochs)

@@ -12,7 +12,7 @@ from songbag.storage.files import write_bytes
 def write_playlists(
     answers: Iterable[Answer], folder: Path, names: Mapping[str, str]
 ) -> dict[str, int]:
-    """Write a playlist for each label, empty ones too, and one of songs without a label.
+    """Write a playlist for each label, empty ones too, and one of songs without a label, if any.
 
     ``names`` are the playlists' names by label. Returns the number of songs by name.
     """
@@ -20,6 +20,8 @@ def write_playlists(
     for answer in answers:
         for label in answer.labels or (UNSURE,):
             songs[names.get(label, UNSURE)].append(answer)
+    if not songs[UNSURE] and not (folder / f"{UNSURE}.m3u8").exists():
+        del songs[UNSURE]
     for name, of_label in songs.items():
         of_label.sort(key=lambda answer: -answer.confidence)
         lines = ["#EXTM3U", *(line for answer in of_label for line in _lines(answer, folder))]

@@ -37,6 +37,7 @@ from songbag.settings import Limits, Recipe, Sound, Windows
 from songbag.storage.remote import AnyPath, is_url
 
 _SHOWN = 8  # failures named in an error
+_END_SECONDS = 0.5  # by which a part may be drawn beyond the end of its recording
 _MOST_BYTES = 1 << 29  # of frames that are read into memory at once
 
 
@@ -77,7 +78,8 @@ class AudioDataset(SongDataset):
                 failures.append(Failure(song, receipt.reason, receipt.message))
         if failures and self.strict:
             _raise_failures(failures, self.origin)
-        songs = CachedDataset(cached, recipe, self, failures)
+        remarks = [*self.remarks, *_end_remarks(cached, recipe)]
+        songs = CachedDataset(cached, recipe, replace(self, remarks=remarks), failures)
         values = sum(one.receipt.samples // recipe.sound.step for one in cached)
         if 4 * values * recipe.sound.bands > _MOST_BYTES:
             return songs
@@ -158,6 +160,19 @@ class _Cached(NamedTuple):
     song: Song
     source: Source
     receipt: Receipt
+
+
+def _end_remarks(cached: Sequence[_Cached], recipe: Recipe) -> list[str]:
+    """Return in words which songs state an end that lies behind that of their recording."""
+    beyond = list[str]()
+    for song, source, receipt in cached:
+        end = source.start + receipt.samples / recipe.sound.sample_rate
+        if song.end is not None and song.end - end > _END_SECONDS and not recipe.excerpt.seconds:
+            beyond.append(f"{song.id} to {song.end:g} s, its recording ends at {end:.1f} s")
+    if not beyond:
+        return []
+    more = f"; and {len(beyond) - 1} more" if len(beyond) > 1 else ""
+    return [f"its stated end lies behind the recording's: {beyond[0]}{more}"]
 
 
 @dataclass(frozen=True)

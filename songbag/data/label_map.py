@@ -8,9 +8,11 @@ from songbag.data.song import Song, join_labels
 from songbag.data.table_files import read_rows
 from songbag.errors import SongTableError, suggestion
 
+_SHOWN = 8  # labels in a remark
 
-def relabelled(songs: Sequence[Song], table: Path) -> list[Song]:
-    """Return songs with the labels that a table gives theirs.
+
+def relabelled(songs: Sequence[Song], table: Path) -> tuple[list[Song], list[str]]:
+    """Return songs with the labels that a table gives theirs, and remarks on that.
 
     The table has two columns, a label and the one that it becomes; labels that it does not name
     stay.
@@ -18,7 +20,8 @@ def relabelled(songs: Sequence[Song], table: Path) -> list[Song]:
     Raises
     ------
     SongTableError
-        It has not two columns, names a label twice or one that no song has, or a cell is empty.
+        It has not two columns, a cell is empty, a label becomes two others, or no song has any
+        of its labels.
     """
     becomes: dict[str, str] = {}
     known = {label for song in songs for label in song.labels}
@@ -30,16 +33,31 @@ def relabelled(songs: Sequence[Song], table: Path) -> list[Song]:
                 "filled; needed are two, a label and the one it becomes."
             )
         old, new = cells
-        if old in becomes:
-            raise SongTableError(f"{table}, line {line}: label '{old}' stands there twice.")
-        if old not in known:
+        if becomes.setdefault(old, new) != new:
             raise SongTableError(
-                f"{table}, line {line}: no song has the label '{old}'.{suggestion(old, known)}"
+                f"{table}, line {line}: label '{old}' becomes '{new}', and '{becomes[old]}' in a "
+                "line before. Keep one of them."
             )
-        becomes[old] = new
-    return [
+    unused, stay = sorted(becomes.keys() - known), sorted(known - becomes.keys())
+    if not becomes.keys() & known:
+        raise SongTableError(
+            f"{table}: no song has any of its labels, such as '{unused[0] if unused else ''}'. "
+            f"Labels of the songs are {', '.join(sorted(known)[:_SHOWN])}."
+        )
+    remarks = []
+    if stay:
+        remarks.append(f"labels that {table.name} does not name stay: {_named(stay)}")
+    if unused:
+        hint = suggestion(unused[0], known)
+        remarks.append(f"labels of {table.name} that no song has: {_named(unused)}.{hint}")
+    songs = [
         replace(song, label=join_labels({becomes.get(label, label) for label in song.labels}))
         if song.label
         else song
         for song in songs
     ]
+    return songs, remarks
+
+
+def _named(labels: Sequence[str]) -> str:
+    return f"{', '.join(labels[:_SHOWN])}{', ...' if len(labels) > _SHOWN else ''}"

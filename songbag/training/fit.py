@@ -32,7 +32,7 @@ from songbag.metrics.calibration import (
 )
 from songbag.metrics.classification import fit_level
 from songbag.parts import networks
-from songbag.settings import Sound
+from songbag.settings import Sound, Training
 from songbag.training.checkpoint import (
     Checkpoint,
     checkpoint_path,
@@ -112,7 +112,7 @@ def fit(
     fold_of = assign_folds(dataset.songs, count, plan)
     calibration, losses = Calibration(), None
     if training.folds and fold_of is not None:
-        result, logits = _fit_ensemble(dataset, fold_of, plan, model_path)
+        result, logits, plan = _fit_ensemble(dataset, fold_of, plan, model_path)
         calibration = _calibrated(logits, dataset, plan)
         losses = song_losses(logits / calibration.temperature, dataset, plan)
     else:
@@ -244,19 +244,25 @@ def _fit_ensemble(
     fold_of: Labels,
     plan: TrainingPlan,
     model_path: Path | None,
-) -> "tuple[TrainedNetwork, NDArray[np.float64]]":
-    """Train the members of all branches and weight them; return logits of songs held out too."""
+) -> "tuple[TrainedNetwork, NDArray[np.float64], TrainingPlan]":
+    """Train the members of all branches and weight them.
+
+    Returns the ensemble, its logits of songs held out, and the plan with the branches that were
+    trained.
+    """
     from songbag.models.build import song_pooling
     from songbag.models.song_network import Ensemble
     from songbag.training.trainer import TrainedNetwork
 
-    branches, y = list[Branch](), plan.truths(dataset.songs)
+    branches, trained = list[Branch](), list[Training]()
+    y = plan.truths(dataset.songs)
     for training in plan.recipe.trainings:
         if training.spectra_weigh and _spectra_share(branches, y, plan) < training.spectra_weigh:
             continue
         recipe = msgspec.structs.replace(plan.recipe, training=training, branches=())
         branch_plan = replace(plan, recipe=recipe)
         branches.append(_fit_branch(dataset, fold_of, branch_plan, model_path, training.network))
+        trained.append(training)
     weights = branch_weights([branch.logits for branch in branches], y, plan.kind)
     pairs = list(zip(weights, branches, strict=True))
     logits = np.sum([weight * branch.logits for weight, branch in pairs], axis=0)
@@ -268,7 +274,8 @@ def _fit_ensemble(
         plan.console.say(f"weights by songs held out: {said}")
     network = Ensemble([members for _, members in used], [w for w, _ in used], pooling).eval()
     history = [row for branch in branches for row in branch.history]
-    return TrainedNetwork(network, pooling, history), logits
+    recipe = msgspec.structs.replace(plan.recipe, training=trained[0], branches=tuple(trained[1:]))
+    return TrainedNetwork(network, pooling, history), logits, replace(plan, recipe=recipe)
 
 
 def _shares(

@@ -91,6 +91,11 @@ def test_without_matplotlib_a_plot_says_what_to_install(result, monkeypatch):
         result.plot_confusion()
 
 
+def test_a_misspelled_argument_is_named():
+    with pytest.raises(songbag.SongbagError, match=r"'recipee'. Did you mean 'recipe'\?"):
+        songbag.train(bags_of(), recipee="fast")
+
+
 def test_commands_are_functions_of_the_same_name(result, compared, songs, tmp_path):
     judged = songbag.evaluate(
         result.model.path, bags_of(seed=1), tmp_path / "e", quiet=True, everything=True

@@ -109,17 +109,20 @@ def test_labels_are_renamed_and_merged(tmp_path):
         Song("3", "c", label="jazz"),
     ]
     (tmp_path / "map.csv").write_text("subgenre,genre\nhard rock,rock\npunk,rock\n")
-    assert [song.label for song in relabelled(songs, tmp_path / "map.csv")] == [
-        "rock",
-        "rock",
-        "jazz",
-    ]
+    renamed, remarks = relabelled(songs, tmp_path / "map.csv")
+    assert [song.label for song in renamed] == ["rock", "rock", "jazz"]
+    assert remarks == ["labels that map.csv does not name stay: jazz"]
     many = [Song("1", "a", label="hard rock;punk", multilabel=True)]
-    assert relabelled(many, tmp_path / "map.csv")[0].label == "rock"
+    assert relabelled(many, tmp_path / "map.csv")[0][0].label == "rock"
+    (tmp_path / "map.csv").write_text("a,b\npunck,rock\njazz,jazz\njazz,jazz\npunk,x\n")
+    assert relabelled(songs, tmp_path / "map.csv")[1] == [
+        "labels that map.csv does not name stay: hard rock",
+        "labels of map.csv that no song has: punck. Did you mean 'punk'?",
+    ]
     for text, message in (
-        ("a,b\npunck,rock\n", "line 2: no song has the label 'punck'. Did you mean 'punk'"),
+        ("a,b\npunck,rock\n", "no song has any of its labels, such as 'punck'. Labels of the"),
         ("a,b\npunk,\n", "line 2: 2 cells, 1 of them filled"),
-        ("a,b\npunk,x\npunk,y\n", "line 3: label 'punk' stands there twice"),
+        ("a,b\npunk,x\npunk,y\n", "line 3: label 'punk' becomes 'y', and 'x' in a line before"),
     ):
         (tmp_path / "map.csv").write_text(text)
         with pytest.raises(SongTableError, match=message):

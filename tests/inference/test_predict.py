@@ -82,7 +82,7 @@ def test_prediction_equals_torch(model, predictor, songs):
 
 
 @settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(cuts=st.lists(st.integers(1, 3000), max_size=8), seconds=st.sampled_from([3.0, 61.0, 200.0]))
 def test_the_same_bits_however_the_frames_arrive(predictor, cuts, seconds):

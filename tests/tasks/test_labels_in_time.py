@@ -93,6 +93,25 @@ def test_a_span_shorter_than_a_window_takes_the_window_around_it(site):
     np.testing.assert_array_equal(bags[0].features, around.features)
 
 
+def test_a_span_beyond_the_end_of_its_recording_is_said(site):
+    from songbag.data.song import Song
+    from songbag.recipes import load_recipe
+    from tests.helpers.songs import audio_dataset
+
+    path = str(site[0] / "labelled" / "r0.wav")  # 80 s
+    songs = [
+        Song("whole", path), Song("touching", path, start=79.0, end=80.2),
+        Song("beyond", path, start=70.0, end=100.0),
+    ]  # fmt: skip
+    loaded = audio_dataset(songs).load(load_recipe("fast"))
+    assert loaded.remarks[-1] == (
+        "its stated end lies behind the recording's: beyond to 100 s, its recording ends at 80.0 s"
+    )
+    assert (
+        len(audio_dataset(songs[:2]).load(load_recipe("fast")).remarks) == len(loaded.remarks) - 1
+    )
+
+
 @pytest.mark.full
 def test_three_recordings_of_twenty_minutes_teach_the_fourth(tmp_path, figure):
     """F1 on a grid of .1 s; what limits it is the length of a window (docs/howto)."""

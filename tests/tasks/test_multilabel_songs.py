@@ -216,11 +216,11 @@ def test_crossval_calibrates_each_fold_on_the_others(tmp_path):
 
 def test_a_vote_is_calibrated_unasked_and_others_when_asked(tmp_path):
     bags = bags_from_table(single_frame(40), "song", "label", "v*")
-    vote = songbag.train(bags, tmp_path / "v.songbag", epochs=5, pooling="vote", quiet=True)
+    vote = songbag.train(bags, tmp_path / "v.songbag", epochs=2, pooling="vote", quiet=True)
     assert vote.model.card.temperature != 1.0
-    mean = songbag.train(bags, tmp_path / "m.songbag", epochs=5, quiet=True)
+    mean = songbag.train(bags, tmp_path / "m.songbag", epochs=2, quiet=True)
     assert mean.model.card.temperature == 1.0
-    asked = songbag.train(bags, tmp_path / "f.songbag", epochs=5, folds=4, quiet=True)
+    asked = songbag.train(bags, tmp_path / "f.songbag", epochs=2, folds=2, quiet=True)
     assert asked.model.card.temperature != 1.0
 
 
