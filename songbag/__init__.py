@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
+    from songbag.api.collection import sort, undo
     from songbag.api.estimator import SongClassifier
     from songbag.api.model import Model, load
     from songbag.api.results import Comparison, CrossValidation, EvaluationResult, Result
@@ -43,8 +44,10 @@ _PLACES = {  # of what people call by name; sorted, it is what ``songbag.<TAB>``
     "leakage": "api.training",
     "load": "api.model",
     "pack": "api.songs",
+    "sort": "api.collection",
     "tag": "api.songs",
     "train": "api.training",
+    "undo": "api.collection",
 }
 __all__ = [
     "Comparison",
@@ -64,8 +67,10 @@ __all__ = [
     "leakage",
     "load",
     "pack",
+    "sort",
     "tag",
     "train",
+    "undo",
 ]
 
 

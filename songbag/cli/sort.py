@@ -1,6 +1,6 @@
 """Commands that change a user's files by what a model answers, and the one that undoes them."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,7 +50,7 @@ def sort(ctx: click.Context, /, model: Path, songs: tuple[str, ...], **options: 
     from songbag.data.audio_dataset import AudioDataset
     from songbag.inference.model_file import load_model
     from songbag.tasks.predict import required_confidence
-    from songbag.tasks.sort import plan_sorting, sort_songs
+    from songbag.tasks.sort import Sorting
 
     require_model_first(model, songs)
     refuse_urls(songs, "songbag sort")
@@ -64,16 +64,16 @@ def sort(ctx: click.Context, /, model: Path, songs: tuple[str, ...], **options: 
     assert isinstance(dataset, AudioDataset)
     for remark in dataset.remarks:
         console.say(remark)
-    work = (loaded, dataset, options["folder"], action, confidence, console)
-    problems: Sequence[str] = ()
+    sorting = Sorting(loaded, dataset, options["folder"], action, confidence, console)
+    problems: dict[str, str] = {}
     if options["dry_run"] or (action == "move" and not options["yes"]):
-        steps, failures = plan_sorting(*work)
+        steps, failures = sorting.plan()
         _show_plan(steps, action, options["folder"])
     else:
-        result, failures = sort_songs(*work)
+        result, failures = sorting.carry_out()
         _show_result(result, action, options["folder"])
         problems = result.problems
-    for reason in (*failures, *problems):
+    for reason in (*failures.values(), *problems.values()):
         click.echo(visible(f"stays: {reason}"), err=True)
     ctx.exit(max(exit_code(len(failures), len(dataset.songs)), int(bool(problems))))
 
@@ -131,10 +131,12 @@ def _show_plan(steps: "Sequence[Step]", action: "Action", folder: Path) -> None:
 
 def _show_result(result: "Sorted", action: "Action", folder: Path) -> None:
     past = {"copy": "copied", "move": "moved", "link": "linked"}[action]
-    for name in sorted({*result.done, *result.there}):
-        there = f", {result.there[name]} there already" if result.there[name] else ""
-        click.echo(visible(f"{folder / name}: {result.done[name]} {past}{there}"))
-    for step in result.renamed:
+    done = Counter(step.target.parent.name for step in result.done)
+    there = Counter(step.target.parent.name for step in result.there)
+    for name in sorted({*done, *there}):
+        more = f", {there[name]} there already" if there[name] else ""
+        click.echo(visible(f"{folder / name}: {done[name]} {past}{more}"))
+    for step in (step for step in result.done if step.renamed):
         click.echo(visible(f"{step.source}: its name was taken; it is {step.target}"))
     if result.symbolic:
         click.echo(f"{result.symbolic} links are symbolic: hard links are not possible here")

@@ -8,7 +8,6 @@ import errno
 import hashlib
 import os
 import shutil
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
@@ -40,11 +39,10 @@ class Step:
 class Sorted:
     """What became of the steps."""
 
-    done: Counter[str] = field(default_factory=Counter)  # by folder
-    there: Counter[str] = field(default_factory=Counter)
-    renamed: list[Step] = field(default_factory=list)
+    done: list[Step] = field(default_factory=list)
+    there: list[Step] = field(default_factory=list)
     symbolic: int = 0  # links that are symbolic
-    problems: list[str] = field(default_factory=list)
+    problems: dict[str, str] = field(default_factory=dict)  # why, by file
 
 
 def plan_steps(answers: Iterable[Answer], folder: Path, names: Mapping[str, str]) -> list[Step]:
@@ -111,24 +109,21 @@ def take_steps(steps: Iterable[Step], action: Action, journal: Journal) -> Sorte
     result, folder = Sorted(), journal.path.parent
     begun = {(entry.path, entry.target) for entry in journal.entries if entry.do == "move"}
     for step in steps:
-        name = step.target.parent.name
         target = os.path.relpath(step.target, folder)
         try:
             if not step.there:
                 _make_folder(step.target.parent, journal)
                 result.symbolic += _act(step, action, journal, target)
-                result.done[name] += 1
-                if step.renamed:
-                    result.renamed.append(step)
+                result.done.append(step)
             elif action == "move" and (step.source, target) in begun:
                 _finish_move(step)
-                result.done[name] += 1
+                result.done.append(step)
             else:
-                result.there[name] += 1
+                result.there.append(step)
         except OSError as error:
             if error.filename == str(journal.path):  # without it nothing may be changed
                 raise
-            result.problems.append(f"{step.source}: {error.strerror or error}")
+            result.problems[step.source] = f"{step.source}: {error.strerror or error}"
     return result
 
 

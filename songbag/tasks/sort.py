@@ -21,15 +21,15 @@ class Answers:
     """What was answered for songs, the failed ones apart."""
 
     answers: list[Answer]
-    failures: list[str]  # why, each with its file
+    failures: dict[str, str]  # why, by file
 
     @classmethod
     def of(cls, songs: Sequence[Song], rows: Iterable[Row], multilabel: bool) -> "Answers":
         """Return the answers in rows of predictions.csv, one a song."""
-        answers, failures = list[Answer](), list[str]()
+        answers, failures = list[Answer](), dict[str, str]()
         for song, row in zip(songs, rows, strict=True):
             if row["status"] == "failed":
-                failures.append(row["warnings"])
+                failures[song.path] = row["warnings"]
             else:
                 answers.append(Answer.of(song, row, multilabel))
         return cls(answers, failures)
@@ -52,53 +52,51 @@ def predict_answers(
     return Answers.of(dataset.songs, rows, model.card.kind.multilabel)
 
 
-def plan_sorting(
-    model: Model,
-    dataset: AudioDataset,
-    folder: Path,
-    action: Action,
-    confidence: float,
-    console: Console,
-) -> tuple[list[Step], list[str]]:
-    """Return what `sort_songs` would do, and why songs failed, without changing anything."""
-    dataset = _to_sort(dataset, folder, action, console)
-    found = predict_answers(model, dataset, confidence, console)
-    return plan_steps(found.answers, folder, label_names(model.card.labels)), found.failures
+@dataclass(frozen=True)
+class Sorting:
+    """Songs that go into a folder for each label; labels below ``confidence`` are withheld."""
 
+    model: Model
+    dataset: AudioDataset
+    folder: Path
+    action: Action
+    confidence: float
+    console: Console
 
-def sort_songs(
-    model: Model,
-    dataset: AudioDataset,
-    folder: Path,
-    action: Action,
-    confidence: float,
-    console: Console,
-) -> tuple[Sorted, list[str]]:
-    """Copy, link or move songs into a folder for each label; return also why songs failed.
+    def plan(self) -> tuple[list[Step], dict[str, str]]:
+        """Return what `carry_out` would do, and why songs failed, without changing anything."""
+        return self._steps(self.dataset)
 
-    A sorting that was stopped goes on: predictions and changes are in journals in ``folder``.
-    """
-    is_new = not folder.exists()
-    with open_collection(folder / JOURNAL) as journal:
-        if is_new:
-            journal.append(Entry(do="folder"))
-        moved = moved_files(journal)
-        left = [song for song in dataset.songs if os.path.abspath(song.path) not in moved]
-        dataset = _to_sort(dataset.with_songs(left), folder, action, console)
-        results = folder / "predictions"
-        found = predict_answers(model, dataset, confidence, console, results)
-        steps = plan_steps(found.answers, folder, label_names(model.card.labels))
-        result = take_steps(steps, action, journal)
-        journal_path(results).unlink(missing_ok=True)
-    return result, found.failures
+    def carry_out(self) -> tuple[Sorted, dict[str, str]]:
+        """Copy, link or move the files; return also why songs failed.
 
+        A sorting that was stopped goes on: predictions and changes are in journals in the folder.
+        """
+        is_new = not self.folder.exists()
+        with open_collection(self.folder / JOURNAL) as journal:
+            if is_new:
+                journal.append(Entry(do="folder"))
+            moved = moved_files(journal)
+            songs = self.dataset.songs
+            left = [song for song in songs if os.path.abspath(song.path) not in moved]
+            results = self.folder / "predictions"
+            steps, failures = self._steps(self.dataset.with_songs(left), results)
+            result = take_steps(steps, self.action, journal)
+            journal_path(results).unlink(missing_ok=True)
+        return result, failures
 
-def _to_sort(dataset: AudioDataset, folder: Path, action: Action, console: Console) -> AudioDataset:
-    """Leave out songs that are in the folder already, unless they are moved between labels."""
-    if action == "move":
-        return dataset
-    root = os.path.join(os.path.realpath(folder), "")
-    songs = [song for song in dataset.songs if not os.path.realpath(song.path).startswith(root)]
-    if count := len(dataset.songs) - len(songs):
-        console.say(f"{count} songs are in {folder} already and are left there")
-    return dataset.with_songs(songs)
+    def _steps(
+        self, dataset: AudioDataset, results: Path | None = None
+    ) -> tuple[list[Step], dict[str, str]]:
+        """Predict songs that are not in the folder already, unless they move between labels."""
+        if self.action != "move":
+            root = os.path.join(os.path.realpath(self.folder), "")
+            paths = [os.path.realpath(song.path) for song in dataset.songs]
+            pairs = zip(dataset.songs, paths, strict=True)
+            songs = [song for song, path in pairs if not path.startswith(root)]
+            if count := len(dataset.songs) - len(songs):
+                self.console.say(f"{count} songs are in {self.folder} already and are left there")
+            dataset = dataset.with_songs(songs)
+        predicted = predict_answers(self.model, dataset, self.confidence, self.console, results)
+        names = label_names(self.model.card.labels)
+        return plan_steps(predicted.answers, self.folder, names), predicted.failures

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import songbag as songbag_api
 from songbag.audio.cache import Index, file_stamp
 from songbag.audio.tags import read_field, write_field
 from songbag.cli.sort import _action
@@ -133,6 +134,23 @@ def test_what_cannot_be_sorted_is_refused(model_path, music, tmp_path):
     assert not (target / "rock").exists()
     with pytest.raises(SettingsError, match="several labels"):
         _action({"move": True, "link": False, "yes": True, "dry_run": False} | NOTHING, True)
+
+
+def test_sorting_and_undoing_from_python(model_path, music, tmp_path):
+    target, before = tmp_path / "sorted", {p: p.read_bytes() for p in music.rglob("*.mp3")}
+    planned = songbag_api.sort(model_path, [music], target, dry_run=True, quiet=True)
+    assert not target.exists()
+    sorted_files = songbag_api.sort(songbag_api.load(model_path), [music], target, quiet=True)
+    failed = sorted_files[sorted_files.status == "failed"]
+    assert [Path(name).name for name in failed.source] == ["broken.mp3"]
+    assert "not an audio file" in failed.reason.iloc[0]
+    assert sorted(planned.target) == sorted(sorted_files.target)
+    assert set(planned.status) == {"planned", "there", "failed"}  # two have the same content
+    copies = sorted_files[sorted_files.status == "done"]
+    assert all(Path(target).is_file() for target in copies.target)
+    assert songbag_api.undo(target) == []
+    assert not target.exists()
+    assert {p: p.read_bytes() for p in music.rglob("*.mp3")} == before
 
 
 def test_symbolic_links_and_files_that_are_listed_twice(model_path, music, tmp_path):

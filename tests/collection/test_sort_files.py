@@ -51,7 +51,7 @@ def test_a_move_without_links_is_a_copy_or_a_rename(songs, tmp_path, monkeypatch
     os.utime(songs / "0.wav", (1, 2))
     (songs / "0.wav").chmod(0o600)
     no_links(monkeypatch, number)
-    assert sort(songs, target, "move").problems == []
+    assert sort(songs, target, "move").problems == {}
     assert killing.tree(songs) == {}
     moved = os.stat(target / "rock" / "0.wav")
     assert (moved.st_mtime, moved.st_mode & 0o777) == (2, 0o600)
@@ -93,7 +93,7 @@ def test_a_folder_that_cannot_be_written_loses_nothing(songs, tmp_path, monkeypa
     (target / "rock").parent.mkdir()
     (target / "rock").write_bytes(b"a file, no folder")
     result = sort(songs, target, "move")
-    assert len(result.problems) == 1 and result.done.total() == 3
+    assert len(result.problems) == 1 and len(result.done) == 3
     assert undo(target)[0] == 3
     assert killing.tree(songs) == original
 

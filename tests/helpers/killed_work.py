@@ -88,7 +88,7 @@ def _die_at(moment):
 
 
 def sort_files(answers, folder, action, moment):
-    """What `songbag.tasks.sort.sort_songs` does after it has predicted."""
+    """What `songbag.tasks.sort.Sorting.carry_out` does after it has predicted."""
     _die_at(moment)
     is_new = not folder.exists()
     with open_collection(folder / JOURNAL) as journal:
