@@ -13,7 +13,7 @@ install = echo "installing into $(1) ..." && { [ -x $(1)/bin/uv ] || $(1)/bin/py
 	  $(1)/bin/python -m pip install -qq --disable-pip-version-check \
 	  --constraint $(or $(3),constraints.txt) $(2); }$(if $(COMPILE), && $(1)/bin/python -m compileall -q songbag)
 
-.PHONY: demo test lint types test-all torture chromium browser pictures clean
+.PHONY: demo test lint types test-all docs torture chromium browser pictures clean
 .PHONY: bench bench-quick bench-encoder bench-accuracy bench-tables bench-spans bench-poolings bench-vote bench-serving bench-scale
 
 demo: .venv/train  ## generate songs, train, evaluate, write the report
@@ -29,7 +29,7 @@ lint: .venv/dev
 types: .venv/dev
 	.venv/bin/mypy
 
-test-all: .venv/dev .venv/store .venv-core/core chromium lint types  ## also what is too slow for every change
+test-all: .venv/dev .venv/store .venv/docs .venv-core/core chromium lint types  ## also what is too slow for every change
 	.venv/bin/python -m pytest -n 2 --dist worksteal --full
 
 browser: examples/browser/node_modules demo  ## the demo's model in a browser, on the page of examples/browser
@@ -41,6 +41,11 @@ examples/browser/node_modules: examples/browser/package.json
 	@command -v npm >/dev/null || { echo "needs npm: apt-get install npm"; exit 1; }
 	npm install --silent --prefix examples/browser
 	touch $@
+
+docs: .venv/docs  ## the pages as a site in build/site, to be read without network
+	rm -rf build/site
+	.venv/bin/sphinx-build -q -W --keep-going -c docs . build/site
+	@echo "open build/site/index.html"
 
 torture: .venv/dev  ## promises of docs/explanation/reliability.md in full size, figures printed
 	@command -v ffmpeg >/dev/null || (apt-get update -qq && apt-get install -y -qq ffmpeg) || \
@@ -111,6 +116,10 @@ pictures: demo .venv/dev  ## docs/report.png and docs/serving.png: the demo's re
 
 .venv/store: .venv/dev  ## an S3 server for the tests of object stores, and what runs notebooks
 	@$(call install,.venv,--editable '.[cluster$(comma)store$(comma)notebook]')
+	touch $@
+
+.venv/docs: .venv/dev  ## what makes the site
+	@$(call install,.venv,--editable '.[docs]')
 	touch $@
 
 # An environment without torch: what serves models must never need it.

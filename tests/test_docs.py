@@ -156,6 +156,13 @@ def test_the_readme_runs(own_songs):
 
 
 @pytest.mark.full
+@runs("docs/index.md")
+def test_the_start_page_runs(own_songs):
+    run_page("docs/index.md", own_songs, ("demo -o demo", "demo -o demo --songs 12"))
+    assert (own_songs / "demo" / "demo-training" / "report.html").exists()
+
+
+@pytest.mark.full
 @runs("docs/tutorial.md")
 def test_the_tutorial_runs(tmp_path):
     python = [text for kind, text in blocks("docs/tutorial.md") if kind == "python"]
