@@ -14,7 +14,7 @@ install = echo "installing into $(1) ..." && { [ -x $(1)/bin/uv ] || $(1)/bin/py
 	  --constraint $(or $(3),constraints.txt) $(2); }$(if $(COMPILE), && $(1)/bin/python -m compileall -q songbag)
 
 .PHONY: demo test lint types test-all docs torture chromium browser pictures clean
-.PHONY: bench bench-quick bench-encoder bench-accuracy bench-tables bench-spans bench-poolings bench-vote bench-serving bench-scale
+.PHONY: bench bench-quick bench-encoder bench-accuracy bench-tables bench-spans bench-neighbours bench-poolings bench-vote bench-serving bench-scale
 
 demo: .venv/train  ## generate songs, train, evaluate, write the report
 	.venv/bin/songbag demo
@@ -69,6 +69,9 @@ bench-encoder: .venv/dev  ## what the encoder costs, beside the original and a p
 
 bench-tables: .venv/dev  ## recipe windows beside scikit-learn, on tables that librosa makes
 	.venv/bin/python bench/tables.py
+
+bench-neighbours: .venv/dev  ## songs that sound alike: shares on Emotify, seconds with 100,000 songs
+	.venv/bin/python bench/neighbours.py
 
 bench-spans: .venv/dev  ## labelled spans of long recordings that come back
 	.venv/bin/python bench/spans.py

@@ -197,6 +197,14 @@ def test_the_page_on_labels_in_time_runs(tmp_path):
     assert (tmp_path / "raven" / "r3.Table.1.selections.txt").exists()
 
 
+@pytest.mark.full
+@runs("docs/howto/similar-songs.md")
+def test_the_page_on_similar_songs_runs(own_songs):
+    shutil.copy(sorted((own_songs / "new").iterdir())[0], own_songs / "new" / "drift_001.wav")
+    run_page("docs/howto/similar-songs.md", own_songs)
+    assert len((own_songs / "neighbours.csv").read_text().splitlines()) > 3
+
+
 @runs("docs/howto/sort-songs.md")
 def test_the_page_on_sorting_runs(own_songs, model_path):
     shutil.copy(model_path, own_songs / "genre.songbag")

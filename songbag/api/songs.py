@@ -107,6 +107,65 @@ def embed(
     return _encoded(songs, windows, encoder, cache, workers, max_hours, tags=False)
 
 
+def similar(
+    songs: "SongsLike",
+    to: "SongsLike | None" = None,
+    n: int = 10,
+    windows: bool = False,
+    index: str | Path | None = None,
+    encoder: str = "musicnn",
+    cache: str | Path | None = None,
+    workers: int | None = None,
+    max_hours: float = 1.0,
+    quiet: bool = True,
+) -> "pandas.DataFrame":
+    """Return which songs sound alike, without any training.
+
+    Parameters
+    ----------
+    songs
+        The collection, as for `Model.predict`; songs in files only.
+    to
+        The songs that are asked for, as for ``songs``; by default each of ``songs``.
+    n
+        Answers to each.
+    windows
+        Moments that are alike, instead of songs.
+    index
+        File of the vectors, which grows; by default one in the cache.
+    encoder, cache, workers, max_hours, quiet
+        As for `tag`.
+
+    Returns
+    -------
+    DataFrame
+        A row an answer: to, rank, id, similarity (-1 to 1: the cosine of standardised vectors),
+        start, end, to_start, to_end (seconds: the moment that is most alike), copy (in words,
+        where both are one recording), label, path.
+
+    Raises
+    ------
+    SongTableError
+        No song could be read. Single ones that could not are said unless ``quiet``.
+    """
+    import pandas
+
+    from songbag.encoders.manifest import load_encoder
+    from songbag.tasks.similar import COLUMNS, compare_songs
+
+    if isinstance(songs, SongDataset) or isinstance(to, SongDataset):
+        raise TypeError("similar reads audio files; windows of a table have none")
+    options = AudioOptions(Path(cache) if cache else None, max_hours, workers, allow_outside=True)
+    dataset, console = open_audio(songs, options), Console(quiet)
+    asked = None if to is None else open_audio(to, options)
+    file = None if index is None else Path(index)
+    comparison, failures = compare_songs(dataset, asked, [], load_encoder(encoder), file, console)
+    for reason in failures.values():
+        console.say(f"not read: {reason}")
+    answers = comparison.moments if windows else comparison.songs
+    return pandas.DataFrame([row for rows in answers(n) for row in rows], columns=COLUMNS)
+
+
 def _encoded(
     songs: "SongsLike",
     windows: bool,

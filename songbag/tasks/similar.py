@@ -1,0 +1,199 @@
+"""Songs that sound alike: by the vectors of an encoder, kept beside the cache and grown."""
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from songbag.audio.cache import file_stamp
+from songbag.collection.vectors import Moment, Neighbours, VectorIndex
+from songbag.console import Console
+from songbag.data.audio_dataset import AudioDataset
+from songbag.data.dataset import no_progress
+from songbag.data.song import Song
+from songbag.encoders.encoder import Encoder
+from songbag.errors import SongTableError
+from songbag.quality.copies import find_pairs
+from songbag.quality.file_facts import measure_all
+from songbag.settings import Excerpt
+from songbag.storage.files import Row
+from songbag.tasks.embed import encode_songs
+
+COLUMNS = (
+    *("to", "rank", "id", "similarity", "start", "end", "to_start", "to_end", "copy"),
+    *("label", "path"),
+)
+_CLOSE = 0.9  # similarity from which on fingerprints are compared; copies have more than .95
+_AT_ONCE = 500  # songs encoded between two savings of the index
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Songs whose vectors are in an index, and why others could not be read, by id."""
+
+    songs: Sequence[Song]
+    index: VectorIndex
+    failures: dict[str, str]
+
+
+def index_file(dataset: AudioDataset, encoder: Encoder) -> Path:
+    """Return where vectors are kept where the user names no file: beside the cache."""
+    return Path(str(dataset.cache)) / f"vectors-{encoder.encoding.hash[:16]}.safetensors"
+
+
+def index_songs(
+    dataset: AudioDataset, encoder: Encoder, path: Path, console: Console
+) -> Collection:
+    """Return the songs of a dataset with their vectors; what the index lacks is encoded and saved.
+
+    Songs are known by their file, its size and time, and their part of it: a song that changed is
+    encoded anew. Every 500 songs the index is written, so a stopped call goes on from there.
+    """
+    head = encoder.head.get("summary")
+    values = encoder.encoding.values if head is None else head.shape[1]
+    index = VectorIndex.load(path, encoder.encoding.hash, values)
+    keys = [song_key(song) for song in dataset.songs]
+    known = set(index.keys)
+    pairs = dict(zip(keys, dataset.songs, strict=True))
+    todo = [(key, song) for key, song in pairs.items() if key not in known]
+    failures = dict[str, str]()
+    with console.bar("Encoding", len(todo)) as advance:
+        for first in range(0, len(todo), _AT_ONCE):
+            part = todo[first : first + _AT_ONCE]
+            songs = dataset.with_songs([song for _, song in part])
+            new_keys, vectors = list[str](), list[NDArray[np.float32]]()
+            encoded = encode_songs(songs, encoder, tags=False, pieces=True)
+            for number, ((key, song), one) in enumerate(zip(part, encoded, strict=True), first + 1):
+                advance(number)
+                if one.reason:
+                    failures[song.id] = one.warnings
+                    continue
+                new_keys.append(key)
+                vectors.append(
+                    one.values if head is None else one.values @ head + encoder.head["summary_bias"]
+                )
+            if new_keys:
+                index = index.added(new_keys, vectors)
+                index.save(path)
+    readable = set(index.keys)
+    songs_read = [(key, s) for key, s in zip(keys, dataset.songs, strict=True) if key in readable]
+    if not songs_read:
+        reason = next(iter(failures.values()), "there are none")
+        raise SongTableError(f"{dataset.origin}: no song could be read: {reason}")
+    chosen = index.of([key for key, _ in songs_read])
+    return Collection([song for _, song in songs_read], chosen, failures)
+
+
+def song_key(song: Song) -> str:
+    """Return what tells a song from others, and from itself before its file changed."""
+    part = (os.path.realpath(song.path), file_stamp(song.path), song.start, song.end)
+    return hashlib.blake2b(msgspec.json.encode(part), digest_size=12).hexdigest()
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Asked songs beside a collection, with pieces of so many ``seconds``.
+
+    An asked song that is in the collection is not its own answer.
+    """
+
+    asked: Collection
+    collection: Collection
+    seconds: float
+    dataset: AudioDataset
+
+    def songs(self, count: int) -> Iterator[list[Row]]:
+        """Yield rows (see `COLUMNS`) of the songs most like each asked one, the most alike first.
+
+        Each has the moment that is most alike, and how fingerprints say it is the same recording.
+        """
+        neighbours, place_of = Neighbours(self.collection.index), self._places()
+        for number, song in enumerate(self.asked.songs):
+            pieces = self.asked.index.song_pieces(number)
+            nearest = neighbours.nearest(pieces, count, place_of[number])
+            close = [self.collection.songs[p] for p, similarity in nearest if similarity > _CLOSE]
+            copies = same_recordings(song, close, self.dataset)
+            rows = list[Row]()
+            for place, similarity in nearest:
+                moment = neighbours.moment(pieces, place)
+                row = self._row(song, place, moment._replace(similarity=similarity))
+                rows.append(row | {"rank": len(rows) + 1, "copy": copies.get(row["id"], "")})
+            yield rows
+
+    def moments(self, count: int) -> Iterator[list[Row]]:
+        """Yield rows of the pieces most like any piece of each asked song."""
+        neighbours, place_of = Neighbours(self.collection.index), self._places()
+        for number, song in enumerate(self.asked.songs):
+            pieces = self.asked.index.song_pieces(number)
+            moments = neighbours.nearest_moments(pieces, count, place_of[number])
+            rows = [self._row(song, place, moment) for place, moment in moments]
+            yield [row | {"rank": rank, "copy": ""} for rank, row in enumerate(rows, start=1)]
+
+    def _places(self) -> list[int | None]:
+        place_of = {key: place for place, key in enumerate(self.collection.index.keys)}
+        return [place_of.get(key) for key in self.asked.index.keys]
+
+    def _row(self, song: Song, place: int, moment: Moment) -> Row:
+        other = self.collection.songs[place]
+        start = other.start + self.seconds * moment.other
+        to_start = song.start + self.seconds * moment.piece
+        return dict.fromkeys(COLUMNS) | {
+            "to": song.id,
+            "id": other.id,
+            "similarity": round(moment.similarity, 4),
+            "start": start,
+            "end": start + self.seconds,
+            "to_start": to_start,
+            "to_end": to_start + self.seconds,
+            "label": other.label,
+            "path": other.path,
+        }
+
+
+def same_recordings(song: Song, others: Sequence[Song], dataset: AudioDataset) -> dict[str, str]:
+    """Return in words how other songs are the recording of a song, by their ids."""
+    if not others:
+        return {}
+    sources = [each.source(Excerpt()) for each in (song, *others)]
+    measured = list(measure_all(sources, dataset.cache, dataset.limits, 1, no_progress))
+    pairs = find_pairs([facts for facts, _ in measured], [file for _, file in measured])
+    return {others[pair.second - 1].id: pair.describe() for pair in pairs if pair.first == 0}
+
+
+def compare_songs(
+    dataset: AudioDataset,
+    elsewhere: AudioDataset | None,
+    ids: Sequence[str],
+    encoder: Encoder,
+    index: Path | None,
+    console: Console,
+) -> tuple[Comparison, dict[str, str]]:
+    """Return songs of ``elsewhere`` and songs of a dataset by id, beside the whole dataset.
+
+    With neither, each song of the dataset is asked for. ``index`` is the file of the vectors,
+    that of `index_file` by default. Songs that could not be read are returned with the reason.
+    """
+    path = index or index_file(dataset, encoder)
+    collection = index_songs(dataset, encoder, path, console)
+    failures = dict(collection.failures)
+    asked = collection
+    if ids or elsewhere is not None:
+        wanted = set(ids)
+        pairs = zip(collection.songs, collection.index.keys, strict=True)
+        chosen = [(song, key) for song, key in pairs if song.id in wanted]
+        songs = [song for song, _ in chosen]
+        vectors = collection.index.of([key for _, key in chosen])
+        if elsewhere is not None:
+            others = index_songs(elsewhere, encoder, path, console)
+            songs += others.songs
+            theirs = [others.index.song_pieces(k) for k in range(len(others.songs))]
+            vectors = vectors.added(others.index.keys, theirs)
+            failures |= others.failures
+        asked = Collection(songs, vectors, {})
+    seconds = encoder.piece * encoder.sound.step / encoder.sound.sample_rate
+    return Comparison(asked, collection, seconds, dataset), failures
