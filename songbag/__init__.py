@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     from songbag.api.training import compare, crossval, evaluate, leakage, train
     from songbag.data.window_table import bags_from_arrays, bags_from_table
     from songbag.errors import SongbagError
+    from songbag.training.callbacks import Callback
 
 __version__ = "0.1.0"
 _PLACES = {  # of what people call by name; sorted, it is what ``songbag.<TAB>`` shows
+    "Callback": "training.callbacks",
     "Comparison": "api.results",
     "CrossValidation": "api.results",
     "EvaluationResult": "api.results",
@@ -51,6 +53,7 @@ _PLACES = {  # of what people call by name; sorted, it is what ``songbag.<TAB>``
     "undo": "api.collection",
 }
 __all__ = [
+    "Callback",
     "Comparison",
     "CrossValidation",
     "EvaluationResult",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas
 
     from songbag.data.open_songs import SongsLike
+    from songbag.training.callbacks import Callback
 
 
 def train(
@@ -41,6 +42,7 @@ def train(
     columns: Mapping[str, str] | None = None,
     annotations: str | Path | None = None,
     background: str | None = None,
+    callbacks: "Sequence[Callback]" = (),
     **changes: Any,
 ) -> Result:
     """Train on labelled songs, judge the model on a fifth of them, and return both.
@@ -80,18 +82,24 @@ def train(
     background : str, optional
         Label of what they leave out, where recordings are labelled exhaustively; by default
         that is unknown and not trained on.
+    callbacks : sequence of Callback, optional
+        Objects that are called after every epoch and at the end (`Callback`).
     **changes
         Other training settings, for example ``epochs=10``.
     """
     import pandas
 
     from songbag.tasks import train as task
+    from songbag.training.callbacks import require_callbacks
 
+    followers = require_callbacks(callbacks)
     path = Path(output) if output else Path(tempfile.mkdtemp(prefix="songbag-")) / "model.songbag"
     console = Console(quiet)
     dataset = _open_songs(songs, group, cache, workers, columns, annotations, background)
     chosen, own = recipe_and_own(dataset, recipe, encoder, changes, network, pooling, loss)
-    training = task.train(dataset, chosen, console, seed, own=own, model_path=path)
+    training = task.train(
+        dataset, chosen, console, seed, own=own, model_path=path, callbacks=followers
+    )
     folder = task.write_training(training, path, console)
     model, evaluation = load(path), training.evaluation
     return Result(

@@ -28,6 +28,7 @@ from songbag.storage.files import write_csv
 from songbag.tasks.check import report_problems
 from songbag.tasks.encoder_choice import encoder_helps
 from songbag.tasks.evaluate import Evaluation, evaluate_model, summary
+from songbag.training.callbacks import Callback
 from songbag.training.checkpoint import remove_checkpoints
 from songbag.training.fit import History, fit
 from songbag.training.plan import (
@@ -71,13 +72,14 @@ def train(
     resume: bool = False,
     test_share: float = TEST_SHARE,
     allow_crossing: bool = False,
+    callbacks: tuple[Callback, ...] = (),
 ) -> Training:
     """Split labelled songs, fit a recipe on one part, and evaluate the model on the other.
 
     With ``allow_crossing`` a group may stand on two sides of a split that the table gives. With a
     ``test_share`` of 0 all songs are fitted and none is tested. Checkpoints of the
     training, from which ``resume`` goes on, lie beside ``model_path``, the file of the model
-    to come.
+    to come. The ``callbacks`` follow the training.
     """
     dataset = load_labelled(songs, recipe, console)
     adapted = adapt_recipe(recipe, dataset, console)
@@ -85,17 +87,20 @@ def train(
     training_songs = dataset.subset(split.sides != "test")
     validation = split.sides[split.sides != "test"] == "validation"
     plan = TrainingPlan.of(dataset, adapted, console, seed, threads, own)
+    plan = replace(plan, callbacks=callbacks)
     fitted = fit(training_songs, plan, validation, model_path, resume)
     if not encoder_helps(songs, training_songs, fitted.losses, recipe, console, seed):
         assert recipe.without is not None
         rest = (console, seed, threads, own, model_path, resume, test_share, allow_crossing)
-        return train(songs, recipe.without, *rest)
+        return train(songs, recipe.without, *rest, callbacks)
     model, evaluation = fitted.model.with_card(split=split.certificate), None
     if is_rank_zero() and (split.sides == "test").any():
         test_songs = dataset.subset(split.sides == "test")
         evaluation = evaluate_model(model, test_songs, console, side="test")
         evaluation.figures["split"] = msgspec.to_builtins(split.certificate)
         model = model.with_card(figures=evaluation.figures)
+    for callback in callbacks:
+        callback.on_end(evaluation.figures if evaluation else {})
     return Training(model, evaluation, fitted.history, split, dataset)
 
 

@@ -190,6 +190,7 @@ def train_with_bar(
     title: str = "Training",
     validation: BagDataset | None = None,
     checkpoint: Checkpoint | None = None,
+    member: int | None = None,
 ) -> "TrainedNetwork":
     """Train the network of ``plan.recipe.training``, show its progress and say how it ended."""
     import torch
@@ -212,6 +213,7 @@ def train_with_bar(
                 note = f"loss {row['loss']:.3f}"
                 if "validation_accuracy" in row:
                     note += f", validation {row['validation_accuracy']:.2f}"
+                plan.report_epoch(row, member)
             advance(finished + songs, note)
 
         songs, seed, own, sound = (dataset, y), plan.seed, plan.own, _sound(dataset, plan)
@@ -220,6 +222,7 @@ def train_with_bar(
         )
     seconds, epochs = time.monotonic() - began, int(result.history[-1]["epoch"])
     if training.uses_solver:
+        plan.report_epoch(result.history[-1], member)
         console.say(f"solved in {seconds:.0f} s")
     else:
         console.say(
@@ -323,7 +326,9 @@ def _fit_branch(
         path = checkpoint_path(model_path, f".{name}{fold + 1}")
         checkpoint = open_checkpoint(path, member_plan, songs)
         title = f"Training {name}, {fold + 1} of {count}"
-        result = train_with_bar(songs, member_plan, title, checkpoint=checkpoint)
+        result = train_with_bar(
+            songs, member_plan, title, checkpoint=checkpoint, member=fold + 1
+        )
         network = result.network
         assert isinstance(network, SongNetwork)
         if dataset is not cells:
@@ -347,6 +352,7 @@ def _solve_branch(dataset: BagDataset, fold_of: Labels, plan: TrainingPlan) -> B
     with plan.console.bar(f"Solving {training.network}", len(dataset)) as advance:
         solver = SOLVERS[training.optimizer]
         logits, row = solver.solve_folds(network, dataset, y, fold_of, pooling, training, advance)
+    plan.report_epoch({"epoch": 1, **row})
     return Branch(training.network, [network.eval()], logits, [{"member": 1, "epoch": 1, **row}])
 
 

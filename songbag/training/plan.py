@@ -20,6 +20,7 @@ from songbag.errors import TrainingError
 from songbag.metrics.label_kinds import SINGLE_LABEL, LabelKind
 from songbag.parts import networks
 from songbag.settings import Own, Recipe, Training, Windows
+from songbag.training.callbacks import Callback
 
 Labels: TypeAlias = NDArray[np.int64]
 
@@ -37,6 +38,7 @@ class TrainingPlan:
     kind: LabelKind = SINGLE_LABEL
     threads: int | None = None  # of torch; None leaves its own choice
     own: Own = field(default_factory=Own)
+    callbacks: tuple[Callback, ...] = ()
 
     @classmethod
     def of(
@@ -53,6 +55,14 @@ class TrainingPlan:
         training = own.named(recipe.training)
         recipe = msgspec.structs.replace(recipe, training=training, without=None)
         return cls(recipe, dataset.labels, console, seed, dataset.kind, threads, own)
+
+    def report_epoch(self, row: dict[str, float], member: int | None = None) -> None:
+        """Call the user's callbacks with a row of history of one network."""
+        figures = {"network": self.recipe.training.network, **row}
+        if member is not None:
+            figures["member"] = member
+        for callback in self.callbacks:
+            callback.on_epoch(int(row["epoch"]), figures)
 
     def truths(self, songs: Sequence[Song]) -> Labels:
         """Return label indices (songs,), or 0 and 1 (songs, labels) with multilabel."""
