@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import types
 from contextlib import chdir
 from pathlib import Path
 
@@ -368,6 +369,32 @@ def install(folder, code):
         )
     )
     (folder / "my_parts.py").write_text(code)
+
+
+@pytest.mark.full
+@runs("docs/howto/follow-training.md")
+def test_the_page_on_callbacks_runs(own_songs, monkeypatch):
+    """The page's own class is fed; TensorBoard, where it is not installed, by a stand-in."""
+    points = []
+
+    class Writer:
+        def __init__(self, folder):
+            self.folder = folder
+
+        def add_scalar(self, name, value, epoch=None):
+            points.append((name, float(value), epoch))
+
+        def close(self):
+            points.append(self.folder)
+
+    stand_in = types.ModuleType("torch.utils.tensorboard")
+    stand_in.SummaryWriter = Writer
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", stand_in)
+    run_page("docs/howto/follow-training.md", own_songs)
+    losses = [epoch for name, _, epoch in points[:-1] if name.endswith("/loss")]
+    assert losses == [1, 2, 3]
+    assert points[-2][0] == "test/accuracy"
+    assert points[-1] == "runs/first"
 
 
 @pytest.mark.full

@@ -326,9 +326,7 @@ def _fit_branch(
         path = checkpoint_path(model_path, f".{name}{fold + 1}")
         checkpoint = open_checkpoint(path, member_plan, songs)
         title = f"Training {name}, {fold + 1} of {count}"
-        result = train_with_bar(
-            songs, member_plan, title, checkpoint=checkpoint, member=fold + 1
-        )
+        result = train_with_bar(songs, member_plan, title, checkpoint=checkpoint, member=fold + 1)
         network = result.network
         assert isinstance(network, SongNetwork)
         if dataset is not cells:
