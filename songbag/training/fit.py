@@ -257,8 +257,7 @@ def _fit_ensemble(
     from songbag.models.song_network import Ensemble
     from songbag.training.trainer import TrainedNetwork
 
-    branches, trained = list[Branch](), list[Training]()
-    y = plan.truths(dataset.songs)
+    branches, trained, y = list[Branch](), list[Training](), plan.truths(dataset.songs)
     for training in plan.recipe.trainings:
         if training.spectra_weigh and _spectra_share(branches, y, plan) < training.spectra_weigh:
             continue
