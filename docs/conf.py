@@ -8,7 +8,6 @@ include_patterns = ["docs/**", "examples/*.ipynb", "CHANGELOG.md"]
 exclude_patterns = ["docs/*.py"]
 root_doc = "docs/index"
 nb_execution_mode = "off"  # they lie executed in examples/; make test-all runs them
-myst_enable_extensions = ["attrs_inline"]
 myst_heading_anchors = 4
 html_theme = "furo"
 html_title = "Songbag"
