@@ -66,16 +66,19 @@ def sort(
     """
     import pandas
 
-    card_model = load_model(model.path if isinstance(model, Model) else model)
-    if action == "move" and card_model.card.kind.multilabel:
+    loaded = load_model(model.path if isinstance(model, Model) else model)
+    if action == "move" and loaded.card.kind.multilabel:
         raise SettingsError("a model of several labels cannot move a song: copy or link it.")
     if precision is not None:
-        below = required_confidence(card_model.card, precision)
+        below = required_confidence(loaded.card, precision)
     options = AudioOptions(Path(cache) if cache else None, workers=workers, allow_outside=True)
     dataset = open_songs(songs, options)
     require_whole_files(dataset, "sort")
     assert isinstance(dataset, AudioDataset)
-    sorting = Sorting(card_model, dataset, Path(into), action, below, Console(quiet))
+    console = Console(quiet)
+    for remark in dataset.remarks:
+        console.say(remark)
+    sorting = Sorting(loaded, dataset, Path(into), action, below, console)
     steps: list[tuple[str, Step]] = []
     problems: dict[str, str] = {}
     if dry_run:

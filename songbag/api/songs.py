@@ -117,7 +117,7 @@ def similar(
     cache: str | Path | None = None,
     workers: int | None = None,
     max_hours: float = 1.0,
-    quiet: bool = True,
+    quiet: bool = False,
 ) -> "pandas.DataFrame":
     """Return which songs sound alike, without any training.
 
@@ -151,7 +151,7 @@ def similar(
     import pandas
 
     from songbag.encoders.manifest import load_encoder
-    from songbag.tasks.similar import COLUMNS, compare_songs
+    from songbag.tasks.similar import COLUMNS, find_similar
 
     if isinstance(songs, SongDataset) or isinstance(to, SongDataset):
         raise TypeError("similar reads audio files; windows of a table have none")
@@ -159,10 +159,10 @@ def similar(
     dataset, console = open_audio(songs, options), Console(quiet)
     asked = None if to is None else open_audio(to, options)
     file = None if index is None else Path(index)
-    comparison, failures = compare_songs(dataset, asked, [], load_encoder(encoder), file, console)
-    for reason in failures.values():
-        console.say(f"not read: {reason}")
-    answers = comparison.moments if windows else comparison.songs
+    similar_songs = find_similar(dataset, asked, [], load_encoder(encoder), file, console)
+    for remark in (*dataset.remarks, *similar_songs.collection.failures):
+        console.say(remark)
+    answers = similar_songs.moments if windows else similar_songs.songs
     return pandas.DataFrame([row for rows in answers(n) for row in rows], columns=COLUMNS)
 
 

@@ -38,7 +38,7 @@ def similar(ctx: click.Context, /, songs: tuple[str, ...], **options: Any) -> No
     from songbag.data.audio_dataset import AudioDataset
     from songbag.encoders.manifest import load_encoder
     from songbag.storage.files import csv_text, write_csv
-    from songbag.tasks.similar import COLUMNS, compare_songs
+    from songbag.tasks.similar import COLUMNS, find_similar
 
     console, encoder = Console(options["quiet"]), load_encoder(options["encoder"])
     options |= {"remote": False, "cluster": None}
@@ -52,12 +52,10 @@ def similar(ctx: click.Context, /, songs: tuple[str, ...], **options: Any) -> No
     files = [name for name in names if name not in known]
     elsewhere = open_inputs(ctx, tuple(files), options) if files else None
     assert elsewhere is None or isinstance(elsewhere, AudioDataset)
-    comparison, failures = compare_songs(
-        dataset, elsewhere, [name for name in names if name in known], encoder,
-        options["index"], console,
-    )  # fmt: skip
-    answers = comparison.moments if options["windows"] else comparison.songs
-    asked = comparison.asked.songs
+    ids = [name for name in names if name in known]
+    nearest = find_similar(dataset, elsewhere, ids, encoder, options["index"], console)
+    answers = nearest.moments if options["windows"] else nearest.songs
+    asked, failures = nearest.asked.songs, nearest.collection.failures
     tracked = console.track(answers(options["count"]), len(asked), "Comparing")
     if options["output"] is not None:
         write_csv(options["output"], (row for rows in tracked for row in rows), COLUMNS)
@@ -70,6 +68,6 @@ def similar(ctx: click.Context, /, songs: tuple[str, ...], **options: Any) -> No
                 click.echo(visible(f"  {row['similarity']:5.2f}  {place}  {row['id']}{copy}"))
     else:
         print_csv(csv_text((row for rows in tracked for row in rows), COLUMNS))
-    for reason in failures.values():
+    for reason in failures:
         click.echo(visible(f"not read: {reason}"), err=True)
     ctx.exit(1 if failures else 0)

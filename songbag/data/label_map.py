@@ -40,9 +40,10 @@ def relabelled(songs: Sequence[Song], table: Path) -> tuple[list[Song], list[str
             )
     unused, stay = sorted(becomes.keys() - known), sorted(known - becomes.keys())
     if not becomes.keys() & known:
+        which = f", such as '{unused[0]}'" if unused else ": it has no rows"
         raise SongTableError(
-            f"{table}: no song has any of its labels, such as '{unused[0] if unused else ''}'. "
-            f"Labels of the songs are {', '.join(sorted(known)[:_SHOWN])}."
+            f"{table}: no song has any of its labels{which}. Labels of the songs are "
+            f"{_named(sorted(known))}."
         )
     remarks = []
     if stay:

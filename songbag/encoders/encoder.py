@@ -95,11 +95,19 @@ class Encoder:
         # Rounded at once, so that cached rows are those of a song that is not cached.
         return (part.astype(np.float16).astype(np.float32) for part in rows)
 
+    def hidden(self, vectors: Rows) -> Rows:
+        """Return the hidden layer (pieces, units), before its ReLU, of vectors (pieces, values).
+
+        Where no hidden layer is known these are the vectors themselves.
+        """
+        if "summary" not in self.head:
+            return vectors
+        units: Rows = vectors @ self.head["summary"] + self.head["summary_bias"]
+        return units
+
     def tag_probabilities(self, vectors: Rows) -> Rows:
         """Return probabilities (pieces, tags) of pooled vectors (pieces, values)."""
-        head = self.head
-        hidden = np.maximum(vectors @ head["summary"] + head["summary_bias"], 0)
-        logits = hidden @ head["tags"] + head["tags_bias"]
+        logits = np.maximum(self.hidden(vectors), 0) @ self.head["tags"] + self.head["tags_bias"]
         return np.asarray(1 / (1 + np.exp(-logits)), dtype=np.float32)
 
     @cached_property

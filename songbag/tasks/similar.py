@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -17,7 +17,7 @@ from songbag.data.audio_dataset import AudioDataset
 from songbag.data.dataset import no_progress
 from songbag.data.song import Song
 from songbag.encoders.encoder import Encoder
-from songbag.errors import SongTableError
+from songbag.errors import SettingsError, SongTableError
 from songbag.quality.copies import find_pairs
 from songbag.quality.file_facts import measure_all
 from songbag.settings import Excerpt
@@ -29,21 +29,37 @@ COLUMNS = (
     *("label", "path"),
 )
 _CLOSE = 0.9  # similarity from which on fingerprints are compared; copies have more than .95
+_SHOWN = 3  # failures named in an error
 _AT_ONCE = 500  # songs encoded between two savings of the index
 
 
 @dataclass(frozen=True)
 class Collection:
-    """Songs whose vectors are in an index, and why others could not be read, by id."""
+    """Songs with their vectors, in the same order, and why others could not be read."""
 
     songs: Sequence[Song]
     index: VectorIndex
-    failures: dict[str, str]
+    failures: Sequence[str]
+
+    def take(self, places: Sequence[int]) -> "Collection":
+        """Return the songs at these places."""
+        keys = [self.index.keys[place] for place in places]
+        return replace(self, songs=[self.songs[p] for p in places], index=self.index.of(keys))
 
 
 def index_file(dataset: AudioDataset, encoder: Encoder) -> Path:
-    """Return where vectors are kept where the user names no file: beside the cache."""
-    return Path(str(dataset.cache)) / f"vectors-{encoder.encoding.hash[:16]}.safetensors"
+    """Return where vectors are kept where the user names no file: in the cache.
+
+    Raises
+    ------
+    SettingsError
+        The cache is in an object store.
+    """
+    if not isinstance(dataset.cache, Path):
+        raise SettingsError(
+            f"{dataset.cache}: vectors are kept in a file of this machine. Name it: --index FILE."
+        )
+    return dataset.cache / f"vectors-{encoder.encoding.hash[:16]}.safetensors"
 
 
 def index_songs(
@@ -54,39 +70,32 @@ def index_songs(
     Songs are known by their file, its size and time, and their part of it: a song that changed is
     encoded anew. Every 500 songs the index is written, so a stopped call goes on from there.
     """
-    head = encoder.head.get("summary")
-    values = encoder.encoding.values if head is None else head.shape[1]
+    nothing = np.zeros((0, encoder.encoding.values), np.float32)
+    values = encoder.hidden(nothing).shape[1]
     index = VectorIndex.load(path, encoder.encoding.hash, values)
-    keys = [song_key(song) for song in dataset.songs]
-    known = set(index.keys)
-    pairs = dict(zip(keys, dataset.songs, strict=True))
-    todo = [(key, song) for key, song in pairs.items() if key not in known]
-    failures = dict[str, str]()
+    keys, known = [song_key(song) for song in dataset.songs], set(index.keys)
+    songs_of = dict(zip(keys, dataset.songs, strict=True))
+    todo = [(key, song) for key, song in songs_of.items() if key not in known]
+    failures = list[str]()
     with console.bar("Encoding", len(todo)) as advance:
         for first in range(0, len(todo), _AT_ONCE):
             part = todo[first : first + _AT_ONCE]
             songs = dataset.with_songs([song for _, song in part])
-            new_keys, vectors = list[str](), list[NDArray[np.float32]]()
+            vectors = dict[str, NDArray[np.float32]]()
             encoded = encode_songs(songs, encoder, tags=False, pieces=True)
-            for number, ((key, song), one) in enumerate(zip(part, encoded, strict=True), first + 1):
+            for number, ((key, _), song) in enumerate(zip(part, encoded, strict=True), first + 1):
                 advance(number)
-                if one.reason:
-                    failures[song.id] = one.warnings
-                    continue
-                new_keys.append(key)
-                vectors.append(
-                    one.values if head is None else one.values @ head + encoder.head["summary_bias"]
-                )
-            if new_keys:
-                index = index.added(new_keys, vectors)
+                if song.reason:
+                    failures.append(song.warnings)
+                else:
+                    vectors[key] = encoder.hidden(song.values)
+            if vectors:
+                index = index.added(list(vectors), list(vectors.values()))
                 index.save(path)
     readable = set(index.keys)
-    songs_read = [(key, s) for key, s in zip(keys, dataset.songs, strict=True) if key in readable]
-    if not songs_read:
-        reason = next(iter(failures.values()), "there are none")
-        raise SongTableError(f"{dataset.origin}: no song could be read: {reason}")
-    chosen = index.of([key for key, _ in songs_read])
-    return Collection([song for _, song in songs_read], chosen, failures)
+    places = [place for place, key in enumerate(keys) if key in readable]
+    chosen = index.of([keys[place] for place in places])
+    return Collection([dataset.songs[place] for place in places], chosen, failures)
 
 
 def song_key(song: Song) -> str:
@@ -96,7 +105,7 @@ def song_key(song: Song) -> str:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class SimilarSongs:
     """Asked songs beside a collection, with pieces of so many ``seconds``.
 
     An asked song that is in the collection is not its own answer.
@@ -165,35 +174,37 @@ def same_recordings(song: Song, others: Sequence[Song], dataset: AudioDataset) -
     return {others[pair.second - 1].id: pair.describe() for pair in pairs if pair.first == 0}
 
 
-def compare_songs(
+def find_similar(
     dataset: AudioDataset,
     elsewhere: AudioDataset | None,
     ids: Sequence[str],
     encoder: Encoder,
     index: Path | None,
     console: Console,
-) -> tuple[Comparison, dict[str, str]]:
+) -> SimilarSongs:
     """Return songs of ``elsewhere`` and songs of a dataset by id, beside the whole dataset.
 
     With neither, each song of the dataset is asked for. ``index`` is the file of the vectors,
-    that of `index_file` by default. Songs that could not be read are returned with the reason.
+    that of `index_file` by default.
+
+    Raises
+    ------
+    SongTableError
+        No song of the dataset, or none that is asked for, can be read.
     """
+    extra = [] if elsewhere is None else elsewhere.songs
+    everyone = dataset.with_songs([*extra, *dataset.songs])
     path = index or index_file(dataset, encoder)
-    collection = index_songs(dataset, encoder, path, console)
-    failures = dict(collection.failures)
-    asked = collection
+    indexed = index_songs(everyone, encoder, path, console)
+    own, wanted = {id(song) for song in dataset.songs}, set(ids)
+    inside = [place for place, song in enumerate(indexed.songs) if id(song) in own]
+    asked = inside
     if ids or elsewhere is not None:
-        wanted = set(ids)
-        pairs = zip(collection.songs, collection.index.keys, strict=True)
-        chosen = [(song, key) for song, key in pairs if song.id in wanted]
-        songs = [song for song, _ in chosen]
-        vectors = collection.index.of([key for _, key in chosen])
-        if elsewhere is not None:
-            others = index_songs(elsewhere, encoder, path, console)
-            songs += others.songs
-            theirs = [others.index.song_pieces(k) for k in range(len(others.songs))]
-            vectors = vectors.added(others.index.keys, theirs)
-            failures |= others.failures
-        asked = Collection(songs, vectors, {})
+        asked = [place for place in inside if indexed.songs[place].id in wanted]
+        asked += [place for place, song in enumerate(indexed.songs) if id(song) not in own]
+    if not inside or not asked:
+        origin = dataset.origin if elsewhere is None or not inside else elsewhere.origin
+        reasons = "; ".join(indexed.failures[:_SHOWN]) or "there are none"
+        raise SongTableError(f"{origin}: no song could be read: {reasons}")
     seconds = encoder.piece * encoder.sound.step / encoder.sound.sample_rate
-    return Comparison(asked, collection, seconds, dataset), failures
+    return SimilarSongs(indexed.take(asked), indexed.take(inside), seconds, dataset)

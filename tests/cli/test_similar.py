@@ -4,6 +4,7 @@ import csv
 import io
 import os
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -71,3 +72,15 @@ def test_wrong_questions_are_refused(collection, tmp_path):
     assert refused.returncode == 2 and "no song could be read" in refused.stderr
     wrong = songbag("similar", collection, "--to", "nobody.mp3", "--workers", 1)
     assert wrong.returncode != 0 and "nobody.mp3" in wrong.stderr
+
+
+def test_vectors_are_not_kept_in_an_object_store(collection):
+    from songbag.encoders.manifest import load_encoder
+    from songbag.errors import SettingsError
+    from songbag.storage.remote import parse_path
+    from songbag.tasks.similar import index_file
+    from tests.helpers.songs import audio_dataset
+
+    dataset = replace(audio_dataset([]), cache=parse_path("s3://bucket/cache"))
+    with pytest.raises(SettingsError, match="vectors are kept in a file of this machine"):
+        index_file(dataset, load_encoder("musicnn"))
