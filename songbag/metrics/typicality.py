@@ -1,0 +1,222 @@
+"""How typical a song is of the songs that a model was trained on: distances and p-values.
+
+The distance is Mahalanobis', to the nearest label [1]_. A p-value says how many songs of training,
+held out in turn, were at least as far away [2]_: of songs like them about a share of alpha has a
+p-value of at most alpha.
+
+References
+----------
+.. [1] Lee, Lee, Lee, Shin (2018), A simple unified framework for detecting out-of-distribution
+   samples and adversarial attacks, NeurIPS, equation 2.
+.. [2] Bates, Candès, Lei, Romano, Sesia (2023), Testing for outliers with conformal p-values,
+   Annals of Statistics 51, equation 2.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from songbag.errors import SettingsError
+
+Values = NDArray[np.float32]
+
+_MOST_KNOTS = 2000  # of windows, which are many
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Normal distributions of vectors by class, with one covariance.
+
+    Attributes
+    ----------
+    mean : ndarray of float32, shape (values,)
+    matrix : ndarray of float32, shape (values, values)
+        Vectors less ``mean``, times this matrix, are white: uncorrelated, with unit variance.
+    centres : ndarray of float32, shape (classes, values)
+        Means of the classes, white.
+    """
+
+    mean: Values
+    matrix: Values
+    centres: Values
+
+    @classmethod
+    def fit(cls, vectors: NDArray[np.float64], classes: NDArray[np.int64]) -> Self:
+        """Fit to vectors (songs, values) of classes (songs,).
+
+        The covariance within classes is shrunk as Ledoit and Wolf do (2004), so that it exists
+        where songs are fewer than values.
+        """
+        from sklearn.covariance import ledoit_wolf
+
+        mean, deviation = vectors.mean(axis=0), vectors.std(axis=0)
+        scale = 1 / np.where(deviation > 0, deviation, 1.0)
+        scaled = (vectors - mean) * scale
+        present = np.unique(classes)
+        centres = np.stack([scaled[classes == one].mean(axis=0) for one in present])
+        within = scaled - centres[np.searchsorted(present, classes)]
+        # A value that never varies has a variance of one, and whoever departs from it is far.
+        spread, directions = np.linalg.eigh(ledoit_wolf(within)[0] + np.diag(deviation == 0))
+        whitening = directions / np.sqrt(np.maximum(spread, 1e-6))
+        matrix = scale[:, None] * whitening
+        return cls(*(x.astype(np.float32) for x in (mean, matrix, centres @ whitening)))
+
+    def distances(self, vectors: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Return squared distances (n,) of vectors (n, values) from the nearest class."""
+        return squared_distances((vectors - self.mean) @ self.matrix, self.centres)
+
+
+def squared_distances(white: NDArray[np.floating], centres: Values) -> NDArray[np.float64]:
+    """Return squared distances (n,) of white vectors (n, values) from the nearest centre.
+
+    Examples
+    --------
+    >>> squared_distances(np.array([[3.0, 4.0]]), np.array([[0.0, 0.0], [3.0, 3.0]], np.float32))
+    array([1.])
+    """
+    away = white[:, None, :].astype(np.float64) - centres
+    nearest: NDArray[np.float64] = (away**2).sum(axis=2).min(axis=1)
+    return nearest
+
+
+@dataclass(frozen=True)
+class PValues:
+    """From distances to p-values: linear between knots, constant beyond the first and last.
+
+    Between two distances of held-out songs it lies above the conformal p-value, which is a step
+    there; so it is no less careful, and two ways to compute a distance give nearly the same.
+
+    Attributes
+    ----------
+    knots, levels : ndarray of float32, shape (knots,)
+        Distances, ascending, and their p-values.
+    """
+
+    knots: Values
+    levels: Values
+
+    @classmethod
+    def fit(cls, distances: NDArray[np.float64], most: int | None = None) -> Self:
+        """Fit to distances (songs,) of songs held out; to ``most`` of them, evenly chosen."""
+        ordered, total = np.sort(distances).astype(np.float32), len(distances)
+        knots, first = np.unique(ordered, return_index=True)
+        levels = (1 + total - first) / (1 + total)
+        if most is not None and len(knots) > most:
+            chosen = np.linspace(0, len(knots) - 1, most).astype(int)
+            knots, levels = knots[chosen], levels[chosen]
+        # Farther than every song: the least p-value there is.
+        step = knots[-1] - knots[-2] if len(knots) > 1 else knots[-1] + 1
+        beyond = max(knots[-1] + step, np.nextafter(knots[-1], np.float32(np.inf)))
+        knots, levels = np.append(knots, beyond), np.append(levels, 1 / (1 + total))
+        return cls(knots.astype(np.float32), levels.astype(np.float32))
+
+    def of(self, distances: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return p-values of distances.
+
+        Examples
+        --------
+        >>> p_values = PValues.fit(np.array([1.0, 2.0, 3.0]))
+        >>> p_values.of(np.array([0.0, 2.0, 2.5, 9.0]))
+        array([1.   , 0.75 , 0.625, 0.25 ])
+        """
+        return np.interp(distances, self.knots, self.levels)
+
+
+def require_enough(songs: int, level: float) -> None:
+    """Refuse a level that so many songs of calibration cannot tell.
+
+    The least p-value of n songs is 1 / (n + 1) [2]_.
+
+    Examples
+    --------
+    >>> require_enough(19, 0.05)
+    >>> require_enough(18, 0.05)
+    Traceback (most recent call last):
+    songbag.errors.SettingsError: unknown=0.05: that takes 19 songs of training; there are 18.
+    Give more songs, or a level from 0.0527.
+    """
+    if level and songs + 1 < 1 / level - 1e-9:
+        least = -(-10_000 // (songs + 1)) / 10_000
+        raise SettingsError(
+            f"unknown={level:g}: that takes {round(1 / level) - 1} songs of training; there are "
+            f"{songs}. Give more songs, or a level from {least:g}."
+        )
+
+
+@dataclass(frozen=True)
+class Typicality:
+    """What a model keeps to say how typical songs and windows are.
+
+    Attributes
+    ----------
+    centres : ndarray of float32, shape (classes, values)
+        As of the `Gaussian` that makes vectors white.
+    songs, windows : PValues
+        Of songs' mean vectors, and of single windows'.
+    """
+
+    centres: Values
+    songs: PValues
+    windows: PValues
+
+    @property
+    def calibration_songs(self) -> int:
+        """Number of songs that the p-values of songs come from."""
+        return round(1 / float(self.songs.levels[-1])) - 1
+
+    def of_song(self, white: Values) -> float:
+        """Return the p-value of a song from the white vectors (windows, values) of its windows."""
+        mean = white.mean(axis=0, keepdims=True, dtype=np.float64)
+        return float(self.songs.of(squared_distances(mean, self.centres))[0])
+
+    def of_windows(self, white: Values) -> NDArray[np.float64]:
+        """Return p-values (windows,) of windows from their white vectors (windows, values)."""
+        return self.windows.of(squared_distances(white, self.centres))
+
+    def tensors(self) -> dict[str, Values]:
+        """Return all arrays by name, for `from_tensors`."""
+        of_songs, of_windows = asdict(self.songs), asdict(self.windows)
+        return {
+            "centres": self.centres,
+            **{f"song_{name}": values for name, values in of_songs.items()},
+            **{f"window_{name}": values for name, values in of_windows.items()},
+        }
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, Values]) -> Self:
+        """Return what `tensors` was made of."""
+        songs, windows = (
+            PValues(tensors[f"{what}_knots"], tensors[f"{what}_levels"])
+            for what in ("song", "window")
+        )
+        return cls(tensors["centres"], songs, windows)
+
+
+def fit_typicality(
+    vectors: NDArray[np.float64],
+    windows: list[NDArray[np.float32]],
+    classes: NDArray[np.int64],
+    fold_of: NDArray[np.int64],
+) -> tuple[Gaussian, Typicality]:
+    """Fit to songs, with p-values from distances of songs held out in turn.
+
+    Parameters
+    ----------
+    vectors : ndarray of float64, shape (songs, values)
+        Mean vectors of the songs.
+    windows : list of ndarray of float32, shape (windows, values)
+        Vectors of some windows of each song.
+    classes, fold_of : ndarray of int64, shape (songs,)
+        Class of each song, and the fold in which it is held out.
+    """
+    of_songs, of_windows = np.zeros(len(vectors)), []
+    for fold in np.unique(fold_of):
+        others = fold_of != fold
+        gaussian = Gaussian.fit(vectors[others], classes[others])
+        of_songs[~others] = gaussian.distances(vectors[~others])
+        of_windows += [gaussian.distances(windows[song]) for song in np.flatnonzero(~others)]
+    gaussian = Gaussian.fit(vectors, classes)
+    p_windows = PValues.fit(np.concatenate(of_windows), _MOST_KNOTS)
+    return gaussian, Typicality(gaussian.centres, PValues.fit(of_songs), p_windows)
