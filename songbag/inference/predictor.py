@@ -76,21 +76,6 @@ class Prediction:
         return float(best - second)
 
 
-def _read_typicality(part: bytes) -> Typicality:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
-    try:
-        typicality = Typicality.from_tensors(load(part))
-    except (SafetensorError, KeyError) as error:
-        raise ModelFileError(f"the model's {TYPICALITY} is damaged: {error}.") from None
-    curves = (typicality.songs, typicality.windows)
-    plain = all(c.knots.ndim == 1 and c.knots.shape == c.levels.shape for c in curves)
-    if not plain or typicality.centres.ndim != 2 or not typicality.centres.size:
-        raise ModelFileError(f"the model's {TYPICALITY} has shapes that no training makes.")
-    return typicality
-
-
 class Predictor:
     """Runs one model. It is cheap to keep, and several threads may use it."""
 
@@ -102,7 +87,7 @@ class Predictor:
         self._length = self.card.window_shape[0]
         self.typicality: Typicality | None = None
         if self.card.unknown:
-            self.typicality = _read_typicality(model.parts[TYPICALITY])
+            self.typicality = Typicality.from_part(model.parts[TYPICALITY])
         if self.card.source == "audio":
             expected = (windows.window_frames(sound, cut), sound.bands)
             if self.card.window_shape != expected:
@@ -176,7 +161,7 @@ class Predictor:
         seen, begin, end = window_outputs
         outputs, typicality, window_typicality = seen, None, None
         if self.typicality is not None:  # white vectors behind what the pooling takes
-            values = self.typicality.centres.shape[1]
+            values = self.typicality.values
             outputs, vectors = seen[:, :-values], seen[:, -values:]
             typicality = self.typicality.of_song(vectors)
             window_typicality = self.typicality.of_windows(vectors)

@@ -18,7 +18,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from songbag.errors import SettingsError
+from songbag.errors import ModelFileError, SettingsError
 
 Values = NDArray[np.float32]
 
@@ -162,6 +162,11 @@ class Typicality:
     windows: PValues
 
     @property
+    def values(self) -> int:
+        """Length of the vectors."""
+        return int(self.centres.shape[1])
+
+    @property
     def calibration_songs(self) -> int:
         """Number of songs that the p-values of songs come from."""
         return round(1 / float(self.songs.levels[-1])) - 1
@@ -175,23 +180,46 @@ class Typicality:
         """Return p-values (windows,) of windows from their white vectors (windows, values)."""
         return self.windows.of(squared_distances(white, self.centres))
 
-    def tensors(self) -> dict[str, Values]:
-        """Return all arrays by name, for `from_tensors`."""
+    def part(self) -> bytes:
+        """Return all arrays as safetensors, for `from_part`."""
+        from safetensors.numpy import save
+
         of_songs, of_windows = asdict(self.songs), asdict(self.windows)
-        return {
-            "centres": self.centres,
-            **{f"song_{name}": values for name, values in of_songs.items()},
-            **{f"window_{name}": values for name, values in of_windows.items()},
-        }
+        arrays = {"centres": self.centres}
+        arrays |= {f"song_{name}": values for name, values in of_songs.items()}
+        return save(arrays | {f"window_{name}": values for name, values in of_windows.items()})
 
     @classmethod
-    def from_tensors(cls, tensors: dict[str, Values]) -> Self:
-        """Return what `tensors` was made of."""
-        songs, windows = (
-            PValues(tensors[f"{what}_knots"], tensors[f"{what}_levels"])
-            for what in ("song", "window")
+    def from_part(cls, part: bytes) -> Self:
+        """Return what `part` was made of.
+
+        Raises
+        ------
+        ModelFileError
+            It was made of something else.
+        """
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+
+        try:
+            arrays = load(part)
+            songs, windows = (
+                PValues(arrays[f"{what}_knots"], arrays[f"{what}_levels"])
+                for what in ("song", "window")
+            )
+            centres = arrays["centres"]
+        except (SafetensorError, KeyError) as error:
+            raise ModelFileError(f"the model's typicality is damaged: {error}.") from None
+        sound = all(
+            curve.knots.ndim == 1
+            and curve.knots.shape == curve.levels.shape
+            and (np.diff(curve.knots) > 0).all()
+            and (curve.levels > 0).all()
+            for curve in (songs, windows)
         )
-        return cls(tensors["centres"], songs, windows)
+        if not sound or len(songs.knots) < 2 or centres.ndim != 2 or not centres.size:
+            raise ModelFileError("the model's typicality has values that no training gives.")
+        return cls(centres, songs, windows)
 
 
 def fit_typicality(

@@ -169,7 +169,9 @@ class Partition:
         self, number: int, songs: Sequence[Song], model: Model, columns: Sequence[str]
     ) -> str:
         """Return a part's name, another one wherever its content could differ."""
-        settings = msgspec.json.encode((self.windows, self.rules.confidence, self.rules.unknown, columns))
+        settings = msgspec.json.encode(
+            (self.windows, self.rules.confidence, self.rules.unknown, columns)
+        )
         digest = hashlib.blake2b(settings, digest_size=8)
         for song in songs:
             digest.update(msgspec.json.encode((song_key(song, model), song.extra)))

@@ -80,7 +80,6 @@ def _export(
     described: "tuple[Whitened, Typicality] | None",
 ) -> dict[str, bytes]:
     """Return a model's weights and graphs, the encoder's among them."""
-    from safetensors.numpy import save
     from safetensors.torch import save as save_weights
 
     from songbag.models.window_vectors import WithVectors
@@ -100,7 +99,7 @@ def _export(
     if sound.encoding:
         parts["encoder.onnx"] = find_encoder(sound).graph
     if described:
-        parts[TYPICALITY] = save(described[1].tensors())
+        parts[TYPICALITY] = described[1].part()
     return parts
 
 

@@ -46,7 +46,7 @@ from songbag.training.plan import (
 )
 
 if TYPE_CHECKING:
-    from songbag.models.song_network import Ensemble, SongNetwork, SongPooling
+    from songbag.models.song_network import SongNetwork
     from songbag.training.trainer import TrainedNetwork
 
 History: TypeAlias = list[dict[str, float]]
@@ -337,7 +337,9 @@ def _solve_branch(dataset: BagDataset, fold_of: Labels, plan: TrainingPlan) -> B
     training = plan.recipe.training
     pooling = song_pooling(training.pooling, plan.own, len(plan.labels), plan.kind)
     shape = window_shape(dataset, plan.recipe)
-    network = network_for(dataset, training, shape, pooling, plan.own, sound_of(dataset, plan.recipe))
+    network = network_for(
+        dataset, training, shape, pooling, plan.own, sound_of(dataset, plan.recipe)
+    )
     y = plan.truths(dataset.songs)
     with plan.console.bar(f"Solving {training.network}", len(dataset)) as advance:
         solver = SOLVERS[training.optimizer]
