@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from songbag.encoders.known import find_encoder
-from songbag.metrics.typicality import Gaussian
 from songbag.models.encoded import Hidden, PooledCells
+from songbag.models.gaussian import Gaussian
 from songbag.models.song_network import Ensemble, SongNetwork
 from songbag.settings import Sound
 

@@ -16,7 +16,8 @@ from songbag.errors import TrainingError
 from songbag.inference.model_file import TYPICALITY, Card, Model, song_hashes
 from songbag.metrics.calibration import Calibration
 from songbag.metrics.classification import fit_level
-from songbag.metrics.typicality import Typicality, fit_typicality
+from songbag.metrics.typicality import Typicality
+from songbag.models.gaussian import fit_typicality
 from songbag.training.checkpoint import dataset_hash
 from songbag.training.plan import Labels, TrainingPlan, assign_folds, sound_of, window_shape
 
