@@ -22,8 +22,8 @@ from songbag.storage.files import write_bytes
 
 # Told apart by people with any kind of colour vision, beside paper and beside black
 # (tests/report/test_song_map.py measures it).
-LIGHT = (*("#0078ff", "#ff1f1c", "#799733", "#3b002c", "#837ab5", "#521400", "#888a7b", "#102483"),)
-DARK = (*("#a9e87d", "#7b29fc", "#ffff0d", "#c5beff", "#875c00", "#fafff4", "#957877", "#6657b3"),)
+LIGHT = ("#3486ff", "#86170a", "#20a26c", "#bd8000", "#6f2e59", "#aa80bb", "#000200", "#003490")
+DARK = ("#00d4ff", "#fb6000", "#d0ff95", "#de3a95", "#ffff00", "#407eff", "#e7ffec", "#ca5c50")
 _REST = {"light": "#a9a294", "dark": "#6b655a", "shape": 0}  # of songs without a class of their own
 _UNSURE_TO_SURE = {"light": ((217, 84, 0), (10, 60, 140)), "dark": ((255, 150, 60), (80, 170, 255))}
 _SHAPES = 4  # circle, square, triangle, diamond
