@@ -14,6 +14,7 @@ from typing import Any
 from songbag.audio.audio_file import Source
 from songbag.data.song import split_labels
 from songbag.report.drawings import label_runs, timeline
+from songbag.report.neighbours import nearest_songs, read_neighbours
 from songbag.report.pages import clock
 from songbag.report.recordings import MAX_SECONDS, cut_excerpts, link_to, read_recordings
 from songbag.storage.files import iter_csv
@@ -77,11 +78,12 @@ def surest_mistakes(
         for window in iter_csv(folder / "windows.csv"):
             if window["id"] in windows:
                 windows[window["id"]].append(window)
-    sources = read_recordings(folder)
+    sources, neighbours = read_recordings(folder), read_neighbours(folder)
     songs = [_song(row, windows[row["id"]], figures) for row in shown]
     bytes_left = MAX_SOUND_BYTES
     for song in songs:
         bytes_left = _add_sound(song, sources.get(song["id"]), home, bytes_left)
+        song["nearest"] = nearest_songs(neighbours.get(song["id"], []), sources, home)
     return {"songs": songs, "wrong": bool(wrong), "count": len(wrong), "known": bool(sources)}
 
 
