@@ -196,8 +196,8 @@ def song_map(
     -------
     DataFrame
         Indexed by ``id``, a row a song that could be read: x, y (songs that sound alike are close
-        together; the numbers have no unit), and what is known of label, answer, mistake ("right"
-        or "wrong"), confidence, training and artist.
+        together; the numbers have no unit), and what is known of label, answer, verdict ("right"
+        or "wrong"), confidence (0 to 1), training ("in training" or "new to the model"), artist.
 
     Raises
     ------

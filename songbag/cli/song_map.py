@@ -17,7 +17,7 @@ from songbag.errors import SettingsError
 @option("--index", type=PATH, section=OUTPUT,
         help="File of the vectors, which grows.  [default: in the cache]")  # fmt: skip
 @option("--model", type=PATH, section="Map",
-        help="Its answers, mistakes and confidence are shown, too.")  # fmt: skip
+        help="Its answers, verdicts and confidence are shown, too.")  # fmt: skip
 @option("--encoder", default="musicnn", metavar="NAME|ONNX", section="Map",
         help="What listens: a name of songbag encoders, or an ONNX file.")  # fmt: skip
 @audio_file_options

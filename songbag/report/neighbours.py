@@ -51,7 +51,7 @@ def doubtful_labels(
 ) -> dict[str, Any]:
     """Return songs that share no label with any of their five neighbours, and how many there are.
 
-    The first are those whose neighbours lie nearest.
+    The first are those whose nearest neighbour is most like them.
     """
     doubtful = list[dict[str, Any]]()
     for name, rows in neighbours.items():
@@ -68,11 +68,10 @@ def doubtful_labels(
                     "label": label,
                     "file": song_link(name, sources, home),
                     "others": ", ".join(f"{count} × {other or 'none'}" for other, count in said),
-                    "distance": sum(float(row["distance"]) for row in rows) / len(rows),
                     "nearest": nearest_songs(rows[:1], sources, home)[0],
                 }
             )
-    doubtful.sort(key=lambda song: song["distance"])
+    doubtful.sort(key=lambda song: song["nearest"]["distance"])
     return {"songs": doubtful[:_MOST_DOUBTFUL], "count": len(doubtful), "all": len(neighbours)}
 
 

@@ -74,7 +74,7 @@ def _answers(model: Model, dataset: AudioDataset, page: Path, console: Console) 
 def _colourings(
     songs: Sequence[Song], model: Model | None, answers: Sequence[Row]
 ) -> list[Colouring]:
-    """Return what is known of any song: label, answer, mistake, confidence, training, artist."""
+    """Return what is known of any song: label, answer, verdict, confidence, training, artist."""
     labels = [song.label for song in songs]
     colourings = [Colouring("label", labels)]
     if model is not None:
@@ -88,7 +88,7 @@ def _colourings(
         training = ["in training" if one else "new to the model" for one in heard]
         colourings += [
             Colouring("answer", predicted),
-            Colouring("mistake", judged),
+            Colouring("verdict", judged),
             Colouring("confidence", [row["confidence"] for row in answers]),
             Colouring("training", training if any(heard) else [None] * len(songs)),
         ]

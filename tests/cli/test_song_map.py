@@ -44,12 +44,12 @@ def test_a_map_with_a_model_keeps_vectors_and_names_what_failed(table, model_pat
     assert "1 song could not be read" in page.read_text()
     data = data_of(page)
     titles = {one["title"]: one["texts"] for one in data["colourings"]}
-    assert list(titles) == ["label", "answer", "mistake", "confidence", "artist"]
-    for label, answer, mistake in zip(
-        *(titles[t] for t in ("label", "answer", "mistake")), strict=True
+    assert list(titles) == ["label", "answer", "verdict", "confidence", "artist"]
+    for label, answer, verdict in zip(
+        *(titles[t] for t in ("label", "answer", "verdict")), strict=True
     ):
-        assert mistake == ("right" if label == answer else "wrong")
-    assert titles["mistake"][5] == "wrong"
+        assert verdict == ("right" if label == answer else "wrong")
+    assert titles["verdict"][5] == "wrong"
     assert (tmp_path / data["files"][0]).resolve() == (table.parent / "waltz0.wav").resolve()
     assert [path.name for path in tmp_path.iterdir() if "journal" in path.name] == []
 
