@@ -70,7 +70,7 @@ bench-encoder: .venv/dev  ## what the encoder costs, beside the original and a p
 bench-tables: .venv/dev  ## recipe windows beside scikit-learn, on tables that librosa makes
 	.venv/bin/python bench/tables.py
 
-bench-neighbours: .venv/dev  ## songs that sound alike: shares on Emotify, seconds with 100,000 songs
+bench-neighbours: .venv/dev  ## songs that sound alike, and their map: shares on Emotify, seconds of many songs
 	.venv/bin/python bench/neighbours.py
 
 bench-spans: .venv/dev  ## labelled spans of long recordings that come back

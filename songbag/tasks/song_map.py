@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from songbag.collection.plane import on_a_plane
 from songbag.collection.vectors import Neighbours
-from songbag.console import Console
+from songbag.console import Console, counted
 from songbag.data.audio_dataset import AudioDataset
 from songbag.data.song import Song
 from songbag.encoders.encoder import Encoder
@@ -58,6 +58,7 @@ def map_songs(
         raise nothing_read(dataset, indexed)
     answers = [] if model is None else _answers(model, dataset.with_songs(songs), page, console)
     failures += [row["warnings"] for row in answers if row["status"] == "failed"]
+    console.say(f"placing {counted(len(songs), 'song')}")
     points = on_a_plane(Neighbours(indexed.index).directions)
     colourings = _colourings(songs, model, answers)
     write_song_map(page, songs, points, colourings, failures)
