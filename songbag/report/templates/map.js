@@ -123,9 +123,10 @@ function sortSongs() {
 // --- moving -----------------------------------------------------------------------------
 
 function fit() {
-  least = 0.9 * Math.min(canvas.clientWidth, canvas.clientHeight) / EXTENT;
-  const middle = (values) => values.reduce((most, one) => Math.max(most, one), 0) / 2; // of 0 to most
-  view = { x: middle(data.x), y: middle(data.y), scale: least };
+  const most = (values) => values.reduce((one, other) => Math.max(one, other), 1); // from 0
+  const [width, height] = [most(data.x), most(data.y)];
+  least = 0.9 * Math.min(canvas.clientWidth / width, canvas.clientHeight / height);
+  view = { x: width / 2, y: height / 2, scale: least };
   redraw();
 }
 
