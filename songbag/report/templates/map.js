@@ -32,15 +32,17 @@ function outline(pen, shape, middle, radius) {
   else {
     const corners = shape === 2 ? 3 : 4;
     const turn = shape === 1 ? Math.PI / 4 : -Math.PI / 2;
+    const reach = 1.25 * radius;
     for (let k = 0; k < corners; k++) {
       const angle = turn + (2 * Math.PI * k) / corners;
-      pen.lineTo(middle + 1.25 * radius * Math.cos(angle), middle + 1.25 * radius * Math.sin(angle));
+      pen.lineTo(middle + reach * Math.cos(angle), middle + reach * Math.sin(angle));
     }
     pen.closePath();
   }
 }
 
-const colourOf = (name) => getComputedStyle(document.documentElement).getPropertyValue(name);
+const root = document.documentElement;
+const colourOf = (name) => getComputedStyle(root).getPropertyValue(name);
 
 function stamp(paint, radius, ratio, opacity = 1) {
   const size = Math.ceil(2 * ratio * (1.25 * radius + 1));
@@ -75,35 +77,39 @@ function draw() {
   if (!width || !height) return;
   const ratio = devicePixelRatio;
   const scale = view.scale * ratio;
-  const left = width / 2 - view.x * scale;
-  const top = height / 2 - view.y * scale;
-  if (image?.width !== width || image.height !== height) image = context.createImageData(width, height);
+  const acrossOf = (song) => width / 2 + (data.x[song] - view.x) * scale;
+  const downOf = (song) => height / 2 + (data.y[song] - view.y) * scale;
+  if (image?.width !== width || image.height !== height) {
+    image = context.createImageData(width, height);
+  }
   const pixels = new Uint32Array(image.data.buffer).fill(0);
   const put = (song, stamps) => {
     const { edge, dots } = stamps[colouring.of[song]];
-    const across = Math.round(left + data.x[song] * scale - edge / 2);
-    const down = Math.round(top + data.y[song] * scale - edge / 2);
+    const across = Math.round(acrossOf(song) - edge / 2);
+    const down = Math.round(downOf(song) - edge / 2);
     const [first, last] = [Math.max(0, -across), Math.min(edge, width - across)];
     for (let row = Math.max(0, -down); row < Math.min(edge, height - down); row++) {
       const begin = (down + row) * width + across;
       for (let column = first; column < last; column++) {
         const dot = dots[row * edge + column];
         const opacity = dot >>> 24;
-        if (opacity === 255 || (opacity && !pixels[begin + column])) pixels[begin + column] = dot;
-        else if (opacity > 127) pixels[begin + column] = dot | 0xff000000;
+        const at = begin + column;
+        if (opacity === 255 || (opacity && !pixels[at])) pixels[at] = dot;
+        else if (opacity > 127) pixels[at] = dot | 0xff000000;
       }
     }
   };
-  const stampAll = (opacity) => colouring.classes.map((paint) => dotsOf(stamp(paint, radius(), ratio, opacity)));
-  const plain = stampAll(1);
-  const faint = matches ? stampAll(0.2) : plain;
+  const stampsOf = (opacity) =>
+    colouring.classes.map((paint) => dotsOf(stamp(paint, radius(), ratio, opacity)));
+  const plain = stampsOf(1);
+  const faint = matches ? stampsOf(0.2) : plain;
   for (const song of order) put(song, faint);
   for (const song of matches ?? []) put(song, plain);
   if (selected !== null) put(selected, plain);
   context.putImageData(image, 0, 0);
   if (selected === null) return;
   context.beginPath();
-  context.arc(left + data.x[selected] * scale, top + data.y[selected] * scale, 11 * ratio, 0, 2 * Math.PI);
+  context.arc(acrossOf(selected), downOf(selected), 11 * ratio, 0, 2 * Math.PI);
   context.strokeStyle = colourOf("--ink");
   context.lineWidth = 2.5 * ratio;
   context.stroke();
@@ -195,7 +201,9 @@ canvas.addEventListener("wheel", (event) => {
   zoom(1.002 ** -pixels, ...fromMiddle(event));
 }, { passive: false });
 canvas.addEventListener("keydown", (event) => {
-  const arrows = { ArrowLeft: [60, 0], ArrowRight: [-60, 0], ArrowUp: [0, 60], ArrowDown: [0, -60] };
+  const arrows = {
+    ArrowLeft: [60, 0], ArrowRight: [-60, 0], ArrowUp: [0, 60], ArrowDown: [0, -60],
+  };
   if (arrows[event.key]) pan(...arrows[event.key]);
   else if ("+=".includes(event.key)) zoom(1.4);
   else if (event.key === "-") zoom(1 / 1.4);
@@ -243,7 +251,8 @@ function element(tag, text) {
 
 function search() {
   const text = byId("search").value.trim().toLowerCase();
-  matches = text ? data.ids.map((_, song) => song).filter((song) => lowerIds[song].includes(text)) : null;
+  const songs = data.ids.map((_, song) => song);
+  matches = text ? songs.filter((song) => lowerIds[song].includes(text)) : null;
   byId("found").hidden = !matches;
   byId("found").replaceChildren(...(matches ?? []).slice(0, MOST_FOUND).map((song) => {
     const item = document.createElement("li");
@@ -254,8 +263,8 @@ function search() {
     return item;
   }));
   if (matches && (!matches.length || matches.length > MOST_FOUND)) {
-    const rest = matches.length - MOST_FOUND;
-    byId("found").append(element("li", matches.length ? `and ${rest} more` : "no song has that in its name"));
+    const rest = `and ${matches.length - MOST_FOUND} more`;
+    byId("found").append(element("li", matches.length ? rest : "no song has that in its name"));
   }
   redraw();
 }
@@ -266,6 +275,8 @@ function goTo(song) {
   [view.x, view.y] = [data.x[song], data.y[song]];
   view.scale = Math.max(view.scale, 3 * least);
   select(song);
+  const card = byId("card"); // on a phone it covers the lower half
+  if (card.offsetWidth > canvas.clientWidth / 2) view.y += card.offsetHeight / 2 / view.scale;
 }
 
 byId("search").addEventListener("input", search);
@@ -285,7 +296,8 @@ function showLegend() {
     const button = document.createElement("button");
     button.type = "button";
     button.setAttribute("aria-pressed", String(!hidden.has(number)));
-    button.append(stamp(paint, 5, 2), element("span", paint.name), element("small", sizes[number]));
+    const name = element("span", paint.name);
+    button.append(stamp(paint, 5, 2), name, element("small", sizes[number]));
     button.addEventListener("click", () => {
       if (!hidden.delete(number)) hidden.add(number);
       showLegend();
