@@ -127,4 +127,5 @@ def write_song_map(
 def _part_link(song: Song, home: Path) -> str:
     end = "" if song.end is None else f",{song.end:g}"
     part = f"#t={song.start:g}{end}" if song.start or end else ""
-    return link_to(song.path, home) + part
+    file = Path(song.path)
+    return link_to(str(file.parent.resolve() / file.name), home) + part

@@ -68,6 +68,15 @@ def test_links_are_relative_and_the_page_asks_for_nothing(page_path):
     )
 
 
+def test_a_folder_that_is_a_link_makes_no_detour(tmp_path):
+    (tmp_path / "real" / "music").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "real" / "music")
+    songs = [Song("a", str(tmp_path / "link" / "a.mp3")), Song("b", "/elsewhere/b.mp3")]
+    write_song_map(tmp_path / "link" / "m.html", songs, np.eye(2), [], [])
+    first, second = data_of(tmp_path / "link" / "m.html")["files"]
+    assert first == "a.mp3" and second.startswith("../") and second.endswith("/elsewhere/b.mp3")
+
+
 def test_it_draws_searches_and_plays_a_song(chrome, page_path):
     with opened(chrome, page_path.as_uri(), home=page_path.parent.as_uri()) as page:
         until(page, "order.length === 3 && canvas.width > 300")
