@@ -53,14 +53,15 @@ def doubtful_labels(
 
     The first are those whose nearest neighbour is most like them.
     """
+
+    def labels_of(cell: str) -> tuple[str, ...]:
+        return split_labels(cell) if multilabel else (cell,)
+
     doubtful = list[dict[str, Any]]()
     for name, rows in neighbours.items():
         label, others = rows[0]["label"], [row["neighbour_label"] for row in rows]
-        own, theirs = (
-            [set(split_labels(cell)) if multilabel else {cell} for cell in cells]
-            for cells in ([label], others)
-        )
-        if len(rows) == NEAREST and label and own[0].isdisjoint(set[str]().union(*theirs)):
+        theirs = {one for other in others for one in labels_of(other)}
+        if len(rows) == NEAREST and label and theirs.isdisjoint(labels_of(label)):
             said = Counter(others).most_common()
             doubtful.append(
                 {

@@ -6,7 +6,7 @@ its script only draws.
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,35 @@ LIGHT = ("#3486ff", "#86170a", "#20a26c", "#bd8000", "#6f2e59", "#aa80bb", "#000
 DARK = ("#00d4ff", "#fb6000", "#d0ff95", "#de3a95", "#ffff00", "#407eff", "#e7ffec", "#ca5c50")
 _REST = {"light": "#a9a294", "dark": "#6b655a", "shape": 0}  # of songs without a class of their own
 _UNSURE_TO_SURE = {"light": ((217, 84, 0), (10, 60, 140)), "dark": ((255, 150, 60), (80, 170, 255))}
-_SHAPES = 4  # circle, square, triangle, diamond
-_STEPS = 10  # of numbers from 0 to 1
 _EXTENT = 100_000  # coordinates are whole numbers up to this
+
+
+def _paints() -> list[dict[str, Any]]:
+    """Return pairs of a colour and a shape: circle, square, triangle, diamond."""
+    return [
+        {"light": LIGHT[colour], "dark": DARK[colour], "shape": (colour + again) % 4}
+        for again in range(4)
+        for colour in range(len(LIGHT))
+    ]
+
+
+def _step_paints() -> dict[str, dict[str, Any]]:
+    """Return the paint of each tenth by its name, from orange to blue."""
+    return {
+        _class_of(step / 10): {"shape": 0}
+        | {
+            scheme: "#" + "".join(f"{round(a + (b - a) * step / 9):02x}" for a, b in zip(*ends))
+            for scheme, ends in _UNSURE_TO_SURE.items()
+        }
+        for step in range(10)
+    }
+
+
+def _class_of(value: str | float) -> str:
+    if isinstance(value, str):
+        return value or "none"  # of several labels
+    step = min(9, math.floor(10 * value + 1e-9))
+    return f"{10 * step} to {10 * step + 10} %"
 
 
 @dataclass(frozen=True)
@@ -44,56 +70,27 @@ class Colouring:
         Of texts the most frequent have colours, as many as there are colours with shapes; numbers
         are classes of a tenth.
         """
-        numbers = any(isinstance(value, float) for value in self.values)
-        painted = self._steps() if numbers else self._most_frequent()
-        number_of = {name: number for number, name in enumerate(painted)}
-        names = [_step_of(value) if isinstance(value, float) else value for value in self.values]
+        names = [None if value is None else _class_of(value) for value in self.values]
+        count = Counter(name for name in names if name is not None)
+        if any(isinstance(value, float) for value in self.values):
+            painted = {name: paint for name, paint in _step_paints().items() if name in count}
+        else:
+            ordered = sorted(count, key=lambda name: (-count[name], name))
+            painted = dict(zip(ordered, _paints(), strict=False))
         classes = [{"name": name, **paint} for name, paint in painted.items()]
-        known = set(names) - set(painted) - {None}
-        if known:
-            classes.append({"name": f"{len(known)} others", **_REST})
-        other = len(classes) - 1
+        number_of: dict[str | None, int] = {name: n for n, name in enumerate(painted)}
+        if others := count.keys() - painted.keys():
+            number_of |= dict.fromkeys(others, len(classes))
+            classes.append({"name": f"{len(others)} others", **_REST})
         if None in names:
+            number_of[None] = len(classes)
             classes.append({"name": f"no {self.title}", **_REST})
-        nothing = len(classes) - 1
-        return {
-            "title": self.title,
-            "classes": classes,
-            "of": [nothing if n is None else number_of.get(n, other) for n in names],
-            "texts": [percent(v) if isinstance(v, float) else v for v in self.values],
-        }
-
-    def _most_frequent(self) -> dict[str, Mapping[str, Any]]:
-        count = Counter(value for value in self.values if isinstance(value, str))
-        most = len(LIGHT) * _SHAPES
-        ordered = sorted(count, key=lambda name: (-count[name], name))[:most]
-        painted = dict[str, Mapping[str, Any]]()
-        for number, name in enumerate(ordered):
-            again, colour = divmod(number, len(LIGHT))
-            shape = (colour + again) % _SHAPES
-            painted[name] = {"light": LIGHT[colour], "dark": DARK[colour], "shape": shape}
-        return painted
-
-    def _steps(self) -> dict[str, Mapping[str, Any]]:
-        present = {_step_of(value) for value in self.values if isinstance(value, float)}
-        painted = dict[str, Mapping[str, Any]]()
-        for step in range(_STEPS):
-            name = _step_of(step / _STEPS)
-            colours = {
-                scheme: "#" + "".join(
-                    f"{round(low + (high - low) * step / (_STEPS - 1)):02x}"
-                    for low, high in zip(*ends, strict=True)
-                )
-                for scheme, ends in _UNSURE_TO_SURE.items()
-            }  # fmt: skip
-            if name in present:
-                painted[name] = {**colours, "shape": 0}
-        return painted
-
-
-def _step_of(value: float) -> str:
-    step = min(_STEPS - 1, math.floor(_STEPS * value + 1e-9))
-    return f"{100 * step // _STEPS} to {100 * (step + 1) // _STEPS} %"
+        texts = [
+            percent(value) if isinstance(value, float) else name
+            for value, name in zip(self.values, names, strict=True)
+        ]
+        of = [number_of[name] for name in names]
+        return {"title": self.title, "classes": classes, "of": of, "texts": texts}
 
 
 def write_song_map(

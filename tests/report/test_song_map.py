@@ -185,6 +185,8 @@ def test_frequent_classes_have_paints_of_their_own_and_the_rest_are_counted():
     assert [one["name"] for one in painted["classes"][32:]] == ["18 others", "no artist"]
     assert [painted["classes"][k]["name"] for k in painted["of"][:2]] == ["0", "1"]
     assert painted["of"][-1] == 33 and painted["texts"][-1] is None
+    sets = Colouring("label", ["", "calm;sad", None]).painted()
+    assert sets["texts"] == ["none", "calm;sad", None] and len(sets["classes"]) == 3
     steps = Colouring("confidence", [0.999, 1.0, 0.3, 0.0]).painted()
     assert [one["name"] for one in steps["classes"]] == ["0 to 10 %", "30 to 40 %", "90 to 100 %"]
     assert steps["of"] == [2, 2, 1, 0]
