@@ -1,5 +1,7 @@
 """Vectors on a plane, so that what is alike lies close together."""
 
+from importlib.util import find_spec
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,6 +11,20 @@ from songbag.errors import SettingsError
 MOST_TSNE = 20_000  # songs; t-SNE takes minutes for as many, and grows faster than their number
 _FEWEST_TSNE = 5  # songs
 _PERPLEXITY = 30.0  # how many songs count as close; a third of a small collection
+
+
+def require_tsne(songs: int) -> None:
+    """Refuse a map of so many songs, before they are heard, where it needs what is not installed.
+
+    Raises
+    ------
+    SettingsError
+        scikit-learn is not installed, and the songs are neither few nor very many.
+    """
+    if _FEWEST_TSNE <= songs <= MOST_TSNE and not find_spec("sklearn"):
+        raise SettingsError(
+            "a map needs scikit-learn, which is not installed: pip install 'songbag[train]'."
+        )
 
 
 def on_a_plane(directions: Vectors, seed: int = 0) -> NDArray[np.float64]:
@@ -44,12 +60,9 @@ def on_a_plane(directions: Vectors, seed: int = 0) -> NDArray[np.float64]:
     components: NDArray[np.float64] = centred @ axes[:, :-3:-1]
     if not _FEWEST_TSNE <= len(directions) <= MOST_TSNE:
         return components
-    try:
-        from sklearn.manifold import TSNE
-    except ModuleNotFoundError:
-        raise SettingsError(
-            "a map needs scikit-learn, which is not installed: pip install 'songbag[train]'."
-        ) from None
+    require_tsne(len(directions))
+    from sklearn.manifold import TSNE
+
     # Begun with the components: the whole picture is theirs, and the same for the same songs.
     begin = 1e-4 * components / max(float(components[:, 0].std()), 1e-9)
     perplexity = min(_PERPLEXITY, (len(directions) - 1) / 3)

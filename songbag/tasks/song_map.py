@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from songbag.collection.plane import on_a_plane
+from songbag.collection.plane import on_a_plane, require_tsne
 from songbag.collection.vectors import Neighbours
 from songbag.console import Console, counted
 from songbag.data.audio_dataset import AudioDataset
@@ -51,7 +51,10 @@ def map_songs(
     ------
     SongTableError
         No song could be read.
+    SettingsError
+        scikit-learn is not installed.
     """
+    require_tsne(len(dataset.songs))
     indexed = index_songs(dataset, encoder, index or index_file(dataset, encoder), console)
     songs, failures = indexed.songs, list(indexed.failures)
     if not songs:

@@ -10,6 +10,7 @@ import pytest
 import songbag as api
 from songbag.audio.synthesis import synthesise
 from songbag.audio.waveform import write_waveform
+from songbag.collection import plane
 from songbag.errors import SettingsError
 from tests.helpers.command import songbag
 
@@ -79,6 +80,7 @@ def test_nothing_to_draw_is_refused(table, tmp_path, monkeypatch):
     )
     assert refused.returncode == 2 and "no song could be read" in refused.stderr
     assert not (tmp_path / "m.html").exists()
-    monkeypatch.setitem(__import__("sys").modules, "sklearn.manifold", None)
+    monkeypatch.setattr(plane, "find_spec", lambda name: None)
     with pytest.raises(SettingsError, match=r"pip install 'songbag\[train\]'"):
-        api.song_map(table, tmp_path / "m.html", cache=tmp_path, workers=1, quiet=True)
+        api.song_map(table, tmp_path / "m.html", cache=tmp_path / "none", workers=1, quiet=True)
+    assert not (tmp_path / "none").exists()  # before any song was heard
