@@ -206,6 +206,15 @@ def test_the_page_on_similar_songs_runs(own_songs):
     assert len((own_songs / "neighbours.csv").read_text().splitlines()) > 3
 
 
+@pytest.mark.full
+@runs("docs/howto/map-of-songs.md")
+def test_the_page_on_maps_runs(own_songs, model_path):
+    shutil.copy(model_path, own_songs / "genre.songbag")
+    run_page("docs/howto/map-of-songs.md", own_songs)
+    assert "waltz" in (own_songs / "map.html").read_text()
+    assert "confidence" in (own_songs / "answers.html").read_text()
+
+
 @runs("docs/howto/sort-songs.md")
 def test_the_page_on_sorting_runs(own_songs, model_path):
     shutil.copy(model_path, own_songs / "genre.songbag")

@@ -1,7 +1,7 @@
 """Look at songs from Python: check, tag, embed and pack them."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from songbag.console import Console
 from songbag.data.dataset import SongDataset
@@ -164,6 +164,67 @@ def similar(
         console.say(remark)
     answers = similar_songs.moments if windows else similar_songs.songs
     return pandas.DataFrame([row for rows in answers(n) for row in rows], columns=COLUMNS)
+
+
+def song_map(
+    songs: "SongsLike",
+    output: str | Path,
+    model: str | Path | None = None,
+    index: str | Path | None = None,
+    encoder: str = "musicnn",
+    cache: str | Path | None = None,
+    workers: int | None = None,
+    max_hours: float = 1.0,
+    quiet: bool = False,
+) -> "pandas.DataFrame":
+    """Draw a map of songs on a page that can be searched and heard.
+
+    Parameters
+    ----------
+    songs
+        As for `Model.predict`; songs in files only.
+    output
+        HTML file, one that needs no network.
+    model
+        Model file whose answers, mistakes and confidence are shown, too.
+    index
+        File of the vectors, which grows; by default one in the cache, that of `similar`.
+    encoder, cache, workers, max_hours, quiet
+        As for `tag`.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by ``id``, a row a song that could be read: x, y (songs that sound alike are close
+        together; the numbers have no unit), and what is known of label, answer, verdict ("right"
+        or "wrong"), confidence (0 to 1), training ("in training" or "new to the model"), artist.
+
+    Raises
+    ------
+    SongTableError
+        No song could be read. Single ones that could not are said unless ``quiet``.
+    SettingsError
+        scikit-learn is not installed.
+    """
+    import pandas
+
+    from songbag.encoders.manifest import load_encoder
+    from songbag.inference.model_file import load_model
+    from songbag.tasks.song_map import map_songs
+
+    if isinstance(songs, SongDataset):
+        raise TypeError("a map is of audio files; windows of a table have none")
+    options = AudioOptions(Path(cache) if cache else None, max_hours, workers, allow_outside=True)
+    dataset, console = open_audio(songs, options), Console(quiet)
+    loaded = None if model is None else load_model(model)
+    file = None if index is None else Path(index)
+    made = map_songs(dataset, load_encoder(encoder), loaded, Path(output), file, console)
+    for remark in (*dataset.remarks, *made.failures):
+        console.say(remark)
+    columns: dict[str, Any] = {"x": made.points[:, 0], "y": made.points[:, 1]}
+    columns |= {colouring.title: list(colouring.values) for colouring in made.colourings}
+    ids = pandas.Index([song.id for song in made.songs], name="id")
+    return pandas.DataFrame(columns, index=ids)
 
 
 def _encoded(

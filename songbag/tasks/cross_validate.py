@@ -24,6 +24,7 @@ from songbag.report import write_report
 from songbag.settings import Own, Recipe
 from songbag.storage.files import append_line, open_journal, read_journal, write_csv
 from songbag.tasks.evaluate import Evaluation, JudgedSong, compute_figures, summary
+from songbag.tasks.neighbours import write_neighbours
 from songbag.tasks.train import VALIDATION_SHARE, split_groups, split_method
 from songbag.training.checkpoint import dataset_hash, remove_checkpoints
 from songbag.training.fit import History, fit
@@ -126,6 +127,7 @@ def cross_validate(
     numbers = zip(dataset.songs, (fold_of + 1).tolist(), strict=True)
     rows = [{"id": song.id, "fold": fold} for song, fold in numbers]
     write_csv(folder / "folds.csv", rows, ["id", "fold"])
+    write_neighbours(folder, dataset, recipe.sound, fold_of, console)
     write_report(folder)
     for fold, result in enumerate(results):
         if keep_models and result.model is not None:

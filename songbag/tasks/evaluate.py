@@ -105,9 +105,13 @@ class Evaluation:
     def window_rows(self) -> list[Row]:
         return [row for one in self.judged for row in window_rows(one.item, self.labels)]
 
-    def write(self, folder: Path) -> None:
-        """Write metrics.json, predictions.csv, windows.csv, heard.csv, and audio.csv of files."""
-        sources = {song.id: song.source(self.excerpt) for song in self.songs if song.path}
+    def write(self, folder: Path, trained_on: Sequence[Song] = ()) -> None:
+        """Write metrics.json, predictions.csv, windows.csv, heard.csv, and audio.csv of files.
+
+        audio.csv says where songs of the training are, too.
+        """
+        songs = (*self.songs, *trained_on)
+        sources = {song.id: song.source(self.excerpt) for song in songs if song.path}
         write_recordings(folder, sources)
         write_json(folder / "metrics.json", self.figures)
         write_csv(folder / "predictions.csv", self.rows, self.columns)

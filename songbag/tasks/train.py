@@ -28,6 +28,7 @@ from songbag.storage.files import write_csv
 from songbag.tasks.check import report_problems
 from songbag.tasks.encoder_choice import encoder_helps
 from songbag.tasks.evaluate import Evaluation, evaluate_model, summary
+from songbag.tasks.neighbours import write_neighbours
 from songbag.training.callbacks import Callback
 from songbag.training.checkpoint import remove_checkpoints
 from songbag.training.fit import History, fit
@@ -110,7 +111,8 @@ def write_training(training: Training, model_path: Path, console: Console) -> Pa
     """Write a model file, and its evidence into a folder beside it, which is returned.
 
     Beside ``genre.songbag`` the folder ``genre-training`` gets split.csv, history.csv,
-    predictions.csv, windows.csv, metrics.json and report.html. Only rank 0 writes.
+    predictions.csv, windows.csv, metrics.json and report.html, and neighbours.csv where an encoder
+    listened. Only rank 0 writes.
     """
     folder = model_path.with_name(f"{model_path.stem}-training")
     if not is_rank_zero():
@@ -129,7 +131,9 @@ def write_training(training: Training, model_path: Path, console: Console) -> Pa
         console.say(f"{why}: the model has no figures. Evaluate it on other songs.")
         return folder
     console.say(summary(training.evaluation.figures))
-    training.evaluation.write(folder)
+    training.evaluation.write(folder, training.dataset.songs)
+    folds = np.where(training.split.sides == "test", 0, -1)
+    write_neighbours(folder, training.dataset, training.model.card.recipe.sound, folds, console)
     write_report(folder)
     return folder
 

@@ -1,6 +1,7 @@
 """A real Chromium for the tests of the page, and what it must never do."""
 
 import shutil
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,18 +37,18 @@ def browser():
 
 
 @contextmanager
-def opened(browser, address, width=1280, height=900, scheme="light", refused=0):
+def opened(browser, address, width=1280, height=900, scheme="light", refused=0, home=None):
     """Open a page and afterwards hold that it stayed calm and at home.
 
     ``refused`` is how many answers are errors of the API, which Chromium logs by itself;
-    None is any number.
+    None is any number. ``home`` is what addresses that it asks for begin with, by default its own.
     """
     size = {"width": width, "height": height}
     context = browser.new_context(
         viewport=size, color_scheme=scheme, device_scale_factor=2 if width < 500 else 1
     )
     page = context.new_page()
-    home = address.partition("#")[0]
+    home = home or address.partition("#")[0]
     said, asked = [], []
     page.on("console", lambda message: said.append(message.text) if message.type != "log" else 0)
     page.on("pageerror", lambda error: said.append(str(error)))
@@ -60,6 +61,14 @@ def opened(browser, address, width=1280, height=900, scheme="light", refused=0):
     assert not loud, loud
     assert refused is None or len(said) == refused, said
     context.close()
+
+
+def until(page, expression):
+    """Wait for an expression in a page whose policy forbids Playwright's own waiting (eval)."""
+    end = time.monotonic() + 20
+    while not page.evaluate(expression):
+        assert time.monotonic() < end, expression
+        page.wait_for_timeout(30)
 
 
 def drop(page, *paths):
