@@ -148,6 +148,9 @@ class VectorIndex:
 class Neighbours:
     """The songs of an index, standardised, to be asked for what is like a song.
 
+    ``directions`` (songs, values) are their vectors, of length 1: a product of two is how alike
+    the songs are.
+
     Examples
     --------
     >>> songs = [np.eye(3)[:1], np.eye(3)[1:2], np.eye(3)[:1] + 0.1]
@@ -162,7 +165,7 @@ class Neighbours:
         self._mean, self._scale = np.float32(0), np.float32(1)
         if len(songs) >= _FEWEST:
             self._mean, self._scale = songs.mean(axis=0), songs.std(axis=0) + np.float32(1e-6)
-        self._songs = self._directions(songs)
+        self.directions = self._directions(songs)
 
     def _directions(self, vectors: NDArray[np.floating]) -> Vectors:
         scaled = (vectors.astype(np.float32) - self._mean) / self._scale
@@ -178,7 +181,7 @@ class Neighbours:
         ``without`` is the place of a song that is left out: the asked one itself.
         """
         asked = self._directions(pieces.mean(axis=0, keepdims=True))[0]
-        alike = self._songs @ asked
+        alike = self.directions @ asked
         if without is not None:
             alike[without] = -np.inf
         count = min(count, len(alike) - (without is not None))
