@@ -1,12 +1,13 @@
-"""Which songs to label next: accuracy after 20 to 200 labels, chosen in five ways, on Emotify.
+"""Which songs to label next: accuracy after so many labels, chosen in five ways, on Emotify.
 
-For each of five seeds and four folds of artists: twenty songs of the other folds are drawn at
-random, then twenty more are chosen and labelled, again and again; a logistic regression on the
-vectors of songs is trained on what is labelled, and judged on the fold. Prints the mean accuracy of
-each way after so many labels, and its mean difference to random choice with the standard error over
+For each seed and fold of artists some songs of the other folds are drawn at random, then more are
+chosen and labelled, again and again; a logistic regression on the vectors of songs is trained on
+what is labelled, and judged on the fold by the mean of the labels' recalls. First with all songs,
+20 to 200 labels; then with labels made rare, each half as frequent as the one before, 10 to 80.
+Prints the mean of each way, and its mean difference to random choice with the standard error over
 the seeds. Needs the songs of ../shared/data/emotify, or another songs.csv.
 
-    python bench/suggestions.py [songs.csv]
+    python bench/suggestions.py [songs.csv [first seed, last seed]]
 """
 
 import sys
@@ -15,8 +16,9 @@ from pathlib import Path
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import recall_score
 
-from songbag.collection.suggestions import spread_of_doubt
+from songbag.collection.suggestions import doubtful_and_far, spread_of_doubt
 from songbag.console import Console
 from songbag.data.open_songs import open_audio
 from songbag.data.splits import folds
@@ -24,85 +26,93 @@ from songbag.encoders.manifest import load_encoder
 from songbag.tasks.similar import index_file, index_songs
 
 SONGS = Path(__file__).resolve().parents[2] / "shared" / "data" / "emotify" / "songs.csv"
-COUNTS = range(20, 201, 20)
-STEP, SEEDS, FOLDS = 20, 5, 4
+FOLDS, RAREST = 4, 5
 
 
-def at_random(p, x, labelled, count, rng):
-    return rng.choice(len(p), count, replace=False)
-
-
-def least_margin(p, x, labelled, count, rng):
-    best = np.sort(p, axis=1)
-    return np.argsort(best[:, -1] - best[:, -2], kind="stable")[:count]
-
-
-def k_centre(p, x, labelled, count, rng):
-    distance = np.min([((x - one) ** 2).sum(axis=1) for one in labelled], axis=0)
-    chosen = []
-    for _ in range(count):
-        chosen.append(int(distance.argmax()))
-        distance = np.minimum(distance, ((x - x[chosen[-1]]) ** 2).sum(axis=1))
-    return np.array(chosen)
+def margins(p):
+    """Return how far the first answer is above the second (Scheffer et al., 2001)."""
+    first = np.sort(p, axis=1)
+    return first[:, -1] - first[:, -2]
 
 
 def badge(p, x, labelled, count, rng):
+    """Return draws of k-means++ on gradients (Ash et al., 2020)."""
     return spread_of_doubt(p, p == p.max(axis=1, keepdims=True), x, count, rng)
 
 
-def margin_then_centres(p, x, labelled, count, rng):
-    doubtful = least_margin(p, x, labelled, 4 * count, rng)
-    return doubtful[k_centre(p, x[doubtful], labelled, count, rng)]
-
-
 WAYS = {
-    "random": at_random,
-    "margin": least_margin,
-    "k-centre": k_centre,
-    "margin, then k-centre": margin_then_centres,
+    "random": lambda p, x, labelled, count, rng: rng.choice(len(p), count, replace=False),
+    "margin": lambda p, x, labelled, count, rng: np.argsort(margins(p), kind="stable")[:count],
+    "k-centre": lambda p, x, labelled, count, rng: doubtful_and_far(
+        0 * p[:, 0], x, labelled, count
+    ),
+    "margin, k-centre": lambda p, x, labelled, count, rng: doubtful_and_far(
+        margins(p), x, labelled, count
+    ),
     "BADGE": badge,
 }
 
 
-def curve(way, x, y, pool, test, seed):
-    """Return the accuracy (counts,) on ``test`` while songs of ``pool`` are labelled."""
-    rng = np.random.default_rng(seed)
-    labelled = rng.permutation(pool)[: COUNTS[0]]
-    accuracy = []
-    for _ in COUNTS:
-        model = LogisticRegression(C=0.01, max_iter=500).fit(x[labelled], y[labelled])
-        accuracy.append(model.score(x[test], y[test]))
+def curve(way, x, y, pool, test, counts, seed):
+    """Return the mean recall (counts,) on ``test`` while songs of ``pool`` are labelled."""
+    rng, step = np.random.default_rng(seed), counts[1] - counts[0]
+    labelled = rng.permutation(pool)[: counts[0]]
+    recalls = []
+    for _ in counts:
+        model = LogisticRegression(C=0.01, max_iter=500, class_weight="balanced")
+        model.fit(x[labelled], y[labelled])
+        recalls.append(recall_score(y[test], model.predict(x[test]), average="macro"))
         rest = np.setdiff1d(pool, labelled)
-        p = model.predict_proba(x[rest])
-        count = min(STEP, len(rest))
-        labelled = np.append(labelled, rest[way(p, x[rest], x[labelled], count, rng)])
-    return accuracy
+        count = min(step, len(rest))
+        chosen = way(model.predict_proba(x[rest]), x[rest], x[labelled], count, rng)
+        labelled = np.append(labelled, rest[chosen])
+    return recalls
+
+
+def thinned(pool, y, seed):
+    """Return a pool in which each label, in a random order, is half as frequent as the last."""
+    rng, kept = np.random.default_rng(seed), []
+    for rank, label in enumerate(rng.permutation(np.unique(y))):
+        songs = rng.permutation(pool[y[pool] == label])
+        kept.extend(songs[: max(RAREST, len(songs) >> rank)])
+    return np.sort(kept)
+
+
+def compare(name, x, y, artists, seeds, counts, rare):
+    """Print the curves of all ways."""
+    found, began = {way: np.zeros((len(seeds), FOLDS, len(counts))) for way in WAYS}, time.time()
+    for place, seed in enumerate(seeds):
+        fold_of = folds(y.tolist(), artists.tolist(), FOLDS, seed)
+        for fold in range(FOLDS):
+            number = 100 * seed + fold
+            pool, test = np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)
+            pool = thinned(pool, y, number) if rare else pool
+            for way in WAYS:
+                found[way][place, fold] = curve(WAYS[way], x, y, pool, test, counts, number)
+    print(f"{name}, {len(seeds)} seeds, {time.time() - began:.0f} s")
+    print(f"{'labels':18}" + "".join(f"{count:6}" for count in counts) + "   mean - random")
+    for way, values in found.items():
+        gain = (values - found["random"]).mean(axis=(1, 2))
+        numbers = "".join(f"{value:6.3f}" for value in values.mean(axis=(0, 1)))
+        error = gain.std(ddof=1) / np.sqrt(len(seeds))
+        print(f"{way:18}{numbers}   {gain.mean():+.3f} +- {error:.3f}")
 
 
 def main() -> None:
-    """Print the curves."""
-    path = Path(sys.argv[1]) if len(sys.argv) > 1 else SONGS
-    dataset = open_audio(path)
-    encoder = load_encoder("musicnn")
-    collection = index_songs(dataset, encoder, index_file(dataset, encoder), Console())
-    songs = collection.songs
-    y, artists = np.array([s.label for s in songs]), np.array([s.group for s in songs])
-    x = collection.index.song_vectors()
+    """Print both comparisons."""
+    dataset, encoder = (
+        open_audio(sys.argv[1] if len(sys.argv) > 1 else SONGS),
+        load_encoder("musicnn"),
+    )
+    first, last = map(int, sys.argv[2:4]) if len(sys.argv) > 3 else (0, 4)
+    heard = index_songs(dataset, encoder, index_file(dataset, encoder), Console())
+    y, artists = (np.array([getattr(s, name) for s in heard.songs]) for name in ("label", "group"))
+    x = heard.index.song_vectors()
     x = (x - x.mean(axis=0)) / (x.std(axis=0) + 1e-6)
-    found, began = {name: np.zeros((SEEDS, FOLDS, len(COUNTS))) for name in WAYS}, time.time()
-    for seed in range(SEEDS):
-        fold_of = folds(y.tolist(), artists.tolist(), FOLDS, seed)
-        for fold in range(FOLDS):
-            pool, test = np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)
-            for name, way in WAYS.items():
-                found[name][seed, fold] = curve(way, x, y, pool, test, 100 * seed + fold)
-    print(f"{len(songs)} songs, {len(set(artists))} artists, {time.time() - began:.0f} s")
-    print(f"{'labels':22}" + "".join(f"{count:7}" for count in COUNTS) + "   mean - random")
-    for name, values in found.items():
-        gain = (values - found["random"]).mean(axis=(1, 2))
-        numbers = "".join(f"{value:7.3f}" for value in values.mean(axis=(0, 1)))
-        error = gain.std(ddof=1) / np.sqrt(SEEDS)
-        print(f"{name:22}{numbers}   {gain.mean():+.3f} +- {error:.3f}")
+    x /= np.linalg.norm(x, axis=1, keepdims=True) / np.sqrt(x.shape[1])
+    seeds = range(first, last + 1)
+    compare("all songs", x, y, artists, seeds, range(20, 201, 20), rare=False)
+    compare("rare labels", x, y, artists, seeds, range(10, 81, 10), rare=True)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,17 @@ from typing import Any
 
 import click
 
-from songbag.cli.options import OUTPUT, PATH, audio_file_options, command, exit_code, option
+from songbag.cli.options import (
+    OUTPUT,
+    PATH,
+    RUNNING,
+    access_options,
+    audio_file_options,
+    command,
+    exit_code,
+    option,
+    serving_packages,
+)
 from songbag.cli.predict import open_inputs, require_model_first
 from songbag.console import Console, counted, visible
 from songbag.errors import SettingsError
@@ -58,3 +68,36 @@ def suggest(ctx: click.Context, /, model: Path, songs: tuple[str, ...], **option
     for reason in suggested.failures:
         click.echo(visible(f"not read: {reason}"), err=True)
     ctx.exit(exit_code(len(suggested.failures), len(suggested.failures) + len(suggested.rows)))
+
+
+@command
+@click.argument("table", type=PATH)
+@option("--labels", section="Labels",
+        help="Names with commas.  [default: those in the table]")  # fmt: skip
+@option("--multilabel", is_flag=True, section="Labels", help="A song may have several.")
+@access_options
+@option("--max-hours", default=1.0, section=RUNNING, help="Longest recording that is drawn.")
+@option("--no-browser", is_flag=True, section=RUNNING, help="Do not open the page.")
+@option("-q", "--quiet", is_flag=True, section=RUNNING, help="No messages.")
+def label(
+    table: Path, labels: str | None, multilabel: bool, no_browser: bool, quiet: bool, **options: Any
+) -> None:
+    """Label the songs of TABLE on a page in your browser.
+
+    TABLE is a .csv file with a column path, such as songbag suggest writes. The page plays
+    one song after the other; keys 1 to 9 are labels, 0 none of them, S skips, U takes the
+    last decision back, Space plays. Each decision is in TABLE, on the disk, before the next
+    song shows: columns label (or labels), decision and note. Whatever stops it, the same
+    command goes on.
+
+    Other machines are refused, as by songbag serve.
+    """
+    with serving_packages("label"):
+        from songbag.serving.labelling import serve
+    from songbag.recipes import read
+    from songbag.serving.options import ServerOptions
+    from songbag.tasks.label import LabelTable
+
+    names = [name.strip() for name in (labels or "").split(",") if name.strip()]
+    opened = LabelTable.open(table, names, multilabel)
+    serve(opened, read(ServerOptions, options, "label"), not no_browser, Console(quiet).say)

@@ -139,6 +139,29 @@ group_option = option(
 )  # fmt: skip
 
 
+access_options = together(
+    option("--host", default="127.0.0.1", section="Access", help="Address to listen on."),
+    option("--port", default=8765, type=click.IntRange(0, 65535), section="Access",
+           help="0: a free one."),
+    option("--allow-remote", is_flag=True, section="Access",
+           help="Answer other machines; needs --token."),
+    option("--token", envvar="SONGBAG_TOKEN", section="Access",
+           help="What requests must carry.  [env: SONGBAG_TOKEN]"),
+)  # fmt: skip
+
+
+@contextmanager
+def serving_packages(name: str) -> Iterator[None]:
+    """Say how to install what the imports in the block of a command lack."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"songbag {name} needs packages that are not installed ({error.name} is missing). "
+            "Install them: python -m pip install 'songbag[serve]'"
+        ) from None
+
+
 @contextmanager
 def open_workers(options: dict[str, Any]) -> "Iterator[Workers]":
     """Yield the number of processes of this machine, or the cluster that was named."""

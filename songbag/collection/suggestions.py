@@ -49,9 +49,9 @@ def spread_of_doubt(
     --------
     Of two pairs of songs that are alike, one pair in doubt, and a song that is sure:
 
-    >>> p = np.array([[0.5, 0.5], [0.5, 0.5], [0.45, 0.55], [0.45, 0.55], [0.0, 1.0]])
+    >>> p = np.array([[0.6, 0.4], [0.6, 0.4], [0.55, 0.45], [0.55, 0.45], [1.0, 0.0]])
     >>> x = np.array([[1.0, 0], [1, 0], [0, 1], [0, 1], [1, 1]])
-    >>> spread_of_doubt(p, p == [[0.5], [0.5], [0.55], [0.55], [1]], x, 2, np.random.default_rng(0))
+    >>> spread_of_doubt(p, p > 0.5, x, 2, np.random.default_rng(0))
     [2, 1]
     """
     errors = probabilities - decisions
@@ -70,6 +70,31 @@ def spread_of_doubt(
         chosen.append(place)
         left[place] = False
     return chosen
+
+
+def doubtful_and_far(
+    margins: NDArray[np.floating],
+    vectors: NDArray[np.floating],
+    known: NDArray[np.floating],
+    count: int,
+) -> list[int]:
+    """Return places."""
+    few = (
+        np.argsort(margins, kind="stable")[: 4 * count]
+        if margins.any()
+        else np.arange(len(margins))
+    )
+    x = vectors[few]
+    distances = np.full(len(x), np.inf)
+    for one in known:
+        distances = np.minimum(distances, ((x - one) ** 2).sum(axis=1))
+    chosen = list[int]()
+    while len(chosen) < min(count, len(x)):
+        place = int(distances.argmax())
+        distances = np.minimum(distances, ((x - x[place]) ** 2).sum(axis=1))
+        distances[place] = -1
+        chosen.append(place)
+    return few[chosen].tolist()
 
 
 def nearest_before(

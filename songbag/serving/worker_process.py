@@ -58,6 +58,13 @@ class PredictTask(Record, frozen=True):
     tags: bool
 
 
+class WaveTask(Record, frozen=True):
+    """A file whose waveform is drawn."""
+
+    path: str
+    limits: Limits
+
+
 class WithoutTask(Record, frozen=True):
     """An answer from `encode_answer` to pool again without some of its windows."""
 
@@ -206,6 +213,16 @@ def read_peaks(path: str | Path, limits: Limits) -> tuple[NDArray[np.float32], f
     peaks = np.concatenate(fine)
     edges = np.linspace(0, len(peaks), min(MAX_PEAKS, len(peaks)) + 1).astype(int)[:-1]
     return np.maximum.reduceat(peaks, edges), report.samples / _PEAK_RATE
+
+
+def draw_wave(task: WaveTask) -> Reply:
+    """Return the peaks (see `read_peaks`) and the length of a file; no model is needed."""
+    try:
+        peaks, seconds = read_peaks(task.path, task.limits)
+    except AudioError as error:
+        return HTTPError(422, error.reason, str(error)).reply
+    rounded = [round(float(peak), 3) for peak in peaks]
+    return Reply(status=200, body=msgspec.json.encode({"seconds": seconds, "peaks": rounded}))
 
 
 # --- an answer as text that the client stores ----------------------------------------------

@@ -172,7 +172,7 @@ def spread(drawn: Sequence[int], chosen: Sequence[int]) -> list[int]:
     """Return both in one order, evenly: whoever stops early has labelled of both.
 
     >>> spread([8, 9], [0, 1, 2, 3, 4, 5])
-    [0, 1, 8, 2, 3, 4, 9, 5]
+    [0, 8, 1, 2, 3, 9, 4, 5]
     """
     shares = [(k + 0.5) / len(part) for part in (drawn, chosen) for k in range(len(part))]
     places = [*drawn, *chosen]

@@ -89,6 +89,11 @@ export class Wave {
     this.surfer?.playPause().catch(() => this.on.unplayable());
   }
 
+  // Plays if the browser lets a page play by itself.
+  start() {
+    return this.surfer?.play().catch(() => {});
+  }
+
   hear(begin, finish) {
     this.surfer?.play(begin, finish).catch(() => this.on.unplayable());
   }
