@@ -18,7 +18,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import recall_score
 
-from songbag.collection.suggestions import doubtful_and_far, spread_of_doubt
+from songbag.collection.suggestions import spread_of_doubt
 from songbag.console import Console
 from songbag.data.open_songs import open_audio
 from songbag.data.splits import folds
@@ -29,26 +29,42 @@ SONGS = Path(__file__).resolve().parents[2] / "shared" / "data" / "emotify" / "s
 FOLDS, RAREST = 4, 5
 
 
-def margins(p):
-    """Return how far the first answer is above the second (Scheffer et al., 2001)."""
+def at_random(p, x, labelled, count, rng):
+    """Return places of songs: the floor."""
+    return rng.choice(len(p), count, replace=False)
+
+
+def least_margin(p, x, labelled, count, rng):
+    """Return the songs whose first answer is least above the second (Scheffer et al., 2001)."""
     first = np.sort(p, axis=1)
-    return first[:, -1] - first[:, -2]
+    return np.argsort(first[:, -1] - first[:, -2], kind="stable")[:count]
+
+
+def k_centre(p, x, labelled, count, rng):
+    """Return songs, each the one farthest from all before and labelled (Sener, Savarese, 2018)."""
+    distances, chosen = np.min([((x - one) ** 2).sum(axis=1) for one in labelled], axis=0), []
+    for _ in range(count):
+        chosen.append(int(distances.argmax()))
+        distances = np.minimum(distances, ((x - x[chosen[-1]]) ** 2).sum(axis=1))
+    return chosen
+
+
+def margin_k_centre(p, x, labelled, count, rng):
+    """Return centres among the songs of least margin, four times as many (as Zhdanov, 2019)."""
+    few = least_margin(p, x, labelled, 4 * count, rng)
+    return few[k_centre(p[few], x[few], labelled, count, rng)]
 
 
 def badge(p, x, labelled, count, rng):
-    """Return draws of k-means++ on gradients (Ash et al., 2020)."""
+    """Return draws of k-means++ on gradients (Ash et al., 2020): what songbag suggest does."""
     return spread_of_doubt(p, p == p.max(axis=1, keepdims=True), x, count, rng)
 
 
 WAYS = {
-    "random": lambda p, x, labelled, count, rng: rng.choice(len(p), count, replace=False),
-    "margin": lambda p, x, labelled, count, rng: np.argsort(margins(p), kind="stable")[:count],
-    "k-centre": lambda p, x, labelled, count, rng: doubtful_and_far(
-        0 * p[:, 0], x, labelled, count
-    ),
-    "margin, k-centre": lambda p, x, labelled, count, rng: doubtful_and_far(
-        margins(p), x, labelled, count
-    ),
+    "random": at_random,
+    "margin": least_margin,
+    "k-centre": k_centre,
+    "margin, k-centre": margin_k_centre,
     "BADGE": badge,
 }
 

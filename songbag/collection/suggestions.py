@@ -72,31 +72,6 @@ def spread_of_doubt(
     return chosen
 
 
-def doubtful_and_far(
-    margins: NDArray[np.floating],
-    vectors: NDArray[np.floating],
-    known: NDArray[np.floating],
-    count: int,
-) -> list[int]:
-    """Return places."""
-    few = (
-        np.argsort(margins, kind="stable")[: 4 * count]
-        if margins.any()
-        else np.arange(len(margins))
-    )
-    x = vectors[few]
-    distances = np.full(len(x), np.inf)
-    for one in known:
-        distances = np.minimum(distances, ((x - one) ** 2).sum(axis=1))
-    chosen = list[int]()
-    while len(chosen) < min(count, len(x)):
-        place = int(distances.argmax())
-        distances = np.minimum(distances, ((x - x[place]) ** 2).sum(axis=1))
-        distances[place] = -1
-        chosen.append(place)
-    return few[chosen].tolist()
-
-
 def nearest_before(
     directions: NDArray[np.floating], chosen: Sequence[int]
 ) -> list[tuple[int, float]]:
