@@ -116,10 +116,8 @@ def compare(name, x, y, artists, seeds, counts, rare):
 
 def main() -> None:
     """Print both comparisons."""
-    dataset, encoder = (
-        open_audio(sys.argv[1] if len(sys.argv) > 1 else SONGS),
-        load_encoder("musicnn"),
-    )
+    dataset = open_audio(sys.argv[1] if len(sys.argv) > 1 else SONGS)
+    encoder = load_encoder("musicnn")
     first, last = map(int, sys.argv[2:4]) if len(sys.argv) > 3 else (0, 4)
     heard = index_songs(dataset, encoder, index_file(dataset, encoder), Console())
     y, artists = (np.array([getattr(s, name) for s in heard.songs]) for name in ("label", "group"))

@@ -19,10 +19,10 @@ from songbag.data.song import Song
 from songbag.errors import SongbagError
 from songbag.parallel.pool import Worker
 from songbag.serving.options import ServerOptions, require_safe
-from songbag.serving.replies import HTTPError
+from songbag.serving.replies import HTTPError, Reply
 from songbag.serving.run import new_app, page, run
 from songbag.serving.security import OneTimeKey, SecurityMiddleware
-from songbag.serving.worker_process import WaveTask, draw_wave
+from songbag.serving.worker_process import FileTask, decode_sound, draw_wave
 from songbag.tasks.label import Decision, LabelTable
 
 
@@ -51,6 +51,16 @@ class _Server:
         if number >= len(self.table.songs):
             raise HTTPError(404, "not_found", f"{self.table.path.name} has no song {number}.")
         return self.table.songs[number]
+
+    def read(self, number: int, work: Callable[[FileTask], Reply]) -> Response:
+        """Return what a worker process makes of the file of a song."""
+        task = FileTask(path=self.song(number).path, limits=self.options.limits)
+        with self.busy:
+            try:
+                return self.worker.call(work, task, self.options.max_seconds).response()
+            except (TimeoutError, BrokenExecutor):
+                message = f"{self.song(number).id}: it cannot be decoded, or takes too long."
+                raise HTTPError(422, "unreadable", message) from None
 
 
 def _server_of(request: Request) -> _Server:
@@ -114,26 +124,21 @@ def decided(decision: Decision) -> dict[str, Any]:
     return {"decision": decision.decision, "labels": decision.labels, "note": decision.note}
 
 
-@router.get("/songs/{number}/audio", summary="The file of a song, as it is")
-def audio(number: Number, server: Server) -> Response:
-    """A browser may not be able to play it."""
-    path = Path(server.song(number).path)
-    if not path.is_file():
-        raise HTTPError(404, "missing", f"{server.song(number).id}: there is no such file.")
-    return FileResponse(path)
+@router.get("/songs/{number}/audio", summary="The file of a song")
+def audio(number: Number, server: Server, decoded: bool = False) -> Response:
+    """As it is, which a browser may not be able to play, or `decoded` to WAV."""
+    song = server.song(number)
+    if decoded:
+        return server.read(number, decode_sound)
+    if not Path(song.path).is_file():
+        raise HTTPError(404, "missing", f"{song.id}: there is no such file.")
+    return FileResponse(song.path)
 
 
 @router.get("/songs/{number}/wave", summary="The waveform of a song")
 def wave(number: Number, server: Server) -> Response:
     """`peaks` are the largest magnitudes of equal spans; 1 is full scale."""
-    song, seconds = server.song(number), server.options.max_seconds
-    task = WaveTask(path=song.path, limits=server.options.limits)
-    with server.busy:
-        try:
-            return server.worker.call(draw_wave, task, seconds).response()
-        except (TimeoutError, BrokenExecutor):
-            message = f"{song.id}: its waveform cannot be drawn."
-            raise HTTPError(422, "unreadable", message) from None
+    return server.read(number, draw_wave)
 
 
 @router.post("/songs/{number}", summary="Decide on a song")

@@ -51,6 +51,19 @@ function tellUnplayable(text) {
   find("unplayable").textContent = text;
 }
 
+// What the browser cannot play, the server decodes.
+async function decode() {
+  const number = current;
+  if (number === null || media.get(number).decoded) return tellUnplayable("This song cannot be played.");
+  media.get(number).decoded = true;
+  const [file, { drawn }] = await Promise.all([
+    api.blob(`songs/${number}/audio?decoded=true`), fetched(number),
+  ]);
+  if (number !== current) return;
+  wave.show(file, drawn, []);
+  if (song().start) wave.seek(song().start);
+}
+
 async function listen(number, play) {
   wave.close();
   showTime(0);
@@ -237,7 +250,7 @@ async function start() {
     time: showTime,
     seek: () => {},
     state: () => showPlaying(wave.playing),
-    unplayable: () => tellUnplayable("This browser cannot play this kind of file."),
+    unplayable: () => decode().catch((error) => tellUnplayable(error.message)),
   });
   const buttons = table.labels.map((label, k) => {
     const key = k < KEYS ? [element("kbd", { textContent: String(k + 1) })] : [];
