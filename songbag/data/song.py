@@ -60,7 +60,7 @@ class Song:
     def undecided(self) -> bool:
         """Whether the song stands in a table to be labelled, and has no label to train on yet."""
         asked = "chosen" in self.extra or "decision" in self.extra
-        has_none = self.multilabel and self.extra.get("decision") == "none"
+        has_none = self.multilabel and self.extra.get("decision", "").lower() == "none"
         return asked and not self.label and not has_none
 
     def source(self, excerpt: Excerpt, window_seconds: float = 0.0) -> Source:

@@ -147,7 +147,7 @@ def assign_folds(
     songs = dataset.songs
     ids, labels = [song.id for song in songs], stratification_labels(songs)
     given = [song.fold for song in songs]
-    remark = f"; {text}" if (text := training_remark(songs)) else ""
+    remark = f"; {text}" if (text := training_remark(songs, any(given))) else ""
     if any(given):
         unknown = sum(song.fold is None and not song.chosen_by_model for song in songs)
         if unknown:

@@ -16,7 +16,7 @@ from songbag.console import Console, counted
 from songbag.data.audio_dataset import AudioDataset
 from songbag.data.song import Song, join_labels, joined_groups, part_name
 from songbag.encoders.encoder import Encoder
-from songbag.errors import SettingsError, SongTableError
+from songbag.errors import ModelFileError, SettingsError, SongTableError
 from songbag.inference.model_file import Card, Model, used_in_training
 from songbag.inference.predict import predict
 from songbag.inference.predictions import Predictions, SongPrediction
@@ -96,7 +96,11 @@ def suggest(
     ------
     SongTableError
         No song is left, or none could be read.
+    ModelFileError
+        The model was trained on a table of windows.
     """
+    if model.card.source != "audio":
+        raise ModelFileError("the model was trained on a table of windows: it hears no songs.")
     pool = open_songs_of(model.card, dataset, labelled, console)
     tracked = console.track(predict(model, pool), len(pool.songs), "Predicting")
     answers = list(tracked)

@@ -196,7 +196,8 @@ def load_labelled(songs: SongDataset, recipe: Recipe, console: Console) -> BagDa
     if lost := lost - set(dataset.labels):
         raise TrainingError(f"no song labelled {', '.join(sorted(lost))} could be read.")
     require_labels(dataset.songs, dataset.origin)  # a label may have lost all songs but one
-    if remark := training_remark(dataset.songs):
+    stated = any(song.split or song.fold for song in dataset.songs)
+    if remark := training_remark(dataset.songs, stated):
         console.say(remark)
     return dataset
 
@@ -229,11 +230,12 @@ def split_dataset(
     """Split songs by groups into train, validation and test, or as their table says."""
     songs = dataset.songs
     labels, groups = stratification_labels(songs), joined_groups(songs)
-    given, only_trained = [song.split for song in songs], only_trained_on(songs)
+    given = [song.split for song in songs]
     stated = any(given)
-    if stated:  # groups are those of the table: whether it divides one is looked at below
-        only_trained = [song.chosen_by_model for song in songs]
-        given = [song.split or ("train" if song.chosen_by_model else None) for song in songs]
+    only_trained = only_trained_on(songs, stated)
+    if stated:
+        given = [side or ("train" if song.chosen_by_model else None)
+                 for side, song in zip(given, songs, strict=True)]  # fmt: skip
     elif len({group for group, only in zip(groups, only_trained, strict=True) if not only}) < 2:
         test_share = 0.0  # one recording, or one artist: nothing can be held out
     share = VALIDATION_SHARE if needs_validation(recipe) else 0.0
@@ -242,7 +244,7 @@ def split_dataset(
     if stated:
         groups, said = split_groups(songs, sides, allow_crossing)
         method = f"given by the table, {said}"
-    method += f"; {remark}" if (remark := training_remark(songs)) else ""
+    method += f"; {remark}" if (remark := training_remark(songs, stated)) else ""
     ids = [song.id for song in songs]
     certificate = certify(ids, labels, groups, sides, method, None if stated else seed)
     return Split(np.array(sides), certificate)

@@ -1,6 +1,7 @@
 """The law of suggested songs: those that a model chose are trained on, and no split tests them."""
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pandas
@@ -8,7 +9,10 @@ import pytest
 
 import songbag
 from songbag.data.dataset import MemoryDataset
+from songbag.data.song import Song
 from songbag.errors import TrainingError
+from songbag.quality import shortcuts
+from songbag.quality.label_noise import label_noise_findings
 from songbag.recipes import load_recipe
 from songbag.tasks import leakage
 from songbag.tasks.train import split_dataset
@@ -67,12 +71,16 @@ def test_no_seed_tests_or_validates_one(windows, seed):
 def test_a_cross_validation_trains_every_fold_on_them(windows, tmp_path, monkeypatch):
     from songbag.tasks import cross_validate as task
 
-    trained = []
-    fit = task.fit
+    trained, calibrated = [], []
+    fit, calibrate = task.fit, task.calibrate
     monkeypatch.setattr(
         task, "fit", lambda songs, *rest, **more: trained.append(songs) or fit(songs, *rest, **more)
     )
+    monkeypatch.setattr(
+        task, "calibrate", lambda p, y, kind: calibrated.append(len(y)) or calibrate(p, y, kind)
+    )
     crossed = songbag.crossval(windows, tmp_path, folds=3, epochs=2, quiet=True)
+    assert sum(calibrated) == 2 * 8  # each of eight tested songs calibrates the two other folds
     assert len(trained) == 3
     for songs in trained:
         assert {song.id for song in songs.songs} >= KEPT
@@ -96,6 +104,9 @@ def test_what_a_table_states_obeys_too(table, windows):
     folds = alone.assign(fold=["" if n in HARD else str(n % 3) for n in range(16)])
     folds = folds.drop(columns="split")
     crossed = songbag.crossval(folds, **FAST)
+    assert crossed.metrics["split"]["method"].endswith(
+        "; 4 songs that a model chose are trained on and never tested"
+    )
     assert set(crossed.predictions.index).isdisjoint({f"s{place}" for place in HARD})
     assert len(crossed.predictions) == 12
 
@@ -170,6 +181,26 @@ def test_train_takes_several_tables(table, tmp_path):
     again = songbag.train(both, **FAST)
     assert again.model.card.split.hash == songbag.load(model).card.split.hash
     late.assign(id="s0", path=table["path"][0], label="high")[:1].to_csv(both[1], index=False)
+    alone = command("train", *both, "-o", model, "--song", "id")
+    assert "is trained on alone" in alone.stderr
     refused = command("train", *both, "-o", model, "--recipe", "fast")
     assert refused.returncode == 2
     assert "label of 's0' is 'high', and 'low' in" in refused.stderr
+
+
+def test_a_check_judges_no_song_that_a_model_chose(table, monkeypatch):
+    songs = [
+        Song(row["id"], row["path"], row["label"], extra={"chosen": row["chosen"]})
+        for row in table.to_dict("records")
+    ]
+    wrong = {song.id: {"high": 0.9 * (song.label == "low") + 0.05} for song in songs}
+    wrong = {name: {**shares, "low": 1 - shares["high"]} for name, shares in wrong.items()}
+    findings = label_noise_findings(songs, wrong, 99)
+    assert {one.id for one in findings} == {f"s{place}" for place in set(range(16)) - set(HARD)}
+    chosen = [replace(song, extra={"chosen": "model"}) for song in songs]
+    assert label_noise_findings(chosen, wrong, 99) == []
+    seen = []
+    with monkeypatch.context() as patched:
+        patched.setattr(shortcuts, "measure_shortcut", lambda fact, values, *_: seen.extend(values))
+        list(shortcuts.shortcut_findings(songs, {"loudness": list(range(16))}))
+    assert seen == [place for place in range(16) if place not in HARD]
