@@ -163,6 +163,7 @@ def test_it_plays_prefetches_and_says_what_it_cannot_play(chrome, table):
         page.keyboard.press("s")
         expect(page.locator("#done-title")).to_have_text("All 12 songs are decided.")
         expect(page.locator("#done-says")).to_contain_text("10 labelled, 2 skipped")
+        picture(page, "label-done")
         page.click("#again")
         shows(page, table, 10)
         page.keyboard.press("s")
