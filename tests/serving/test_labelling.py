@@ -25,6 +25,13 @@ def chrome():
         yield one
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _patience():
+    expect.set_options(timeout=20_000)  # a busy machine starts a process in seconds
+    yield
+    expect.set_options(timeout=5_000)
+
+
 class Labelling:
     """A `songbag label` of a table, in a process of its own."""
 

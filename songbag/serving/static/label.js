@@ -54,11 +54,11 @@ function tellUnplayable(text) {
 // What the browser cannot play, the server decodes.
 async function decode() {
   const number = current;
-  if (number === null || media.get(number).decoded) return tellUnplayable("This song cannot be played.");
-  media.get(number).decoded = true;
-  const [file, { drawn }] = await Promise.all([
-    api.blob(`songs/${number}/audio?decoded=true`), fetched(number),
-  ]);
+  const known = media.get(number);
+  if (!known || known.decoded) return tellUnplayable("This song cannot be played.");
+  known.decoded = true;
+  const { drawn } = await known;
+  const file = await api.blob(`songs/${number}/audio?decoded=true`);
   if (number !== current) return;
   wave.show(file, drawn, []);
   if (song().start) wave.seek(song().start);
