@@ -18,27 +18,26 @@ CHOSEN = ("model", "random")
 DECISIONS = ("labelled", "none", "skipped")
 
 
-def only_trained_on(songs: Sequence[Song], stated: bool = False) -> list[bool]:
+def only_trained_on(songs: Sequence[Song]) -> list[bool]:
     """Return which songs no split tests: those that a model chose, and all of their groups.
-
-    Of a split that is ``stated`` by a table only the songs themselves: `certify` looks at groups.
 
     >>> chosen = {"chosen": "model"}
     >>> songs = [Song("1", "a.wav", artist="x"), Song("2", "b.wav", artist="x", extra=chosen)]
     >>> only_trained_on([*songs, Song("3", "c.wav")])
     [True, True, False]
     """
-    if stated:
-        return [song.chosen_by_model for song in songs]
     groups = joined_groups(songs)
     chosen = {group for group, song in zip(groups, songs, strict=True) if song.chosen_by_model}
     return [group in chosen for group in groups]
 
 
 def training_remark(songs: Sequence[Song], stated: bool = False) -> str:
-    """Return in words how many songs no split tests, empty where there are none."""
+    """Return in words how many songs no split tests, empty where there are none.
+
+    In a split that is ``stated`` by a table, the table says where others of their groups stand.
+    """
     chosen = sum(song.chosen_by_model for song in songs)
-    others = sum(only_trained_on(songs, stated)) - chosen
+    others = 0 if stated else sum(only_trained_on(songs)) - chosen
     more = f", and {others} of the same {songs[0].group_by} or file," if others else ""
     text = f"songs that a model chose{more} are trained on and never tested"
     return f"{chosen} {text}" if chosen else ""

@@ -27,17 +27,19 @@ def join_songs(tables: Sequence[tuple[str, Sequence[Song]]]) -> tuple[list[Song]
     again = 0
     for origin, songs in tables:
         for song in songs:
-            if song.line is None:  # the same file named twice is one song
+            if song.line is None:  # a file named twice is one song; what a table says is meant
                 name = song.path if is_url(song.path) else Path(song.path).as_posix()
-                joined[name] = replace(song, id=name)
+                if name not in joined or joined[name].line is None:
+                    joined[name] = replace(song, id=name)
                 continue
-            row = _Row(origin, song)
-            earlier = rows.setdefault((os.path.realpath(song.path), song.start, song.end), row)
+            row, part = _Row(origin, song), (os.path.realpath(song.path), song.start, song.end)
+            earlier, other = rows.setdefault(part, row), joined.get(song.id, song)
             if earlier.origin != origin:
                 again += 1
                 merged = _merged(earlier, row)
+                rows[part] = earlier._replace(song=merged)
                 song = merged if merged.id == song.id else song
-            elif song.id in joined and joined[song.id] != song:
+            elif other != song and (other.line is not None or other.path != song.path):
                 raise SongTableError(f"{row.place}: id '{song.id}' is taken.")
             joined[song.id] = song
     return list(joined.values()), [f"{again} songs stand in two tables"] if again else []

@@ -39,16 +39,18 @@ class Suggestions:
     failures: Sequence[str]  # why songs could not be read
 
     def table(self, folder: Path | None = None) -> tuple[list[Row], list[str]]:
-        """Return whole rows and their columns; paths are relative to ``folder``, if one is given.
+        """Return whole rows and their columns; the columns of the user's own table come last.
 
-        The columns of the user's own table come last.
+        With ``folder`` paths are relative to it, but for absolute ones of files elsewhere.
         """
         label = "labels" if self.multilabel else "label"
         rows = []
         for song, ours in zip(self.songs, self.rows, strict=True):
             path = song.path
             if folder is not None and not is_url(path):
-                path = Path(os.path.relpath(path, folder)).as_posix()
+                relative = os.path.relpath(path, folder)
+                elsewhere = os.path.isabs(path) and relative.startswith(os.pardir)
+                path = Path(path if elsewhere else relative).as_posix()
             stated = song.line is not None and song.id != path + part_name(song.start, song.end)
             own = {name: cell for name, cell in song.extra.items() if name not in _NOT_COPIED}
             where: Row = {"path": path, "id": song.id if stated else None, label: None}
@@ -101,7 +103,7 @@ def suggest(
     """
     if model.card.source != "audio":
         raise ModelFileError("the model was trained on a table of windows: it hears no songs.")
-    pool = open_songs_of(model.card, dataset, labelled, console)
+    pool = unlabelled_songs(model.card, dataset, labelled, console)
     tracked = console.track(predict(model, pool), len(pool.songs), "Predicting")
     answers = list(tracked)
     failures = [item.message for item in answers if item.prediction is None]
@@ -129,7 +131,7 @@ def suggest(
     return Suggestions(songs, table, model.card.multilabel, failures)
 
 
-def open_songs_of(
+def unlabelled_songs(
     card: Card, dataset: AudioDataset, labelled: Sequence[Song], console: Console
 ) -> AudioDataset:
     """Return the songs that have no label yet, and say how many have one."""

@@ -232,7 +232,7 @@ def split_dataset(
     labels, groups = stratification_labels(songs), joined_groups(songs)
     given = [song.split for song in songs]
     stated = any(given)
-    only_trained = only_trained_on(songs, stated)
+    only_trained = only_trained_on(songs)
     if stated:
         given = [side or ("train" if song.chosen_by_model else None)
                  for side, song in zip(given, songs, strict=True)]  # fmt: skip

@@ -59,3 +59,23 @@ def test_one_id_of_two_songs_is_refused(tables):
     paths = tables(songs="id,path,label 1,a.wav,rock", next="id,path,label 1,b.wav,rock")
     with pytest.raises(SongTableError, match="line 2: id '1' is taken"):
         read_songs(paths)
+
+
+def test_a_third_table_is_compared_with_what_the_others_say_together(tables):
+    paths = tables(
+        songs="path,label a.wav, b.wav,jazz",
+        more="path,label a.wav,rock",
+        last="path,label a.wav,pop",
+    )
+    with pytest.raises(SongTableError, match=r"label of 'a\.wav' is 'pop', and 'rock'"):
+        read_songs(paths)
+
+
+def test_what_a_table_says_of_a_file_of_a_folder_is_meant(tables, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tables(next="path,label,chosen a.wav,rock,model")
+    for inputs in ([".", "next.csv"], ["next.csv", "."], ["next.csv", "a.wav"]):
+        songs = {song.id: song for song in read_songs(inputs).songs}
+        assert songs["a.wav"].label == "rock"
+        assert songs["a.wav"].chosen_by_model
+        assert len(songs) == (6 if "." in inputs else 1)

@@ -111,6 +111,20 @@ def test_what_a_table_states_obeys_too(table, windows):
     assert len(crossed.predictions) == 12
 
 
+def test_a_stated_test_leaves_the_validation_to_be_drawn(windows):
+    """Other songs of an artist of whom a model chose one are not validated on either."""
+    stated = [
+        replace(song, split=None if song.chosen_by_model else "test" if n >= 12 else "train")
+        for n, song in enumerate(windows.songs)
+    ]
+    recipe = load_recipe("mlp", {"training.keep": "best"})
+    for seed in range(8):
+        split = split_dataset(windows.with_songs(stated), recipe, seed)
+        sides = dict(zip((song.id for song in windows.songs), split.sides, strict=True))
+        assert {sides[name] for name in KEPT} == {"train"}
+        assert "validation" in sides.values()
+
+
 def test_a_comparison_and_every_split_of_leakage_obey(windows, tmp_path, monkeypatch):
     how = {"poolings": ["mean_probability", "max"], "seeds": 1, "folds": 2, "epochs": 1}
     songbag.compare(windows, tmp_path, **how, recipes=["mlp"], quiet=True)

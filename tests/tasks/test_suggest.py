@@ -111,4 +111,6 @@ def test_no_artist_is_both_drawn_and_chosen(model_path, pool, tmp_path):
     assert artists["model"].isdisjoint(artists["random"])
     assert set(found["mood"]) == {"sad"}
     written = rows(tmp_path / "next.csv")
+    assert [row["path"] for row in written] == list(found["path"])  # absolute, and elsewhere
+    assert "id" not in written[0]
     assert [row["artist"] for row in written] == list(found["artist"])
