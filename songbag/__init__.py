@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from songbag.api.estimator import SongClassifier
     from songbag.api.model import Model, load
     from songbag.api.results import Comparison, CrossValidation, EvaluationResult, Result
-    from songbag.api.songs import check, embed, pack, similar, song_map, tag
+    from songbag.api.songs import check, embed, pack, similar, song_map, suggest, tag
     from songbag.api.training import compare, crossval, evaluate, leakage, train
     from songbag.data.window_table import bags_from_arrays, bags_from_table
     from songbag.errors import SongbagError
@@ -49,6 +49,7 @@ _PLACES = {  # of what people call by name; sorted, it is what ``songbag.<TAB>``
     "similar": "api.songs",
     "song_map": "api.songs",
     "sort": "api.collection",
+    "suggest": "api.songs",
     "tag": "api.songs",
     "train": "api.training",
     "undo": "api.collection",
@@ -75,6 +76,7 @@ __all__ = [
     "similar",
     "song_map",
     "sort",
+    "suggest",
     "tag",
     "train",
     "undo",

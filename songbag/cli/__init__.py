@@ -7,6 +7,7 @@ import sys
 import click
 
 from songbag.cli.encode import embed, encoders, tag
+from songbag.cli.label import label, suggest
 from songbag.cli.predict import evaluate, export, info, predict, report, serve
 from songbag.cli.prepare import check, extract, pack
 from songbag.cli.similar import similar
@@ -56,6 +57,6 @@ def main() -> None:
 for command in (
     *(check, extract, pack, train, crossval, compare, leakage),
     *(evaluate, predict, sort, undo, serve, info, report, export),
-    *(encoders, tag, embed, similar, song_map, demo),
+    *(encoders, tag, embed, similar, song_map, suggest, label, demo),
 ):
     main.add_command(command)

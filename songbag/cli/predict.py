@@ -13,6 +13,7 @@ from songbag.cli.options import (
     PATH,
     PATH_OR_URL,
     RUNNING,
+    access_options,
     audio_file_options,
     cluster_options,
     command,
@@ -21,6 +22,7 @@ from songbag.cli.options import (
     option,
     read_audio_options,
     read_window_table,
+    serving_packages,
     span_options,
     window_table_options,
 )
@@ -192,13 +194,7 @@ def open_inputs(
 
 @command
 @click.argument("model", type=PATH)
-@option("--host", default="127.0.0.1", section="Access", help="Address to listen on.")
-@option("--port", default=8765, type=click.IntRange(0, 65535),
-        section="Access", help="0: a free one.")  # fmt: skip
-@option("--allow-remote", is_flag=True, section="Access",
-        help="Answer other machines; needs --token.")  # fmt: skip
-@option("--token", envvar="SONGBAG_TOKEN", section="Access",
-        help="What requests must carry.  [env: SONGBAG_TOKEN]")  # fmt: skip
+@access_options
 @option("--waiting", default=8, type=click.IntRange(0), section="Limits",
         help="Songs that may wait.")  # fmt: skip
 @option("--max-megabytes", default=64.0, section="Limits", help="Largest file.")
@@ -218,13 +214,8 @@ def serve(model: Path, no_browser: bool, quiet: bool, **options: Any) -> None:
     Other machines are refused. To let them in, give --allow-remote and a token, best in
     the variable SONGBAG_TOKEN, and put TLS in front.
     """
-    try:
+    with serving_packages("serve"):
         from songbag.serving.app import serve as run
-    except ModuleNotFoundError as error:
-        raise SettingsError(
-            f"songbag serve needs packages that are not installed ({error.name} is missing). "
-            "Install them: python -m pip install 'songbag[serve]'"
-        ) from None
     from songbag.recipes import read
     from songbag.serving.options import ServerOptions, default_workers
 

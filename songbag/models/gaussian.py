@@ -59,6 +59,7 @@ def fit_typicality(
     windows: list[NDArray[np.float32]],
     classes: NDArray[np.int64],
     fold_of: NDArray[np.int64],
+    drawn: NDArray[np.bool_],
 ) -> tuple[Gaussian, Typicality]:
     """Fit to songs, with p-values from distances of songs held out in turn.
 
@@ -70,13 +71,17 @@ def fit_typicality(
         Vectors of some windows of each song.
     classes, fold_of : ndarray of int64, shape (songs,)
         Class of each song, and the fold in which it is held out.
+    drawn : ndarray of bool, shape (songs,)
+        Songs whose distances make the p-values; others were chosen for being unusual.
     """
     of_songs, of_windows = np.zeros(len(vectors)), []
     for fold in np.unique(fold_of):
         others = fold_of != fold
         gaussian = Gaussian.fit(vectors[others], classes[others])
         of_songs[~others] = gaussian.distances(vectors[~others])
-        of_windows += [gaussian.distances(windows[song]) for song in np.flatnonzero(~others)]
+        of_windows += [
+            gaussian.distances(windows[song]) for song in np.flatnonzero(~others & drawn)
+        ]
     gaussian = Gaussian.fit(vectors, classes)
     p_windows = PValues.fit(np.concatenate(of_windows), _MOST_KNOTS)
-    return gaussian, Typicality(gaussian.centres, PValues.fit(of_songs), p_windows)
+    return gaussian, Typicality(gaussian.centres, PValues.fit(of_songs[drawn]), p_windows)

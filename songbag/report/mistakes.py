@@ -13,6 +13,7 @@ from typing import Any
 
 from songbag.audio.audio_file import Source
 from songbag.data.song import split_labels
+from songbag.data.splits import NOT_JUDGED
 from songbag.report.drawings import label_runs, timeline
 from songbag.report.neighbours import nearest_songs, read_neighbours
 from songbag.report.pages import clock
@@ -69,7 +70,7 @@ def surest_mistakes(
     ``rows`` are those of predictions.csv, ``figures`` are metrics.json, ``home`` is the page's
     folder, to which links to songs are relative. run.html shows the result as ``shown``.
     """
-    test_rows = [row for row in rows if row["status"] == "ok" and row.get("side") != "training"]
+    test_rows = [row for row in rows if row["status"] == "ok" and row.get("side") not in NOT_JUDGED]
     wrong = [row for row in test_rows if row["predicted"] != row["label"]]
     shown = sorted(wrong or test_rows, key=lambda row: -float(row["confidence"]))
     shown = shown[:MAX_SONGS] if wrong else shown[-3:][::-1]

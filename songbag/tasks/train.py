@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from songbag.console import Console
 from songbag.data.audio_dataset import AudioDataset
+from songbag.data.chosen_songs import decided_songs, only_trained_on, training_remark
 from songbag.data.dataset import BagDataset, MemoryDataset, SongDataset
 from songbag.data.packed import PackedDataset
 from songbag.data.song import Song, joined_groups, stratification_labels
@@ -187,7 +188,7 @@ def load_and_choose(
 def load_labelled(songs: SongDataset, recipe: Recipe, console: Console) -> BagDataset:
     """Return a dataset with the features of a recipe, and report what is wrong with its songs."""
     require_trainable(recipe)  # before an hour of decoding
-    songs = without_strays(songs, console)
+    songs = decided_songs(without_strays(songs, console), console)
     require_labels(songs.songs, songs.origin)
     dataset = songs.load(recipe, console.track)
     if songs.checked:
@@ -201,6 +202,9 @@ def load_labelled(songs: SongDataset, recipe: Recipe, console: Console) -> BagDa
     if lost := lost - set(dataset.labels):
         raise TrainingError(f"no song labelled {', '.join(sorted(lost))} could be read.")
     require_labels(dataset.songs, dataset.origin)  # a label may have lost all songs but one
+    stated = any(song.split or song.fold for song in dataset.songs)
+    if remark := training_remark(dataset.songs, stated):
+        console.say(remark)
     return dataset
 
 
@@ -233,16 +237,22 @@ def split_dataset(
     songs = dataset.songs
     labels, groups = stratification_labels(songs), joined_groups(songs)
     given = [song.split for song in songs]
-    if len(set(groups)) == 1 and not any(given):
+    stated = any(given)
+    only_trained = only_trained_on(songs)
+    if stated:
+        given = [side or ("train" if song.chosen_by_model else None)
+                 for side, song in zip(given, songs, strict=True)]  # fmt: skip
+    elif len({group for group, only in zip(groups, only_trained, strict=True) if not only}) < 2:
         test_share = 0.0  # one recording, or one artist: nothing can be held out
     share = VALIDATION_SHARE if needs_validation(recipe) else 0.0
-    sides = split_sides(labels, groups, given, seed, test_share, share)
-    method = split_method(songs, any(given))
-    if any(given):
+    sides = split_sides(labels, groups, given, seed, test_share, share, only_trained)
+    method = split_method(songs, stated)
+    if stated:
         groups, said = split_groups(songs, sides, allow_crossing)
         method = f"given by the table, {said}"
+    method += f"; {remark}" if (remark := training_remark(songs, stated)) else ""
     ids = [song.id for song in songs]
-    certificate = certify(ids, labels, groups, sides, method, None if any(given) else seed)
+    certificate = certify(ids, labels, groups, sides, method, None if stated else seed)
     return Split(np.array(sides), certificate)
 
 

@@ -140,7 +140,8 @@ def fit_vectors(
     filled = [np.where(np.isnan(few), mean, few) for few in windows]
     single = not plan.kind.multilabel
     classes = plan.truths(dataset.songs) if single else np.zeros(len(dataset), np.int64)
-    gaussian, typicality = fit_typicality(sums + missing * mean, filled, classes, fold_of)
+    drawn = np.array([not song.chosen_by_model for song in dataset.songs])
+    gaussian, typicality = fit_typicality(sums + missing * mean, filled, classes, fold_of, drawn)
     return Whitened(describe, gaussian), typicality
 
 

@@ -23,7 +23,6 @@ from songbag.inference.model_file import Model
 from songbag.metrics.calibration import (
     Calibration,
     branch_weights,
-    calibrate,
     fit_temperature,
 )
 from songbag.metrics.typicality import require_enough
@@ -99,7 +98,7 @@ def fit(
         A part of the user's could not be saved.
     """
     require_trainable(plan.recipe)
-    require_enough(len(dataset), plan.unknown)
+    require_enough(sum(not song.chosen_by_model for song in dataset.songs), plan.unknown)
     if model_path is not None and not resume:
         remove_checkpoints(model_path)
     if validation is None:
@@ -112,7 +111,7 @@ def fit(
     calibration, losses = Calibration(), None
     if training.folds and fold_of is not None:
         result, logits, plan = _fit_ensemble(dataset, fold_of, plan, model_path)
-        calibration = _calibrated(logits, dataset, plan)
+        calibration = plan.calibration(logits, dataset.songs)
         losses = song_losses(logits / calibration.temperature, dataset, plan)
     else:
         checkpoint = open_checkpoint(checkpoint_path(model_path), plan, dataset)
@@ -121,7 +120,7 @@ def fit(
         if fold_of is not None:
             plan.console.say("calibration on songs held out in turn")
             branch = _fit_branch(dataset, fold_of, plan, model_path, "vote")
-            calibration = _calibrated(branch.logits, dataset, plan)
+            calibration = plan.calibration(branch.logits, dataset.songs)
     typicality = fit_vectors(dataset, plan, fold_of) if plan.unknown else None
     model = assemble(result, dataset, plan, calibration, typicality)
     return Fitted(model, list(result.history), losses)
@@ -138,7 +137,7 @@ def held_out_logits(dataset: BagDataset, plan: TrainingPlan) -> NDArray[np.float
     if fold_of is None:
         return None
     logits = _fit_ensemble(dataset, fold_of, plan, None)[1]
-    calibrated: NDArray[np.float64] = logits / _calibrated(logits, dataset, plan).temperature
+    calibrated: NDArray[np.float64] = logits / plan.calibration(logits, dataset.songs).temperature
     return calibrated
 
 
@@ -346,9 +345,3 @@ def _solve_branch(dataset: BagDataset, fold_of: Labels, plan: TrainingPlan) -> B
         logits, row = solver.solve_folds(network, dataset, y, fold_of, pooling, training, advance)
     plan.report_epoch({"epoch": 1, **row})
     return Branch(training.network, [network.eval()], logits, [{"member": 1, "epoch": 1, **row}])
-
-
-def _calibrated(
-    logits: NDArray[np.float64], dataset: BagDataset, plan: TrainingPlan
-) -> Calibration:
-    return calibrate(plan.kind.probabilities(logits), plan.truths(dataset.songs), plan.kind)

@@ -42,7 +42,7 @@ def test_known_songs_are_set_aside_as_often_as_wanted_and_strange_ones_always():
     vectors, classes = drawn(400)
     songs, fold_of = vectors[:200], np.arange(200) % 5
     windows = [song + np.zeros((3, 1), np.float32) for song in songs.astype(np.float32)]
-    gaussian, typicality = fit_typicality(songs, windows, classes[:200], fold_of)
+    gaussian, typicality = fit_typicality(songs, windows, classes[:200], fold_of, fold_of >= 0)
 
     def shares(vectors):
         white = ((vectors - gaussian.mean) @ gaussian.matrix).astype(np.float32)
@@ -51,3 +51,14 @@ def test_known_songs_are_set_aside_as_often_as_wanted_and_strange_ones_always():
     assert 0.01 <= (shares(vectors[200:]) <= 0.05).mean() <= 0.1
     assert (shares(vectors[200:] + 100) <= 0.05).all()
     assert typicality.calibration_songs == 200
+
+
+def test_songs_that_a_model_chose_make_no_p_value():
+    vectors, classes = drawn(200)
+    vectors[150:] += 20.0  # chosen because they are unusual
+    windows = [song[None].astype(np.float32) for song in vectors]
+    fold_of, by_chance = np.arange(200) % 5, np.arange(200) < 150
+    arguments = vectors, windows, classes, fold_of
+    careful, misled = (fit_typicality(*arguments, mask)[1] for mask in (by_chance, fold_of >= 0))
+    assert careful.calibration_songs == 150
+    assert careful.songs.knots[-1] < misled.songs.knots[-1]
