@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from scipy.special import logsumexp
 from sklearn.metrics import roc_auc_score
 
 from songbag.collection.vectors import Neighbours, VectorIndex
@@ -103,7 +104,7 @@ class Judge:
         return {
             "songbag": 1 - np.array([item.prediction.typicality for item in items]),
             "probability": 1 - shares.max(axis=1),
-            "energy": -np.log(np.exp(scaled).sum(axis=1)),
+            "energy": -logsumexp(scaled, axis=1),
             "neighbours": -np.array([np.mean([alike for _, alike in five]) for five in near]),
         }
 
