@@ -187,7 +187,7 @@ def open_inputs(
 
 
 @command
-@click.argument("model", type=PATH)
+@click.argument("models", type=PATH, nargs=-1, required=True)
 @option("--host", default="127.0.0.1", section="Access", help="Address to listen on.")
 @option("--port", default=8765, type=click.IntRange(0, 65535),
         section="Access", help="0: a free one.")  # fmt: skip
@@ -195,21 +195,25 @@ def open_inputs(
         help="Answer other machines; needs --token.")  # fmt: skip
 @option("--token", envvar="SONGBAG_TOKEN", section="Access",
         help="What requests must carry.  [env: SONGBAG_TOKEN]")  # fmt: skip
+@option("--allow-origin", "allow_origins", multiple=True, metavar="ORIGIN", section="Access",
+        help="Let pages of https://example.org use it (CORS).")  # fmt: skip
 @option("--waiting", default=8, type=click.IntRange(0), section="Limits",
         help="Songs that may wait.")  # fmt: skip
-@option("--max-megabytes", default=64.0, section="Limits", help="Largest file.")
+@option("--max-megabytes", default=64.0, section="Limits", help="Largest request.")
 @option("--max-hours", default=1.0, section="Limits", help="Longest recording.")
 @option("--max-seconds", default=60.0, section="Limits", help="Longest work on a song.")
 @option("--workers", type=click.IntRange(1), section=RUNNING,
         help="Songs at once.  [default: cores, up to 4]")  # fmt: skip
 @option("--no-browser", is_flag=True, section=RUNNING, help="Do not open the page.")
 @option("-q", "--quiet", is_flag=True, section=RUNNING, help="No messages.")
-def serve(model: Path, no_browser: bool, quiet: bool, **options: Any) -> None:
-    """Show MODEL as a web page, and answer over HTTP.
+def serve(models: tuple[Path, ...], no_browser: bool, quiet: bool, **options: Any) -> None:
+    """Show MODELS as a web page, and answer over HTTP.
 
     The page opens in your browser: drop songs on it, see the labels, hear what each
     window added. Files are removed as soon as they are answered, and nothing leaves this
-    machine. Programs POST a file to /predict; /openapi.json describes the rest.
+    machine. Programs POST a song to /predict; /docs shows the rest. The first of several
+    models answers there, each one at /models/NAME/predict; a model file that is replaced is
+    read again.
 
     Other machines are refused. To let them in, give --allow-remote and a token, best in
     the variable SONGBAG_TOKEN, and put TLS in front.
@@ -225,7 +229,7 @@ def serve(model: Path, no_browser: bool, quiet: bool, **options: Any) -> None:
     from songbag.serving.options import ServerOptions, default_workers
 
     options["workers"] = options["workers"] or default_workers()
-    run(model, read(ServerOptions, options, "serve"), not no_browser, Console(quiet).say)
+    run(models, read(ServerOptions, options, "serve"), not no_browser, Console(quiet).say)
 
 
 @command

@@ -52,6 +52,7 @@ async function json(path, options = {}) {
 }
 
 export const model = () => json("model");
+export const description = () => json("openapi.json");
 
 export function without(kept, removed) {
   const headers = { "content-type": "application/json" };

@@ -3,6 +3,7 @@
 import { showModel } from "./about.js";
 import { AnswerView } from "./answer.js";
 import * as api from "./api.js";
+import { askForToken } from "./ask.js";
 import { takeFiles } from "./files.js";
 import { find, percent, verdict } from "./format.js";
 import { showList } from "./list.js";
@@ -19,14 +20,6 @@ let view;
 
 function say(text) {
   find("live").textContent = text;
-}
-
-function askForToken() {
-  const dialog = find("ask");
-  if (!dialog.open) dialog.showModal();
-  return new Promise((resolve) => {
-    dialog.addEventListener("close", () => resolve(find("token").value.trim()), { once: true });
-  });
 }
 
 // Many uploads report progress at once; the page is drawn at most once per frame.
