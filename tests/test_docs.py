@@ -278,7 +278,8 @@ def test_the_page_on_reports_runs(trained, tmp_path):
 def test_the_page_on_serving_runs(model_path, songs, tmp_path):
     from tests.helpers.serving_process import Server
 
-    shutil.copy(next((songs.parent / "audio").glob("*.mp3")), tmp_path / "song.mp3")
+    for name in ("song.mp3", "other.mp3"):
+        shutil.copy(next((songs.parent / "audio").glob("*.mp3")), tmp_path / name)
     asked = 0
     with Server(model_path, tmp_path) as server:
         for kind, text in blocks("docs/howto/serving.md"):

@@ -96,71 +96,6 @@ async def session(key: Key, server: Server) -> dict[str, str]:
     return {"token": token}
 
 
-@router.get("/health", summary="How busy the server is, and with which models")
-async def health(server: Server) -> dict[str, Any]:
-    """`waiting` counts songs that are uploading or wait; with `places` taken, more get 503."""
-    current, options = server.hosted.current, server.options
-    pool = current.pool
-    return {
-        "status": "ok",
-        "model": current.models[current.name(None)].hash,
-        "models": {name: model.hash for name, model in current.models.items()},
-        "at_work": pool.at_work,
-        "waiting": pool.reserved - pool.at_work,
-        "places": options.workers + options.waiting,
-        "uptime_seconds": round(time.monotonic() - server.started, 3),
-    }
-
-
-@router.get("/healthz", summary="Whether the server runs; needs no token")
-async def healthz() -> dict[str, str]:
-    """For what restarts a server that hangs."""
-    return {"status": "ok"}
-
-
-@router.get("/readyz", summary="Whether songs can be answered; needs no token")
-async def readyz(server: Server) -> dict[str, str]:
-    """503 `not_ready` where the processes that hold the models do not answer."""
-    if not await server.hosted.current.pool.answers():
-        raise HTTPError(503, "not_ready", "The process that was asked did not answer.")
-    return {"status": "ready"}
-
-
-@router.get("/metrics", summary="Requests, seconds and the queue, for Prometheus")
-async def metrics(server: Server) -> Response:
-    """Text of Prometheus' format 0.0.4."""
-    pool, options = server.hosted.current.pool, server.options
-    gauges = [
-        ("songs_at_work", "Songs that a process is busy with.", pool.at_work),
-        ("songs_waiting", "Songs that are uploading or wait.", pool.reserved - pool.at_work),
-        (
-            "places",
-            "Songs that may work and wait; more get 503.",
-            options.workers + options.waiting,
-        ),
-        ("workers", "Processes that predict.", options.workers),
-        ("models", "Models that are served.", len(server.hosted.current.models)),
-    ]
-    text = server.metrics.text(gauges)
-    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
-
-
-@router.get("/models", summary="The names of the models")
-async def models(server: Server) -> dict[str, list[str]]:
-    """The first one is that of the addresses without a name."""
-    return {"models": list(server.hosted.current.models)}
-
-
-@router.get("/model", summary="What the model is: labels, settings, figures, limits")
-@router.get("/models/{name}", include_in_schema=False)
-async def model_card(request: Request, server: Server) -> Response:
-    """`columns` are those of a song's row and of a window's row in the answers."""
-    current = server.hosted.current
-    name = current.name(request.path_params.get("name"))
-    description = model_description(f"{name}.songbag", current.models[name], server.options)
-    return Response(description, media_type="application/json")
-
-
 @router.post("/predict", summary="Predict one song, or several")
 @router.post("/models/{name}/predict", include_in_schema=False)
 async def predict(
@@ -234,3 +169,68 @@ async def without(request: Request, removal: Removal, server: Server) -> Respons
         except (TimeoutError, BrokenExecutor):
             raise HTTPError(422, "too_slow", "That took too long and was stopped.") from None
         return reply.response()
+
+
+@router.get("/model", summary="What the model is: labels, settings, figures, limits")
+@router.get("/models/{name}", include_in_schema=False)
+async def model_card(request: Request, server: Server) -> Response:
+    """`columns` are those of a song's row and of a window's row in the answers."""
+    current = server.hosted.current
+    name = current.name(request.path_params.get("name"))
+    description = model_description(f"{name}.songbag", current.models[name], server.options)
+    return Response(description, media_type="application/json")
+
+
+@router.get("/models", summary="The names of the models")
+async def models(server: Server) -> dict[str, list[str]]:
+    """The first one is that of the addresses without a name."""
+    return {"models": list(server.hosted.current.models)}
+
+
+@router.get("/health", summary="How busy the server is, and with which models")
+async def health(server: Server) -> dict[str, Any]:
+    """`waiting` counts songs that are uploading or wait; with `places` taken, more get 503."""
+    current, options = server.hosted.current, server.options
+    pool = current.pool
+    return {
+        "status": "ok",
+        "model": current.models[current.name(None)].hash,
+        "models": {name: model.hash for name, model in current.models.items()},
+        "at_work": pool.at_work,
+        "waiting": pool.reserved - pool.at_work,
+        "places": options.workers + options.waiting,
+        "uptime_seconds": round(time.monotonic() - server.started, 3),
+    }
+
+
+@router.get("/healthz", summary="Whether the server runs; needs no token")
+async def healthz() -> dict[str, str]:
+    """For what restarts a server that hangs."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz", summary="Whether songs can be answered; needs no token")
+async def readyz(server: Server) -> dict[str, str]:
+    """503 `not_ready` where the processes that hold the models do not answer."""
+    if not await server.hosted.current.pool.answers():
+        raise HTTPError(503, "not_ready", "The process that was asked did not answer.")
+    return {"status": "ready"}
+
+
+@router.get("/metrics", summary="Requests, seconds and the queue, for Prometheus")
+async def metrics(server: Server) -> Response:
+    """Text of Prometheus' format 0.0.4."""
+    pool, options = server.hosted.current.pool, server.options
+    gauges = [
+        ("songs_at_work", "Songs that a process is busy with.", pool.at_work),
+        ("songs_waiting", "Songs that are uploading or wait.", pool.reserved - pool.at_work),
+        (
+            "places",
+            "Songs that may work and wait; more get 503.",
+            options.workers + options.waiting,
+        ),
+        ("workers", "Processes that predict.", options.workers),
+        ("models", "Models that are served.", len(server.hosted.current.models)),
+    ]
+    text = server.metrics.text(gauges)
+    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -36,7 +36,7 @@ def browser():
 
 
 @contextmanager
-def opened(browser, address, width=1280, height=900, scheme="light", refused=0):
+def opened(browser, address, width=1280, height=900, scheme="light", refused=0, home=None):
     """Open a page and afterwards hold that it stayed calm and at home.
 
     ``refused`` is how many answers are errors of the API, which Chromium logs by itself;
@@ -47,7 +47,7 @@ def opened(browser, address, width=1280, height=900, scheme="light", refused=0):
         viewport=size, color_scheme=scheme, device_scale_factor=2 if width < 500 else 1
     )
     page = context.new_page()
-    home = address.partition("#")[0]
+    home = home or address.partition("#")[0]
     said, asked = [], []
     page.on("console", lambda message: said.append(message.text) if message.type != "log" else 0)
     page.on("pageerror", lambda error: said.append(str(error)))

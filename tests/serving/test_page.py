@@ -11,6 +11,7 @@ import sys
 
 import numpy as np
 import pytest
+import requests
 from playwright.sync_api import expect
 
 from songbag.audio.synthesis import synthesise
@@ -238,6 +239,21 @@ def test_every_size_and_scheme(chrome, server, mp3, nine, width, height, scheme)
         page.get_by_title(long.name).click()
         expect(page.locator("#song-name")).to_have_text(long.name)
         picture(page, f"{name}-table")
+
+
+@pytest.mark.parametrize(("width", "height", "scheme"), [(1280, 900, "light"), (390, 844, "dark")])
+def test_the_page_of_addresses_is_made_of_the_description(chrome, server, width, height, scheme):
+    made = requests.get(f"{server.url}/openapi.json", timeout=10).json()
+    with opened(chrome, f"{server.url}/docs", width, height, scheme, home=server.url) as page:
+        heads = page.locator(".address h2")
+        expect(heads).to_have_count(sum(map(len, made["paths"].values())))
+        shown = {"".join(text.split()) for text in heads.all_inner_texts()}
+        assert {"POST/predict", "GET/readyz", "POST/models/genre/without"} <= shown
+        expect(page.locator("pre", has_text="--data-binary").first).to_contain_text(
+            f"curl --data-binary @song.mp3 {server.url}/predict"
+        )
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        picture(page, f"docs-{width}-{scheme}")
 
 
 @pytest.mark.full
