@@ -9,6 +9,7 @@ import click
 
 from songbag.cli.deliver import deliver, delivery_options, open_delivery
 from songbag.cli.options import (
+    MODEL,
     OUTPUT,
     PATH,
     PATH_OR_URL,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 
 @command
-@click.argument("model", type=PATH)
+@click.argument("model", type=MODEL)
 @click.argument("songs", type=PATH)
 @option("-o", "--output", required=True, type=PATH, section=OUTPUT, help="Folder.")
 @option("--all", "everything", is_flag=True, section=OUTPUT, help="Evaluate songs of training too.")
@@ -66,7 +67,7 @@ def evaluate(
 
 
 @command
-@click.argument("model", type=PATH)
+@click.argument("model", type=MODEL)
 @click.argument("songs", nargs=-1, required=True)
 @option("--windows", is_flag=True, section=OUTPUT, help="Every window's answer as well.")
 @option("--precision", type=click.FloatRange(0, 1, min_open=True, max_open=True), section=OUTPUT,
@@ -187,7 +188,7 @@ def open_inputs(
 
 
 @command
-@click.argument("models", type=PATH, nargs=-1, required=True)
+@click.argument("models", type=MODEL, nargs=-1, required=True)
 @option("--host", default="127.0.0.1", section="Access", help="Address to listen on.")
 @option("--port", default=8765, type=click.IntRange(0, 65535),
         section="Access", help="0: a free one.")  # fmt: skip
@@ -233,19 +234,29 @@ def serve(models: tuple[Path, ...], no_browser: bool, quiet: bool, **options: An
 
 
 @command
-@click.argument("model", type=PATH)
+@click.argument("model", type=MODEL)
 @option("--network", is_flag=True, help="Show the layer table.")
 @option("--json", "as_json", is_flag=True, help="The whole card as JSON.")
-def info(model: Path, network: bool, as_json: bool) -> None:
-    """Show what MODEL is: labels, settings, split, figures, versions."""
+@option("--markdown", is_flag=True, help="A model card, as the Hugging Face hub reads it.")
+@option("--license", default="unknown", metavar="WORD",
+        help="With --markdown: licence of the model, e.g. mit.")  # fmt: skip
+def info(model: Path, network: bool, as_json: bool, markdown: bool, license: str) -> None:
+    """Show what MODEL is: labels, settings, split, figures, versions.
+
+    Here and wherever a model is given, MODEL may be an address: hf://user/model, or
+    https://host/genre.songbag#sha256=...
+    """
     import msgspec
 
     from songbag.cli.terminal import card_text, layer_text
     from songbag.inference.model_file import load_model
+    from songbag.tasks.model_card import model_card
 
     card = load_model(model, parts=()).card
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(card), indent=1).decode())
+    elif markdown:
+        click.echo(model_card(card, model.stem, license), nl=False)
     else:
         click.echo(layer_text(card) if network else card_text(card))
 
@@ -265,7 +276,7 @@ def report(folder: Path, output: Path | None) -> None:
 
 
 @command
-@click.argument("model", type=PATH)
+@click.argument("model", type=MODEL)
 @click.argument("output", type=PATH)
 @option("-q", "--quiet", is_flag=True, help="No messages, no progress.")
 def export(model: Path, output: Path, quiet: bool) -> None:
