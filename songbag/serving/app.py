@@ -27,11 +27,11 @@ from starlette.types import ASGIApp
 
 from songbag import __version__
 from songbag.errors import SettingsError
-from songbag.serving.metrics import Metrics, MetricsMiddleware
-from songbag.serving.models import Generation, HostedModels
+from songbag.serving.hosted_models import Generation, HostedModels
 from songbag.serving.openapi import describe_api
 from songbag.serving.options import ServerOptions, require_safe
 from songbag.serving.replies import HTTPError
+from songbag.serving.request_metrics import Metrics, MetricsMiddleware
 from songbag.serving.routes import STATIC, ServerState, router
 from songbag.serving.security import OneTimeKey, SecurityMiddleware, too_large
 from songbag.serving.uploads import upload_folder

@@ -13,10 +13,10 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from songbag.inference.model_file import Model
-from songbag.serving.metrics import Metrics
-from songbag.serving.models import HostedModels
+from songbag.serving.hosted_models import HostedModels
 from songbag.serving.options import ServerOptions
 from songbag.serving.replies import HTTPError, Reply, model_description
+from songbag.serving.request_metrics import Metrics
 from songbag.serving.security import OneTimeKey
 from songbag.serving.uploads import Upload, receive_uploads
 from songbag.serving.worker_process import PredictTask, WithoutTask, failed_song

@@ -1,7 +1,7 @@
 """What runs inside a worker process: predict one uploaded song, or pool an answer again.
 
 The process receives the models once, as the server read them. When a file changes, the server
-starts other processes (`songbag.serving.models`).
+starts other processes (`songbag.serving.hosted_models`).
 """
 
 import base64
