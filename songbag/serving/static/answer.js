@@ -4,6 +4,7 @@ import { without } from "./api.js";
 import { Chart } from "./chart.js";
 import { scaleOf } from "./colours.js";
 import { count, element, find, percent, signed, time, verdict } from "./format.js";
+import { explain } from "./reasons.js";
 import { showTable } from "./table.js";
 import { Wave } from "./wave.js";
 
@@ -11,8 +12,12 @@ const SHOWN = 8; // labels before "all"
 const ICONS = { play: "M8 5v14l11-7z", pause: "M7 5h4v14H7zM13 5h4v14h-4z" };
 
 export class AnswerView {
-  constructor(labels, space, nonce, say) {
-    Object.assign(this, { labels, space, say, song: null });
+  constructor(model, nonce, say) {
+    const { labels, space } = model;
+    const thresholds = model.multilabel ? new Map(labels.map((label, k) => [label, model.thresholds[k]])) : null;
+    Object.assign(this, { labels, space, thresholds, say, song: null });
+    find("thresholds").hidden = !thresholds;
+    find("label-rows").classList.toggle("with-thresholds", Boolean(thresholds));
     this.wave = new Wave(find("wave"), nonce, {
       time: (seconds) => this.tick(seconds),
       seek: (seconds) => this.choose(this.chart.nearest(seconds)),
@@ -43,9 +48,16 @@ export class AnswerView {
     find("found").hidden = !song.answer;
     find("working").hidden = Boolean(song.answer || song.reason);
     if (!song.answer) this.wave.close();
-    if (song.reason) find("reason").textContent = song.message;
+    if (song.reason) this.fail(song);
     else if (!song.answer) this.working(song);
     else if (fresh) this.open(song);
+  }
+
+  fail({ reason, message }) {
+    const [what, advice] = explain(reason);
+    find("reason").textContent = what;
+    find("advice").textContent = advice;
+    find("details").textContent = `${reason}: ${message}`;
   }
 
   working({ progress }) {
@@ -108,7 +120,9 @@ export class AnswerView {
       const bar = element("span", { className: "bar" }, element("i"), element("b"));
       const share = element("span", { className: "share" });
       const name = element("span", { className: "label-name", textContent: label, title: label });
-      return element("label", { className: "label-row" }, radio, name, bar, share);
+      const row = element("label", { className: "label-row" }, radio, name, bar, share);
+      if (this.thresholds) this.showThreshold(row, bar, this.thresholds.get(label));
+      return row;
     });
     find("label-rows").replaceChildren(...rows);
     find("all-labels").hidden = all;
@@ -116,12 +130,20 @@ export class AnswerView {
     this.fill();
   }
 
+  showThreshold(row, bar, threshold) {
+    const mark = element("u", { title: `given from ${percent(threshold)} on` });
+    mark.style.left = `${100 * threshold}%`;
+    bar.append(mark);
+    row.append(element("span", { className: "from", textContent: `from ${percent(threshold)}` }));
+  }
+
   fill() {
     const { song } = this;
     const whole = song.answer.song;
     const now = song.again?.song ?? whole;
     find("verdict").textContent = verdict(now);
-    find("sure").textContent = `${percent(now.confidence)} sure · ${this.facts}`;
+    const sure = this.thresholds ? "sure of the least sure label" : "sure";
+    find("sure").textContent = `${percent(now.confidence)} ${sure} · ${this.facts}`;
     for (const row of find("label-rows").children) {
       const label = row.querySelector("input").value;
       const [fill, mark] = row.querySelector(".bar").children;
@@ -129,6 +151,7 @@ export class AnswerView {
       mark.hidden = !song.again;
       mark.style.left = `${100 * whole[`p_${label}`]}%`;
       row.querySelector(".share").textContent = percent(now[`p_${label}`]);
+      row.classList.toggle("given", Boolean(this.thresholds) && (now.predicted ?? "").split(";").includes(label));
     }
     this.tellRemoved(whole, now);
   }
