@@ -304,6 +304,7 @@ def test_thresholds_of_several_labels_are_shown(chrome, model_path, mp3, tmp_pat
             bar, mark = (row.locator(f".bar{part}").bounding_box() for part in ("", " u"))
             assert mark["x"] + 1 - bar["x"] == pytest.approx(threshold * bar["width"], abs=1)
         # The list scrolls, and the ends of the names, which differ, are seen.
+        assert len(set(page.locator(".song .end").all_text_contents())) == len(names)
         hidden = page.locator("#list").evaluate("list => list.scrollHeight - list.clientHeight")
         assert hidden > 50
         for k, name in enumerate(names[:3]):

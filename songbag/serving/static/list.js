@@ -2,6 +2,8 @@
 
 import { count, element, find, percent, verdict } from "./format.js";
 
+const ENDING = 13; // letters of a name that are always seen
+
 function state(song) {
   if (song.answer) return [verdict(song.answer.song), percent(song.answer.song.confidence)];
   if (song.reason) return ["no answer", ""];
@@ -11,8 +13,7 @@ function state(song) {
 
 // The end of a name tells songs of one album apart: only what stands before it is cut.
 function name(id) {
-  const end = id.match(/\S{1,12}$/)?.[0] ?? id.slice(-12);
-  const parts = [["start", id.slice(0, -end.length)], ["end", end]];
+  const parts = [["start", id.slice(0, -ENDING)], ["end", id.slice(-ENDING)]];
   const pieces = parts.map(([className, textContent]) => element("span", { className, textContent }));
   return element("span", { className: "song-id", title: id }, ...pieces);
 }
