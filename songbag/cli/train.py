@@ -200,4 +200,4 @@ def demo(output: Path, seed: int, songs: int, only_songs: bool, quiet: bool) -> 
     click.echo(f"report  {run_demo(output, songs, seed, console)}")
     model = shlex.quote(str(output / "demo.songbag"))
     click.echo(f"next    songbag serve {model}   the page, to drop songs on (songbag[serve])")
-    click.echo("        songbag train songs.csv -o genre.songbag   your songs: path, label, artist")
+    click.echo("next    songbag train songs.csv -o genre.songbag   your songs: path, label, artist")
