@@ -4,20 +4,17 @@ import { without } from "./api.js";
 import { Chart } from "./chart.js";
 import { scaleOf } from "./colours.js";
 import { count, element, find, percent, signed, time, verdict } from "./format.js";
+import { LabelRows } from "./labels.js";
 import { explain } from "./reasons.js";
 import { showTable } from "./table.js";
 import { Wave } from "./wave.js";
 
-const SHOWN = 8; // labels before "all"
 const ICONS = { play: "M8 5v14l11-7z", pause: "M7 5h4v14H7zM13 5h4v14h-4z" };
 
 export class AnswerView {
   constructor(model, nonce, say) {
     const { labels, space } = model;
-    const thresholds = model.multilabel ? new Map(labels.map((label, k) => [label, model.thresholds[k]])) : null;
-    Object.assign(this, { labels, space, thresholds, say, song: null });
-    find("thresholds").hidden = !thresholds;
-    find("label-rows").classList.toggle("with-thresholds", Boolean(thresholds));
+    Object.assign(this, { labels, space, say, song: null, labelRows: new LabelRows(model) });
     this.wave = new Wave(find("wave"), nonce, {
       time: (seconds) => this.tick(seconds),
       seek: (seconds) => this.choose(this.chart.nearest(seconds)),
@@ -103,38 +100,14 @@ export class AnswerView {
     return this.labels.reduce((a, b) => (row[`p_${b}`] > row[`p_${a}`] ? b : a));
   }
 
-  // The label probabilities, with a mark where each was with all windows.
-  rows(all = this.labels.length <= SHOWN + 1) {
+  rows(all) {
     const { song } = this;
-    const whole = song.answer.song;
-    const sorted = [...this.labels].sort((a, b) => whole[`p_${b}`] - whole[`p_${a}`]);
-    const shown = all ? sorted : sorted.slice(0, SHOWN);
-    if (!shown.includes(song.label)) shown.push(song.label);
-    const rows = shown.map((label) => {
-      const radio = element("input", { type: "radio", name: "label", value: label });
-      radio.checked = label === song.label;
-      radio.onchange = () => {
-        song.label = label;
-        this.redraw();
-      };
-      const bar = element("span", { className: "bar" }, element("i"), element("b"));
-      const share = element("span", { className: "share" });
-      const name = element("span", { className: "label-name", textContent: label, title: label });
-      const row = element("label", { className: "label-row" }, radio, name, bar, share);
-      if (this.thresholds) this.showThreshold(row, bar, this.thresholds.get(label));
-      return row;
-    });
-    find("label-rows").replaceChildren(...rows);
-    find("all-labels").hidden = all;
-    find("all-labels").textContent = `All ${this.labels.length} labels`;
+    const choose = (label) => {
+      song.label = label;
+      this.redraw();
+    };
+    this.labelRows.show(song, choose, all);
     this.fill();
-  }
-
-  showThreshold(row, bar, threshold) {
-    const mark = element("u", { title: `given from ${percent(threshold)} on` });
-    mark.style.left = `${100 * threshold}%`;
-    bar.append(mark);
-    row.append(element("span", { className: "from", textContent: `from ${percent(threshold)}` }));
   }
 
   fill() {
@@ -142,17 +115,9 @@ export class AnswerView {
     const whole = song.answer.song;
     const now = song.again?.song ?? whole;
     find("verdict").textContent = verdict(now);
-    const sure = this.thresholds ? "sure of the least sure label" : "sure";
+    const sure = this.labelRows.thresholds ? "sure of the least sure label" : "sure";
     find("sure").textContent = `${percent(now.confidence)} ${sure} · ${this.facts}`;
-    for (const row of find("label-rows").children) {
-      const label = row.querySelector("input").value;
-      const [fill, mark] = row.querySelector(".bar").children;
-      fill.style.width = `${100 * now[`p_${label}`]}%`;
-      mark.hidden = !song.again;
-      mark.style.left = `${100 * whole[`p_${label}`]}%`;
-      row.querySelector(".share").textContent = percent(now[`p_${label}`]);
-      row.classList.toggle("given", Boolean(this.thresholds) && (now.predicted ?? "").split(";").includes(label));
-    }
+    this.labelRows.fill(song);
     this.tellRemoved(whole, now);
   }
 

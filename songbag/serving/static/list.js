@@ -14,7 +14,8 @@ function state(song) {
 // The end of a name tells songs of one album apart: only what stands before it is cut.
 function name(id) {
   const parts = [["start", id.slice(0, -ENDING)], ["end", id.slice(-ENDING)]];
-  const pieces = parts.map(([className, textContent]) => element("span", { className, textContent }));
+  const pieces = parts.filter(([, text]) => text).map(([className, textContent]) =>
+    element("span", { className, textContent }));
   return element("span", { className: "song-id", title: id }, ...pieces);
 }
 
