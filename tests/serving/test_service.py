@@ -90,7 +90,7 @@ def numbers(server):
     answer = requests.get(f"{server.url}/metrics", timeout=10)
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     lines = answer.text.splitlines()
-    pattern = re.compile(r"(songbag_\w+(?:\{[^}]*\})?) (-?[\d.e+-]+)")
+    pattern = re.compile(r'(songbag_\w+(?:\{(?:\w+="[^"]*",?)+\})?) ([\d.e+-]+)')
     found = [pattern.fullmatch(line) for line in lines if not line.startswith("#")]
     assert all(found), answer.text
     return {one[1]: float(one[2]) for one in found}
