@@ -230,6 +230,8 @@ def test_static_files_stay_readable():
         (["--host", "0.0.0.0", "--allow-remote"], "needs a --token"),
         (["--host", "0.0.0.0", "--allow-remote", "--token", "short"], "5 letters"),
         (["--max-megabytes", "0"], "max_megabytes"),
+        (["--allow-origin", "*"], "no wildcard"),
+        (["--allow-origin", "https://a.example/page"], "no path"),
     ],
 )
 def test_unsafe_options_are_refused(model_path, arguments, said):
@@ -245,6 +247,9 @@ def test_a_taken_port_and_a_model_of_tables_are_said(server, model_path, tmp_pat
     done = CliRunner().invoke(main, ["serve", str(model_path), "--no-browser", "--port", port])
     assert done.exit_code == 2
     assert "--port 0 takes a free port" in done.output
+    done = CliRunner().invoke(main, ["serve", str(model_path), str(model_path), "--no-browser"])
+    assert done.exit_code == 2
+    assert "two models have the same name" in done.output
     table = with_card(model_path, tmp_path / "t.songbag", source="table")
     done = CliRunner().invoke(main, ["serve", str(table), "--no-browser"])
     assert done.exit_code == 2
