@@ -14,7 +14,7 @@ install = echo "installing into $(1) ..." && { [ -x $(1)/bin/uv ] || $(1)/bin/py
 	  --constraint $(or $(3),constraints.txt) $(2); }$(if $(COMPILE), && $(1)/bin/python -m compileall -q songbag)
 
 .PHONY: help demo test lint types test-all docs torture chromium browser pictures clean
-.PHONY: bench bench-quick bench-encoder bench-accuracy bench-tables bench-spans bench-neighbours bench-poolings bench-vote bench-serving bench-scale
+.PHONY: bench bench-quick bench-encoder bench-accuracy bench-tables bench-spans bench-neighbours bench-suggestions bench-poolings bench-vote bench-serving bench-scale
 
 demo: .venv/train  ## generate songs, train, evaluate, write the report
 	.venv/bin/songbag demo
@@ -73,8 +73,11 @@ bench-encoder: .venv/dev  ## what the encoder costs, beside the original and a p
 bench-tables: .venv/dev  ## recipe windows beside scikit-learn, on tables that librosa makes
 	.venv/bin/python bench/tables.py
 
-bench-neighbours: .venv/dev  ## songs that sound alike: shares on Emotify, seconds with 100,000 songs
+bench-neighbours: .venv/dev  ## songs that sound alike, and their map: shares on Emotify, seconds of many songs
 	.venv/bin/python bench/neighbours.py
+
+bench-suggestions: .venv/dev  ## what to label next: learning curves of five ways to choose, on Emotify
+	.venv/bin/python bench/suggestions.py
 
 bench-spans: .venv/dev  ## labelled spans of long recordings that come back
 	.venv/bin/python bench/spans.py
@@ -96,11 +99,14 @@ chromium:  ## install the browser for the tests of pages, where apt-get can
 	  echo "No Chromium, and it cannot be installed from here (that needs root and apt-get): the" \
 	       "tests of the page will be skipped. Install it: sudo apt-get install chromium"
 
-pictures: demo .venv/dev  ## docs/report.png and docs/serving.png: the demo's report, the page
+PICTURE = chromium --headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync \
+  --disable-background-networking --disable-component-update --hide-scrollbars
+
+pictures: demo .venv/dev  ## docs/report.png, docs/map.png, docs/serving.png: of the demo's songs
 	@command -v chromium >/dev/null || { echo "needs Chromium: apt-get install chromium"; exit 1; }
-	chromium --headless --no-sandbox --disable-gpu --disable-quic --no-first-run \
-	  --disable-background-networking --disable-component-update --disable-sync --hide-scrollbars \
-	  --window-size=1100,1270 --screenshot=docs/report.png file://$(CURDIR)/demo/demo-training/report.html
+	.venv/bin/songbag map demo/songs.csv -o demo/map.html --cache demo/cache
+	$(PICTURE) --window-size=1100,1270 --screenshot=docs/report.png file://$(CURDIR)/demo/demo-training/report.html
+	$(PICTURE) --window-size=1100,720 --screenshot=docs/map.png file://$(CURDIR)/demo/map.html
 	PYTHONPATH=. .venv/bin/python docs/make_serving_picture.py demo
 
 .venv/train: pyproject.toml constraints.txt

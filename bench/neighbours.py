@@ -1,9 +1,10 @@
-"""How often the nearest songs share label and artist on Emotify, and what a question costs.
+"""How often the nearest songs share label and artist on Emotify, and what questions and maps cost.
 
 Prints, for the five nearest songs: the share with the label of the asked song, its artist's own
 songs left out, and the share by the same artist, for artists of several songs; of Songbag, of means
-and deviations of 20 MFCC, and chance. Then the seconds of a question to 100,000 songs of 20
-random pieces. Needs the songs of ../shared/data/emotify.
+and deviations of 20 MFCC, of the nearest on a map, and chance. Then the seconds of a question to
+100,000 songs of 20 random pieces, and of maps of 20,000 and 100,000 random songs. Needs the songs
+of ../shared/data/emotify.
 
     python bench/neighbours.py [songs.csv]
 """
@@ -16,6 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
+from songbag.collection import plane
+from songbag.collection.plane import on_a_plane
 from songbag.collection.vectors import Neighbours, VectorIndex
 from songbag.console import Console
 from songbag.data.open_songs import open_audio
@@ -41,15 +44,28 @@ def shares(name, vectors, labels, artists):
     print(f"{name:24} label {np.mean(of_label):.3f}  artist {np.mean(of_artist):.3f}")
 
 
+def shares_on_a_map(name, points, labels, artists):
+    """Print the share of labels among the points nearest to each song's."""
+    distances = np.linalg.norm(points[:, None] - points, axis=-1)
+    distances[artists[:, None] == artists] = np.inf
+    nearest = distances.argsort(axis=1)[:, :NEAREST]
+    print(f"{name:24} label {np.mean(labels[nearest] == labels[:, None]):.3f}")
+
+
 def main() -> None:
     """Print the shares, then the seconds."""
-    songs = Path(sys.argv[1]) if len(sys.argv) > 1 else SONGS
-    dataset, console = open_audio(songs), Console()
+    table = Path(sys.argv[1]) if len(sys.argv) > 1 else SONGS
+    dataset, console = open_audio(table), Console()
     with tempfile.TemporaryDirectory() as folder:
         collection = index_songs(dataset, load_encoder("musicnn"), Path(folder) / "v", console)
     labels = np.array([song.label for song in collection.songs])
     artists = np.array([song.group for song in collection.songs])
     shares("songbag", collection.index.song_vectors(), labels, artists)
+    directions = Neighbours(collection.index).directions
+    shares_on_a_map("map, t-SNE", on_a_plane(directions), labels, artists)
+    most, plane.MOST_TSNE = plane.MOST_TSNE, 0
+    shares_on_a_map("map, principal components", on_a_plane(directions), labels, artists)
+    plane.MOST_TSNE = most
     settings = {"sound.feature": "mfcc", "sound.coefficients": 20}
     frames = [bag.features for bag in dataset.load(load_recipe("founding", settings))]
     statistics_of = [np.concatenate([of.mean(axis=0), of.std(axis=0)]) for of in frames]
@@ -67,6 +83,10 @@ def main() -> None:
             large.moment(asked, place)
         taken.append(time.perf_counter() - began)
     print(f"100,000 songs, 20 nearest with their moments: {statistics.median(taken) * 1000:.0f} ms")
+    for songs in (plane.MOST_TSNE, 100_000):
+        began = time.perf_counter()
+        on_a_plane(large.directions[:songs])
+        print(f"a map of {songs:,} songs: {time.perf_counter() - began:.0f} s")
 
 
 if __name__ == "__main__":

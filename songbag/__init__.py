@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from songbag.api.estimator import SongClassifier
     from songbag.api.model import Model, load
     from songbag.api.results import Comparison, CrossValidation, EvaluationResult, Result
-    from songbag.api.songs import check, embed, pack, similar, tag
+    from songbag.api.songs import check, embed, pack, similar, song_map, suggest, tag
     from songbag.api.training import compare, crossval, evaluate, leakage, train
     from songbag.data.window_table import bags_from_arrays, bags_from_table
     from songbag.errors import SongbagError
@@ -47,7 +47,9 @@ _PLACES = {  # of what people call by name; sorted, it is what ``songbag.<TAB>``
     "load": "api.model",
     "pack": "api.songs",
     "similar": "api.songs",
+    "song_map": "api.songs",
     "sort": "api.collection",
+    "suggest": "api.songs",
     "tag": "api.songs",
     "train": "api.training",
     "undo": "api.collection",
@@ -72,7 +74,9 @@ __all__ = [
     "load",
     "pack",
     "similar",
+    "song_map",
     "sort",
+    "suggest",
     "tag",
     "train",
     "undo",

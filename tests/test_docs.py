@@ -207,6 +207,36 @@ def test_the_page_on_similar_songs_runs(own_songs):
     assert len((own_songs / "neighbours.csv").read_text().splitlines()) > 3
 
 
+@pytest.mark.full
+@runs("docs/howto/map-of-songs.md")
+def test_the_page_on_maps_runs(own_songs, model_path):
+    shutil.copy(model_path, own_songs / "genre.songbag")
+    run_page("docs/howto/map-of-songs.md", own_songs)
+    assert "waltz" in (own_songs / "map.html").read_text()
+    assert "confidence" in (own_songs / "answers.html").read_text()
+
+
+@runs("docs/howto/label-few-songs.md")
+def test_the_page_on_labelling_runs(own_songs):
+    """Half of the songs have labels; the page of songbag label has tests of its own."""
+    from songbag.tasks.label import Decision, LabelTable
+
+    (own_songs / "audio").rename(own_songs / "songs")
+    lines = (own_songs / "songs.csv").read_text().replace("audio/", "songs/").splitlines()
+    known = dict(line.split(",")[:2] for line in lines[1:])
+    (own_songs / "songs.csv").write_text("\n".join([lines[0], *lines[1::2], ""]))
+    for kind, text in blocks("docs/howto/label-few-songs.md"):
+        if "songbag label" not in text:
+            text = text.replace("-n 25", "-n 8").replace("n=10", "n=3")
+            run(kind, runnable(text) if kind == "sh" else text, own_songs)
+            continue
+        table = LabelTable.open(own_songs / "next.csv", sorted(set(known.values())), False)
+        for number, song in enumerate(table.songs):
+            label = known[str(Path(song.path).relative_to(own_songs))]
+            table.decide(number, Decision("labelled", (label,)))
+    assert len((own_songs / "next.csv").read_text().splitlines()) == 9
+
+
 @runs("docs/howto/sort-songs.md")
 def test_the_page_on_sorting_runs(own_songs, model_path):
     shutil.copy(model_path, own_songs / "genre.songbag")

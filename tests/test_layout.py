@@ -42,7 +42,9 @@ OWNERS = {
     "soxr": ["audio/waveform.py"],
     "onnx": ["onnx_runtime", "inference", "training"],
     "onnxruntime": ["onnx_runtime", "training/to_onnx.py"],
-    "sklearn": ["data/splits.py", "api/estimator.py", "models/kernel_machine.py"],
+    "sklearn": [
+        *("api/estimator.py", "collection/plane.py", "data/splits.py", "models/kernel_machine.py"),
+    ],
     "matplotlib": ["api/"],
     "mutagen": ["audio/tags.py"],
     "loky": ["parallel/pool.py"],

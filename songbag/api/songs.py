@@ -1,7 +1,8 @@
 """Look at songs from Python: check, tag, embed and pack them."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from songbag.console import Console
 from songbag.data.dataset import SongDataset
@@ -12,6 +13,7 @@ from songbag.tasks.check import survey_songs, write_cleaned
 if TYPE_CHECKING:
     import pandas
 
+    from songbag.api.model import Model
     from songbag.data.open_songs import SongsLike
 
 
@@ -164,6 +166,140 @@ def similar(
         console.say(remark)
     answers = similar_songs.moments if windows else similar_songs.songs
     return pandas.DataFrame([row for rows in answers(n) for row in rows], columns=COLUMNS)
+
+
+def song_map(
+    songs: "SongsLike",
+    output: str | Path,
+    model: str | Path | None = None,
+    index: str | Path | None = None,
+    encoder: str = "musicnn",
+    cache: str | Path | None = None,
+    workers: int | None = None,
+    max_hours: float = 1.0,
+    quiet: bool = False,
+) -> "pandas.DataFrame":
+    """Draw a map of songs on a page that can be searched and heard.
+
+    Parameters
+    ----------
+    songs
+        As for `Model.predict`; songs in files only.
+    output
+        HTML file, one that needs no network.
+    model
+        Model file whose answers, mistakes and confidence are shown, too.
+    index
+        File of the vectors, which grows; by default one in the cache, that of `similar`.
+    encoder, cache, workers, max_hours, quiet
+        As for `tag`.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by ``id``, a row a song that could be read: x, y (songs that sound alike are close
+        together; the numbers have no unit), and what is known of label, answer, verdict ("right"
+        or "wrong"), confidence (0 to 1), training ("in training" or "new to the model"), artist.
+
+    Raises
+    ------
+    SongTableError
+        No song could be read. Single ones that could not are said unless ``quiet``.
+    SettingsError
+        scikit-learn is not installed.
+    """
+    import pandas
+
+    from songbag.encoders.manifest import load_encoder
+    from songbag.inference.model_file import load_model
+    from songbag.tasks.song_map import map_songs
+
+    if isinstance(songs, SongDataset):
+        raise TypeError("a map is of audio files; windows of a table have none")
+    options = AudioOptions(Path(cache) if cache else None, max_hours, workers, allow_outside=True)
+    dataset, console = open_audio(songs, options), Console(quiet)
+    loaded = None if model is None else load_model(model)
+    file = None if index is None else Path(index)
+    made = map_songs(dataset, load_encoder(encoder), loaded, Path(output), file, console)
+    for remark in (*dataset.remarks, *made.failures):
+        console.say(remark)
+    columns: dict[str, Any] = {"x": made.points[:, 0], "y": made.points[:, 1]}
+    columns |= {colouring.title: list(colouring.values) for colouring in made.colourings}
+    ids = pandas.Index([song.id for song in made.songs], name="id")
+    return pandas.DataFrame(columns, index=ids)
+
+
+def suggest(
+    model: "Model | str | Path",
+    songs: "SongsLike",
+    n: int = 25,
+    output: str | Path | None = None,
+    labelled: "Sequence[str | Path]" = (),
+    seed: int = 0,
+    encoder: str = "musicnn",
+    cache: str | Path | None = None,
+    workers: int | None = None,
+    max_hours: float = 1.0,
+    quiet: bool = False,
+) -> "pandas.DataFrame":
+    """Return which songs to label next, to make a model better.
+
+    Four of five are songs that the model is unsure of and that are unlike each other
+    (`songbag.collection.suggestions`). One of five is drawn at random: songs that a model chose are
+    harder than others, so `train` never tests them.
+
+    Parameters
+    ----------
+    model, songs
+        A model or its file; as for `Model.predict`, songs in files only.
+    n
+        Songs to label.
+    output : path, optional
+        New CSV file that gets the table, for `songbag label` or a spreadsheet.
+    labelled : sequence of path
+        Tables whose songs are not suggested. Songs that the model was trained on, or that have a
+        label in their own table, are never suggested.
+    seed
+        Of the draws.
+    encoder, cache, workers, max_hours, quiet
+        As for `similar`: what hears which songs are alike.
+
+    Returns
+    -------
+    DataFrame
+        A row a song, in the order in which to label: path, label (empty), chosen ("model" or
+        "random"), reason (in words), predicted, confidence (0 to 1), decision and note (empty),
+        and the columns of the songs' own table.
+
+    Raises
+    ------
+    SongTableError
+        No song is left to label, or none could be read. Single ones that could not are said.
+    SettingsError
+        ``output`` is there already: labels may stand in it.
+    """
+    import pandas
+
+    from songbag.encoders.manifest import load_encoder
+    from songbag.inference.model_file import load_model
+    from songbag.tasks.suggest import require_new, suggest as task
+
+    if isinstance(songs, SongDataset):
+        raise TypeError("suggest reads audio files; windows of a table have none")
+    if output is not None:
+        require_new(Path(output))
+    options = AudioOptions(Path(cache) if cache else None, max_hours, workers, allow_outside=True)
+    paths = [songs] if isinstance(songs, str | Path) else songs  # ids as on the command line
+    dataset, console = open_audio(paths, options), Console(quiet)
+    known = open_audio(list(labelled), options).songs if labelled else []
+    loaded = load_model(model if isinstance(model, str | Path) else model.path)
+    suggested = task(loaded, dataset, known, n, load_encoder(encoder), console, seed)
+    for remark in (*dataset.remarks, *suggested.failures):
+        console.say(remark)
+    if output is not None:
+        suggested.write(Path(output))
+    rows, columns = suggested.table()
+    return pandas.DataFrame(rows, columns=columns)
 
 
 def _encoded(

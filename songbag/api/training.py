@@ -51,8 +51,10 @@ def train(
     ----------
     songs
         A folder with a subfolder a label, a table, a DataFrame with ``path`` and
-        ``label`` (and, if known, ``id``, ``artist``, ``split``, ``start``, ``end``), a
-        packed folder, or bags from `bags_from_table` or `bags_from_arrays`.
+        ``label`` (and, if known, ``id``, ``artist``, ``split``, ``start``, ``end``), a list
+        of folders and tables, a packed folder, or bags from `bags_from_table` or
+        `bags_from_arrays`. Songs that a model chose (column ``chosen``, see
+        `songbag.suggest`) are trained on and never tested.
     output : path, optional
         Model file; a temporary one otherwise (see `Result.save`).
     recipe

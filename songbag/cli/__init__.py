@@ -7,9 +7,11 @@ import sys
 import click
 
 from songbag.cli.encode import embed, encoders, tag
+from songbag.cli.label import label, suggest
 from songbag.cli.predict import evaluate, export, info, predict, report, serve
 from songbag.cli.prepare import check, extract, pack
 from songbag.cli.similar import similar
+from songbag.cli.song_map import song_map
 from songbag.cli.sort import sort, undo
 from songbag.cli.train import compare, crossval, demo, leakage, train
 from songbag.console import visible
@@ -55,6 +57,6 @@ def main() -> None:
 for command in (
     *(check, extract, pack, train, crossval, compare, leakage),
     *(evaluate, predict, sort, undo, serve, info, report, export),
-    *(encoders, tag, embed, similar, demo),
+    *(encoders, tag, embed, similar, song_map, suggest, label, demo),
 ):
     main.add_command(command)

@@ -149,6 +149,29 @@ group_option = option(
 )  # fmt: skip
 
 
+access_options = together(
+    option("--host", default="127.0.0.1", section="Access", help="Address to listen on."),
+    option("--port", default=8765, type=click.IntRange(0, 65535), section="Access",
+           help="0: a free one."),
+    option("--allow-remote", is_flag=True, section="Access",
+           help="Answer other machines; needs --token."),
+    option("--token", envvar="SONGBAG_TOKEN", section="Access",
+           help="What requests must carry.  [env: SONGBAG_TOKEN]"),
+)  # fmt: skip
+
+
+@contextmanager
+def serving_packages(name: str) -> Iterator[None]:
+    """Say how to install what the imports in the block of a command lack."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"songbag {name} needs packages that are not installed ({error.name} is missing). "
+            "Install them: python -m pip install 'songbag[serve]'"
+        ) from None
+
+
 @contextmanager
 def open_workers(options: dict[str, Any]) -> "Iterator[Workers]":
     """Yield the number of processes of this machine, or the cluster that was named."""
@@ -307,18 +330,22 @@ encoder_option = option(
 
 
 def recipe_and_songs(
-    songs: Path, options: dict[str, Any], default: str = "auto"
+    songs: Sequence[Path], options: dict[str, Any], default: str = "auto"
 ) -> "tuple[Recipe, SongDataset]":
-    """Return the recipe that the options ask for, and the songs to train on."""
+    """Return the recipe that the options ask for, and the songs of all arguments."""
     from songbag.data.label_map import relabelled
     from songbag.data.open_songs import open_songs
+    from songbag.data.packed_files import is_packed
     from songbag.encoders.choose import choose_recipe
     from songbag.parallel.pool import require_single_process
     from songbag.tasks.train import default_encoder, default_recipe
 
-    window_table = read_window_table(songs, options)
+    if len(songs) > 1 and (options["song"] or any(is_packed(path) for path in songs)):
+        raise SettingsError("a table of windows, or a packed folder, is trained on alone.")
+    window_table = read_window_table(songs[0], options)
     named = {part: options[part] for part in ("network", "pooling", "loss")}
-    dataset = open_songs(window_table or songs, read_audio_options(options), options["group"])
+    given = songs[0] if len(songs) == 1 else list(songs)
+    dataset = open_songs(window_table or given, read_audio_options(options), options["group"])
     if options["label_map"]:
         renamed, remarks = relabelled(dataset.songs, options["label_map"])
         dataset = dataset.with_songs(renamed)

@@ -14,6 +14,7 @@ from songbag.cli.options import (
     PATH,
     PATH_OR_URL,
     RUNNING,
+    access_options,
     audio_file_options,
     cluster_options,
     command,
@@ -22,6 +23,7 @@ from songbag.cli.options import (
     option,
     read_audio_options,
     read_window_table,
+    serving_packages,
     span_options,
     window_table_options,
 )
@@ -189,13 +191,7 @@ def open_inputs(
 
 @command
 @click.argument("models", type=MODEL, nargs=-1, required=True)
-@option("--host", default="127.0.0.1", section="Access", help="Address to listen on.")
-@option("--port", default=8765, type=click.IntRange(0, 65535),
-        section="Access", help="0: a free one.")  # fmt: skip
-@option("--allow-remote", is_flag=True, section="Access",
-        help="Answer other machines; needs --token.")  # fmt: skip
-@option("--token", envvar="SONGBAG_TOKEN", section="Access",
-        help="What requests must carry.  [env: SONGBAG_TOKEN]")  # fmt: skip
+@access_options
 @option("--allow-origin", "allow_origins", multiple=True, metavar="ORIGIN", section="Access",
         help="Let pages of https://example.org use it (CORS).")  # fmt: skip
 @option("--waiting", default=8, type=click.IntRange(0), section="Limits",
@@ -219,13 +215,8 @@ def serve(models: tuple[Path, ...], no_browser: bool, quiet: bool, **options: An
     Other machines are refused. To let them in, give --allow-remote and a token, best in
     the variable SONGBAG_TOKEN, and put TLS in front.
     """
-    try:
+    with serving_packages("serve"):
         from songbag.serving.app import serve as run
-    except ModuleNotFoundError as error:
-        raise SettingsError(
-            f"songbag serve needs packages that are not installed ({error.name} is missing). "
-            "Install them: python -m pip install 'songbag[serve]'"
-        ) from None
     from songbag.recipes import read
     from songbag.serving.options import ServerOptions, default_workers
 

@@ -34,7 +34,7 @@ _folds_option = option(
 
 
 @command
-@click.argument("songs", type=PATH)
+@click.argument("songs", nargs=-1, required=True, type=PATH)
 @option("-o", "--output", required=True, type=PATH, section=OUTPUT, help="Model file.")
 @encoder_option
 @training_options()
@@ -42,12 +42,15 @@ _folds_option = option(
 @option("--resume", is_flag=True, section=RUNNING, help="Go on with a training that was stopped.")
 @window_table_options
 @click.pass_context
-def train(ctx: click.Context, /, songs: Path, output: Path, resume: bool, **options: Any) -> None:
+def train(
+    ctx: click.Context, /, songs: tuple[Path, ...], output: Path, resume: bool, **options: Any
+) -> None:
     """Train on SONGS and write a model with its evaluation.
 
     SONGS is a folder with one subfolder a label, or a table (.csv, .tsv, .parquet) with
-    the columns path and label, and if you like id, artist, split, start and end; or, with
-    --song, a table of window features (.csv, .tsv, .parquet, .npz) with a row a window.
+    the columns path and label, and if you like id, artist, split, start and end; or several
+    of these; or, with --song, a table of window features (.csv, .tsv, .parquet, .npz) with a
+    row a window. Songs that a model chose (songbag suggest) are trained on, never tested.
 
     A fifth of the songs, whole artists, is never trained on and gives the figures. Beside
     genre.songbag the folder genre-training gets split.csv, history.csv, predictions.csv,
@@ -74,7 +77,7 @@ def train(ctx: click.Context, /, songs: Path, output: Path, resume: bool, **opti
 
 
 @command
-@click.argument("songs", type=PATH)
+@click.argument("songs", nargs=-1, required=True, type=PATH)
 @_folder_option
 @option("--keep-models", is_flag=True, section=OUTPUT, help="Write the model of every fold too.")
 @_folds_option
@@ -84,7 +87,13 @@ def train(ctx: click.Context, /, songs: Path, output: Path, resume: bool, **opti
 @window_table_options
 @click.pass_context
 def crossval(
-    ctx: click.Context, /, songs: Path, output: Path, folds: int, keep_models: bool, **options: Any
+    ctx: click.Context,
+    /,
+    songs: tuple[Path, ...],
+    output: Path,
+    folds: int,
+    keep_models: bool,
+    **options: Any,
 ) -> None:
     """Cross-validate on SONGS.
 
@@ -109,7 +118,7 @@ def crossval(
 
 
 @command
-@click.argument("songs", type=PATH)
+@click.argument("songs", nargs=-1, required=True, type=PATH)
 @_folder_option
 @option("--poolings", section="Comparison",
         help="Names with commas, e.g. mean,vote,attention.")  # fmt: skip
@@ -125,7 +134,7 @@ def crossval(
 @training_options(_COMPARED)
 @audio_file_options
 @window_table_options
-def compare(songs: Path, output: Path, **options: Any) -> None:
+def compare(songs: tuple[Path, ...], output: Path, **options: Any) -> None:
     """Compare poolings, losses or recipes on SONGS.
 
     All systems are cross-validated on the same folds and seeds. The folder gets
@@ -158,14 +167,14 @@ def _names(text: str | None) -> list[str]:
 
 
 @command
-@click.argument("songs", type=PATH)
+@click.argument("songs", nargs=-1, required=True, type=PATH)
 @_folder_option
 @_folds_option
 @encoder_option
 @training_options(_COMPARED)
 @audio_file_options
 @window_table_options
-def leakage(songs: Path, output: Path, folds: int, **options: Any) -> None:
+def leakage(songs: tuple[Path, ...], output: Path, folds: int, **options: Any) -> None:
     """Measure how much of a figure is leakage.
 
     The same model is evaluated under right and wrong splits: whole artists held out, whole

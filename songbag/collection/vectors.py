@@ -4,7 +4,7 @@ Similarity is the cosine of vectors whose values were standardised over the coll
 is compared with everything it is asked of: 100,000 songs are one matrix product.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ Vectors = NDArray[np.float32]
 
 _FORMAT = "songbag vectors 1"
 _PIECES_AT_ONCE = 1 << 16  # in float32 at once, to bound memory
+_SONGS_AT_ONCE = 1 << 10  # compared with all others at once
 _FEWEST = 8  # songs from which on values are standardised
 
 
@@ -148,6 +149,9 @@ class VectorIndex:
 class Neighbours:
     """The songs of an index, standardised, to be asked for what is like a song.
 
+    ``directions`` (songs, values) are the songs' standardised vectors, of length 1: the product
+    of two is how alike the songs are, -1 to 1.
+
     Examples
     --------
     >>> songs = [np.eye(3)[:1], np.eye(3)[1:2], np.eye(3)[:1] + 0.1]
@@ -162,7 +166,7 @@ class Neighbours:
         self._mean, self._scale = np.float32(0), np.float32(1)
         if len(songs) >= _FEWEST:
             self._mean, self._scale = songs.mean(axis=0), songs.std(axis=0) + np.float32(1e-6)
-        self._songs = self._directions(songs)
+        self.directions = self._directions(songs)
 
     def _directions(self, vectors: NDArray[np.floating]) -> Vectors:
         scaled = (vectors.astype(np.float32) - self._mean) / self._scale
@@ -178,13 +182,36 @@ class Neighbours:
         ``without`` is the place of a song that is left out: the asked one itself.
         """
         asked = self._directions(pieces.mean(axis=0, keepdims=True))[0]
-        alike = self._songs @ asked
+        alike = self.directions @ asked
         if without is not None:
             alike[without] = -np.inf
         count = min(count, len(alike) - (without is not None))
         best = np.argpartition(-alike, count - 1)[:count] if count else np.zeros(0, np.int64)
         best = best[np.argsort(-alike[best], kind="stable")]
         return [(int(place), float(alike[place])) for place in best]
+
+    def nearest_others(
+        self, groups: NDArray[np.int64], folds: NDArray[np.int64], count: int
+    ) -> Iterator[list[tuple[int, float]]]:
+        """Yield for each song the most alike of other groups, their places and how alike (-1 to 1).
+
+        Parameters
+        ----------
+        groups : ndarray of int64, shape (songs,)
+            Songs of one group, an artist, are not each other's answers.
+        folds : ndarray of int64, shape (songs,)
+            Songs of one fold are not each other's answers; fold -1 is none.
+        count : int
+            Answers a song, fewer where there are not so many.
+        """
+        for first in range(0, len(groups), _SONGS_AT_ONCE):
+            part = slice(first, first + _SONGS_AT_ONCE)
+            alike = self.directions[part] @ self.directions.T
+            alike[groups[part, None] == groups] = -np.inf
+            alike[(folds[part, None] == folds) & (folds != -1)] = -np.inf
+            for row in alike:
+                best = np.argsort(-row, kind="stable")[:count]
+                yield [(int(place), float(row[place])) for place in best if np.isfinite(row[place])]
 
     def nearest_moments(
         self, pieces: NDArray[np.floating], count: int, without: int | None = None

@@ -14,6 +14,8 @@ NAMES = {
     "fold": ("fold",),
     "start": ("start",),
     "end": ("end",),
+    "chosen": ("chosen",),
+    "decision": ("decision",),
 }
 # What must not be divided by a split, what counts most first.
 GROUPS = ("artist", "album", "performer", "speaker", "recordist", "site", "group")

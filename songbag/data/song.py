@@ -51,6 +51,18 @@ class Song:
         """What must not be on two sides of a split: the artist if known, else the song."""
         return f"{self.group_by} {self.group_value}" if self.group_value else f"song {self.id}"
 
+    @property
+    def chosen_by_model(self) -> bool:
+        """Whether a model chose the song to be labelled: it is trained on and never tested."""
+        return self.extra.get("chosen", "").lower() == "model"
+
+    @property
+    def undecided(self) -> bool:
+        """Whether the song stands in a table to be labelled, and has no label to train on yet."""
+        asked = "chosen" in self.extra or "decision" in self.extra
+        has_none = self.multilabel and self.extra.get("decision", "").lower() == "none"
+        return asked and not self.label and not has_none
+
     def source(self, excerpt: Excerpt, window_seconds: float = 0.0) -> Source:
         """Return the part of the file that an excerpt takes.
 

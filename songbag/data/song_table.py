@@ -20,6 +20,7 @@ from songbag.data.columns import OPTIONS, SIDES, find_columns
 from songbag.data.file_labels import labelled_by_name, labelled_by_tags
 from songbag.data.find_file import find_file
 from songbag.data.folders import read_folder
+from songbag.data.join_songs import join_songs
 from songbag.data.song import Song, join_labels, part_name, split_labels
 from songbag.data.table_files import TABLES, read_rows
 from songbag.errors import AudioError, SettingsError, SongTableError, suggestion
@@ -93,7 +94,10 @@ def read_songs(
         rules = _PathRules(Path("."), outside=True, remote=remote)
         table = _songs_of_rows(rows, "the DataFrame", rules, chosen)
     else:
-        table = _join([_read_path(path, allow_outside, remote, chosen) for path in origin])
+        tables = [_read_path(path, allow_outside, remote, chosen) for path in origin]
+        songs, remarks = join_songs([(each.origin, each.songs) for each in tables])
+        remarks = [*(text for each in tables for text in each.remarks), *remarks]
+        table = SongTable(songs, ", ".join(each.origin for each in tables), remarks)
     table = _labelled_by_files(table, chosen)
     if spans is not None:
         _require_there(origin)
@@ -176,24 +180,6 @@ def _read_playlist(path: Path) -> SongTable:
     return SongTable(songs, str(path), remarks)
 
 
-def _join(tables: Iterable[SongTable]) -> SongTable:
-    """Return the songs of several inputs; ids of files in folders are then their paths."""
-    songs: dict[str, Song] = {}
-    remarks: list[str] = []
-    origins = []
-    for table in tables:
-        origins.append(table.origin)
-        remarks += table.remarks
-        for song in table.songs:
-            if song.line is None:
-                name = song.path if is_url(song.path) else Path(song.path).as_posix()
-                song = Song(id=name, path=song.path, label=song.label)
-            elif song.id in songs and songs[song.id] != song:
-                raise SongTableError(f"{table.origin}, line {song.line}: id '{song.id}' is taken.")
-            songs[song.id] = song  # the same file named twice is one song
-    return SongTable(list(songs.values()), ", ".join(origins), remarks)
-
-
 @dataclass(frozen=True)
 class _PathRules:
     """Which files a table may name."""
@@ -261,7 +247,7 @@ def _songs_of_rows(
             problems.append(f"line {line}: id '{song.id}' already stands in line {lines[song.id]}")
         lines.setdefault(song.id, line)
         songs.append(song)
-    _raise_problems(origin, problems)
+    raise_problems(origin, problems)
     if not songs:
         raise SongTableError(f"{origin}: the table holds no songs.")
     remarks += [f"{count} files were found {how}" for how, count in rules.spelled.items()]
@@ -289,6 +275,7 @@ def _make_song(
     # Which group and fold a song is of is copied into the results like any other column.
     used = {column for role, column in roles.items() if role != "fold"}
     used -= set() if by_artist else {roles["group"]}
+    asked = {role: known[role] for role in ("chosen", "decision") if role in roles}
     fields = {
         "split": known.get("split", ""),
         "artist": known.get("group", "") if by_artist else "",
@@ -300,7 +287,7 @@ def _make_song(
         start=start,
         end=end,
         line=line,
-        extra={name.strip(): cell for name, cell in cells.items() if name not in used},
+        extra={name.strip(): cell for name, cell in cells.items() if name not in used} | asked,
         group_by="artist" if by_artist else group,
         multilabel=multilabel,
         fold=known.get("fold") or None,
@@ -370,11 +357,11 @@ def require_labels(songs: Sequence[Song], origin: str) -> None:
             "(--label-pattern), tags (--label-field), label files (--annotations)."
         )
     unknown = (song for song in songs if not song.label and not song.multilabel)
-    problems = [f"{_where(song)}song '{song.id}' has no label" for song in unknown]
+    problems = [f"{where(song)}song '{song.id}' has no label" for song in unknown]
     counts = Counter(label for song in songs for label in song.labels)
     for song in songs:
         problems += [
-            f"{_where(song)}label '{label}' has a single song, '{song.id}': it cannot "
+            f"{where(song)}label '{label}' has a single song, '{song.id}': it cannot "
             "be both learned and tested. Add songs, or leave the label out"
             for label in song.labels
             if counts[label] == 1
@@ -388,24 +375,26 @@ def require_labels(songs: Sequence[Song], origin: str) -> None:
     if len(counts) < 2 and not problems:
         only = f"every song is labelled '{next(iter(counts))}'" if counts else "no label"
         problems.append(f"{only}: nothing to tell apart")
-    _raise_problems(origin, problems)
+    raise_problems(origin, problems)
 
 
 def require_files(songs: Sequence[Song], origin: str) -> None:
     """Refuse songs whose files do not exist; URLs are not looked up."""
     missing = [
-        f"{_where(song)}no file '{song.path}'"
+        f"{where(song)}no file '{song.path}'"
         for song in songs
         if not is_url(song.path) and not os.path.isfile(song.path)
     ]
-    _raise_problems(origin, missing)
+    raise_problems(origin, missing)
 
 
-def _where(song: Song) -> str:
+def where(song: Song) -> str:
+    """Return how a problem of a song begins: with its line in the table."""
     return "" if song.line is None else f"line {song.line}: "
 
 
-def _raise_problems(origin: str, problems: list[str]) -> None:
+def raise_problems(origin: str, problems: Sequence[str]) -> None:
+    """Raise one error with the first problems of a table, if there are any."""
     if not problems:
         return
     shown = "\n".join(f"  {problem}." for problem in problems[:_SHOWN])

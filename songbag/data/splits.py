@@ -7,8 +7,9 @@ a `Certificate` with a hash, which is stored in the model.
 import hashlib
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import chain
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from songbag.errors import SongTableError, TrainingError
 from songbag.settings import Record
 
+NOT_JUDGED = ("training", "chosen")  # sides of songs that a figure leaves out
 _SHUFFLES = 8  # tried, because the greedy folds of few groups vary a lot in their balance
 _MANY_GROUPS = 2000  # are balanced by any shuffle, and each takes a minute for 100,000
 
@@ -71,14 +73,20 @@ def folds(labels: Sequence[str], groups: Sequence[str], count: int, seed: int) -
 
 
 def hold_out(
-    labels: Sequence[str], groups: Sequence[str], share: float, seed: int
+    labels: Sequence[str],
+    groups: Sequence[str],
+    share: float,
+    seed: int,
+    learned: Collection[str] = (),
 ) -> NDArray[np.bool_]:
     """Mark about ``share`` of the songs, in whole groups; every label keeps some other songs.
 
-    The label "" is that of songs with none of several labels; it may be missing anywhere.
+    The label "" is that of songs with none of several labels; it may be missing anywhere, and so
+    may those that other songs have, ``learned``.
     """
+    anywhere = {"", *learned}
     for label, members in _values_by_key(labels, groups).items():
-        if label and len(members) == 1:
+        if label not in anywhere and len(members) == 1:
             raise TrainingError(
                 f"all songs labelled '{label}' belong to one group ({next(iter(members))}), so "
                 "they cannot be both learned and tested. Add songs by others, or leave the label "
@@ -91,7 +99,7 @@ def hold_out(
     by_group = (codes == group for group in np.unique(codes))  # where no fold is possible
     part: NDArray[np.bool_]
     for part in chain(by_fold, by_group):
-        lost = set(names.tolist()) - set(names[~part].tolist()) - {""}
+        lost = set(names.tolist()) - set(names[~part].tolist()) - anywhere
         if not lost:
             return part
     raise TrainingError("there are too few songs or artists to hold any out; add songs.")
@@ -121,12 +129,13 @@ def split_sides(
     seed: int,
     test_share: float,
     validation_share: float,
+    only_trained: Sequence[bool] = (),
 ) -> list[str]:
     """Return "train", "validation" or "test" for every song.
 
     ``fixed`` are the sides in the user's table. Where there is no test side, a part of
     ``test_share`` is held out; where there is no validation side, one of ``validation_share`` of
-    the rest.
+    the rest. ``only_trained`` marks songs that are never held out.
     """
     if any(fixed) and not all(fixed):
         raise SongTableError(
@@ -134,15 +143,17 @@ def split_sides(
             "others do. Fill the column, or empty it to have a split made."
         )
     sides = [side or "train" for side in fixed]
+    kept = {index for index, only in enumerate(only_trained) if only}
+    learned = {labels[index] for index in kept}
     for name, share, part in (
-        ("test", test_share, hold_out),
+        ("test", test_share, partial(hold_out, learned=learned)),
         ("validation", validation_share, validation_part),
     ):
         if name in sides or share == 0:
             continue
-        rest = [index for index, side in enumerate(sides) if side == "train"]
+        rest = [index for index, side in enumerate(sides) if side == "train" and index not in kept]
         marked = part([labels[i] for i in rest], [groups[i] for i in rest], share, seed)
-        for index in np.asarray(rest)[marked]:
+        for index in np.asarray(rest, dtype=np.int64)[marked]:
             sides[index] = name
     return sides
 

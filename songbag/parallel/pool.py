@@ -172,10 +172,10 @@ class WorkerPool:
 class Worker:
     """One process that works on one item at a time; it is replaced when it dies or hangs.
 
-    ``initializer(*arguments)`` is called first in every process.
+    ``initializer(*arguments)`` is called first in every process, where there is one.
     """
 
-    def __init__(self, initializer: Callable[..., None], *arguments: Any) -> None:
+    def __init__(self, initializer: Callable[..., None] | None = None, *arguments: Any) -> None:
         self._pool = WorkerPool(1, initializer=initializer, arguments=arguments)
         self._started = False
 

@@ -82,9 +82,16 @@ def read_predictions(songs: Sequence[Song], folder: Path) -> Predicted:
 def label_noise_findings(songs: Sequence[Song], predicted: Predicted, most: int) -> list[Finding]:
     """Return at most ``most`` songs whose label is contradicted, the most suspicious first.
 
-    Labels are those of the songs now; ``predicted`` is by models not trained on the song.
+    Labels are those of the songs now; ``predicted`` is by models not trained on the song. Songs
+    that a model chose, because it was unsure of them, are not judged by models.
     """
-    judged = [song for song in songs if song.label in predicted.get(song.id, ())]
+    judged = [
+        song
+        for song in songs
+        if song.label in predicted.get(song.id, ()) and not song.chosen_by_model
+    ]
+    if not judged:
+        return []
     labels = list(predicted[judged[0].id])
     probabilities = np.array([list(predicted[song.id].values()) for song in judged])
     ranked = suspicious_labels(probabilities, [labels.index(str(song.label)) for song in judged])

@@ -61,12 +61,13 @@ def shortcut_findings(
 ) -> Iterator[Finding]:
     """Yield the facts about recordings that predict the label without listening.
 
-    ``facts`` has for every fact a value a song; songs without a label are left out.
+    ``facts`` has for every fact a value a song; songs without a label, and songs that a model
+    chose, which stand for no others, are left out.
     """
     # Read in one pass: a packed collection opens a file for every song that is asked for alone.
     places, labelled = [], []
     for place, song in enumerate(songs):
-        if song.label:
+        if song.label and not song.chosen_by_model:
             places.append(place)
             labelled.append(song)
     labels, groups = stratification_labels(labelled), joined_groups(labelled)

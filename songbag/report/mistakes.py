@@ -6,18 +6,18 @@ second best. Of a song with several labels, the label is shown that is furthest 
 window's probability of it against its threshold.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from songbag.audio.audio_file import Source
 from songbag.data.song import split_labels
+from songbag.data.splits import NOT_JUDGED
 from songbag.report.drawings import label_runs, timeline
+from songbag.report.neighbours import nearest_songs, read_neighbours
 from songbag.report.pages import clock
-from songbag.report.recordings import MAX_SECONDS, cut_excerpts, read_recordings
+from songbag.report.recordings import MAX_SECONDS, cut_excerpts, link_to, read_recordings
 from songbag.storage.files import iter_csv
 
 MAX_SONGS = 12
@@ -70,7 +70,7 @@ def surest_mistakes(
     ``rows`` are those of predictions.csv, ``figures`` are metrics.json, ``home`` is the page's
     folder, to which links to songs are relative. run.html shows the result as ``shown``.
     """
-    test_rows = [row for row in rows if row["status"] == "ok" and row.get("side") != "training"]
+    test_rows = [row for row in rows if row["status"] == "ok" and row.get("side") not in NOT_JUDGED]
     wrong = [row for row in test_rows if row["predicted"] != row["label"]]
     shown = sorted(wrong or test_rows, key=lambda row: -float(row["confidence"]))
     shown = shown[:MAX_SONGS] if wrong else shown[-3:][::-1]
@@ -79,11 +79,12 @@ def surest_mistakes(
         for window in iter_csv(folder / "windows.csv"):
             if window["id"] in windows:
                 windows[window["id"]].append(window)
-    sources = read_recordings(folder)
+    sources, neighbours = read_recordings(folder), read_neighbours(folder)
     songs = [_song(row, windows[row["id"]], figures) for row in shown]
     bytes_left = MAX_SOUND_BYTES
     for song in songs:
         bytes_left = _add_sound(song, sources.get(song["id"]), home, bytes_left)
+        song["nearest"] = nearest_songs(neighbours.get(song["id"], []), sources, home)
     return {"songs": songs, "wrong": bool(wrong), "count": len(wrong), "known": bool(sources)}
 
 
@@ -144,11 +145,7 @@ def _add_sound(song: dict[str, Any], source: Source | None, home: Path, bytes_le
     if source is None or not Path(source.path).is_file():
         song |= {"file": None, "strongest": []}
         return bytes_left
-    try:
-        path = os.path.relpath(source.path, home.resolve()).replace(os.sep, "/")
-        song["file"] = quote(os.fsencode(path))
-    except ValueError:  # another drive of Windows
-        song["file"] = Path(source.path).as_uri()
+    song["file"] = link_to(source.path, home)
     spans = [(window["start"], window["end"]) for window in song["strongest"]]
     excerpts = cut_excerpts(source, spans) if bytes_left > 0 else []
     for number, (window, (start, end)) in enumerate(zip(song["strongest"], spans, strict=True)):

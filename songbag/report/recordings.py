@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 
@@ -66,6 +67,15 @@ def read_recordings(folder: Path) -> dict[str, Source]:
             excerpt=Excerpt(seconds=seconds, place="middle" if middle else "first"),
         )
     return sources
+
+
+def link_to(path: str, home: Path) -> str:
+    """Return the address of a file for a page in the folder ``home``: relative where it can be."""
+    try:
+        relative = os.path.relpath(path, home.resolve()).replace(os.sep, "/")
+    except ValueError:  # another drive of Windows
+        return Path(path).as_uri()
+    return quote(os.fsencode(relative))
 
 
 def cut_excerpts(source: Source, spans: Sequence[tuple[float, float]]) -> list[str]:

@@ -18,14 +18,16 @@ from songbag.report.drawings import (
     windows_needed_drawing,
 )
 from songbag.report.mistakes import surest_mistakes
+from songbag.report.neighbours import doubtful_labels, read_neighbours
 from songbag.report.pages import BASELINES, metric, percent
+from songbag.report.recordings import read_recordings
 from songbag.storage.files import read_csv
 
 Row = Mapping[str, Any]
 
 _RUN_FILES = (
     *("metrics.json", "predictions.csv", "windows.csv", "history.csv", "heard.csv"),
-    *("split.csv", "folds.csv", "audio.csv"),
+    *("split.csv", "folds.csv", "neighbours.csv", "audio.csv"),
 )
 # A column of ``per_label`` in metrics.json to its title and how its numbers are written.
 _LABEL_COLUMNS = {
@@ -67,6 +69,8 @@ def view_run(folder: Path, figures: dict[str, Any], home: Path) -> dict[str, Any
     headline = next(iter(figures["metrics"]))
     confusion = figures.get("confusion")
     beside = home.resolve() == folder.resolve()
+    neighbours, sources = read_neighbours(folder), read_recordings(folder)
+    many = bool(figures.get("multilabel"))
     return {
         "figures": figures,
         "headline": headline,
@@ -80,6 +84,7 @@ def view_run(folder: Path, figures: dict[str, Any], home: Path) -> dict[str, Any
         "curves": learning_curves(history),
         "needed": windows_needed_drawing(needed),
         "shown": surest_mistakes(folder, rows, figures, home),
+        "doubtful": doubtful_labels(neighbours, sources, home, many),
         "failed": [row for row in rows if row["status"] == "failed"],
         "files": [name for name in _RUN_FILES if beside and (folder / name).exists()],
     }

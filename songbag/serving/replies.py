@@ -30,7 +30,8 @@ class Reply(Record, frozen=True):
         """Return the reply as what Starlette sends."""
         from starlette.responses import Response
 
-        return Response(self.body, self.status, self.headers, media_type="application/json")
+        headers = {"content-type": "application/json"} | self.headers
+        return Response(self.body, self.status, headers)
 
 
 class HTTPError(Exception):

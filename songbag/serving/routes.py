@@ -3,7 +3,6 @@
 import time
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,12 +16,10 @@ from songbag.serving.hosted_models import HostedModels
 from songbag.serving.options import ServerOptions
 from songbag.serving.replies import HTTPError, Reply, model_description
 from songbag.serving.request_metrics import Metrics
-from songbag.serving.security import OneTimeKey
+from songbag.serving.run import page
 from songbag.serving.uploads import Upload, receive_uploads
 from songbag.serving.worker_process import PredictTask, WithoutTask, failed_song
 from songbag.serving.workers import PredictionPool
-
-STATIC = Path(str(resources.files("songbag.serving") / "static"))
 
 
 @dataclass(frozen=True)
@@ -31,7 +28,6 @@ class ServerState:
 
     hosted: HostedModels
     options: ServerOptions
-    key: OneTimeKey
     metrics: Metrics
     folder: Path  # of songs at work
     started: float
@@ -63,37 +59,16 @@ class Removal(BaseModel):
     removed: list[int] = Field(max_length=1_000_000, description="Numbers of windows.")
 
 
-class Key(BaseModel):
-    """A one-time key from the address that the server printed."""
-
-    key: str
-
-
 @router.get("/", include_in_schema=False)
 async def index(request: Request) -> Response:
-    """The page, with the nonce of this answer's content policy."""
-    return _page(request, "index.html")
+    """The page."""
+    return page(request, "index.html")
 
 
 @router.get("/docs", include_in_schema=False)
 async def docs(request: Request) -> Response:
     """A page that shows `/openapi.json`."""
-    return _page(request, "docs.html")
-
-
-def _page(request: Request, name: str) -> Response:
-    page = (STATIC / name).read_text(encoding="utf-8")
-    return Response(page.replace("NONCE", request.scope["nonce"]), media_type="text/html")
-
-
-@router.post("/session", include_in_schema=False)
-async def session(key: Key, server: Server) -> dict[str, str]:
-    """Exchange a one-time key for the token."""
-    token = server.key.exchange(key.key)
-    if token is None:
-        message = "This key was used before, or is wrong. Restart the server to get a new one."
-        raise HTTPError(403, "refused", message)
-    return {"token": token}
+    return page(request, "docs.html")
 
 
 @router.post("/predict", summary="Predict one song, or several")

@@ -6,7 +6,9 @@ starts other processes (`songbag.serving.hosted_models`).
 
 import base64
 import binascii
+import io
 import traceback
+import wave
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +45,7 @@ _TAGS = 5  # of a song
 MAX_PEAKS = 2000  # of one drawing
 _PEAK_RATE = 8000  # Hz; a drawing shows nothing that needs more
 _PEAK_SAMPLES = 80  # 10 ms
+_SOUND_RATE = 32_000  # Hz, of sound that is decoded for a browser
 
 
 class PredictTask(Record, frozen=True):
@@ -57,6 +60,13 @@ class PredictTask(Record, frozen=True):
     csv: bool
     cached: bool
     tags: bool
+
+
+class FileTask(Record, frozen=True):
+    """A file whose waveform is drawn, or whose sound is decoded."""
+
+    path: str
+    limits: Limits
 
 
 class WithoutTask(Record, frozen=True):
@@ -208,6 +218,32 @@ def read_peaks(path: str | Path, limits: Limits) -> tuple[NDArray[np.float32], f
     peaks = np.concatenate(fine)
     edges = np.linspace(0, len(peaks), min(MAX_PEAKS, len(peaks)) + 1).astype(int)[:-1]
     return np.maximum.reduceat(peaks, edges), report.samples / _PEAK_RATE
+
+
+def draw_wave(task: FileTask) -> Reply:
+    """Return the peaks (see `read_peaks`) and the length of a file; no model is needed."""
+    try:
+        peaks, seconds = read_peaks(task.path, task.limits)
+    except AudioError as error:
+        return HTTPError(422, error.reason, str(error)).reply
+    rounded = [round(float(peak), 3) for peak in peaks]
+    return Reply(status=200, body=msgspec.json.encode({"seconds": seconds, "peaks": rounded}))
+
+
+def decode_sound(task: FileTask) -> Reply:
+    """Return a file as WAV, 16 bits, mono, which every browser plays."""
+    buffer = io.BytesIO()
+    try:
+        with wave.open(buffer, "wb") as sound:
+            sound.setnchannels(1)
+            sound.setsampwidth(2)
+            sound.setframerate(_SOUND_RATE)
+            blocks = waveform.read_blocks(task.path, _SOUND_RATE, AudioReport(), limits=task.limits)
+            for block in blocks:
+                sound.writeframesraw((np.clip(block, -1, 1) * 32767).astype("<i2").tobytes())
+    except AudioError as error:
+        return HTTPError(422, error.reason, str(error)).reply
+    return Reply(status=200, body=buffer.getvalue(), headers={"content-type": "audio/wav"})
 
 
 # --- an answer as text that the client stores ----------------------------------------------

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from songbag.console import Console
+from songbag.data.chosen_songs import only_trained_on, training_remark
 from songbag.data.dataset import BagDataset
 from songbag.data.song import Song, joined_groups, stratification_labels
-from songbag.data.splits import Certificate, certify, folds, validation_part
+from songbag.data.splits import Certificate, certify, folds, split_sides
 from songbag.errors import SongTableError, TrainingError
 from songbag.inference.model_file import Card, Model, save_model
 from songbag.inference.predict import predict
@@ -24,6 +25,7 @@ from songbag.report import write_report
 from songbag.settings import Own, Recipe
 from songbag.storage.files import append_line, open_journal, read_journal, write_csv
 from songbag.tasks.evaluate import Evaluation, JudgedSong, compute_figures, summary
+from songbag.tasks.neighbours import write_neighbours
 from songbag.tasks.train import VALIDATION_SHARE, split_groups, split_method
 from songbag.training.checkpoint import dataset_hash, remove_checkpoints
 from songbag.training.fit import History, fit
@@ -34,7 +36,8 @@ from songbag.training.plan import (
     needs_validation,
 )
 
-Folds = NDArray[np.int64]
+Folds = NDArray[np.int64]  # (songs,); UNTESTED for songs that every fold is trained on
+UNTESTED = -1
 JOURNAL = "folds.journal"  # a line a fold: the same call goes on where it was stopped
 _STORED = (
     *("probabilities", "logits", "score", "window_probabilities", "contributions"),
@@ -123,9 +126,10 @@ def cross_validate(
         {"fold": fold, **row} for fold, result in enumerate(results, 1) for row in result.history
     ]
     write_csv(folder / "history.csv", history, list(history[0]))
-    numbers = zip(dataset.songs, (fold_of + 1).tolist(), strict=True)
-    rows = [{"id": song.id, "fold": fold} for song, fold in numbers]
+    numbers = zip(dataset.songs, fold_of.tolist(), strict=True)
+    rows = [{"id": s.id, "fold": None if fold == UNTESTED else fold + 1} for s, fold in numbers]
     write_csv(folder / "folds.csv", rows, ["id", "fold"])
+    write_neighbours(folder, dataset, recipe.sound, fold_of, console)
     write_report(folder)
     for fold, result in enumerate(results):
         if keep_models and result.model is not None:
@@ -139,16 +143,19 @@ def assign_folds(
 ) -> tuple[Folds, Certificate]:
     """Assign songs to folds, whole groups, labels even; return them with a certificate.
 
-    Folds that the songs' table states are taken as they are.
+    Folds that the songs' table states are taken as they are. Songs that no split tests (see
+    `only_trained_on`) are in none.
     """
     songs = dataset.songs
     ids, labels = [song.id for song in songs], stratification_labels(songs)
     given = [song.fold for song in songs]
+    remark = f"; {text}" if (text := training_remark(songs, any(given))) else ""
     if any(given):
-        if not all(given):
+        unknown = sum(song.fold is None and not song.chosen_by_model for song in songs)
+        if unknown:
             raise SongTableError(
-                f"{sum(fold is None for fold in given)} of {len(given)} songs have no fold while "
-                "others do. Fill the column, or leave it out."
+                f"{unknown} of {len(given)} songs have no fold while others do. Fill the column, "
+                "or leave it out."
             )
         names = sorted({fold for fold in given if fold}, key=_number_first)
         if len(names) == 1:
@@ -156,17 +163,19 @@ def assign_folds(
                 f"all songs are of fold '{names[0]}': a cross-validation needs two. Fill the "
                 "column of folds, or leave it out."
             )
-        fold_of = np.array([names.index(fold or "") for fold in given])
+        fold_of = np.array([names.index(fold) if fold else UNTESTED for fold in given])
         require_learnable(songs, fold_of)
-        sides = [f"fold {fold}" for fold in given]
+        sides = [f"fold {fold}" if fold else "train" for fold in given]
         groups, said = split_groups(songs, sides, allow_crossing)
-        method = f"{len(names)} folds given by the table, {said}"
+        method = f"{len(names)} folds given by the table, {said}{remark}"
         return fold_of, certify(ids, labels, groups, sides, method, None)
     groups = joined_groups(songs)
-    fold_of = folds(labels, groups, count, seed)
+    tested = np.flatnonzero(~np.array(only_trained_on(songs)))
+    fold_of = np.full(len(songs), UNTESTED)
+    fold_of[tested] = folds([labels[k] for k in tested], [groups[k] for k in tested], count, seed)
     require_learnable(songs, fold_of)
-    method = f"{count} folds, {split_method(songs, given=False)}"
-    sides = [f"fold {fold + 1}" for fold in fold_of]
+    method = f"{count} folds, {split_method(songs, given=False)}{remark}"
+    sides = ["train" if fold == UNTESTED else f"fold {fold + 1}" for fold in fold_of]
     return fold_of, certify(ids, labels, groups, sides, method, seed)
 
 
@@ -178,7 +187,7 @@ def _number_first(name: str) -> tuple[bool, float, str]:
 def require_learnable(songs: Sequence[Song], fold_of: Folds) -> None:
     """Raise a TrainingError where all songs of a label are in one fold."""
     for label, numbers in folds_by_label(songs, fold_of).items():
-        if len(numbers) == 1:
+        if len(numbers) == 1 and UNTESTED not in numbers:
             raise TrainingError(
                 f"all songs labelled '{label}' fall into one fold, so no model could both learn "
                 "and meet them: they belong to one artist, or are too few. Use fewer folds, add "
@@ -212,7 +221,9 @@ def _run_fold(
     validation = np.zeros(len(rest), dtype=np.bool_)
     if needs_validation(plan.recipe):
         labels, groups = stratification_labels(rest.songs), joined_groups(rest.songs)
-        validation = validation_part(labels, groups, VALIDATION_SHARE, plan.seed)
+        given, only = [None] * len(rest), only_trained_on(rest.songs)
+        sides = split_sides(labels, groups, given, plan.seed, 0.0, VALIDATION_SHARE, only)
+        validation = np.array(sides) == "validation"
     checkpoints = folder / f"fold{fold + 1}-{_state_key(key, plan)}"  # not those of other settings
     fitted = fit(rest, plan, validation, checkpoints, resume=True)
     items = list(predict(fitted.model, test))
@@ -242,7 +253,8 @@ def calibrate_folds(
         shares[fold_of == fold] = plan.kind.probabilities(logits)
     calibrated = []
     for fold, result in enumerate(results):
-        calibration = calibrate(shares[fold_of != fold], y[fold_of != fold], plan.kind)
+        others = (fold_of != fold) & (fold_of != UNTESTED)
+        calibration = calibrate(shares[others], y[others], plan.kind)
         card = result.card.calibrated(calibration)
         items = [recalibrated(item, card) for item in result.items]
         calibrated.append(replace(result, card=card, items=items))
@@ -252,10 +264,12 @@ def calibrate_folds(
 def _evaluate_folds(
     results: Sequence[FoldResult], dataset: BagDataset, fold_of: Folds, plan: TrainingPlan
 ) -> Evaluation:
-    """Judge every song by the model that was not trained on it; failed songs come last."""
+    """Judge each tested song by the model not trained on it; failed songs come last."""
     items = [iter(result.items) for result in results]
     judged = []
     for song, fold in zip(dataset.songs, fold_of.tolist(), strict=True):
+        if fold == UNTESTED:
+            continue
         item = replace(next(items[fold]), song=song)
         judged.append(JudgedSong.of(item, results[fold].card, f"fold {fold + 1}"))
     judged += [

@@ -109,7 +109,7 @@ def encode_song(encoder: Encoder, tags: bool, pieces: bool, song: SongInput) -> 
     try:
         rows, recording = song.frames(encoder.sound)
         values, total, count = list[Rows](), np.zeros(0), 0
-        for vector in _piece_vectors(rows, encoder):
+        for vector in piece_vectors(rows, encoder):
             one = encoder.tag_probabilities(vector[None])[0] if tags else vector
             total, count = total + one if count else one.astype(np.float64), count + 1
             if pieces:
@@ -125,8 +125,8 @@ def encode_song(encoder: Encoder, tags: bool, pieces: bool, song: SongInput) -> 
     return EncodedSong(song.song, np.stack(values), starts, ends, "", "; ".join(facts.warnings))
 
 
-def _piece_vectors(blocks: Iterable[Rows], encoder: Encoder) -> Iterator[Rows]:
-    """Yield the vector (values,) of each piece."""
+def piece_vectors(blocks: Iterable[Rows], encoder: Encoder) -> Iterator[Rows]:
+    """Yield the vector (values,) of each piece of a song, from blocks of its rows (n, bands)."""
     pieces = Pieces(encoder)
     for block in blocks:
         yield from pieces.add(block)

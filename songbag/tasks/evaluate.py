@@ -1,5 +1,6 @@
 """Evaluate a model on songs it was not trained on: figures, and the rows they come from."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from songbag.console import Console
+from songbag.data.chosen_songs import decided_songs
 from songbag.data.dataset import SongDataset
 from songbag.data.song import Song, joined_groups
+from songbag.data.splits import NOT_JUDGED
 from songbag.errors import SongTableError
 from songbag.inference.model_file import Card, Model, used_in_training
 from songbag.inference.predict import predict
@@ -42,8 +45,8 @@ class JudgedSong:
     Attributes
     ----------
     side : str
-        Of the split: "test", "fold 1", ..., "unheard", or "training" for a song that the
-        model was trained on.
+        Of the split: "test", "fold 1", ..., "unheard"; "training" for a song that the model was
+        trained on, "chosen" for one that a model chose to be labelled.
     windows_right : float or None
         Windows whose own prediction is right; with several labels a window counts by the
         share of its decisions that are right. None for a failure.
@@ -105,9 +108,13 @@ class Evaluation:
     def window_rows(self) -> list[Row]:
         return [row for one in self.judged for row in window_rows(one.item, self.labels)]
 
-    def write(self, folder: Path) -> None:
-        """Write metrics.json, predictions.csv, windows.csv, heard.csv, and audio.csv of files."""
-        sources = {song.id: song.source(self.excerpt) for song in self.songs if song.path}
+    def write(self, folder: Path, trained_on: Sequence[Song] = ()) -> None:
+        """Write metrics.json, predictions.csv, windows.csv, heard.csv, and audio.csv of files.
+
+        audio.csv says where songs of the training are, too.
+        """
+        songs = (*self.songs, *trained_on)
+        sources = {song.id: song.source(self.excerpt) for song in songs if song.path}
         write_recordings(folder, sources)
         write_json(folder / "metrics.json", self.figures)
         write_csv(folder / "predictions.csv", self.rows, self.columns)
@@ -128,24 +135,30 @@ def evaluate_model(
     With ``everything`` those it was trained on are judged as well; ``side`` is the side of the
     others (see `JudgedSong`).
     """
+    dataset = decided_songs(dataset, console)
     card, songs = model.card, dataset.everyone()
     _require_known_labels(card, songs, dataset.origin)
     trained_on = used_in_training(card, (song.id for song in songs))
     items = console.track(predict(model, dataset), len(songs), "Predicting")
     judged = [
-        JudgedSong.of(item, card, "training" if known else side)
+        JudgedSong.of(
+            item, card, "training" if known else "chosen" if item.song.chosen_by_model else side
+        )
         for item, known in zip(items, trained_on.tolist(), strict=True)
     ]
-    counted = [one for one in judged if everything or one.side != "training"]
-    left_out = len(judged) - len(counted)
+    counted = [one for one in judged if everything or one.side not in NOT_JUDGED]
+    left_out = Counter(one.side for one in judged if not everything)
     if not any(one.item.prediction for one in counted):
         raise SongTableError(
-            f"{dataset.origin}: no song is left to judge: {left_out} of {len(judged)} "
-            "were used in training and the others could not be read. Evaluate other songs, or "
-            "add --all to see how well it remembers these."
+            f"{dataset.origin}: no song is left to judge: {left_out['training']} of {len(judged)} "
+            f"were used in training, {left_out['chosen']} were chosen by a model, and the others "
+            "could not be read. Evaluate other songs, or add --all to see how well it remembers "
+            "these."
         )
     figures = compute_figures(counted, card.labels, card.kind)
-    figures["heard_in_training"] = left_out
+    figures["heard_in_training"] = left_out["training"]
+    if left_out["chosen"]:
+        figures["chosen_by_model"] = left_out["chosen"]
     if card.encoder is not None:
         figures["encoder"] = msgspec.to_builtins(card.encoder)
     return Evaluation(figures, judged, card.labels, card.kind, card.recipe.excerpt)
@@ -213,7 +226,7 @@ def accuracy_curve(evaluation: Evaluation) -> list[Row]:
     judged = [
         one
         for one in evaluation.judged
-        if one.item.prediction is not None and one.side != "training"
+        if one.item.prediction is not None and one.side not in NOT_JUDGED
     ]
     predictions = Predictions(evaluation.labels, [one.item for one in judged])
     curve = accuracy_by_windows(
@@ -275,6 +288,8 @@ def summary(figures: dict[str, Any]) -> str:
     count = f"judged on        {figures['songs']} songs"
     if figures.get("heard_in_training"):
         count += f"; {figures['heard_in_training']} heard in training left out"
+    if figures.get("chosen_by_model"):
+        count += f"; {figures['chosen_by_model']} that a model chose left out"
     if figures["failed"]:
         count += f"; {figures['failed']} could not be read"
     return "\n".join([*lines, count])

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from songbag.audio.windows import window_frames
 from songbag.console import Console
 from songbag.data.batches import cut_windows
+from songbag.data.chosen_songs import only_trained_on
 from songbag.data.dataset import BagDataset, MemoryDataset, SongDataset
 from songbag.data.song import joined_groups
 from songbag.errors import TrainingError
@@ -23,7 +24,7 @@ from songbag.inference.predict import predict_all
 from songbag.report import write_report
 from songbag.settings import Recipe
 from songbag.storage.files import Row, write_csv, write_json
-from songbag.tasks.cross_validate import cross_validate
+from songbag.tasks.cross_validate import UNTESTED, cross_validate
 from songbag.tasks.train import load_labelled
 from songbag.training.fit import fit
 from songbag.training.plan import TrainingPlan
@@ -131,10 +132,16 @@ ARMS: dict[str, Arm] = {
 def hold_out_windows(
     dataset: MemoryDataset, recipe: Recipe, console: Console, count: int, seed: int
 ) -> dict[str, Any]:
-    """Cross-validate with windows held out; a song's prediction is the mean over the folds."""
+    """Cross-validate with windows held out; a song's prediction is the mean over the folds.
+
+    Of songs that no split tests (see `only_trained_on`) no window is held out.
+    """
     plan = TrainingPlan.of(dataset, recipe, console, seed)
-    rng = np.random.default_rng(seed)
-    fold_of = [rng.permutation(bag.window_count) % count for bag in dataset]
+    rng, tested = np.random.default_rng(seed), ~np.array(only_trained_on(dataset.songs))
+    fold_of = [
+        rng.permutation(bag.window_count) % count if test else np.full(bag.window_count, UNTESTED)
+        for bag, test in zip(dataset, tested, strict=True)
+    ]
     shares = np.zeros((len(dataset), len(plan.labels)))
     models, right = np.zeros(len(dataset)), 0
     y = plan.truths(dataset.songs)
@@ -149,8 +156,10 @@ def hold_out_windows(
         for song, windows in zip(test, predictions.window_probabilities, strict=True):
             right += int(np.sum(windows.argmax(axis=1) == y[song]))
     groups = np.unique(joined_groups(dataset.songs), return_inverse=True)[1]
-    figures = plan.kind.evaluate(y, shares / models[:, None], plan.labels, groups=groups)
-    return figures | {"window_accuracy": right / sum(map(len, fold_of))}
+    shares = shares[tested] / models[tested, None]
+    figures = plan.kind.evaluate(y[tested], shares, plan.labels, groups=groups[tested])
+    held = sum(int((folds != UNTESTED).sum()) for folds in fold_of)
+    return figures | {"window_accuracy": right / held}
 
 
 def _windows_of(dataset: MemoryDataset, selected: Sequence[NDArray[np.bool_]]) -> MemoryDataset:

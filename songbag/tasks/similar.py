@@ -98,6 +98,12 @@ def index_songs(
     return Collection([dataset.songs[place] for place in places], chosen, failures)
 
 
+def nothing_read(dataset: AudioDataset, indexed: Collection) -> SongTableError:
+    """Return the error that says why no song of a dataset has vectors."""
+    reasons = "; ".join(indexed.failures[:_SHOWN]) or "there are none"
+    return SongTableError(f"{dataset.origin}: no song could be read: {reasons}")
+
+
 def song_key(song: Song) -> str:
     """Return what tells a song from others, and from itself before its file changed."""
     part = (os.path.realpath(song.path), file_stamp(song.path), song.start, song.end)
@@ -203,8 +209,6 @@ def find_similar(
         asked = [place for place in inside if indexed.songs[place].id in wanted]
         asked += [place for place, song in enumerate(indexed.songs) if id(song) not in own]
     if not inside or not asked:
-        origin = dataset.origin if elsewhere is None or not inside else elsewhere.origin
-        reasons = "; ".join(indexed.failures[:_SHOWN]) or "there are none"
-        raise SongTableError(f"{origin}: no song could be read: {reasons}")
+        raise nothing_read(dataset if elsewhere is None or not inside else elsewhere, indexed)
     seconds = encoder.piece * encoder.sound.step / encoder.sound.sample_rate
     return SimilarSongs(indexed.take(asked), indexed.take(inside), seconds, dataset)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from songbag.console import Console
 from songbag.data.audio_dataset import AudioDataset
+from songbag.data.chosen_songs import decided_songs, only_trained_on, training_remark
 from songbag.data.dataset import BagDataset, MemoryDataset, SongDataset
 from songbag.data.packed import PackedDataset
 from songbag.data.song import Song, joined_groups, stratification_labels
@@ -28,6 +29,7 @@ from songbag.storage.files import write_csv
 from songbag.tasks.check import report_problems
 from songbag.tasks.encoder_choice import encoder_helps
 from songbag.tasks.evaluate import Evaluation, evaluate_model, summary
+from songbag.tasks.neighbours import write_neighbours
 from songbag.training.callbacks import Callback
 from songbag.training.checkpoint import remove_checkpoints
 from songbag.training.fit import History, fit
@@ -108,7 +110,8 @@ def write_training(training: Training, model_path: Path, console: Console) -> Pa
     """Write a model file, and its evidence into a folder beside it, which is returned.
 
     Beside ``genre.songbag`` the folder ``genre-training`` gets split.csv, history.csv,
-    predictions.csv, windows.csv, metrics.json and report.html. Only rank 0 writes.
+    predictions.csv, windows.csv, metrics.json and report.html, and neighbours.csv where an encoder
+    listened. Only rank 0 writes.
     """
     folder = model_path.with_name(f"{model_path.stem}-training")
     if not is_rank_zero():
@@ -127,7 +130,9 @@ def write_training(training: Training, model_path: Path, console: Console) -> Pa
         console.say(f"{why}: the model has no figures. Evaluate it on other songs.")
         return folder
     console.say(summary(training.evaluation.figures))
-    training.evaluation.write(folder)
+    training.evaluation.write(folder, training.dataset.songs)
+    folds = np.where(training.split.sides == "test", 0, -1)
+    write_neighbours(folder, training.dataset, training.model.card.recipe.sound, folds, console)
     write_report(folder)
     return folder
 
@@ -181,7 +186,7 @@ def load_and_choose(
 def load_labelled(songs: SongDataset, recipe: Recipe, console: Console) -> BagDataset:
     """Return a dataset with the features of a recipe, and report what is wrong with its songs."""
     require_trainable(recipe)  # before an hour of decoding
-    songs = without_strays(songs, console)
+    songs = decided_songs(without_strays(songs, console), console)
     require_labels(songs.songs, songs.origin)
     dataset = songs.load(recipe, console.track)
     if songs.checked:
@@ -195,6 +200,9 @@ def load_labelled(songs: SongDataset, recipe: Recipe, console: Console) -> BagDa
     if lost := lost - set(dataset.labels):
         raise TrainingError(f"no song labelled {', '.join(sorted(lost))} could be read.")
     require_labels(dataset.songs, dataset.origin)  # a label may have lost all songs but one
+    stated = any(song.split or song.fold for song in dataset.songs)
+    if remark := training_remark(dataset.songs, stated):
+        console.say(remark)
     return dataset
 
 
@@ -227,16 +235,22 @@ def split_dataset(
     songs = dataset.songs
     labels, groups = stratification_labels(songs), joined_groups(songs)
     given = [song.split for song in songs]
-    if len(set(groups)) == 1 and not any(given):
+    stated = any(given)
+    only_trained = only_trained_on(songs)
+    if stated:
+        given = [side or ("train" if song.chosen_by_model else None)
+                 for side, song in zip(given, songs, strict=True)]  # fmt: skip
+    elif len({group for group, only in zip(groups, only_trained, strict=True) if not only}) < 2:
         test_share = 0.0  # one recording, or one artist: nothing can be held out
     share = VALIDATION_SHARE if needs_validation(recipe) else 0.0
-    sides = split_sides(labels, groups, given, seed, test_share, share)
-    method = split_method(songs, any(given))
-    if any(given):
+    sides = split_sides(labels, groups, given, seed, test_share, share, only_trained)
+    method = split_method(songs, stated)
+    if stated:
         groups, said = split_groups(songs, sides, allow_crossing)
         method = f"given by the table, {said}"
+    method += f"; {remark}" if (remark := training_remark(songs, stated)) else ""
     ids = [song.id for song in songs]
-    certificate = certify(ids, labels, groups, sides, method, None if any(given) else seed)
+    certificate = certify(ids, labels, groups, sides, method, None if stated else seed)
     return Split(np.array(sides), certificate)
 
 

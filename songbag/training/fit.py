@@ -27,7 +27,6 @@ from songbag.inference.model_file import FORMAT, Card, Model, song_hashes
 from songbag.metrics.calibration import (
     Calibration,
     branch_weights,
-    calibrate,
     fit_temperature,
 )
 from songbag.metrics.classification import fit_level
@@ -113,7 +112,7 @@ def fit(
     calibration, losses = Calibration(), None
     if training.folds and fold_of is not None:
         result, logits, plan = _fit_ensemble(dataset, fold_of, plan, model_path)
-        calibration = _calibrated(logits, dataset, plan)
+        calibration = plan.calibration(logits, dataset.songs)
         losses = song_losses(logits / calibration.temperature, dataset, plan)
     else:
         checkpoint = open_checkpoint(checkpoint_path(model_path), plan, dataset)
@@ -122,7 +121,7 @@ def fit(
         if fold_of is not None:
             plan.console.say("calibration on songs held out in turn")
             branch = _fit_branch(dataset, fold_of, plan, model_path, "vote")
-            calibration = _calibrated(branch.logits, dataset, plan)
+            calibration = plan.calibration(branch.logits, dataset.songs)
     model = _assemble(result, dataset, plan, calibration)
     return Fitted(model, list(result.history), losses)
 
@@ -138,7 +137,7 @@ def held_out_logits(dataset: BagDataset, plan: TrainingPlan) -> NDArray[np.float
     if fold_of is None:
         return None
     logits = _fit_ensemble(dataset, fold_of, plan, None)[1]
-    calibrated: NDArray[np.float64] = logits / _calibrated(logits, dataset, plan).temperature
+    calibrated: NDArray[np.float64] = logits / plan.calibration(logits, dataset.songs).temperature
     return calibrated
 
 
@@ -354,12 +353,6 @@ def _solve_branch(dataset: BagDataset, fold_of: Labels, plan: TrainingPlan) -> B
 
 
 # --- the model --------------------------------------------------------------------------
-
-
-def _calibrated(
-    logits: NDArray[np.float64], dataset: BagDataset, plan: TrainingPlan
-) -> Calibration:
-    return calibrate(plan.kind.probabilities(logits), plan.truths(dataset.songs), plan.kind)
 
 
 def _assemble(

@@ -17,6 +17,7 @@ from songbag.data.dataset import BagDataset
 from songbag.data.song import Song, joined_groups, stratification_labels
 from songbag.data.splits import folds
 from songbag.errors import TrainingError
+from songbag.metrics.calibration import Calibration, calibrate
 from songbag.metrics.label_kinds import SINGLE_LABEL, LabelKind
 from songbag.parts import networks
 from songbag.settings import Own, Recipe, Training, Windows
@@ -67,6 +68,18 @@ class TrainingPlan:
     def truths(self, songs: Sequence[Song]) -> Labels:
         """Return label indices (songs,), or 0 and 1 (songs, labels) with multilabel."""
         return self.kind.truths([song.labels for song in songs], self.labels)
+
+    def calibration(self, logits: NDArray[np.float64], songs: Sequence[Song]) -> Calibration:
+        """Return what calibrates logits (songs, classes) of songs held out.
+
+        Songs that a model chose are harder than others, so they calibrate nothing.
+        """
+        drawn = np.array([not song.chosen_by_model for song in songs])
+        if not drawn.any():
+            self.console.say("not calibrated: a model chose all songs")
+            return Calibration()
+        shares = self.kind.probabilities(logits[drawn])
+        return calibrate(shares, self.truths(songs)[drawn], self.kind)
 
 
 def adapt_recipe(recipe: Recipe, dataset: BagDataset, console: Console) -> Recipe:

@@ -24,7 +24,7 @@ from tests.helpers.terminal import on_terminal
 COMMANDS = [
     *("check", "extract", "pack", "train", "crossval", "compare", "leakage"),
     *("evaluate", "predict", "sort", "undo", "serve", "info", "report", "export"),
-    *("encoders", "tag", "embed", "similar", "demo"),
+    *("encoders", "tag", "embed", "similar", "map", "suggest", "label", "demo"),
 ]
 
 

@@ -56,3 +56,23 @@ def test_neighbours_are_those_of_all_cosines(monkeypatch):
     song, moment = moments[0]
     assert neighbours.moment(index.song_pieces(11), song)[1:] == moment[1:]
     assert 11 not in {place for place, _ in moments}
+
+
+def test_nearest_others_are_of_other_groups_and_folds(monkeypatch):
+    monkeypatch.setattr(vectors, "_SONGS_AT_ONCE", 4)
+    neighbours = Neighbours(index_of(13)[0])
+    groups, folds = np.arange(13) // 3, np.where(np.arange(13) < 7, np.arange(13) % 2, -1)
+    answers = list(neighbours.nearest_others(groups, folds, 4))
+    assert len(answers) == 13
+    for song, answer in enumerate(answers):
+        allowed = [
+            other
+            for other in range(13)
+            if groups[other] != groups[song] and (folds[song] == -1 or folds[other] != folds[song])
+        ]
+        alike = neighbours.directions @ neighbours.directions[song]
+        expected = sorted(allowed, key=lambda other: -alike[other])[:4]
+        assert [place for place, _ in answer] == expected
+        np.testing.assert_allclose([value for _, value in answer], alike[expected], atol=1e-6)
+    alone = neighbours.nearest_others(np.zeros(13, np.int64), folds, 4)
+    assert list(alone) == [[]] * 13

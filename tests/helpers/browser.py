@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def opened(browser, address, width=1280, height=900, scheme="light", refused=0, 
     """Open a page and afterwards hold that it stayed calm and at home.
 
     ``refused`` is how many answers are errors of the API, which Chromium logs by itself;
-    None is any number.
+    None is any number. ``home`` is what addresses that it asks for begin with, by default its own.
     """
     size = {"width": width, "height": height}
     context = browser.new_context(
@@ -61,6 +62,14 @@ def opened(browser, address, width=1280, height=900, scheme="light", refused=0, 
     assert not loud, loud
     assert refused is None or len(said) == refused, said
     context.close()
+
+
+def until(page, expression):
+    """Wait for an expression in a page whose policy forbids Playwright's own waiting (eval)."""
+    end = time.monotonic() + 20
+    while not page.evaluate(expression):
+        assert time.monotonic() < end, expression
+        page.wait_for_timeout(30)
 
 
 def drop(page, *paths):

@@ -1,6 +1,7 @@
 """An S3 server on this machine, as a process of its own."""
 
 import os
+import re
 import subprocess
 import sys
 import urllib.request
@@ -38,7 +39,7 @@ class Store:
 
     def requests(self):
         """Return method and path of every request so far."""
-        lines = self.log.read_text().splitlines()
+        lines = re.sub(r"\x1b\[\d+m", "", self.log.read_text()).splitlines()  # answers in colour
         return [tuple(line.split('"')[1].split()[:2]) for line in lines if '"' in line]
 
     def close(self):

@@ -41,8 +41,8 @@ def test_extract_and_predict_with_everything_in_a_store(store, few, model_path, 
         there = songbag("extract", table, "--cache", "s3://bucket/frames", *on).stdout
         songs = [path for _, path in store.requests()[before:] if "/0.wav" in path]
         assert len(songs) == 3  # HEAD for its stamp, HEAD for its size, GET
-        frames = [method[-3:] for method, path in store.requests()[before:] if "/frames/" in path]
-        assert sorted(frames) == ["GET"] * 8 + ["PUT"] * 7
+        frames = [method for method, path in store.requests()[before:] if "/frames/" in path]
+        assert sorted(frames) == ["HEAD"] * 8 + ["PUT"] * 7  # is it there? no, here it is
         assert there.replace(table.rpartition("/")[0], str(few.parent)) == here
         store.files.get("bucket/frames/", str(tmp_path / "frames/"), recursive=True)
         assert killing.tree(tmp_path / "frames") == killing.tree(tmp_path / "here", ["index"])

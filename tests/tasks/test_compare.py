@@ -30,12 +30,12 @@ QUIET = Console(quiet=True)
 SEEDS = 3
 
 
-def made_songs(songs=36, classes=3, strength=1.2, seed=0, own=1.0):
-    """Songs of eight windows of six values; two songs share an artist, who has a sound too."""
+def made_songs(songs=36, classes=3, strength=1.2, seed=0, own=1.0, of_artist=2):
+    """Songs of eight windows of six values; some share an artist, who has a sound too."""
     rng = np.random.default_rng(seed)
     labels = [f"label {k % classes}" for k in range(songs)]
     centre = rng.normal(0, 1, (classes, 6))
-    artists = [f"artist {k % classes} {k // (2 * classes)}" for k in range(songs)]
+    artists = [f"artist {k % classes} {k // (of_artist * classes)}" for k in range(songs)]
     sound = {name: rng.normal(0, own, 6) for name in artists}
     values = [
         strength * centre[k % classes] + sound[artists[k]] + rng.normal(0, 2, (8, 6))
@@ -252,9 +252,8 @@ def test_a_killed_comparison_goes_on_and_ends_as_an_undisturbed_one(tmp_path):
 @pytest.fixture(scope="module")
 def leaked(tmp_path_factory):
     recipe = load_recipe("mlp", {"training.epochs": 30})
-    songs = made_songs(
-        48, 2, strength=0.2, seed=3, own=3.0
-    )  # artists sound more unlike than labels
+    # Artists, of four songs each, sound more unlike than labels.
+    songs = made_songs(48, 2, strength=0.2, seed=3, own=3.0, of_artist=4)
     folder = tmp_path_factory.mktemp("leakage")
     return measure_leakage(songs, folder, recipe, QUIET, 3), folder
 

@@ -1,24 +1,23 @@
 // One song's answer: label, probabilities, waveform, windows, and the answer without some of them.
 
-import { without } from "./api.js";
+import { post } from "./api.js";
 import { Chart } from "./chart.js";
 import { scaleOf } from "./colours.js";
 import { count, element, find, percent, signed, time, verdict } from "./format.js";
-import { LabelRows } from "./labels.js";
+import { LabelRows } from "./probabilities.js";
+import { showLength, showPlaying, showTime } from "./player.js";
 import { explain } from "./reasons.js";
 import { showTable } from "./table.js";
 import { Wave } from "./wave.js";
-
-const ICONS = { play: "M8 5v14l11-7z", pause: "M7 5h4v14H7zM13 5h4v14h-4z" };
 
 export class AnswerView {
   constructor(model, nonce, say) {
     const { labels, space } = model;
     Object.assign(this, { labels, space, say, song: null, labelRows: new LabelRows(model) });
     this.wave = new Wave(find("wave"), nonce, {
-      time: (seconds) => this.tick(seconds),
+      time: showTime,
       seek: (seconds) => this.choose(this.chart.nearest(seconds)),
-      state: () => this.transport(),
+      state: () => showPlaying(this.wave.playing),
       unplayable: () => this.unplayable(),
     });
     this.chart = new Chart(find("chart"), {
@@ -84,15 +83,14 @@ export class AnswerView {
     find("unplayable").hidden = true;
     this.facts = `${count(row.windows, "window")} · ${time(recording.seconds)}${level}`;
     this.seconds = recording.seconds;
-    find("position").max = recording.seconds;
-    find("length").textContent = time(recording.seconds);
+    showLength(recording.seconds);
     this.axis();
     this.chart.show(song.windows, recording.seconds);
     this.wave.show(song.file, recording, song.windows);
     this.rows();
     this.redraw();
-    this.tick(0);
-    this.transport();
+    showTime(0);
+    showPlaying(this.wave.playing);
     this.choose(song.chosen ?? 0);
   }
 
@@ -222,7 +220,9 @@ export class AnswerView {
     song.removed = removed;
     let again = null;
     try {
-      if (removed.size) again = await without(song.answer.kept, [...removed]);
+      if (removed.size) {
+        again = await post("without", { kept: song.answer.kept, removed: [...removed] });
+      }
     } catch (error) {
       song.removed = new Set();
       this.say(error.message);
@@ -233,18 +233,6 @@ export class AnswerView {
     this.fill();
     this.redraw();
     this.say(removed.size ? find("without-says").textContent : "All windows are in use again.");
-  }
-
-  tick(seconds) {
-    find("clock").textContent = time(seconds);
-    find("position").value = seconds;
-    find("position").setAttribute("aria-valuetext", `${time(seconds)} of ${time(this.seconds)}`);
-  }
-
-  transport() {
-    const { playing } = this.wave;
-    find("play").setAttribute("aria-label", playing ? "Pause" : "Play");
-    find("play-icon").setAttribute("d", playing ? ICONS.pause : ICONS.play);
   }
 
   unplayable() {

@@ -42,21 +42,20 @@ async function withToken(send) {
   }
 }
 
-async function json(path, options = {}) {
+async function ask(path, options = {}) {
   const answer = await withToken(() =>
     fetch(path, { ...options, headers: { ...options.headers, ...authorization() } }),
   );
-  const body = await answer.json();
-  if (!answer.ok) throw new Refusal(answer.status, body);
-  return body;
+  if (!answer.ok) throw new Refusal(answer.status, await answer.json());
+  return answer;
 }
 
-export const model = () => json("model");
-export const description = () => json("openapi.json");
+export const get = async (path) => (await ask(path)).json();
+export const blob = async (path) => (await ask(path)).blob();
 
-export function without(kept, removed) {
+export async function post(path, body) {
   const headers = { "content-type": "application/json" };
-  return json("without", { method: "POST", headers, body: JSON.stringify({ kept, removed }) });
+  return (await ask(path, { method: "POST", headers, body: JSON.stringify(body) })).json();
 }
 
 // fetch cannot tell how much of an upload is done; XMLHttpRequest can.

@@ -95,7 +95,7 @@ function clear() {
 
 async function start() {
   await api.enter(askForToken);
-  model = await api.model();
+  model = await api.get("model");
   showModel(model);
   view = new AnswerView(model, find("styles").nonce, say);
   const { columns } = model;

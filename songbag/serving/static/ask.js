@@ -1,4 +1,4 @@
-// The dialog that asks for the token of the server.
+// The dialog that asks for the server's token.
 
 import { find } from "./format.js";
 

@@ -37,7 +37,7 @@ function address(path, method, operation) {
 
 async function start() {
   await api.enter(askForToken);
-  const { info, paths } = await api.description();
+  const { info, paths } = await api.get("openapi.json");
   find("about").textContent = info.description;
   find("addresses").replaceChildren(...Object.entries(paths).flatMap(([path, operations]) =>
     Object.entries(operations).map(([method, operation]) => address(path, method, operation))));

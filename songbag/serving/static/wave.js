@@ -37,7 +37,8 @@ export class Wave {
     this.surfer.on("timeupdate", (seconds) => this.on.time(seconds));
     this.surfer.on("interaction", (seconds) => this.on.seek(seconds));
     for (const name of ["play", "pause", "finish"]) this.surfer.on(name, () => this.on.state());
-    this.audio.addEventListener("error", () => this.on.unplayable());
+    const { audio } = this; // one that was closed may still fail
+    audio.addEventListener("error", () => audio === this.audio && this.on.unplayable());
   }
 
   colour(windows, values, scale) {
@@ -87,6 +88,11 @@ export class Wave {
 
   toggle() {
     this.surfer?.playPause().catch(() => this.on.unplayable());
+  }
+
+  // Plays if the browser lets a page play by itself.
+  start() {
+    return this.surfer?.play().catch(() => {});
   }
 
   hear(begin, finish) {
