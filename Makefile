@@ -13,20 +13,23 @@ install = echo "installing into $(1) ..." && { [ -x $(1)/bin/uv ] || $(1)/bin/py
 	  $(1)/bin/python -m pip install -qq --disable-pip-version-check \
 	  --constraint $(or $(3),constraints.txt) $(2); }$(if $(COMPILE), && $(1)/bin/python -m compileall -q songbag)
 
-.PHONY: demo test lint types test-all docs torture chromium browser pictures clean
+.PHONY: help demo test lint types test-all docs torture chromium browser pictures clean
 .PHONY: bench bench-quick bench-encoder bench-accuracy bench-tables bench-spans bench-strangers bench-neighbours bench-suggestions bench-poolings bench-vote bench-serving bench-scale
 
 demo: .venv/train  ## generate songs, train, evaluate, write the report
 	.venv/bin/songbag demo
 
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
 test: .venv/dev .venv-core/core chromium lint types  ## everything CI runs
 	.venv/bin/python -m pytest -n 2 --dist worksteal
 
-lint: .venv/dev
+lint: .venv/dev  ## style: ruff check and format
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 
-types: .venv/dev
+types: .venv/dev  ## mypy, strict
 	.venv/bin/mypy
 
 test-all: .venv/dev .venv/store .venv/docs .venv-core/core chromium lint types  ## also what is too slow for every change
@@ -94,7 +97,7 @@ bench-scale: .venv/dev  ## what a song costs, two workers against one, the bill 
 	.venv/bin/python bench/scale.py
 
 # The tests of the page want a real browser; without one they are skipped, and say so.
-chromium:
+chromium:  ## install the browser for the tests of pages, where apt-get can
 	@command -v chromium || command -v chromium-browser || command -v google-chrome || \
 	  { [ "$$(id -u)" = 0 ] && command -v apt-get && apt-get update -qq && \
 	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium > /dev/null; } || \
@@ -142,5 +145,5 @@ pictures: demo .venv/dev  ## docs/report.png, docs/map.png, docs/serving.png: of
 	@$(call install,.venv-core,--editable .)
 	touch $@
 
-clean:
+clean:  ## remove environments, the demo and what was built
 	rm -rf .venv .venv-core .venv-bench demo build *.egg-info

@@ -1,6 +1,7 @@
 """Every command and snippet of the README and the docs runs; what pages name exists."""
 
 import csv
+import hashlib
 import os
 import re
 import shlex
@@ -314,7 +315,8 @@ def test_the_page_on_reports_runs(trained, tmp_path):
 def test_the_page_on_serving_runs(model_path, songs, tmp_path):
     from tests.helpers.serving_process import Server
 
-    shutil.copy(next((songs.parent / "audio").glob("*.mp3")), tmp_path / "song.mp3")
+    for name in ("song.mp3", "other.mp3"):
+        shutil.copy(next((songs.parent / "audio").glob("*.mp3")), tmp_path / name)
     asked = 0
     with Server(model_path, tmp_path) as server:
         for kind, text in blocks("docs/howto/serving.md"):
@@ -322,6 +324,21 @@ def test_the_page_on_serving_runs(model_path, songs, tmp_path):
                 run(kind, text.replace("http://127.0.0.1:8765", server.url), tmp_path)
                 asked += 1
     assert asked == 3
+
+
+@runs("docs/howto/share-models.md")
+def test_the_page_on_sharing_runs(own_songs, model_path, monkeypatch):
+    from tests.helpers.web import serving
+
+    monkeypatch.setenv("SONGBAG_CACHE", str(own_songs / "cache"))
+    shutil.copy(model_path, own_songs / "genre.songbag")
+    data = model_path.read_bytes()
+    with serving({"/genre.songbag": ({}, data)}) as (url, asked):
+        hashed = ("HASH", hashlib.sha256(data).hexdigest())
+        run_page("docs/howto/share-models.md", own_songs, ("https://example.org", url), hashed)
+    assert asked == ["/genre.songbag"]
+    assert (own_songs / "README.md").read_text().startswith('---\nlicense: "mit"\n')
+    assert len((own_songs / "answers.csv").read_text().splitlines()) == 4
 
 
 @runs("docs/howto/export.md")

@@ -59,6 +59,7 @@ OWNERS = {
     "distributed": ["parallel/cluster"],
     "cloudpickle": ["parallel/cluster"],
     "fsspec": ["storage/remote.py"],
+    "huggingface_hub": ["storage/downloads.py"],
     "fastapi": ["serving"],
     "starlette": ["serving"],
     "uvicorn": ["serving"],

@@ -27,6 +27,7 @@ from songbag.inference.predictions import (
 from songbag.inference.segments import COLUMNS, SegmentRules, segments
 from songbag.metrics.label_kinds import kind_of
 from songbag.recipes import read
+from songbag.storage.downloads import local_model
 from songbag.tasks.predict import unknown_level
 
 if TYPE_CHECKING:
@@ -212,8 +213,23 @@ class Model(Shown):
 
 
 def load(path: str | Path) -> Model:
-    """Open a model file; a ModelFileError says if it is missing, damaged, foreign or too new."""
-    return Model(Path(path), model_file.load_model(path).card)
+    """Open a model file.
+
+    Parameters
+    ----------
+    path
+        A file, or the address of one: ``hf://user/model`` on the Hugging Face hub, or
+        ``https://host/genre.songbag#sha256=...``. It is downloaded once and kept.
+
+    Raises
+    ------
+    ModelFileError
+        It is missing, damaged, foreign or too new, or cannot be downloaded.
+    SettingsError
+        An address without a hash, or of another kind.
+    """
+    file = local_model(path)
+    return Model(file, model_file.load_model(file).card)
 
 
 def short_list(labels: Sequence[str]) -> str:

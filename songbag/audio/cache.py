@@ -26,6 +26,7 @@ from songbag.errors import SongbagError
 from songbag.settings import Record, Sound
 from songbag.storage.files import (
     add_checksum,
+    default_folder,
     remove_stale_temporaries,
     strip_checksum,
     write_bytes,
@@ -75,15 +76,6 @@ _DTYPES: dict[str, DTypeLike] = {"F32": np.float32, "F16": np.float16}  # of saf
 
 class DamagedFramesError(SongbagError):
     """A frames file is missing, cut short or changed since it was written."""
-
-
-def default_folder() -> Path:
-    """Return ``$SONGBAG_CACHE``, or the user's cache folder."""
-    if folder := os.environ.get("SONGBAG_CACHE"):
-        return Path(folder)
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("songbag"))
 
 
 def frames_key(content: str, source: Source, sound: Sound) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from songbag.cli.options import (
+    MODEL,
     OUTPUT,
     PATH,
     RUNNING,
@@ -22,7 +23,7 @@ from songbag.errors import SettingsError
 
 
 @command
-@click.argument("model", type=PATH)
+@click.argument("model", type=MODEL)
 @click.argument("songs", nargs=-1, required=True)
 @option("-n", "count", default=25, type=click.IntRange(1), section="Choice",
         help="Songs to label.")  # fmt: skip

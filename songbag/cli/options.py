@@ -92,6 +92,16 @@ PATH_OR_URL = click.types.FuncParamType(parse_path)  # of this machine, or in an
 PATH_OR_URL.name = "path"  # as help shows it
 
 
+def _model_file(text: str) -> Path:
+    from songbag.storage.downloads import local_model
+
+    return local_model(text)
+
+
+MODEL = click.types.FuncParamType(_model_file)  # a file, or an address, which is downloaded
+MODEL.name = "model"
+
+
 # --- songs ------------------------------------------------------------------------------
 
 

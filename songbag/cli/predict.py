@@ -9,6 +9,7 @@ import click
 
 from songbag.cli.deliver import deliver, delivery_options, open_delivery
 from songbag.cli.options import (
+    MODEL,
     OUTPUT,
     PATH,
     PATH_OR_URL,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 
 @command
-@click.argument("model", type=PATH)
+@click.argument("model", type=MODEL)
 @click.argument("songs", type=PATH)
 @option("-o", "--output", required=True, type=PATH, section=OUTPUT, help="Folder.")
 @option("--all", "everything", is_flag=True, section=OUTPUT, help="Evaluate songs of training too.")
@@ -68,7 +69,7 @@ def evaluate(
 
 
 @command
-@click.argument("model", type=PATH)
+@click.argument("model", type=MODEL)
 @click.argument("songs", nargs=-1, required=True)
 @option("--windows", is_flag=True, section=OUTPUT, help="Every window's answer as well.")
 @option("--precision", type=click.FloatRange(0, 1, min_open=True, max_open=True), section=OUTPUT,
@@ -193,23 +194,27 @@ def open_inputs(
 
 
 @command
-@click.argument("model", type=PATH)
+@click.argument("models", type=MODEL, nargs=-1, required=True)
 @access_options
+@option("--allow-origin", "allow_origins", multiple=True, metavar="ORIGIN", section="Access",
+        help="Let pages of https://example.org use it (CORS).")  # fmt: skip
 @option("--waiting", default=8, type=click.IntRange(0), section="Limits",
         help="Songs that may wait.")  # fmt: skip
-@option("--max-megabytes", default=64.0, section="Limits", help="Largest file.")
+@option("--max-megabytes", default=64.0, section="Limits", help="Largest request.")
 @option("--max-hours", default=1.0, section="Limits", help="Longest recording.")
 @option("--max-seconds", default=60.0, section="Limits", help="Longest work on a song.")
 @option("--workers", type=click.IntRange(1), section=RUNNING,
         help="Songs at once.  [default: cores, up to 4]")  # fmt: skip
 @option("--no-browser", is_flag=True, section=RUNNING, help="Do not open the page.")
 @option("-q", "--quiet", is_flag=True, section=RUNNING, help="No messages.")
-def serve(model: Path, no_browser: bool, quiet: bool, **options: Any) -> None:
-    """Show MODEL as a web page, and answer over HTTP.
+def serve(models: tuple[Path, ...], no_browser: bool, quiet: bool, **options: Any) -> None:
+    """Show MODELS as a web page, and answer over HTTP.
 
     The page opens in your browser: drop songs on it, see the labels, hear what each
     window added. Files are removed as soon as they are answered, and nothing leaves this
-    machine. Programs POST a file to /predict; /openapi.json describes the rest.
+    machine. Programs POST a song to /predict; /docs shows the rest. The first of several
+    models answers there, each one at /models/NAME/predict; a model file that is replaced is
+    read again.
 
     Other machines are refused. To let them in, give --allow-remote and a token, best in
     the variable SONGBAG_TOKEN, and put TLS in front.
@@ -220,23 +225,33 @@ def serve(model: Path, no_browser: bool, quiet: bool, **options: Any) -> None:
     from songbag.serving.options import ServerOptions, default_workers
 
     options["workers"] = options["workers"] or default_workers()
-    run(model, read(ServerOptions, options, "serve"), not no_browser, Console(quiet).say)
+    run(models, read(ServerOptions, options, "serve"), not no_browser, Console(quiet).say)
 
 
 @command
-@click.argument("model", type=PATH)
+@click.argument("model", type=MODEL)
 @option("--network", is_flag=True, help="Show the layer table.")
 @option("--json", "as_json", is_flag=True, help="The whole card as JSON.")
-def info(model: Path, network: bool, as_json: bool) -> None:
-    """Show what MODEL is: labels, settings, split, figures, versions."""
+@option("--markdown", is_flag=True, help="A model card, as the Hugging Face hub reads it.")
+@option("--license", default="unknown", metavar="WORD",
+        help="With --markdown: licence of the model, e.g. mit.")  # fmt: skip
+def info(model: Path, network: bool, as_json: bool, markdown: bool, license: str) -> None:
+    """Show what MODEL is: labels, settings, split, figures, versions.
+
+    Here and wherever a model is given, MODEL may be an address: hf://user/model, or
+    https://host/genre.songbag#sha256=...
+    """
     import msgspec
 
     from songbag.cli.terminal import card_text, layer_text
     from songbag.inference.model_file import load_model
+    from songbag.tasks.model_card import model_card
 
     card = load_model(model, parts=()).card
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(card), indent=1).decode())
+    elif markdown:
+        click.echo(model_card(card, model.stem, license), nl=False)
     else:
         click.echo(layer_text(card) if network else card_text(card))
 
@@ -256,7 +271,7 @@ def report(folder: Path, output: Path | None) -> None:
 
 
 @command
-@click.argument("model", type=PATH)
+@click.argument("model", type=MODEL)
 @click.argument("output", type=PATH)
 @option("-q", "--quiet", is_flag=True, help="No messages, no progress.")
 def export(model: Path, output: Path, quiet: bool) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from songbag.cli.options import OUTPUT, PATH, audio_file_options, command, option
+from songbag.cli.options import MODEL, OUTPUT, PATH, audio_file_options, command, option
 from songbag.cli.predict import open_inputs
 from songbag.console import Console, visible
 from songbag.errors import SettingsError
@@ -16,7 +16,7 @@ from songbag.errors import SettingsError
 @option("-o", "--output", required=True, type=PATH, section=OUTPUT, help="HTML file.")
 @option("--index", type=PATH, section=OUTPUT,
         help="File of the vectors, which grows.  [default: in the cache]")  # fmt: skip
-@option("--model", type=PATH, section="Map",
+@option("--model", type=MODEL, section="Map",
         help="Its answers, verdicts and confidence are shown, too.")  # fmt: skip
 @option("--encoder", default="musicnn", metavar="NAME|ONNX", section="Map",
         help="What listens: a name of songbag encoders, or an ONNX file.")  # fmt: skip

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from songbag.cli.options import OUTPUT, PATH, audio_file_options, command, exit_code, option
+from songbag.cli.options import (
+    MODEL,
+    OUTPUT,
+    PATH,
+    audio_file_options,
+    command,
+    exit_code,
+    option,
+)
 from songbag.cli.predict import open_inputs, require_model_first
 from songbag.console import Console, visible
 from songbag.errors import SettingsError
@@ -20,7 +28,7 @@ _SHOWN = 4  # files named of a folder in a dry run
 
 
 @command
-@click.argument("model", type=PATH)
+@click.argument("model", type=MODEL)
 @click.argument("songs", nargs=-1, required=True)
 @option("--into", "folder", required=True, type=PATH, section=OUTPUT,
         help="Folder that gets a folder for each label.")  # fmt: skip

@@ -1,5 +1,6 @@
 """Commands that train: train, crossval, compare, leakage, demo."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -209,3 +210,6 @@ def demo(output: Path, seed: int, songs: int, only_songs: bool, quiet: bool) -> 
         click.echo(write_songs(output, songs, seed, console))
         return
     click.echo(f"report  {run_demo(output, songs, seed, console)}")
+    model = shlex.quote(str(output / "demo.songbag"))
+    click.echo(f"next    songbag serve {model}   the page, to drop songs on (songbag[serve])")
+    click.echo("next    songbag train songs.csv -o genre.songbag   your songs: path, label, artist")

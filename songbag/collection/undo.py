@@ -7,12 +7,12 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from songbag.audio.cache import carry_receipts, default_folder, file_stamp
+from songbag.audio.cache import carry_receipts, file_stamp
 from songbag.audio.tags import read_field, write_field
 from songbag.collection.journal import JOURNAL, Entry, Journal, open_collection
 from songbag.collection.sort_files import move_new
 from songbag.errors import SettingsError, TagError
-from songbag.storage.files import content_hash, temporary_prefix
+from songbag.storage.files import content_hash, default_folder, temporary_prefix
 
 
 def undo(place: Path) -> tuple[int, list[str]]:

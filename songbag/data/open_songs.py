@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from songbag.audio.cache import default_folder
 from songbag.data.annotations import SpanOptions
 from songbag.data.audio_dataset import AudioDataset
 from songbag.data.dataset import SongDataset
@@ -18,6 +17,7 @@ from songbag.data.waveform_dataset import WaveformDataset, waveforms_of
 from songbag.errors import SongTableError
 from songbag.parallel.pool import Workers
 from songbag.settings import Limits
+from songbag.storage.files import default_folder
 from songbag.storage.remote import AnyPath
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ from typing import Any, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from songbag.audio.cache import default_folder
 from songbag.data.audio_dataset import AudioDataset
 from songbag.data.bag import Bag
 from songbag.data.dataset import Failure, MemoryDataset, Progress, SongDataset, no_progress
@@ -22,6 +21,7 @@ from songbag.data.song import Song, grouped_by
 from songbag.errors import AudioError, SongTableError
 from songbag.parallel.pool import Workers
 from songbag.settings import Limits, Recipe
+from songbag.storage.files import default_folder
 from songbag.storage.remote import AnyPath
 
 Waveform: TypeAlias = tuple[Any, int]  # samples, and how many there are a second

@@ -36,6 +36,7 @@ from songbag.metrics.calibration import Calibration
 from songbag.metrics.label_kinds import LabelKind, kind_of
 from songbag.onnx_runtime.untrusted import check_part
 from songbag.settings import Recipe, Record
+from songbag.storage.downloads import local_model
 from songbag.storage.files import atomic_write
 
 FORMAT = 3  # 1: without an encoder; 2: without typicality
@@ -162,12 +163,15 @@ def load_model(
 ) -> Model:
     """Read a model file and the named parts of it.
 
+    An address is downloaded first (`songbag.storage.downloads`).
+
     Raises
     ------
     ModelFileError
         Missing, not a model file, damaged, too large, written by a newer Songbag, or
         with parts that could do more than compute.
     """
+    path = local_model(path)
     try:
         with _open_model_file(path) as file, zipfile.ZipFile(file) as archive:
             _refuse_foreign(path, archive)
@@ -198,7 +202,7 @@ def load_model(
         if card.hashes[_ENCODER] != encoder.encoding.hash:  # the same hash, checked above
             raise ModelFileError(f"{path}: its encoder is not the one that its settings name.")
         remember(encoder)
-    return Model(card, parts_read, Path(path))
+    return Model(card, parts_read, path)
 
 
 def _open_model_file(path: str | Path) -> BinaryIO:

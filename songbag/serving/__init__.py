@@ -1,1 +1,1 @@
-"""A web page and an HTTP API for one model, on this machine unless set up otherwise."""
+"""A web page and an HTTP API for models, on this machine unless set up otherwise."""

@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import re
 from typing import Annotated
 
 from msgspec import Meta
@@ -20,11 +21,13 @@ class ServerOptions(Record, frozen=True):
     port: Annotated[int, Meta(ge=0, le=65535)] = 8765  # 0 takes a free one
     token: str | None = None  # what every request must carry as "Authorization: Bearer"
     allow_remote: bool = False  # answer other machines too; needs a token
+    allow_origins: tuple[str, ...] = ()  # whose pages may use this server: https://example.org
     workers: Count = 1  # songs at work at once
     waiting: Annotated[int, Meta(ge=0)] = 8  # songs that may wait; any more get status 503
     max_megabytes: Positive = 64.0  # of 1,048,576 bytes
     max_hours: Positive = 1.0  # of a recording
     max_seconds: Positive = 60.0  # of work on one song; its process is killed then
+    stop_seconds: Positive = 60.0  # for requests that have come when SIGTERM comes
     idle_seconds: Positive = 15.0  # longest pause in the middle of an upload
     upload_seconds: Positive = 300.0  # so that a slow client does not hold a place forever
 
@@ -59,6 +62,12 @@ def require_safe(options: ServerOptions) -> None:
             "--allow-remote needs a --token (or SONGBAG_TOKEN) that every request must carry. A "
             'good one: python -c "import secrets; print(secrets.token_urlsafe())"'
         )
+    for origin in options.allow_origins:
+        if not re.fullmatch(r"https?://[a-z0-9.\-\[\]:]+", origin):
+            raise SettingsError(
+                f"--allow-origin {origin}: an origin is a scheme and a host in small letters, such "
+                "as https://example.org or http://localhost:3000, with no path and no wildcard."
+            )
     token = options.token or "x" * _MIN_TOKEN_LETTERS
     if len(token) < _MIN_TOKEN_LETTERS:
         raise SettingsError(

@@ -1,12 +1,14 @@
 """What every server of Songbag is: its address, its security, its errors, and how it runs."""
 
 import mimetypes
+import signal
 import socket
 import webbrowser
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from importlib import resources
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, TypeAlias
 
 import uvicorn
@@ -17,12 +19,13 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.types import ASGIApp
 
 from songbag import __version__
 from songbag.errors import SettingsError
 from songbag.serving.options import ServerOptions
 from songbag.serving.replies import HTTPError
-from songbag.serving.security import OneTimeKey, SecurityMiddleware, too_large
+from songbag.serving.security import OneTimeKey, too_large
 
 Lifespan: TypeAlias = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -35,12 +38,12 @@ mimetypes.add_type("text/javascript", ".js")  # the Windows registry may have an
 
 def run(
     name: str,
-    create: Callable[[OneTimeKey, Callable[[], None]], SecurityMiddleware],
+    create: Callable[[OneTimeKey, Callable[[], None]], ASGIApp],
     options: ServerOptions,
     browser: bool,
     say: Callable[[str], None],
 ) -> None:
-    """Serve an application until Ctrl-C, and open its page in a browser if asked to.
+    """Serve an application until Ctrl-C or SIGTERM, and open its page in a browser if asked to.
 
     ``create`` takes the key that the page exchanges for the token, and a function to call once
     when all is ready; ``say`` takes messages for the person who started the server.
@@ -66,13 +69,32 @@ def run(
         proxy_headers=False,
         timeout_graceful_shutdown=_STOP_SECONDS,
     )
-    server = uvicorn.Server(config)
-    # uvicorn shuts down at Ctrl-C and then raises it again.
+    server = _Server(config, options)
+    # uvicorn shuts down at a signal and then raises it again.
+    signal.signal(signal.SIGTERM, _interrupt)
     with listener, suppress(KeyboardInterrupt):
         server.run(sockets=[listener])
     if not server.started:
         raise SettingsError("the server could not start; its messages above say why.")
     say("Stopped.")
+
+
+class _Server(uvicorn.Server):
+    """Stops soon for a person, and for a system (SIGTERM) when all that has come is answered."""
+
+    def __init__(self, config: uvicorn.Config, options: ServerOptions) -> None:
+        super().__init__(config)
+        self._options = options
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Close the listening socket; requests that have come are answered first."""
+        if sig == signal.SIGTERM:
+            self.config.timeout_graceful_shutdown = round(self._options.stop_seconds)
+        super().handle_exit(sig, frame)
+
+
+def _interrupt(signal_number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def _listen(options: ServerOptions) -> socket.socket:

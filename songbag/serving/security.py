@@ -17,7 +17,8 @@ from songbag.serving.options import ServerOptions
 from songbag.serving.replies import HTTPError
 
 _LOCAL_NAMES = {"127.0.0.1", "localhost", "[::1]", "::1"}
-_OPEN_PATHS = ("/", "/session")  # and /static/: the page itself, which holds no data
+# And /static/: pages, which hold no data, and what asks whether the server runs.
+_OPEN_PATHS = ("/", "/docs", "/session", "/healthz", "/readyz")
 _HEADERS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
@@ -86,8 +87,12 @@ def require_allowed(scope: Scope, options: ServerOptions) -> None:
     origin, site = headers.get("origin"), headers.get("sec-fetch-site", "none")
     other_origin = origin is not None and origin.partition("://")[2].lower() != host
     other_page = other_origin or site not in ("same-origin", "none")
-    if other_page and scope["method"] not in ("GET", "HEAD"):
-        message = "Pages of other origins may not use this server."
+    if (
+        other_page
+        and origin not in options.allow_origins
+        and scope["method"] not in ("GET", "HEAD")
+    ):
+        message = "Pages of other origins may not use this server (--allow-origin lets one)."
         raise HTTPError(403, "cross_origin", message)
     length = headers.get("content-length", "0")
     if length.isdigit() and int(length) > options.max_body_bytes:
@@ -102,7 +107,10 @@ def require_allowed(scope: Scope, options: ServerOptions) -> None:
 
 def too_large(options: ServerOptions) -> HTTPError:
     """Return the error of a body beyond the limit."""
-    message = f"Files of up to {options.max_megabytes:g} MB are accepted."
+    message = (
+        f"A request may have up to {options.max_megabytes:g} MB; whoever runs the server can allow "
+        "more with --max-megabytes."
+    )
     return HTTPError(413, "too_large", message)
 
 

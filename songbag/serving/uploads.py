@@ -1,7 +1,7 @@
-"""Receives one file of a multipart body, which is on disk only while it is worked on.
+"""Receives the songs of a request, each of which has a name on disk only while it is worked on.
 
-While it arrives it is an unnamed temporary file, which the system removes even if the
-server is killed. The app limits its size as it comes in (``max_body_size``).
+While they arrive they are unnamed temporary files, which the system removes even if the
+server is killed. The app limits the size of a request as it comes in (``max_body_size``).
 """
 
 import asyncio
@@ -12,7 +12,9 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
@@ -21,6 +23,7 @@ from starlette.types import Message, Receive
 from songbag.serving.options import ServerOptions
 from songbag.serving.replies import HTTPError
 
+MAX_FILES = 32  # of one request
 _MAX_ID_LETTERS = 200
 _PREFIX = "songbag-serve-"
 
@@ -61,31 +64,62 @@ def _lock_folder(folder: Path) -> int | None:
     return handle
 
 
-@asynccontextmanager
-async def receive_upload(
-    request: Request, folder: Path, options: ServerOptions
-) -> AsyncIterator[tuple[str, Path]]:
-    """Receive the form field ``file`` of a request into a folder; remove it at the end.
+@dataclass(frozen=True)
+class Upload:
+    """One song of a request."""
 
-    Yields the song's id, and where the file is for now.
-    Besides an `HTTPError` for a slow client or a missing file, Starlette raises an
-    HTTPException for a body that is too large or not a form, and ClientDisconnect.
-    """
-    timed = Request(request.scope, _with_deadlines(request.receive, options))
-    async with timed.form(max_files=1, max_fields=1, max_part_size=1024) as form:
-        file, form_id = form.get("file"), form.get("id")
-        if not isinstance(file, UploadFile):
-            message = "The form has no field 'file' with a file in it."
-            raise HTTPError(422, "bad_request", message)
-        id = song_id(form_id if isinstance(form_id, str) else None, file.filename or "")
+    id: str
+    file: BinaryIO  # unnamed
+
+    @asynccontextmanager
+    async def on_disk(self, folder: Path) -> AsyncIterator[Path]:
+        """Give the file a name in a folder, and remove it at the end."""
         target = tempfile.NamedTemporaryFile(dir=folder, delete=False)  # noqa: SIM115
         path = Path(target.name)
         try:
             with target:
-                await asyncio.to_thread(shutil.copyfileobj, file.file, target, 1 << 20)
-            yield id, path
+                await asyncio.to_thread(shutil.copyfileobj, self.file, target, 1 << 20)
+            yield path
         finally:
             path.unlink(missing_ok=True)
+
+
+@asynccontextmanager
+async def receive_uploads(
+    request: Request, id: str | None, options: ServerOptions
+) -> AsyncIterator[list[Upload]]:
+    """Receive the songs of a request: the fields ``file`` of a form, or else the body itself.
+
+    Besides an `HTTPError` for a slow client or a missing file, Starlette raises an
+    HTTPException for a body that is too large or not the form it says it is, and
+    ClientDisconnect.
+    """
+    timed = Request(request.scope, _with_deadlines(request.receive, options))
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "multipart/form-data":
+        with tempfile.TemporaryFile() as file:
+            async for block in timed.stream():
+                await asyncio.to_thread(file.write, block)
+            if not file.tell():
+                message = "The request has no body. Send a song, or a form with a field 'file'."
+                raise HTTPError(422, "bad_request", message)
+            file.seek(0)
+            yield [Upload(song_id(id, ""), file)]
+        return
+    limits = {"max_files": MAX_FILES, "max_fields": MAX_FILES, "max_part_size": 1024}
+    async with timed.form(**limits) as form:
+        files = [part for part in form.getlist("file") if isinstance(part, UploadFile)]
+        ids = [part for part in form.getlist("id") if isinstance(part, str)]
+        if not files:
+            message = "The form has no field 'file' with a file in it."
+            raise HTTPError(422, "bad_request", message)
+        if ids and len(ids) != len(files):
+            message = f"The form has {len(files)} files and {len(ids)} ids; give all ids, or none."
+            raise HTTPError(422, "bad_request", message)
+        yield [
+            Upload(song_id(ids[k] if ids else None, file.filename or ""), file.file)
+            for k, file in enumerate(files)
+        ]
 
 
 def song_id(form_id: str | None, filename: str) -> str:

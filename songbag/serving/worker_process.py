@@ -1,7 +1,7 @@
 """What runs inside a worker process: predict one uploaded song, or pool an answer again.
 
-The process receives the model once, as the server read it: replacing the file on disk
-changes nothing until the server is restarted.
+The process receives the models once, as the server read them. When a file changes, the server
+starts other processes (`songbag.serving.hosted_models`).
 """
 
 import base64
@@ -52,6 +52,7 @@ _SOUND_RATE = 32_000  # Hz, of sound that is decoded for a browser
 class PredictTask(Record, frozen=True):
     """One file to predict, and which parts its answer has besides the song's row."""
 
+    model: str  # its hash
     id: str  # of the song in the answer
     path: str
     limits: Limits
@@ -72,29 +73,30 @@ class FileTask(Record, frozen=True):
 class WithoutTask(Record, frozen=True):
     """An answer from `encode_answer` to pool again without some of its windows."""
 
+    model: str  # its hash
     cached: str
     removed: tuple[int, ...]
 
 
 Task: TypeAlias = PredictTask | WithoutTask
 
-# The model of this process: `load_model` runs once in each, `run_task` for every request.
-_predictors: list[tuple[Predictor, str]] = []
+# The models of this process by hash: `load_models` runs once in each, `run_task` for every
+# request.
+_predictors: dict[str, Predictor] = {}
 
 
-def load_model(model: Model) -> None:
-    """Load the model into this process."""
-    _predictors[:] = [(Predictor(model), model.hash)]
+def load_models(models: Sequence[Model]) -> None:
+    """Load the models into this process."""
+    _predictors.update({model.hash: Predictor(model) for model in models})
 
 
 def run_task(task: Task) -> Reply:
     """Return the reply to one task; an unexpected exception goes to the log as status 500."""
     try:
-        predictor, model_hash = _predictors[0]
         if isinstance(task, PredictTask):
-            body = _predict(task, predictor, model_hash)
+            body = _predict(task, _predictors[task.model])
         else:
-            body = _predict_without(task, predictor, model_hash)
+            body = _predict_without(task, _predictors[task.model])
         return Reply(status=200, body=msgspec.json.encode(body))
     except HTTPError as error:
         return error.reply
@@ -113,7 +115,7 @@ def failed_song(
     return HTTPError(422, reason, message, song=row, **fields)
 
 
-def _predict(task: PredictTask, predictor: Predictor, model_hash: str) -> dict[str, Any]:
+def _predict(task: PredictTask, predictor: Predictor) -> dict[str, Any]:
     labels = predictor.card.labels
     song = Song(task.id, task.path)
     source = song.source(predictor.card.recipe.excerpt)
@@ -142,7 +144,7 @@ def _predict(task: PredictTask, predictor: Predictor, model_hash: str) -> dict[s
         except AudioError:  # the excerpt can be read, the whole file cannot
             pass
     if task.cached:
-        body["kept"] = encode_answer(answer, answer.prediction, model_hash)
+        body["kept"] = encode_answer(answer, answer.prediction, task.model)
     return body
 
 
@@ -183,10 +185,10 @@ class _Listened:
         return [{"tag": self.encoder.tags[k], "probability": float(shares[k])} for k in best]
 
 
-def _predict_without(task: WithoutTask, predictor: Predictor, model_hash: str) -> dict[str, Any]:
+def _predict_without(task: WithoutTask, predictor: Predictor) -> dict[str, Any]:
     labels = predictor.card.labels
     try:
-        answer, left = answer_without(predictor, model_hash, task.cached, task.removed)
+        answer, left = answer_without(predictor, task.model, task.cached, task.removed)
     except ValueError as error:
         raise HTTPError(422, "bad_request", f"{error}.") from None
     rows = zip(window_rows(answer, labels), left, strict=True)

@@ -28,6 +28,15 @@ _TEMPORARY = ".tmp"
 _DAY_SECONDS = 86_400
 
 
+def default_folder() -> Path:
+    """Return ``$SONGBAG_CACHE``, or the user's cache folder."""
+    if folder := os.environ.get("SONGBAG_CACHE"):
+        return Path(folder)
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("songbag"))
+
+
 @contextmanager
 def atomic_write(
     path: str | Path,

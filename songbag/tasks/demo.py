@@ -49,11 +49,17 @@ def _died(song: tuple[str, int]) -> Row:
 
 
 def run_demo(folder: Path, songs: int, seed: int, console: Console) -> Path:
-    """Generate songs, train the default recipe, evaluate it; return the report's path."""
-    from songbag.tasks.train import train, write_training
+    """Generate songs, train the default recipe, evaluate it; return the report's path.
 
+    Missing packages are said before any song is generated.
+    """
+    from songbag.tasks.train import train, write_training
+    from songbag.training.plan import require_trainable
+
+    recipe = choose_recipe("auto")
+    require_trainable(recipe)
     options = AudioOptions(cache=folder / "cache")
     dataset = open_songs(write_songs(folder, songs, seed, console), options)
     path = folder / "demo.songbag"
-    training = train(dataset, choose_recipe("auto"), console, seed, model_path=path)
+    training = train(dataset, recipe, console, seed, model_path=path)
     return write_training(training, path, console) / "report.html"

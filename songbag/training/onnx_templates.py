@@ -22,8 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from songbag import __version__
-from songbag.audio.cache import default_folder
-from songbag.storage.files import write_bytes
+from songbag.storage.files import default_folder, write_bytes
 
 _PACKAGES = ("songbag", "torch", "collections", "builtins", "numpy")  # whose code a plan knows
 

@@ -14,26 +14,27 @@ import sys, msgspec
 from pathlib import Path
 from songbag.serving.app import serve
 from songbag.serving.options import ServerOptions
-options = msgspec.json.decode(sys.argv[2].encode(), type=ServerOptions)
-serve(Path(sys.argv[1]), options, False, lambda text: print(text, file=sys.stderr, flush=True))
+options = msgspec.json.decode(sys.argv[1].encode(), type=ServerOptions)
+serve([Path(name) for name in sys.argv[2:]], options, False, lambda text: print(text, file=sys.stderr, flush=True))
 """
 
 
 class Server:
     """`songbag serve` with settings that the command line may not have, in a folder."""
 
-    def __init__(self, model, folder, **options):
+    def __init__(self, models, folder, **options):
         import msgspec
 
         from songbag.serving.options import ServerOptions
 
+        models = [models] if isinstance(models, Path) else models
         self.temporary = Path(folder) / "temporary"
         self.temporary.mkdir(exist_ok=True)
         stated = msgspec.json.encode(ServerOptions(**{"port": 0, "workers": 1} | options)).decode()
         environment = {**os.environ, "TMPDIR": str(self.temporary)}
         self.log = open(Path(folder) / f"server-{time.monotonic_ns()}.log", "w+")  # noqa: SIM115
         self.process = subprocess.Popen(
-            [sys.executable, "-c", CODE, str(model), stated],
+            [sys.executable, "-c", CODE, stated, *map(str, models)],
             stderr=self.log,
             env=environment,
             start_new_session=True,
@@ -45,7 +46,7 @@ class Server:
         until = time.monotonic() + 60
         while time.monotonic() < until:
             for line in self.text().splitlines():
-                if " is at http://" in line:
+                if " at http://" in line:
                     return line.rpartition(" ")[2]
             assert self.process.poll() is None, self.text()
             time.sleep(0.02)

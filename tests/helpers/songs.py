@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 
-from songbag.audio.cache import default_folder
 from songbag.console import Console
 from songbag.data.audio_dataset import AudioDataset
 from songbag.data.open_songs import AudioOptions, open_audio
@@ -14,6 +13,7 @@ from songbag.inference.model_file import load_model
 from songbag.inference.predict import predict
 from songbag.metrics.label_kinds import kind_of
 from songbag.settings import Limits
+from songbag.storage.files import default_folder
 from songbag.tasks.train import train, write_training
 
 QUIET = Console(quiet=True)

@@ -115,12 +115,16 @@ def test_an_excerpt_is_drawn_where_it_lies(model_path, audio, tmp_path):
 
 def test_the_description_is_what_it_answers(server, audio, labels):
     made = requests.get(f"{server.url}/openapi.json", timeout=10).json()
-    assert set(made["paths"]) == {"/health", "/model", "/predict", "/without"}
+    plain = {"/model", "/models", "/predict", "/without"}
+    named = {"/models/genre/predict", "/models/genre/without"}
+    assert set(made["paths"]) == plain | named | {"/health", "/healthz", "/readyz", "/metrics"}
     answer = made["paths"]["/predict"]["post"]["responses"]["200"]
-    schema = answer["content"]["application/json"]["schema"]
+    one, several = answer["content"]["application/json"]["schema"]["oneOf"]
     schemas = made["components"]["schemas"]
 
     def check(value, schema):
+        if "oneOf" in schema:  # an answer or an error
+            schema = schema["oneOf"]["reason" in value]
         if "$ref" in schema:
             schema = schemas[schema["$ref"].rpartition("/")[2]]
         if "anyOf" in schema:
@@ -137,10 +141,17 @@ def test_the_description_is_what_it_answers(server, audio, labels):
             for part in value:
                 check(part, schema["items"])
 
-    check(server.predict(audio[0], peaks=True, kept=True, csv=True).json(), schema)
+    check(server.predict(audio[0], peaks=True, kept=True, csv=True).json(), one)
+    with open(audio[0], "rb") as file:
+        files = [("file", ("a.mp3", file)), ("file", ("b.mp3", b"no song"))]
+        form = {"files": files, "timeout": 30, "params": {"windows": False}}
+        both = requests.post(f"{server.url}/predict", **form).json()
+    for error in both["answers"][1:]:
+        assert error.pop("song")["status"] == "failed"
+    check(both, several)
     assert {f"p_{label}" for label in labels} < set(schemas["Song"]["properties"])
     parameters = {p["name"] for p in made["paths"]["/predict"]["post"]["parameters"]}
-    assert parameters == {"windows", "peaks", "csv", "kept", "tags"}
+    assert parameters == {"windows", "peaks", "csv", "kept", "tags", "id"}
 
 
 def test_model_and_health(server, model_path, labels):
@@ -162,7 +173,8 @@ def test_every_error_is_json_with_a_reason(server):
         (requests.get(f"{url}/static/%2e%2e/app.py", timeout=10), 404),
         (requests.get(f"{url}/predict", timeout=10), 405),
         (requests.post(f"{url}/predict", timeout=10), 422),
-        (requests.post(f"{url}/predict", data={"file": "text"}, timeout=10), 422),
+        (requests.post(f"{url}/predict", files={"song": b"x"}, timeout=10), 422),
+        (requests.post(f"{url}/models/other/predict", data=b"x", timeout=10), 404),
         (requests.post(f"{url}/predict?windows=maybe", timeout=10), 422),
         (requests.post(f"{url}/without", data=b"{", timeout=10), 422),
         (requests.post(f"{url}/without", json={"kept": 5}, timeout=10), 422),
@@ -218,6 +230,8 @@ def test_static_files_stay_readable():
         (["--host", "0.0.0.0", "--allow-remote"], "needs a --token"),
         (["--host", "0.0.0.0", "--allow-remote", "--token", "short"], "5 letters"),
         (["--max-megabytes", "0"], "max_megabytes"),
+        (["--allow-origin", "*"], "no wildcard"),
+        (["--allow-origin", "https://a.example/page"], "no path"),
     ],
 )
 def test_unsafe_options_are_refused(model_path, arguments, said):
@@ -233,6 +247,9 @@ def test_a_taken_port_and_a_model_of_tables_are_said(server, model_path, tmp_pat
     done = CliRunner().invoke(main, ["serve", str(model_path), "--no-browser", "--port", port])
     assert done.exit_code == 2
     assert "--port 0 takes a free port" in done.output
+    done = CliRunner().invoke(main, ["serve", str(model_path), str(model_path), "--no-browser"])
+    assert done.exit_code == 2
+    assert "two models have the same name" in done.output
     table = with_card(model_path, tmp_path / "t.songbag", source="table")
     done = CliRunner().invoke(main, ["serve", str(table), "--no-browser"])
     assert done.exit_code == 2

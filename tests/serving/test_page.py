@@ -11,12 +11,14 @@ import sys
 
 import numpy as np
 import pytest
+import requests
 from playwright.sync_api import expect
 
 from songbag.audio.synthesis import synthesise
 from songbag.audio.waveform import write_waveform
+from songbag.inference.model_file import load_model
 from tests.helpers.browser import all_answered, browser, drop, opened, picture
-from tests.helpers.serving_process import Server
+from tests.helpers.serving_process import Server, with_card
 
 
 @pytest.fixture(scope="module")
@@ -110,8 +112,10 @@ def test_a_walk_over_the_page(chrome, server, mp3, rows, tmp_path):
 
         # The bad file has its reason, and its name is only a name.
         page.click(".song.failed")
-        expect(page.locator("#reason")).to_contain_text("not an audio file that can be read")
-        assert page.locator("#reason").text_content().startswith(bad.name)
+        expect(page.locator("#reason")).to_have_text("This is not a sound file that can be read.")
+        expect(page.locator("#advice")).to_contain_text("Add the song as MP3, FLAC, WAV")
+        expect(page.locator("#details")).to_contain_text("not an audio file that can be read")
+        assert bad.name in page.locator("#details").text_content()
         assert page.locator("img").count() == 0
         picture(page, "bad-file")
 
@@ -240,6 +244,21 @@ def test_every_size_and_scheme(chrome, server, mp3, nine, width, height, scheme)
         picture(page, f"{name}-table")
 
 
+@pytest.mark.parametrize(("width", "height", "scheme"), [(1280, 900, "light"), (390, 844, "dark")])
+def test_the_page_of_addresses_is_made_of_the_description(chrome, server, width, height, scheme):
+    made = requests.get(f"{server.url}/openapi.json", timeout=10).json()
+    with opened(chrome, f"{server.url}/docs", width, height, scheme, home=server.url) as page:
+        heads = page.locator(".address h2")
+        expect(heads).to_have_count(sum(map(len, made["paths"].values())))
+        shown = {"".join(text.split()) for text in heads.all_inner_texts()}
+        assert {"POST/predict", "GET/readyz", "POST/models/genre/without"} <= shown
+        expect(page.locator("pre", has_text="--data-binary").first).to_contain_text(
+            f"curl --data-binary @song.mp3 {server.url}/predict"
+        )
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        picture(page, f"docs-{width}-{scheme}")
+
+
 @pytest.mark.full
 def test_what_goes_wrong_is_said(chrome, server, mp3, tmp_path):
     (tmp_path / "large.wav").write_bytes(bytes(3 << 20))
@@ -248,7 +267,8 @@ def test_what_goes_wrong_is_said(chrome, server, mp3, tmp_path):
         all_answered(page)
         drop(page, mp3)
         all_answered(page)
-        expect(page.locator("#reason")).to_contain_text("files of up to 2 MB are accepted")
+        expect(page.locator("#advice")).to_contain_text("--max-megabytes")
+        expect(page.locator("#details")).to_contain_text("files of up to 2 MB are accepted")
         expect(page.locator(".song-id").nth(2)).to_have_text(f"{mp3.name} (2)")
         with page.expect_download() as saved:
             page.click("#save-csv")
@@ -256,6 +276,68 @@ def test_what_goes_wrong_is_said(chrome, server, mp3, tmp_path):
         assert [row["reason"] for row in found] == ["too_large", "", ""]
         page.click("#clear")
         expect(page.locator("#drop")).to_be_visible()
+
+
+def test_thresholds_of_several_labels_are_shown(chrome, model_path, mp3, tmp_path):
+    thresholds = (0.05, 0.55, 0.99)
+    changes = {"multilabel": True, "thresholds": thresholds}
+    path = with_card(model_path, tmp_path / "several.songbag", **changes)
+    names = [
+        f"A long name of an album that many songs share - {k:02d} take.mp3" for k in range(1, 8)
+    ]
+    for name in names:
+        (tmp_path / name).write_bytes(mp3.read_bytes())
+    with (
+        Server(path, tmp_path) as server,
+        opened(chrome, server.address, 390, 844) as page,
+    ):
+        labels = load_model(path).card.labels
+        expect(page.locator("#knows")).to_contain_text(labels[0])
+        drop(page, *(tmp_path / name for name in names))
+        all_answered(page)
+        expect(page.locator("#songs-title")).to_have_text("7 songs")
+        given = set(page.locator(".song-says").first.text_content().split(", "))
+        for label, threshold in zip(labels, thresholds, strict=True):
+            row = page.locator(".label-row", has_text=label)
+            expect(row.locator(".from")).to_have_text(f"from {100 * threshold:.0f}\u00a0%")
+            assert ("given" in row.get_attribute("class").split()) == (label in given)
+            bar, mark = (row.locator(f".bar{part}").bounding_box() for part in ("", " u"))
+            assert mark["x"] + 1 - bar["x"] == pytest.approx(threshold * bar["width"], abs=1)
+        # The list scrolls, and the ends of the names, which differ, are seen.
+        assert len(set(page.locator(".song .end").all_text_contents())) == len(names)
+        hidden = page.locator("#list").evaluate("list => list.scrollHeight - list.clientHeight")
+        assert hidden > 50
+        for k, name in enumerate(names[:3]):
+            song = page.locator(".song").nth(k)
+            assert song.locator(".song-id").text_content() == name
+            end, whole, says = (
+                song.locator(part).bounding_box() for part in (".end", ".song-id", ".song-says")
+            )
+            assert end["x"] + end["width"] <= whole["x"] + whole["width"] + 0.5
+            assert whole["x"] + whole["width"] + 8 <= says["x"]
+        picture(page, "several-labels")
+
+
+def test_the_box_covers_the_chosen_window(chrome, server, mp3):
+    with opened(chrome, server.address) as page:
+        drop(page, mp3)
+        all_answered(page)
+        page.locator("#chart").focus()
+        page.keyboard.press("ArrowRight")
+        bars = page.locator("#chart rect:not(.column, .zero)")
+        chosen, next_one = (bars.nth(k).bounding_box() for k in (1, 2))
+        column = page.locator("#chart .column").bounding_box()
+        middle = chosen["x"] + chosen["width"] / 2
+        assert column["x"] + column["width"] / 2 == pytest.approx(middle, abs=1)
+        assert column["width"] == pytest.approx(next_one["x"] - chosen["x"], abs=2)
+        box, wave = (page.locator(part).bounding_box() for part in ("#chosen-span", "#wave"))
+        begin, finish = re.findall(r"0:(\d+\.\d+)", page.locator("#window-title").text_content())
+        seconds = page.locator("#position").get_attribute("max")
+        left = float(begin) / float(seconds) * wave["width"]
+        assert box["x"] - wave["x"] == pytest.approx(left, abs=1)
+        wide = (float(finish) - float(begin)) / float(seconds) * wave["width"]
+        assert box["width"] == pytest.approx(wide, abs=1)
+        assert box["y"] + box["height"] <= column["y"]
 
 
 @pytest.mark.full

@@ -1,5 +1,8 @@
 """The generated songs: what they promise about themselves, and the job on them."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -115,3 +118,15 @@ def test_songs_are_written_in_several_formats_with_the_seed(songs, tmp_path):
     for file in sorted((again.parent / "audio").iterdir()):
         if file.suffix in (".wav", ".flac"):
             assert file.read_bytes() == (songs.parent / "audio" / file.name).read_bytes()
+
+
+def test_missing_packages_are_said_before_songs_are_generated(tmp_path):
+    code = (
+        "import importlib.util as util; find = util.find_spec\n"
+        "util.find_spec = lambda name, *more: None if name == 'torch' else find(name, *more)\n"
+        f"from songbag.cli import main; main(['demo', '-o', {str(tmp_path / 'demo')!r}])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "(torch)" in done.stderr and "pip install 'songbag[train]'" in done.stderr
+    assert not (tmp_path / "demo").exists()

@@ -252,8 +252,15 @@ def test_wrong_labels_are_found_by_vectors(songs, folder, tmp_path):
 
 def test_a_server_says_what_the_encoder_hears(fast, songs, folder):
     path = next((songs.parent / "audio").iterdir())
-    worker_process.load_model(load_model(fast))
-    task = {"id": path.name, "path": str(path), "limits": Limits(), "windows": False}
+    model = load_model(fast)
+    worker_process.load_models([model])
+    task = {
+        "model": model.hash,
+        "id": path.name,
+        "path": str(path),
+        "limits": Limits(),
+        "windows": False,
+    }
     task |= {"peaks": False, "csv": False, "cached": False}
     plain, tagged = (
         json.loads(worker_process.run_task(worker_process.PredictTask(**task, tags=tags)).body)

@@ -4,15 +4,16 @@ import { post } from "./api.js";
 import { Chart } from "./chart.js";
 import { scaleOf } from "./colours.js";
 import { count, element, find, percent, signed, time, verdict } from "./format.js";
+import { LabelRows } from "./probabilities.js";
 import { showLength, showPlaying, showTime } from "./player.js";
+import { explain } from "./reasons.js";
 import { showTable } from "./table.js";
 import { Wave } from "./wave.js";
 
-const SHOWN = 8; // labels before "all"
-
 export class AnswerView {
-  constructor(labels, space, nonce, say) {
-    Object.assign(this, { labels, space, say, song: null });
+  constructor(model, nonce, say) {
+    const { labels, space } = model;
+    Object.assign(this, { labels, space, say, song: null, labelRows: new LabelRows(model) });
     this.wave = new Wave(find("wave"), nonce, {
       time: showTime,
       seek: (seconds) => this.choose(this.chart.nearest(seconds)),
@@ -43,9 +44,16 @@ export class AnswerView {
     find("found").hidden = !song.answer;
     find("working").hidden = Boolean(song.answer || song.reason);
     if (!song.answer) this.wave.close();
-    if (song.reason) find("reason").textContent = song.message;
+    if (song.reason) this.fail(song);
     else if (!song.answer) this.working(song);
     else if (fresh) this.open(song);
+  }
+
+  fail({ reason, message }) {
+    const [what, advice] = explain(reason);
+    find("reason").textContent = what;
+    find("advice").textContent = advice;
+    find("details").textContent = `${reason}: ${message}`;
   }
 
   working({ progress }) {
@@ -90,28 +98,13 @@ export class AnswerView {
     return this.labels.reduce((a, b) => (row[`p_${b}`] > row[`p_${a}`] ? b : a));
   }
 
-  // The label probabilities, with a mark where each was with all windows.
-  rows(all = this.labels.length <= SHOWN + 1) {
+  rows(all) {
     const { song } = this;
-    const whole = song.answer.song;
-    const sorted = [...this.labels].sort((a, b) => whole[`p_${b}`] - whole[`p_${a}`]);
-    const shown = all ? sorted : sorted.slice(0, SHOWN);
-    if (!shown.includes(song.label)) shown.push(song.label);
-    const rows = shown.map((label) => {
-      const radio = element("input", { type: "radio", name: "label", value: label });
-      radio.checked = label === song.label;
-      radio.onchange = () => {
-        song.label = label;
-        this.redraw();
-      };
-      const bar = element("span", { className: "bar" }, element("i"), element("b"));
-      const share = element("span", { className: "share" });
-      const name = element("span", { className: "label-name", textContent: label, title: label });
-      return element("label", { className: "label-row" }, radio, name, bar, share);
-    });
-    find("label-rows").replaceChildren(...rows);
-    find("all-labels").hidden = all;
-    find("all-labels").textContent = `All ${this.labels.length} labels`;
+    const choose = (label) => {
+      song.label = label;
+      this.redraw();
+    };
+    this.labelRows.show(song, choose, all);
     this.fill();
   }
 
@@ -120,15 +113,9 @@ export class AnswerView {
     const whole = song.answer.song;
     const now = song.again?.song ?? whole;
     find("verdict").textContent = verdict(now);
-    find("sure").textContent = `${percent(now.confidence)} sure · ${this.facts}`;
-    for (const row of find("label-rows").children) {
-      const label = row.querySelector("input").value;
-      const [fill, mark] = row.querySelector(".bar").children;
-      fill.style.width = `${100 * now[`p_${label}`]}%`;
-      mark.hidden = !song.again;
-      mark.style.left = `${100 * whole[`p_${label}`]}%`;
-      row.querySelector(".share").textContent = percent(now[`p_${label}`]);
-    }
+    const sure = this.labelRows.thresholds ? "sure of the least sure label" : "sure";
+    find("sure").textContent = `${percent(now.confidence)} ${sure} · ${this.facts}`;
+    this.labelRows.fill(song);
     this.tellRemoved(whole, now);
   }
 

@@ -97,7 +97,7 @@ async function start() {
   await api.enter(askForToken);
   model = await api.get("model");
   showModel(model);
-  view = new AnswerView(model.labels, model.space, find("styles").nonce, say);
+  view = new AnswerView(model, find("styles").nonce, say);
   const { columns } = model;
   find("save-csv").onclick = () => saveSongs(songs, columns);
   find("save-windows").onclick = () => saveWindows(songs, columns);

@@ -64,8 +64,12 @@ export class Chart {
         class: k === this.chosen ? `${kind} chosen` : kind,
       });
     });
+    const { begin, finish } = this.windows[this.chosen];
+    const column = svgElement("rect", {
+      x: (begin + finish - this.step()) / 2, y: 0, width: this.step(), height: TALL, class: "column",
+    });
     const line = svgElement("rect", { x: 0, y: zero - 0.4, width: this.seconds, height: 0.8, class: "zero" });
-    this.svg.replaceChildren(line, ...bars);
+    this.svg.replaceChildren(column, line, ...bars);
     this.say();
   }
 

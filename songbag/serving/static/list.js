@@ -1,6 +1,8 @@
 // The list of songs, each with its answer, its progress, or "no answer".
 
-import { element, find, percent, verdict } from "./format.js";
+import { count, element, find, percent, verdict } from "./format.js";
+
+const ENDING = 13; // letters of a name that are always seen
 
 function state(song) {
   if (song.answer) return [verdict(song.answer.song), percent(song.answer.song.confidence)];
@@ -9,12 +11,20 @@ function state(song) {
   return song.progress < 1 ? ["sending", percent(song.progress)] : ["working", ""];
 }
 
+// The end of a name tells songs of one album apart: only what stands before it is cut.
+function name(id) {
+  const parts = [["start", id.slice(0, -ENDING)], ["end", id.slice(-ENDING)]];
+  const pieces = parts.filter(([, text]) => text).map(([className, textContent]) =>
+    element("span", { className, textContent }));
+  return element("span", { className: "song-id", title: id }, ...pieces);
+}
+
 function item(song, chosen, choose) {
   const [what, share] = state(song);
   const button = element(
     "button",
     { type: "button", className: song.reason ? "song failed" : "song", onclick: () => choose(song) },
-    element("span", { className: "song-id", textContent: song.id, title: song.id }),
+    name(song.id),
     element("span", { className: song.answer ? "song-says" : "song-says faint", textContent: what }),
     element("span", { className: "song-share", textContent: share }),
   );
@@ -34,7 +44,7 @@ export function showList(songs, chosen, choose) {
   place.replaceChildren(...songs.map((song) => item(song, chosen, choose)));
   if (focused >= 0) place.querySelectorAll("button")[focused]?.focus();
   const left = songs.filter((song) => !song.answer && !song.reason).length;
-  find("songs-title").textContent = left ? `Songs, ${left} to go` : "Songs";
+  find("songs-title").textContent = count(songs.length, "song") + (left ? `, ${left} to go` : "");
   for (const id of ["save-csv", "save-windows", "save-json"]) {
     find(id).disabled = left === songs.length;
   }
