@@ -43,6 +43,7 @@ def train(
     annotations: str | Path | None = None,
     background: str | None = None,
     callbacks: "Sequence[Callback]" = (),
+    same_split: str | Path | None = None,
     **changes: Any,
 ) -> Result:
     """Train on labelled songs, judge the model on a fifth of them, and return both.
@@ -84,6 +85,8 @@ def train(
         that is unknown and not trained on.
     callbacks : sequence of Callback, optional
         Objects that are called after every epoch and at the end (`Callback`).
+    same_split : path, optional
+        Model file of an earlier training, whose test songs are test songs again.
     **changes
         Other training settings, for example ``epochs=10``.
     """
@@ -98,8 +101,9 @@ def train(
     dataset = _open_songs(songs, group, cache, workers, columns, annotations, background)
     chosen, own = recipe_and_own(dataset, recipe, encoder, changes, network, pooling, loss)
     training = task.train(
-        dataset, chosen, console, seed, own=own, model_path=path, callbacks=followers
-    )
+        dataset, chosen, console, seed, own=own, model_path=path, callbacks=followers,
+        same_split=Path(same_split) if same_split else None,
+    )  # fmt: skip
     folder = task.write_training(training, path, console)
     model, evaluation = load(path), training.evaluation
     return Result(
@@ -209,9 +213,12 @@ def compare(
     cache: str | Path | None = None,
     workers: int | None = None,
     quiet: bool = False,
+    models: Sequence[Model | str | Path] = (),
     **changes: Any,
 ) -> Comparison:
     """Compare poolings, losses or recipes, cross-validated on the same folds and seeds.
+
+    Two ``models`` are compared as they are, on the songs that neither was trained on.
 
     Parameters
     ----------
@@ -225,11 +232,20 @@ def compare(
         Repetitions of each cross-validation, and folds of each.
     metric : str, optional
         Compared by; accuracy by default, mean average precision with several labels.
+    models : two of Model or path, optional
+        The old and the new model; the folder gets changed.csv.
     """
     from songbag.tasks.compare import compare as task, systems_of
 
     folder, console = Path(output or tempfile.mkdtemp(prefix="songbag-")), Console(quiet)
     dataset = _open_songs(songs, group, cache, workers)
+    if models:
+        from songbag.tasks.compare_models import compare_models
+
+        if len(models) != 2 or poolings or losses or recipes or changes:
+            raise SettingsError("models are two, compared as they are; give nothing to train.")
+        old, new = (load_model(one.path if isinstance(one, Model) else one) for one in models)
+        return Comparison.of(compare_models(old, new, dataset, folder, console, metric))
     named: list[str | Path | None] = [*recipes] or [None]
     bases = [
         recipe_and_own(dataset, recipe, encoder, changes, None, None, None, "ears")[0]

@@ -1,7 +1,8 @@
 """Commands that train: train, crossval, compare, leakage, demo."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,13 +15,19 @@ from songbag.cli.options import (
     command,
     encoder_option,
     option,
+    read_audio_options,
+    read_window_table,
     recipe_and_songs,
     recipe_changes,
     training_options,
     window_table_options,
 )
 from songbag.console import Console
+from songbag.errors import SettingsError
 from songbag.parallel.pool import is_rank_zero, require_single_process
+
+if TYPE_CHECKING:
+    from songbag.tasks.conclusions import Conclusion
 
 _COMPARED = "ears"  # the recipe of many trainings: one network, where "auto" has many
 _ALIASES = {"mean": "mean_probability"}
@@ -38,6 +45,8 @@ _folds_option = option(
 @encoder_option
 @training_options()
 @audio_file_options
+@option("--same-split", type=PATH, metavar="MODEL", section=TRAINING,
+        help="Test on the test songs of an earlier model.")  # fmt: skip
 @option("--resume", is_flag=True, section=RUNNING, help="Go on with a training that was stopped.")
 @window_table_options
 @click.pass_context
@@ -62,7 +71,7 @@ def train(ctx: click.Context, /, songs: Path, output: Path, resume: bool, **opti
     seed, threads = options["seed"], options["threads"]
     training = task.train(
         dataset, recipe, console, seed, threads, model_path=output, resume=resume,
-        allow_crossing=options["allow_crossing"],
+        allow_crossing=options["allow_crossing"], same_split=options["same_split"],
     )  # fmt: skip
     folder = task.write_training(training, output, console)
     if not quiet:
@@ -108,7 +117,7 @@ def crossval(
 
 
 @command
-@click.argument("songs", type=PATH)
+@click.argument("songs", nargs=-1, required=True, type=PATH, metavar="[OLD NEW] SONGS")
 @_folder_option
 @option("--poolings", section="Comparison",
         help="Names with commas, e.g. mean,vote,attention.")  # fmt: skip
@@ -124,21 +133,48 @@ def crossval(
 @training_options(_COMPARED)
 @audio_file_options
 @window_table_options
-def compare(songs: Path, output: Path, **options: Any) -> None:
-    """Compare poolings, losses or recipes on SONGS.
+def compare(songs: tuple[Path, ...], output: Path, **options: Any) -> None:
+    """Compare poolings, losses or recipes on SONGS, or two models.
 
     All systems are cross-validated on the same folds and seeds. The folder gets
     systems.csv, differences.csv (paired intervals and tests, corrected for their number),
     runs.csv, answers.csv, report.html and every run; the same command goes on where it
     was stopped.
+
+    OLD and NEW are two model files. They are compared on those of SONGS that neither was
+    trained on; changed.csv and the report have the songs whose answer changed.
     """
     from songbag.cli.terminal import conclusion_text
+
+    require_single_process("a comparison")
+    compared = _compare_models if len(songs) > 1 else _compare_systems
+    click.echo(conclusion_text(compared(songs, output, options)))
+    click.echo(f"report  {output / 'report.html'}")
+
+
+def _compare_models(songs: Sequence[Path], output: Path, options: dict[str, Any]) -> "Conclusion":
+    from songbag.data.open_songs import open_songs
+    from songbag.inference.model_file import load_model
+    from songbag.tasks.compare_models import compare_models
+
+    *models, table = songs
+    if len(models) != 2 or any(path.suffix != ".songbag" for path in models):
+        raise SettingsError("give one table or folder of songs, or two .songbag files and SONGS.")
+    for name in ("poolings", "losses", "recipes"):
+        if options[name]:
+            raise SettingsError(f"--{name} are of systems to train; two models are as they are.")
+    old, new = map(load_model, models)
+    windows = read_window_table(table, options, new.card.features)
+    dataset = open_songs(windows or table, read_audio_options(options), options["group"])
+    return compare_models(old, new, dataset, output, Console(options["quiet"]), options["metric"])
+
+
+def _compare_systems(songs: Sequence[Path], output: Path, options: dict[str, Any]) -> "Conclusion":
     from songbag.encoders.choose import choose_recipe
     from songbag.tasks.compare import compare, systems_of
 
-    require_single_process("a comparison")
     console = Console(options["quiet"])
-    recipe, dataset = recipe_and_songs(songs, options, _COMPARED)
+    recipe, dataset = recipe_and_songs(songs[0], options, _COMPARED)
     changes, recipes = recipe_changes(options), _names(options["recipes"])
     encoder = options["encoder"]
     bases = [choose_recipe(name, changes, encoder) for name in recipes] or [recipe]
@@ -146,9 +182,7 @@ def compare(songs: Path, output: Path, **options: Any) -> None:
     systems = systems_of(bases, poolings, losses, console)
     seeds = range(options["seed"], options["seed"] + options["seeds"])
     folds, threads, metric = (options[name] for name in ("folds", "threads", "metric"))
-    conclusion = compare(dataset, systems, output, console, seeds, folds, threads, metric=metric)
-    click.echo(conclusion_text(conclusion))
-    click.echo(f"report  {output / 'report.html'}")
+    return compare(dataset, systems, output, console, seeds, folds, threads, metric=metric)
 
 
 def _names(text: str | None) -> list[str]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from songbag.console import Console
 from songbag.data.dataset import BagDataset
 from songbag.data.song import Song, joined_groups, stratification_labels
-from songbag.data.splits import Certificate, certify, folds, validation_part
+from songbag.data.splits import Certificate, certify, folds, spare_part
 from songbag.errors import SongTableError, TrainingError
 from songbag.inference.model_file import Card, Model, save_model
 from songbag.inference.predict import predict
@@ -212,7 +212,7 @@ def _run_fold(
     validation = np.zeros(len(rest), dtype=np.bool_)
     if needs_validation(plan.recipe):
         labels, groups = stratification_labels(rest.songs), joined_groups(rest.songs)
-        validation = validation_part(labels, groups, VALIDATION_SHARE, plan.seed)
+        validation = spare_part(labels, groups, VALIDATION_SHARE, plan.seed)
     checkpoints = folder / f"fold{fold + 1}-{_state_key(key, plan)}"  # not those of other settings
     fitted = fit(rest, plan, validation, checkpoints, resume=True)
     items = list(predict(fitted.model, test))
