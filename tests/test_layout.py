@@ -42,7 +42,10 @@ OWNERS = {
     "soxr": ["audio/waveform.py"],
     "onnx": ["onnx_runtime", "inference", "training"],
     "onnxruntime": ["onnx_runtime", "training/to_onnx.py"],
-    "sklearn": ["data/splits.py", "api/estimator.py", "models/kernel_machine.py"],
+    "sklearn": [
+        *("data/splits.py", "api/estimator.py", "models/kernel_machine.py"),
+        "tasks/baselines.py",
+    ],
     "matplotlib": ["api/"],
     "mutagen": ["audio/tags.py"],
     "loky": ["parallel/pool.py"],

@@ -214,6 +214,7 @@ def compare(
     workers: int | None = None,
     quiet: bool = False,
     models: Sequence[Model | str | Path] = (),
+    baselines: bool = False,
     **changes: Any,
 ) -> Comparison:
     """Compare poolings, losses or recipes, cross-validated on the same folds and seeds.
@@ -234,15 +235,17 @@ def compare(
         Compared by; accuracy by default, mean average precision with several labels.
     models : two of Model or path, optional
         The old and the new model; the folder gets changed.csv.
+    baselines : bool
+        Compare with what scikit-learn gives on the same folds, too.
     """
-    from songbag.tasks.compare import compare as task, systems_of
+    from songbag.tasks.compare import baseline_systems, compare as task, systems_of
 
     folder, console = Path(output or tempfile.mkdtemp(prefix="songbag-")), Console(quiet)
     dataset = _open_songs(songs, group, cache, workers)
     if models:
         from songbag.tasks.compare_models import compare_models
 
-        if len(models) != 2 or poolings or losses or recipes or changes:
+        if len(models) != 2 or poolings or losses or recipes or baselines or changes:
             raise SettingsError("models are two, compared as they are; give nothing to train.")
         old, new = (load_model(one.path if isinstance(one, Model) else one) for one in models)
         return Comparison.of(compare_models(old, new, dataset, folder, console, metric))
@@ -251,7 +254,8 @@ def compare(
         recipe_and_own(dataset, recipe, encoder, changes, None, None, None, "ears")[0]
         for recipe in named
     ]
-    systems = systems_of(bases, list(poolings), list(losses), console)
+    others = baseline_systems(dataset, bases[0], encoder) if baselines else []
+    systems = systems_of(bases, list(poolings), list(losses), console, others)
     conclusion = task(dataset, systems, folder, console, range(seeds), folds, metric=metric)
     return Comparison.of(conclusion)
 

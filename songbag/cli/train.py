@@ -123,6 +123,8 @@ def crossval(
         help="Names with commas, e.g. mean,vote,attention.")  # fmt: skip
 @option("--losses", section="Comparison", help="song, window or both: song,window.")
 @option("--recipes", section="Comparison", help="Names or .toml files with commas.")
+@option("--baselines", is_flag=True, section="Comparison",
+        help="Also what scikit-learn gives on MFCC and on vectors.")  # fmt: skip
 @option("--seeds", default=3, type=click.IntRange(1), section="Comparison",
         help="Repetitions of each cross-validation.")  # fmt: skip
 @option("--folds", default=5, type=click.IntRange(2), section="Comparison",
@@ -160,7 +162,7 @@ def _compare_models(songs: Sequence[Path], output: Path, options: dict[str, Any]
     *models, table = songs
     if len(models) != 2 or any(path.suffix != ".songbag" for path in models):
         raise SettingsError("give one table or folder of songs, or two .songbag files and SONGS.")
-    for name in ("poolings", "losses", "recipes"):
+    for name in ("poolings", "losses", "recipes", "baselines"):
         if options[name]:
             raise SettingsError(f"--{name} are of systems to train; two models are as they are.")
     old, new = map(load_model, models)
@@ -171,15 +173,16 @@ def _compare_models(songs: Sequence[Path], output: Path, options: dict[str, Any]
 
 def _compare_systems(songs: Sequence[Path], output: Path, options: dict[str, Any]) -> "Conclusion":
     from songbag.encoders.choose import choose_recipe
-    from songbag.tasks.compare import compare, systems_of
+    from songbag.tasks.compare import baseline_systems, compare, systems_of
 
     console = Console(options["quiet"])
     recipe, dataset = recipe_and_songs(songs[0], options, _COMPARED)
-    changes, recipes = recipe_changes(options), _names(options["recipes"])
-    encoder = options["encoder"]
+    changes, encoder = recipe_changes(options), options["encoder"]
+    recipes = _names(options["recipes"])
     bases = [choose_recipe(name, changes, encoder) for name in recipes] or [recipe]
     poolings, losses = _names(options["poolings"]), _names(options["losses"])
-    systems = systems_of(bases, poolings, losses, console)
+    others = baseline_systems(dataset, bases[0], encoder) if options["baselines"] else []
+    systems = systems_of(bases, poolings, losses, console, others)
     seeds = range(options["seed"], options["seed"] + options["seeds"])
     folds, threads, metric = (options[name] for name in ("folds", "threads", "metric"))
     return compare(dataset, systems, output, console, seeds, folds, threads, metric=metric)

@@ -69,7 +69,7 @@ class _Run:
     folds: list[str]
     probabilities: Floats
     decisions: NDArray[np.bool_]
-    window_accuracy: float
+    window_accuracy: float | None  # None: windows have no answers of their own
     history: list[dict[str, str]]
 
     @classmethod
@@ -183,7 +183,8 @@ def _system_rows(runs: Runs, group: NDArray[np.int64], metric: str) -> list[Row]
         of_seeds = [float(run.measures[metric](None)) for run in of_system]
         row: Row = {"system": system} | with_interval(system, metric)
         row |= {"least_seed": min(of_seeds), "most_seed": max(of_seeds)}
-        row["window_accuracy"] = float(np.mean([run.window_accuracy for run in of_system]))
+        of_windows = [run.window_accuracy for run in of_system if run.window_accuracy is not None]
+        row["window_accuracy"] = float(np.mean(of_windows)) if of_windows else None
         row |= with_interval(system, "nll")
         for name in ("macro_f1", "ece"):
             row[name] = float(_mean_over_seeds(name, of_system, None))
