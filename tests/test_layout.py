@@ -21,7 +21,7 @@ FLOORS = [
     ("cli",),
     ("serving", "api", "keras"),
     ("tasks",),
-    ("report", "quality", "collection"),
+    ("report", "quality", "collection", "known"),
     ("training",),
     ("inference",),
     ("models",),
@@ -60,6 +60,8 @@ OWNERS = {
     "starlette": ["serving"],
     "uvicorn": ["serving"],
     "pydantic": ["serving"],
+    "pooch": ["known/download.py"],
+    "requests": ["known/download.py"],
 }
 
 

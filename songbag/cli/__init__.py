@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from songbag.cli.data import data
 from songbag.cli.encode import embed, encoders, tag
 from songbag.cli.predict import evaluate, export, info, predict, report, serve
 from songbag.cli.prepare import check, extract, pack
@@ -55,6 +56,6 @@ def main() -> None:
 for command in (
     *(check, extract, pack, train, crossval, compare, leakage),
     *(evaluate, predict, sort, undo, serve, info, report, export),
-    *(encoders, tag, embed, similar, demo),
+    *(encoders, tag, embed, similar, data, demo),
 ):
     main.add_command(command)
