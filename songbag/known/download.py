@@ -17,7 +17,7 @@ from songbag.console import Console
 from songbag.errors import DownloadError, SettingsError
 from songbag.known.data_set import Archive, DataSet
 
-_BLOCK = 1 << 20  # bytes written at once
+_BLOCK = 1 << 16  # bytes written at once; of a block that is cut off nothing is kept
 _SECONDS = 10.0  # between two lines of progress
 _TIMEOUT = 60.0  # seconds without an answer
 _ROOM = 2.2  # an archive and what it holds, in sizes of the archive

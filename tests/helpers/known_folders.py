@@ -30,7 +30,7 @@ def esc(folder, songs=30, write=sound):
         fold, target = 1 + k % 5, k // 5 % 2
         name = f"{fold}-{1000 + k // 2 * 10 + fold}-A-{target}.wav"
         rows.append([name, fold, target, ("dog", "rain")[target], str(target == 0), name.split("-")[1], "A"])  # fmt: skip
-        write(folder / "audio" / name, target)
+        write(folder / "audio" / name, 2 * k + target)
     write_rows(folder / "meta" / "esc50.csv", rows)
     return folder
 
@@ -40,7 +40,7 @@ def urbansound8k(folder, songs=20, write=sound):
     for k in range(songs):
         name, fold = f"{100 + k}-{k % 2}-0-0.wav", 1 + k % 10
         rows.append([name, 100 + k, 0.0, 2.0, 1, fold, k % 2, ("air_conditioner", "siren")[k // 10]])  # fmt: skip
-        write(folder / "audio" / f"fold{fold}" / name, k // 10)
+        write(folder / "audio" / f"fold{fold}" / name, 2 * k + k // 10)
     write_rows(folder / "metadata" / "UrbanSound8K.csv", rows)
     return folder
 
@@ -79,7 +79,7 @@ def mtg_jamendo(folder, write=sound, ending=".low.mp3"):
     for first, side in ((100, "train"), (200, "validation"), (300, "test")):
         lines = [head]
         for k in range(first, first + 8):
-            tags = "genre---rock" + ("\tgenre---hardrock" if k % 2 else "")
+            tags = "genre---rock\tgenre---hardrock" if k % 2 else "genre---jazz"
             path = f"{k % 100:02d}/{k}.mp3"
             lines.append(f"track_{k:07d}\tartist_{k:06d}\talbum_{k:06d}\t{path}\t2.0\t{tags}\n")
             write(folder / "audio-low" / path.replace(".mp3", ending), k)

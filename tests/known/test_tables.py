@@ -141,7 +141,7 @@ def test_magnatagatune_is_split_by_folder_with_50_tags(tmp_path):
 def test_mtg_jamendo_has_split_0_and_several_genres(tmp_path):
     """A miniature with sound trains on the split of its lists, as songs with several labels."""
     make.mtg_jamendo(tmp_path)
-    facts = small("mtg_jamendo", songs=24, labels=2, train=8, validation=8, test=8)
+    facts = small("mtg_jamendo", songs=24, labels=3, train=8, validation=8, test=8)
     table_of(facts, tmp_path).write(tmp_path / "jamendo.csv")
     result = songbag.train(tmp_path / "jamendo.csv", tmp_path / "m.songbag", recipe="fast",
                            encoder="none", quiet=True)  # fmt: skip
