@@ -23,7 +23,7 @@ from songbag.tasks.train import load_labelled
 from songbag.training.checkpoint import dataset_hash
 from songbag.training.plan import require_trainable
 
-_COEFFICIENTS = 20  # of MFCC, librosa's default
+_LIBROSA = {"sound.coefficients": 20, "sound.frame_length": 2048}  # its defaults for MFCC
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def baseline_systems(songs: SongDataset, recipe: Recipe, encoder: str | None) ->
         return [System(name, recipe, name) for name in names]
     excerpt: dict[str, Any] = {"excerpt.seconds": recipe.excerpt.seconds}
     excerpt["excerpt.place"] = recipe.excerpt.place
-    mfcc = load_recipe("founding", {"sound.coefficients": _COEFFICIENTS, **excerpt})
+    mfcc = load_recipe("founding", {**_LIBROSA, **excerpt})
     names = ["most-frequent", *([] if songs.multilabel else ["loudness"]), "mfcc-svc"]
     systems = [System(name, mfcc, name) for name in names]
     if encoder != NONE:

@@ -97,7 +97,7 @@ def test_the_most_frequent_label_is_that_of_the_other_folds(tables):
 
 def test_mfcc_and_svc_are_those_of_a_notebook(songs, tmp_path):
     """Means and deviations of librosa's MFCC of whole songs, with the defaults of both."""
-    recipe = load_recipe("founding", {"sound.coefficients": 20})
+    recipe = load_recipe("founding", {"sound.coefficients": 20, "sound.frame_length": 2048})
     dataset = load_labelled(audio_dataset(songs), recipe, QUIET)
     run_baseline("mfcc-svc", dataset, tmp_path, recipe, 3, 0)
     rows = {row["id"]: row for row in rows_of(tmp_path / "predictions.csv")}
@@ -127,6 +127,10 @@ def test_files_have_loudness_mfcc_the_encoder_and_the_founding_network(songs, tm
     assert [system.name for system in systems] == [
         *("most-frequent", "loudness", "mfcc-svc", "encoder-logistic", "founding")
     ]
+    assert (systems[2].recipe.sound.coefficients, systems[2].recipe.sound.frame_length) == (
+        20,
+        2048,
+    )
     assert "encoder-logistic" not in [one.name for one in baseline_systems(dataset, recipe, "none")]
     hears = next(one for one in systems if one.baseline == "encoder-logistic")
     loaded = load_labelled(dataset, hears.recipe, QUIET)
