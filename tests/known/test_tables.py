@@ -79,6 +79,17 @@ def test_a_wrong_folder_is_refused_with_the_first_difference(tmp_path):
         table_of(data_set("gtzan"), tmp_path / "nowhere")
 
 
+def test_python_has_the_same_table(tmp_path):
+    make.gtzan(tmp_path, make.touch)
+    frame = songbag.data_table("gtzan", tmp_path, tmp_path / "gtzan.csv")
+    assert list(frame.columns) == ["id", "path", "label", "artist", "split"]
+    with open(tmp_path / "gtzan.csv", newline="") as file:
+        assert [row["id"] for row in csv.DictReader(file)] == frame["id"].tolist()
+    facts = songbag.known_data()
+    assert list(facts.index) == list(known())
+    assert "MFCC and an SVM" in facts.loc["gtzan", "published"][0]
+
+
 def test_esc_has_its_folds_and_esc10_is_its_part(tmp_path):
     make.esc(tmp_path / "ESC-50-master", write=make.touch)
     whole = table_of(small("esc50", songs=30, labels=2, folds=5), tmp_path)
