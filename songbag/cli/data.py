@@ -1,5 +1,8 @@
 """Commands of known data sets: data list, data table, data get."""
 
+import shutil
+import sys
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,7 +46,11 @@ def list_known(names: tuple[str, ...]) -> None:
         rows += [("get", how), ("folder", one.layout), ("checked", one.checked)]
         for place, (what, text) in enumerate([*rows, ("from", one.page)]):
             same = place > 0 and what == rows[place - 1][0]
-            click.echo(f"  {'' if same else what:10} {text}")
+            head = f"  {'' if same else what:10} "
+            if sys.stdout.isatty():
+                width = max(40, shutil.get_terminal_size().columns)
+                text = textwrap.fill(text, width - len(head)).replace("\n", "\n" + " " * len(head))
+            click.echo(head + text)
         click.echo()
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from songbag.cli.options import (
     OUTPUT,
@@ -31,6 +32,11 @@ if TYPE_CHECKING:
 
 _COMPARED = "ears"  # the recipe of many trainings: one network, where "auto" has many
 _ALIASES = {"mean": "mean_probability"}
+# Options of a comparison that trains, by heading and by name; not of one of two models.
+_TRAINED = ("Comparison", TRAINING)
+_OF_TRAININGS = (
+    *("label_map", "allow_crossing", "fold_column", "strict", "excerpt", "middle", "threads"),
+)
 
 _folder_option = option("-o", "--output", required=True, type=PATH, section=OUTPUT, help="Folder.")
 _folds_option = option(
@@ -162,9 +168,14 @@ def _compare_models(songs: Sequence[Path], output: Path, options: dict[str, Any]
     *models, table = songs
     if len(models) != 2 or any(path.suffix != ".songbag" for path in models):
         raise SettingsError("give one table or folder of songs, or two .songbag files and SONGS.")
-    for name in ("poolings", "losses", "recipes", "baselines"):
-        if options[name]:
-            raise SettingsError(f"--{name} are of systems to train; two models are as they are.")
+    context = click.get_current_context()
+    for each in context.command.params:
+        trains = getattr(each, "section", "") in _TRAINED or each.name in _OF_TRAININGS
+        given = context.get_parameter_source(each.name or "") is ParameterSource.COMMANDLINE
+        if given and trains and each.name != "metric":
+            raise SettingsError(
+                f"{each.opts[0]} is for systems that are trained; two models are as they are."
+            )
     old, new = map(load_model, models)
     windows = read_window_table(table, options, new.card.features)
     dataset = open_songs(windows or table, read_audio_options(options), options["group"])

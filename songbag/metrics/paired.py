@@ -114,16 +114,17 @@ def mcnemar_exact(right_a: Right, right_b: Right) -> dict[str, float]:
     the smaller count among both with chance 1/2. Songs are taken for independent, so p is too
     small where they come in groups; that of `swap_test` is not.
     """
-    from scipy.stats import binom  # installed with what trains, and slow to import
-
     first, second = np.asarray(right_a), np.asarray(right_b)
     if first.dtype != np.bool_ or second.dtype != np.bool_ or first.ndim != 1:
         raise ValueError("needs bool (n,); of several runs take majority_right or swap_test")
     if first.shape != second.shape:
         raise ValueError(f"{len(first)} songs of a, but {len(second)} of b")
     b, c = int((first & ~second).sum()), int((second & ~first).sum())
-    both_tails = 2 * float(binom.cdf(min(b, c), b + c, 0.5))
-    return {"only_a": b, "only_b": c, "p": min(1.0, both_tails)}
+    ways = total = 1  # of choosing k songs of b + c, and up to k
+    for k in range(min(b, c)):
+        ways = ways * (b + c - k) // (k + 1)
+        total += ways
+    return {"only_a": b, "only_b": c, "p": min(1.0, 2 * (total / 2 ** (b + c)))}
 
 
 def swap_test(

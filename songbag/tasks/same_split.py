@@ -21,6 +21,7 @@ class EarlierSplit:
     path: Path  # of the model
     side_of: dict[str, str]  # song id to "test" or "train"
     side_of_group: dict[str, str]
+    method: str  # of the certificate
 
     @classmethod
     def of(cls, model: Path) -> "EarlierSplit":
@@ -48,7 +49,7 @@ class EarlierSplit:
             )
         kept = ["test" if side == "test" else "train" for side in sides]
         groups = {row["group"]: side for row, side in zip(rows, kept, strict=True) if row["group"]}
-        return cls(model, dict(zip(ids, kept, strict=True)), groups)
+        return cls(model, dict(zip(ids, kept, strict=True)), groups, certificate.method)
 
     def sides(self, songs: Sequence[Song], seed: int, test_share: float) -> list[str | None]:
         """Return "test" or "train" for each song.
@@ -73,7 +74,9 @@ class EarlierSplit:
                 "songs are known by their ids. Train without --same-split."
             )
         groups = joined_groups(songs)
-        by_group = (self.side_of_group.get(song.group_value or "") for song in songs)
+        same_column = f"grouped by {songs[0].group_by}" in self.method
+        known_groups = self.side_of_group if same_column else {}
+        by_group = (known_groups.get(song.group_value or "") for song in songs)
         of_group = {group: side for group, side in zip(groups, by_group, strict=True) if side}
         of_group |= {group: side for group, side in zip(groups, known, strict=True) if side}
         sides = [own or of_group.get(group) for own, group in zip(known, groups, strict=True)]

@@ -103,7 +103,9 @@ def test_what_cannot_be_compared_is_refused(trained, second, songs, tmp_path):
         songbag.compare(songs.parent / "heard.csv", models=pair, quiet=True)
     done = command("compare", *pair, songs, "-o", tmp_path, "--poolings", "mean,max")
     assert done.returncode == 2
-    assert "--poolings are of systems to train" in done.stderr
+    assert "--poolings is for systems that are trained" in done.stderr
+    done = command("compare", *pair, songs, "-o", tmp_path, "--excerpt", "10")
+    assert "--excerpt is for systems that are trained" in done.stderr
     done = command("compare", songs, songs, "-o", tmp_path)
     assert done.returncode == 2
     assert "or two .songbag files and SONGS" in done.stderr
