@@ -165,6 +165,16 @@ def test_missing_values_of_a_table_are_filled(tmp_path):
     assert run.figures["songs"] == 24
 
 
+def test_a_recipe_of_several_networks_is_compared(songs, tmp_path):
+    """Its networks are weighed on folds of their own."""
+    recipe = choose_recipe("fast", {"training.folds": 2}, "musicnn")
+    assert recipe.branches
+    others = [one for one in baseline_systems(audio_dataset(songs), recipe, None) if one.baseline]
+    systems = systems_of([recipe], [], [], QUIET, others[:1])
+    conclusion = compare(audio_dataset(songs), systems, tmp_path, QUIET, [0], 2, 1)
+    assert conclusion.systems[0]["system"] == "fast-mean_logit-song"
+
+
 def test_the_command_goes_on_and_prints_baselines_beside_the_recipe(songs, tmp_path):
     how = ["--baselines", "--recipes", "fast", "--encoder", "none", "--seeds", "1", "--folds", "2"]
     first = command("compare", songs, "-o", tmp_path, *how)
