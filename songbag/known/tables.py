@@ -62,7 +62,12 @@ def table_of(data: DataSet, folder: Path) -> Table:
     """
     if not folder.is_dir():
         raise SongTableError(f"{folder}: there is no such folder. {_laid_out(data)}")
-    everyone = list(READERS[data.name](data, folder))
+    try:
+        everyone = list(READERS[data.name](data, folder))
+    except (ValueError, IndexError, csv.Error) as error:  # not UTF-8, short lines, no numbers
+        raise SongTableError(
+            f"{folder}: its lists cannot be read ({error}). {_laid_out(data)}"
+        ) from None
     broken = [song for song in everyone if song.id in data.broken]
     whole = [song for song in everyone if song.id not in data.broken]
     missing = [song.file for song in whole if not song.file.is_file()]

@@ -134,6 +134,22 @@ def test_fma_small_has_its_own_split_and_leaves_broken_files_out(tmp_path):
     }  # fmt: skip
 
 
+def test_lists_that_are_damaged_are_refused(tmp_path):
+    make.fma(tmp_path, write=make.touch)
+    tracks = tmp_path / "fma_metadata" / "tracks.csv"
+    tracks.write_text(tracks.read_text().replace("99135,", "Folk,"))
+    with pytest.raises(SongTableError, match=r"its lists cannot be read .*Folk"):
+        table_of(small("fma_small"), tmp_path)
+    make.mtg_jamendo(tmp_path / "jamendo", make.touch)
+    lists = tmp_path / "jamendo" / "data" / "splits" / "split-0" / "autotagging_genre-test.tsv"
+    lists.write_bytes(lists.read_bytes() + b"track_1\tartist\n")
+    with pytest.raises(SongTableError, match=r"its lists cannot be read .*not enough values"):
+        table_of(small("mtg_jamendo"), tmp_path / "jamendo")
+    lists.write_bytes(b"\xff\xfe\xff")
+    with pytest.raises(SongTableError, match="its lists cannot be read"):
+        table_of(small("mtg_jamendo"), tmp_path / "jamendo")
+
+
 def test_magnatagatune_is_split_by_folder_with_50_tags(tmp_path):
     tags = data_set("magnatagatune").tags
     assert len(set(tags)) == 50
