@@ -84,8 +84,8 @@ def download(archive: Archive, folder: Path, say: Callable[[str], None]) -> Path
     except ValueError:
         raise DownloadError(
             f"{archive.url}: what came is not what was published ({archive.hash}); it was "
-            "removed. Download again; if it happens twice, the file has changed there, and nothing "
-            "here can vouch for it."
+            "removed. Download again; if it happens twice, the file has changed there. A folder "
+            "that you unpack yourself is checked by songbag data table."
         ) from None
     return Path(found)
 

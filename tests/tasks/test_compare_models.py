@@ -16,6 +16,7 @@ from songbag.tasks.same_split import EarlierSplit
 from tests.helpers.command import songbag as command
 from tests.helpers.report_pages import Page, hold_the_rules, sounds
 from tests.helpers.songs import audio_dataset, train_file
+from tests.tasks.test_compare import made_songs
 
 
 def rows_of(path):
@@ -85,6 +86,30 @@ def test_a_changed_song_has_its_paired_difference(compared):
     assert float(pair["difference"]) == pytest.approx(
         (sum(right[0]) - sum(right[1])) / len(answers), abs=1e-6
     )
+
+
+def test_models_of_several_labels_are_compared_by_their_sets(tmp_path):
+    """Windows of a table: nothing can be played, and an answer is a set of labels."""
+
+    def of_sets(songs, prefix):
+        return songs.with_songs([
+            replace(song, id=f"{prefix} {song.id}", multilabel=True,
+                    label=song.label + (";even" if k % 2 else ""))
+            for k, song in enumerate(songs.songs)
+        ])  # fmt: skip
+
+    trained_on, judged = of_sets(made_songs(36), "a"), of_sets(made_songs(36, seed=1), "b")
+    models = [tmp_path / "old.songbag", tmp_path / "new.songbag"]
+    for path, recipe in zip(models, ("windows", "mlp"), strict=True):
+        songbag.train(trained_on, path, recipe=recipe, quiet=True)
+    result = songbag.compare(judged, tmp_path / "cmp", models=models, quiet=True)
+    assert result.metric == "map"
+    assert len(rows_of(tmp_path / "cmp" / "answers.csv")) == 36
+    changed = rows_of(tmp_path / "cmp" / "changed.csv")
+    page = Page(tmp_path / "cmp" / "report.html")
+    assert changed and "Nothing can be played" in page.said
+    with pytest.raises(SongTableError, match="it has one label a song, the model"):
+        songbag.compare(made_songs(12), models=models, quiet=True)
 
 
 def test_what_cannot_be_compared_is_refused(trained, second, songs, tmp_path):
