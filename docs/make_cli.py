@@ -2,16 +2,26 @@
 
 from pathlib import Path
 
+import click
 from click.testing import CliRunner
 
 from songbag.cli import main
 
 
+def command_names() -> list[str]:
+    """Return the names of all commands; those of a group follow it: data, data list."""
+    names = []
+    for name, command in main.commands.items():
+        inner = command.commands if isinstance(command, click.Group) else {}
+        names += [name, *(f"{name} {each}" for each in inner)]
+    return names
+
+
 def page() -> str:
     """Return the text of docs/reference/cli.md."""
     parts = ["# Command line\n\nGenerated from `--help` by `python docs/make_cli.py`.\n"]
-    for name in ["", *main.commands]:
-        arguments = [name, "--help"] if name else ["--help"]
+    for name in ["", *command_names()]:
+        arguments = [*name.split(), "--help"]
         text = CliRunner().invoke(main, arguments, prog_name="songbag", terminal_width=80).output
         parts.append(f"## songbag {name}".rstrip() + f"\n\n```text\n{text.rstrip()}\n```\n")
     return "\n".join(parts)

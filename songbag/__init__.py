@@ -17,6 +17,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from songbag.api.collection import sort, undo
+    from songbag.api.data import data_table, known_data
     from songbag.api.estimator import SongClassifier
     from songbag.api.model import Model, load
     from songbag.api.results import Comparison, CrossValidation, EvaluationResult, Result
@@ -41,8 +42,10 @@ _PLACES = {  # of what people call by name; sorted, it is what ``songbag.<TAB>``
     "check": "api.songs",
     "compare": "api.training",
     "crossval": "api.training",
+    "data_table": "api.data",
     "embed": "api.songs",
     "evaluate": "api.training",
+    "known_data": "api.data",
     "leakage": "api.training",
     "load": "api.model",
     "pack": "api.songs",
@@ -68,8 +71,10 @@ __all__ = [
     "check",
     "compare",
     "crossval",
+    "data_table",
     "embed",
     "evaluate",
+    "known_data",
     "leakage",
     "load",
     "pack",

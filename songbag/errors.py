@@ -47,6 +47,10 @@ class ClusterError(SongbagError):
     """A cluster cannot be reached, or cannot do the work."""
 
 
+class DownloadError(SongbagError):
+    """A data set cannot be downloaded, or is not what was published."""
+
+
 class ExportError(SongbagError):
     """The exported graph does not agree with the network it was made from."""
 

@@ -13,10 +13,12 @@ import types
 from contextlib import chdir
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 
 from songbag.cli import main
+from tests.helpers import known_folders
 from tests.helpers.command import songbag
 from tests.helpers.encoders import write_encoder
 from tests.helpers.recordings import write_recording
@@ -137,7 +139,10 @@ def windows(tmp_path):
 
 
 FINDINGS_ARE_1 = (r"^(songbag check (?!.*\|\|)[^#\n]*)", r"\1 || test $? = 1 ")
-QUICK_COMPARISON = (r"songbag compare (\S+)", r"songbag compare \1 --seeds 1 --epochs 1 --folds 2")
+QUICK_COMPARISON = (
+    r"songbag compare (?!\S+\.songbag)(\S+)",
+    r"songbag compare \1 --seeds 1 --epochs 1 --folds 2",
+)
 
 
 @runs("README.md")
@@ -297,10 +302,24 @@ def test_the_page_on_checking_runs(tmp_path):
 @runs("docs/howto/compare.md")
 def test_the_page_on_comparing_runs(own_songs, windows, request):
     full = request.config.getoption("--full")
-    assert len(blocks("docs/howto/compare.md")) == 3
+    lines = (own_songs / "songs.csv").read_text().splitlines(keepends=True)
+    (own_songs / "more.csv").write_text("".join(lines))
+    (own_songs / "songs.csv").write_text("".join(lines[:19]))
+    assert len(blocks("docs/howto/compare.md")) == 6
     for kind, text in blocks("docs/howto/compare.md"):
-        if full or "songbag compare" not in text:  # the README's comparison runs always
+        if full or not re.search("songbag.compare", text):  # the README's comparison runs always
+            text = re.sub("songbag train", "songbag train --recipe fast --encoder none", text)
             run(kind, re.sub(*QUICK_COMPARISON, text), own_songs)
+
+
+@runs("docs/howto/known-data.md")
+def test_the_page_on_known_data_runs(tmp_path):
+    known_folders.gtzan(tmp_path / "genres", known_folders.touch)
+    for kind, text in blocks("docs/howto/known-data.md"):
+        # Downloads have their own server in tests/known; empty files cannot be trained on.
+        lines = [line for line in runnable(text).splitlines() if "data get" not in line]
+        run(kind, "\n".join(line for line in lines if "train" not in line), tmp_path)
+    assert len((tmp_path / "gtzan.csv").read_text().splitlines()) == 930
 
 
 @runs("docs/howto/report.md")
@@ -478,7 +497,10 @@ def test_commands_in_prose_exist(name):
         if words[1] in ("FOLDER", "COMMAND"):
             continue
         assert words[1] in main.commands, command
-        options = {name for option in main.commands[words[1]].params for name in option.opts}
+        found = main.commands[words[1]]
+        if isinstance(found, click.Group) and len(words) > 2:
+            found = found.commands[words[2]]
+        options = {name for option in found.params for name in option.opts}
         given = {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)}
         assert given <= options | {"--help"}, command
     for target in re.findall(r"`make ([a-z-]+)`", text):

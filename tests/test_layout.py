@@ -21,7 +21,7 @@ FLOORS = [
     ("cli",),
     ("serving", "api", "keras"),
     ("tasks",),
-    ("report", "quality", "collection"),
+    ("report", "quality", "collection", "known"),
     ("training",),
     ("inference",),
     ("models",),
@@ -43,11 +43,8 @@ OWNERS = {
     "onnx": ["onnx_runtime", "inference", "training"],
     "onnxruntime": ["onnx_runtime", "training/to_onnx.py"],
     "sklearn": [
-        "data/splits.py",
-        "api/estimator.py",
-        "models/kernel_machine.py",
-        "models/gaussian.py",
-        "collection/plane.py",
+        *("data/splits.py", "api/estimator.py", "models/kernel_machine.py"),
+        *("models/gaussian.py", "collection/plane.py", "tasks/baselines.py"),
     ],
     "matplotlib": ["api/"],
     "mutagen": ["audio/tags.py"],
@@ -64,6 +61,8 @@ OWNERS = {
     "starlette": ["serving"],
     "uvicorn": ["serving"],
     "pydantic": ["serving"],
+    "pooch": ["known/download.py"],
+    "requests": ["known/download.py"],
 }
 
 

@@ -44,6 +44,7 @@ def train(
     background: str | None = None,
     callbacks: "Sequence[Callback]" = (),
     unknown: float = 0.0,
+    same_split: str | Path | None = None,
     **changes: Any,
 ) -> Result:
     """Train on labelled songs, judge the model on a fifth of them, and return both.
@@ -90,6 +91,8 @@ def train(
     unknown : float
         From 0.001 to 0.5, such as 0.05: learn also which songs are unlike those of the training.
         `Model.predict` then sets them aside, and about this share of songs like them. 0: nothing.
+    same_split : path, optional
+        Model file of an earlier training, whose test songs are test songs again.
     **changes
         Other training settings, for example ``epochs=10``.
     """
@@ -106,6 +109,7 @@ def train(
     training = task.train(
         dataset, chosen, console, seed, own=own, model_path=path, callbacks=followers,
         unknown=unknown,
+        same_split=Path(same_split) if same_split else None,
     )  # fmt: skip
     folder = task.write_training(training, path, console)
     model, evaluation = load(path), training.evaluation
@@ -216,9 +220,13 @@ def compare(
     cache: str | Path | None = None,
     workers: int | None = None,
     quiet: bool = False,
+    models: Sequence[Model | str | Path] = (),
+    baselines: bool = False,
     **changes: Any,
 ) -> Comparison:
     """Compare poolings, losses or recipes, cross-validated on the same folds and seeds.
+
+    Two ``models`` are compared as they are, on the songs that neither was trained on.
 
     Parameters
     ----------
@@ -232,17 +240,29 @@ def compare(
         Repetitions of each cross-validation, and folds of each.
     metric : str, optional
         Compared by; accuracy by default, mean average precision with several labels.
+    models : two of Model or path, optional
+        The old and the new model; the folder gets changed.csv.
+    baselines : bool
+        Compare with what scikit-learn gives on the same folds, too.
     """
-    from songbag.tasks.compare import compare as task, systems_of
+    from songbag.tasks.compare import baseline_systems, compare as task, systems_of
 
     folder, console = Path(output or tempfile.mkdtemp(prefix="songbag-")), Console(quiet)
     dataset = _open_songs(songs, group, cache, workers)
+    if models:
+        from songbag.tasks.compare_models import compare_models
+
+        if len(models) != 2 or poolings or losses or recipes or baselines or changes:
+            raise SettingsError("models are two, compared as they are; give nothing to train.")
+        old, new = (load_model(one.path if isinstance(one, Model) else one) for one in models)
+        return Comparison.of(compare_models(old, new, dataset, folder, console, metric))
     named: list[str | Path | None] = [*recipes] or [None]
     bases = [
         recipe_and_own(dataset, recipe, encoder, changes, None, None, None, "ears")[0]
         for recipe in named
     ]
-    systems = systems_of(bases, list(poolings), list(losses), console)
+    others = baseline_systems(dataset, bases[0], encoder) if baselines else []
+    systems = systems_of(bases, list(poolings), list(losses), console, others)
     conclusion = task(dataset, systems, folder, console, range(seeds), folds, metric=metric)
     return Comparison.of(conclusion)
 

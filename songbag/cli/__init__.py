@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from songbag.cli.data import data
 from songbag.cli.encode import embed, encoders, tag
 from songbag.cli.label import label, suggest
 from songbag.cli.predict import evaluate, export, info, predict, report, serve
@@ -57,6 +58,6 @@ def main() -> None:
 for command in (
     *(check, extract, pack, train, crossval, compare, leakage),
     *(evaluate, predict, sort, undo, serve, info, report, export),
-    *(encoders, tag, embed, similar, song_map, suggest, label, demo),
+    *(encoders, tag, embed, similar, song_map, suggest, label, data, demo),
 ):
     main.add_command(command)

@@ -331,7 +331,8 @@ def conclusion_text(conclusion: "Conclusion") -> str:
         value, low, high = (row[name] for name in names)
         table.add_row(
             Text(row["system"]), f"{value:.3f}", _between(low, high),
-            _strip((value, low, high), span), f"{row['nll']:.3f}", f"{row['seconds']:.0f} s",
+            _strip((value, low, high), span), f"{row['nll']:.3f}",
+            "–" if row["seconds"] is None else f"{row['seconds']:.0f} s",
         )  # fmt: skip
     parts = [*conclusion.said, "", table, "", _difference_table(conclusion.differences), ""]
     if (more := len(conclusion.differences) - _PAIRS) > 0:

@@ -1,10 +1,12 @@
 """Commands that train: train, crossval, compare, leakage, demo."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from songbag.cli.options import (
     OUTPUT,
@@ -15,16 +17,27 @@ from songbag.cli.options import (
     command,
     encoder_option,
     option,
+    read_audio_options,
+    read_window_table,
     recipe_and_songs,
     recipe_changes,
     training_options,
     window_table_options,
 )
 from songbag.console import Console
+from songbag.errors import SettingsError
 from songbag.parallel.pool import is_rank_zero, require_single_process
+
+if TYPE_CHECKING:
+    from songbag.tasks.conclusions import Conclusion
 
 _COMPARED = "ears"  # the recipe of many trainings: one network, where "auto" has many
 _ALIASES = {"mean": "mean_probability"}
+# Options of a comparison that trains, by heading and by name; not of one of two models.
+_TRAINED = ("Comparison", TRAINING)
+_OF_TRAININGS = (
+    *("label_map", "allow_crossing", "fold_column", "strict", "excerpt", "middle", "threads"),
+)
 
 _folder_option = option("-o", "--output", required=True, type=PATH, section=OUTPUT, help="Folder.")
 _folds_option = option(
@@ -42,6 +55,8 @@ _folds_option = option(
 @option("--unknown", is_flag=False, flag_value=0.05, default=0.0, section=TRAINING,
         type=click.FloatRange(0, 0.5),
         help="Learn to set strange songs aside; of known ones 0.05.")  # fmt: skip
+@option("--same-split", type=PATH, metavar="MODEL", section=TRAINING,
+        help="Test on the test songs of an earlier model.")  # fmt: skip
 @option("--resume", is_flag=True, section=RUNNING, help="Go on with a training that was stopped.")
 @window_table_options
 @click.pass_context
@@ -70,6 +85,7 @@ def train(
     training = task.train(
         dataset, recipe, console, seed, threads, model_path=output, resume=resume,
         allow_crossing=options["allow_crossing"], unknown=options["unknown"],
+        same_split=options["same_split"],
     )  # fmt: skip
     folder = task.write_training(training, output, console)
     if not quiet:
@@ -121,12 +137,14 @@ def crossval(
 
 
 @command
-@click.argument("songs", nargs=-1, required=True, type=PATH)
+@click.argument("songs", nargs=-1, required=True, type=PATH, metavar="[OLD NEW] SONGS")
 @_folder_option
 @option("--poolings", section="Comparison",
         help="Names with commas, e.g. mean,vote,attention.")  # fmt: skip
 @option("--losses", section="Comparison", help="song, window or both: song,window.")
 @option("--recipes", section="Comparison", help="Names or .toml files with commas.")
+@option("--baselines", is_flag=True, section="Comparison",
+        help="Also what scikit-learn gives on MFCC and on vectors.")  # fmt: skip
 @option("--seeds", default=3, type=click.IntRange(1), section="Comparison",
         help="Repetitions of each cross-validation.")  # fmt: skip
 @option("--folds", default=5, type=click.IntRange(2), section="Comparison",
@@ -138,30 +156,62 @@ def crossval(
 @audio_file_options
 @window_table_options
 def compare(songs: tuple[Path, ...], output: Path, **options: Any) -> None:
-    """Compare poolings, losses or recipes on SONGS.
+    """Compare poolings, losses or recipes on SONGS, or two models.
 
     All systems are cross-validated on the same folds and seeds. The folder gets
     systems.csv, differences.csv (paired intervals and tests, corrected for their number),
     runs.csv, answers.csv, report.html and every run; the same command goes on where it
     was stopped.
+
+    OLD and NEW are two model files. They are compared on those of SONGS that neither was
+    trained on; changed.csv and the report have the songs whose answer changed.
     """
     from songbag.cli.terminal import conclusion_text
-    from songbag.encoders.choose import choose_recipe
-    from songbag.tasks.compare import compare, systems_of
 
     require_single_process("a comparison")
+    models = any(path.suffix == ".songbag" for path in songs)
+    compared = _compare_models if models else _compare_systems
+    click.echo(conclusion_text(compared(songs, output, options)))
+    click.echo(f"report  {output / 'report.html'}")
+
+
+def _compare_models(songs: Sequence[Path], output: Path, options: dict[str, Any]) -> "Conclusion":
+    from songbag.data.open_songs import open_songs
+    from songbag.inference.model_file import load_model
+    from songbag.tasks.compare_models import compare_models
+
+    *models, table = songs
+    if len(models) != 2 or any(path.suffix != ".songbag" for path in models):
+        raise SettingsError("to compare models give two .songbag files, then songs with labels.")
+    context = click.get_current_context()
+    for each in context.command.params:
+        trains = getattr(each, "section", "") in _TRAINED or each.name in _OF_TRAININGS
+        given = context.get_parameter_source(each.name or "") is ParameterSource.COMMANDLINE
+        if given and trains and each.name != "metric":
+            raise SettingsError(
+                f"{each.opts[0]} is for systems that are trained; two models are as they are."
+            )
+    old, new = map(load_model, models)
+    windows = read_window_table(table, options, new.card.features)
+    dataset = open_songs(windows or table, read_audio_options(options), options["group"])
+    return compare_models(old, new, dataset, output, Console(options["quiet"]), options["metric"])
+
+
+def _compare_systems(songs: Sequence[Path], output: Path, options: dict[str, Any]) -> "Conclusion":
+    from songbag.encoders.choose import choose_recipe
+    from songbag.tasks.compare import baseline_systems, compare, systems_of
+
     console = Console(options["quiet"])
     recipe, dataset = recipe_and_songs(songs, options, _COMPARED)
-    changes, recipes = recipe_changes(options), _names(options["recipes"])
-    encoder = options["encoder"]
+    changes, encoder = recipe_changes(options), options["encoder"]
+    recipes = _names(options["recipes"])
     bases = [choose_recipe(name, changes, encoder) for name in recipes] or [recipe]
     poolings, losses = _names(options["poolings"]), _names(options["losses"])
-    systems = systems_of(bases, poolings, losses, console)
+    others = baseline_systems(dataset, bases[0], encoder) if options["baselines"] else []
+    systems = systems_of(bases, poolings, losses, console, others)
     seeds = range(options["seed"], options["seed"] + options["seeds"])
     folds, threads, metric = (options[name] for name in ("folds", "threads", "metric"))
-    conclusion = compare(dataset, systems, output, console, seeds, folds, threads, metric=metric)
-    click.echo(conclusion_text(conclusion))
-    click.echo(f"report  {output / 'report.html'}")
+    return compare(dataset, systems, output, console, seeds, folds, threads, metric=metric)
 
 
 def _names(text: str | None) -> list[str]:

@@ -105,10 +105,10 @@ def hold_out(
     raise TrainingError("there are too few songs or artists to hold any out; add songs.")
 
 
-def validation_part(
+def spare_part(
     labels: Sequence[str], groups: Sequence[str], share: float, seed: int
 ) -> NDArray[np.bool_]:
-    """Mark a part of the training songs for choosing the epoch; none where there are too few.
+    """Mark a part of the songs, for choosing the epoch say; none where there are too few.
 
     The only group of a label stays in training: an epoch chosen without a label is better
     than a label that is never learned.
@@ -147,7 +147,7 @@ def split_sides(
     learned = {labels[index] for index in kept}
     for name, share, part in (
         ("test", test_share, partial(hold_out, learned=learned)),
-        ("validation", validation_share, validation_part),
+        ("validation", validation_share, spare_part),
     ):
         if name in sides or share == 0:
             continue
@@ -184,9 +184,14 @@ def certify(
     for side in sorted(set(sides)):
         labels_of = (label for label, on in zip(labels, sides, strict=True) if on == side)
         counts[side] = dict(sorted(Counter(labels_of).items()))
-    lines = "\n".join(sorted(f"{id_}\t{side}" for id_, side in zip(ids, sides, strict=True)))
-    digest = hashlib.blake2b(lines.encode(), digest_size=16).hexdigest()
+    digest = split_hash(ids, sides)
     return Certificate(method=method, seed=seed, groups=len(sides_of), counts=counts, hash=digest)
+
+
+def split_hash(ids: Sequence[str], sides: Sequence[str]) -> str:
+    """Return the hash by which a certificate knows its split."""
+    lines = "\n".join(sorted(f"{id_}\t{side}" for id_, side in zip(ids, sides, strict=True)))
+    return hashlib.blake2b(lines.encode(), digest_size=16).hexdigest()
 
 
 def _values_by_key(keys: Sequence[str], values: Sequence[str]) -> dict[str, set[str]]:

@@ -19,7 +19,7 @@ References
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import combinations
-from math import ceil, sqrt
+from math import ceil, exp, lgamma, log, sqrt
 from statistics import NormalDist
 from typing import Any, TypeAlias
 
@@ -114,16 +114,28 @@ def mcnemar_exact(right_a: Right, right_b: Right) -> dict[str, float]:
     the smaller count among both with chance 1/2. Songs are taken for independent, so p is too
     small where they come in groups; that of `swap_test` is not.
     """
-    from scipy.stats import binom  # installed with what trains, and slow to import
-
     first, second = np.asarray(right_a), np.asarray(right_b)
     if first.dtype != np.bool_ or second.dtype != np.bool_ or first.ndim != 1:
         raise ValueError("needs bool (n,); of several runs take majority_right or swap_test")
     if first.shape != second.shape:
         raise ValueError(f"{len(first)} songs of a, but {len(second)} of b")
     b, c = int((first & ~second).sum()), int((second & ~first).sum())
-    both_tails = 2 * float(binom.cdf(min(b, c), b + c, 0.5))
-    return {"only_a": b, "only_b": c, "p": min(1.0, both_tails)}
+    return {"only_a": b, "only_b": c, "p": min(1.0, 2 * _binomial_tail(min(b, c), b + c))}
+
+
+def _binomial_tail(most: int, n: int) -> float:
+    """Return the chance of at most ``most`` heads, no more than half, in ``n`` throws.
+
+    The last term, and from it the others by their ratios, as long as they count.
+    """
+    log_ways = lgamma(n + 1) - lgamma(most + 1) - lgamma(n - most + 1)
+    term = total = 1.0
+    for k in range(most, 0, -1):
+        term *= k / (n - k + 1)
+        total += term
+        if term < 1e-18 * total:
+            break
+    return exp(log_ways - n * log(2)) * total
 
 
 def swap_test(

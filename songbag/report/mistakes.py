@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from songbag.audio.audio_file import Source
-from songbag.data.song import split_labels
+from songbag.data.song import join_labels, split_labels
 from songbag.data.splits import NOT_JUDGED
 from songbag.report.drawings import label_runs, timeline
 from songbag.report.neighbours import nearest_songs, read_neighbours
 from songbag.report.pages import clock
 from songbag.report.recordings import MAX_SECONDS, cut_excerpts, link_to, read_recordings
-from songbag.storage.files import iter_csv
+from songbag.storage.files import iter_csv, read_csv
 
 MAX_SONGS = 12
+MAX_CHANGED = 60  # songs whose answer changed
 MAX_SOUND_BYTES = 3_000_000  # of one page, in base64
 _WINDOWS_A_SIDE = 2  # windows for, and windows against, that can be played
 
@@ -74,22 +75,61 @@ def surest_mistakes(
     wrong = [row for row in test_rows if row["predicted"] != row["label"]]
     shown = sorted(wrong or test_rows, key=lambda row: -float(row["confidence"]))
     shown = shown[:MAX_SONGS] if wrong else shown[-3:][::-1]
-    windows: dict[str, list[Row]] = {row["id"]: [] for row in shown}
+    contrasts = [_Contrast.of_song(row, figures) for row in shown]
+    cards = _song_cards(folder, shown, contrasts, figures, home)
+    return cards | {"wrong": bool(wrong), "count": len(wrong)}
+
+
+def changed_answers(
+    folder: Path, before: Mapping[str, Row], figures: Mapping[str, Any], home: Path
+) -> dict[str, Any]:
+    """Return the songs that a model answers otherwise than one before it, the surest first.
+
+    ``folder`` is that of the model's evaluation, ``before`` has the rows of changed.csv by id. A
+    window speaks for the new answer or for the one before.
+    """
+    rows = [row for row in read_csv(folder / "predictions.csv") if row["id"] in before]
+    rows.sort(key=lambda row: -float(row["confidence"]))
+    shown, contrasts = rows[:MAX_CHANGED], list[_Contrast]()
+    for row in shown:
+        first = set(split_labels(before[row["id"]]["first"])) & set(figures["labels"])
+        known = bool(first or figures.get("multilabel"))  # else a label that the model has not
+        other = {**row, "label": join_labels(first)} if known else row
+        contrasts.append(_Contrast.of_song(other, figures))
+    cards = _song_cards(folder, shown, contrasts, figures, home)
+    for card in cards["songs"]:
+        card |= {"before": before[card["id"]]["first"], "change": before[card["id"]]["change"]}
+    return cards | {"count": len(rows)}
+
+
+def _song_cards(
+    folder: Path,
+    rows: Sequence[Row],
+    contrasts: Sequence[_Contrast],
+    figures: Mapping[str, Any],
+    home: Path,
+) -> dict[str, Any]:
+    """Return the cards of songs, with sound as long as the page has room for it."""
+    windows: dict[str, list[Row]] = {row["id"]: [] for row in rows}
     if (folder / "windows.csv").exists():
         for window in iter_csv(folder / "windows.csv"):
             if window["id"] in windows:
                 windows[window["id"]].append(window)
     sources, neighbours = read_recordings(folder), read_neighbours(folder)
-    songs = [_song(row, windows[row["id"]], figures) for row in shown]
+    songs = [
+        _song(row, windows[row["id"]], contrast, figures)
+        for row, contrast in zip(rows, contrasts, strict=True)
+    ]
     bytes_left = MAX_SOUND_BYTES
     for song in songs:
         bytes_left = _add_sound(song, sources.get(song["id"]), home, bytes_left)
         song["nearest"] = nearest_songs(neighbours.get(song["id"], []), sources, home)
-    return {"songs": songs, "wrong": bool(wrong), "count": len(wrong), "known": bool(sources)}
+    return {"songs": songs, "known": bool(sources)}
 
 
-def _song(row: Row, windows: Sequence[Row], figures: Mapping[str, Any]) -> dict[str, Any]:
-    contrast = _Contrast.of_song(row, figures)
+def _song(
+    row: Row, windows: Sequence[Row], contrast: _Contrast, figures: Mapping[str, Any]
+) -> dict[str, Any]:
     values = [contrast.value(window) for window in windows]
     timed = bool(windows) and all(window["start"] and window["end"] for window in windows)
     label, predicted = row["label"], row["predicted"]

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
+
 from songbag.errors import SongTableError
 from songbag.report.drawings import (
     SHARES,
@@ -17,7 +19,7 @@ from songbag.report.drawings import (
     tick_texts,
     windows_needed_drawing,
 )
-from songbag.report.mistakes import surest_mistakes
+from songbag.report.mistakes import changed_answers, surest_mistakes
 from songbag.report.neighbours import doubtful_labels, read_neighbours
 from songbag.report.pages import BASELINES, metric, percent
 from songbag.report.recordings import read_recordings
@@ -176,8 +178,19 @@ def view_comparison(folder: Path, comparison: dict[str, Any], home: Path) -> dic
         "rest": pair_rows(without_best if folded else []),
         "between_ticks": tick_texts(between, points_tick, 5),
         "curves": _system_curves(comparison.get("curves", {}), systems),
+        "changed": _changed(folder, list(comparison.get("models") or ()), home),
         "runs": _run_links(folder, home, "runs/*/report.html"),
     }
+
+
+def _changed(folder: Path, models: Sequence[str], home: Path) -> dict[str, Any] | None:
+    """Return the songs whose answer changed from one model to another, None for systems."""
+    if not models:
+        return None
+    before = {row["id"]: row for row in read_csv(folder / "changed.csv")}
+    run = folder / "runs" / models[-1]
+    figures = msgspec.json.decode((run / "metrics.json").read_bytes())
+    return changed_answers(run, before, figures, home)
 
 
 def _system_curves(

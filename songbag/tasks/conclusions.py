@@ -69,15 +69,16 @@ class _Run:
     folds: list[str]
     probabilities: Floats
     decisions: NDArray[np.bool_]
-    window_accuracy: float
+    window_accuracy: float | None  # None: windows have no answers of their own
     history: list[dict[str, str]]
 
     @classmethod
     def read(cls, folder: Path) -> "_Run":
-        """Read the run that a cross-validation left in a folder."""
+        """Read the run that a cross-validation, or a model's evaluation, left in a folder."""
         figures = msgspec.json.decode((folder / "metrics.json").read_bytes())
         labels, kind = figures["labels"], kind_of(bool(figures.get("multilabel")))
         rows = [row for row in read_csv(folder / "predictions.csv") if row["status"] == "ok"]
+        history = folder / "history.csv"
         rows.sort(key=lambda row: row["id"])
         columns = probability_columns(labels)
         shares = np.array([[float(row[name]) for name in columns] for row in rows])
@@ -96,7 +97,7 @@ class _Run:
             kind.normalized(shares),
             decisions,
             figures["window_accuracy"],
-            read_csv(folder / "history.csv"),
+            read_csv(history) if history.exists() else [],
         )
 
     @cached_property
@@ -114,11 +115,17 @@ Runs: TypeAlias = Mapping[str, Sequence[_Run]]  # system to its runs, one a seed
 
 
 def conclude(
-    folder: Path, paths: Mapping[str, Sequence[Path]], metric: str = "accuracy"
+    folder: Path,
+    paths: Mapping[str, Sequence[Path]],
+    metric: str = "accuracy",
+    remarks: Sequence[str] = (),
+    models: Mapping[str, int] | None = None,
 ) -> Conclusion:
     """Compare finished runs and write the tables and the report of a comparison.
 
-    ``paths`` has for every system the folders of its runs, one a seed, in the same order.
+    ``paths`` has for every system the folders of its runs, one a seed, in the same order. Of
+    two trained models, in their order, ``models`` counts the songs of their trainings, which were
+    set aside; ``remarks`` are more sentences.
     """
     runs = {name: [_Run.read(path) for path in of_system] for name, of_system in paths.items()}
     first = next(iter(runs.values()))[0]
@@ -131,15 +138,18 @@ def conclude(
     systems = _system_rows(runs, group_index(groups, len(first.ids)), metric)
     pairs = _differences(runs, groups, metric)
     tables = {"systems": systems, "differences": pairs}
-    tables |= {"runs": _fold_rows(runs, metric), "answers": _answer_rows(runs)}
+    tables["answers"] = _answer_rows(runs)
+    if models is None:
+        tables["runs"] = _fold_rows(runs, metric)
     for name, rows in tables.items():
         write_csv(folder / f"{name}.csv", rows, list(rows[0]))
-    said = _sentences(systems, pairs, len(first.ids), group_count, metric)
+    said = [*_sentences(systems, pairs, len(first.ids), group_count, metric), *remarks]
     comparison = {
         "metric": metric,
         "songs": len(first.ids),
         "groups": len(set(first.groups)),
         "seeds": len(next(iter(runs.values()))),
+        "models": models,
         "systems": systems,
         "differences": pairs,
         "said": said,
@@ -173,11 +183,14 @@ def _system_rows(runs: Runs, group: NDArray[np.int64], metric: str) -> list[Row]
         of_seeds = [float(run.measures[metric](None)) for run in of_system]
         row: Row = {"system": system} | with_interval(system, metric)
         row |= {"least_seed": min(of_seeds), "most_seed": max(of_seeds)}
-        row["window_accuracy"] = float(np.mean([run.window_accuracy for run in of_system]))
+        of_windows = [run.window_accuracy for run in of_system if run.window_accuracy is not None]
+        row["window_accuracy"] = float(np.mean(of_windows)) if of_windows else None
         row |= with_interval(system, "nll")
         for name in ("macro_f1", "ece"):
             row[name] = float(_mean_over_seeds(name, of_system, None))
-        row["seconds"] = float(np.mean([_seconds(run.history) for run in of_system]))
+        row["seconds"] = None  # of a model whose training is elsewhere
+        if all(run.history for run in of_system):
+            row["seconds"] = float(np.mean([_seconds(run.history) for run in of_system]))
         rows.append(row)
     return sorted(rows, key=lambda row: -_goodness(metric) * row[metric])
 

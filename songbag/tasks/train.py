@@ -30,6 +30,7 @@ from songbag.tasks.check import report_problems
 from songbag.tasks.encoder_choice import encoder_helps
 from songbag.tasks.evaluate import Evaluation, evaluate_model, summary
 from songbag.tasks.neighbours import write_neighbours
+from songbag.tasks.same_split import EarlierSplit
 from songbag.training.callbacks import Callback
 from songbag.training.checkpoint import remove_checkpoints
 from songbag.training.fit import History, fit
@@ -76,6 +77,7 @@ def train(
     allow_crossing: bool = False,
     callbacks: tuple[Callback, ...] = (),
     unknown: float = 0.0,
+    same_split: Path | None = None,
 ) -> Training:
     """Split labelled songs, fit a recipe on one part, and evaluate the model on the other.
 
@@ -83,11 +85,16 @@ def train(
     ``test_share`` of 0 all songs are fitted and none is tested. Checkpoints of the
     training, from which ``resume`` goes on, lie beside ``model_path``, the file of the model
     to come. The ``callbacks`` follow the training. With ``unknown`` the model also learns to set
-    aside songs unlike those of the training, and about this share of songs like them.
+    aside songs unlike those of the training, and about this share of songs like them. With
+    ``same_split``, the file of an earlier model, its test songs are tested again (see
+    `songbag.tasks.same_split.EarlierSplit`).
     """
+    earlier = EarlierSplit.of(same_split) if same_split else None
     dataset = load_labelled(songs, recipe, console)
     adapted = adapt_recipe(recipe, dataset, console)
-    split = split_dataset(dataset, adapted, seed, test_share, allow_crossing)
+    split = split_dataset(dataset, adapted, seed, test_share, allow_crossing, earlier)
+    if earlier is not None:
+        console.say(earlier.in_words(dataset.songs))
     training_songs = dataset.subset(split.sides != "test")
     validation = split.sides[split.sides != "test"] == "validation"
     plan = TrainingPlan.of(dataset, adapted, console, seed, threads, own)
@@ -96,7 +103,7 @@ def train(
     if not encoder_helps(songs, training_songs, fitted.losses, recipe, console, seed):
         assert recipe.without is not None
         rest = (console, seed, threads, own, model_path, resume, test_share, allow_crossing)
-        return train(songs, recipe.without, *rest, callbacks, unknown)
+        return train(songs, recipe.without, *rest, callbacks, unknown, same_split)
     model, evaluation = fitted.model.with_card(split=split.certificate), None
     if is_rank_zero() and (split.sides == "test").any():
         test_songs = dataset.subset(split.sides == "test")
@@ -232,8 +239,12 @@ def split_dataset(
     seed: int,
     test_share: float = TEST_SHARE,
     allow_crossing: bool = False,
+    earlier: EarlierSplit | None = None,
 ) -> Split:
-    """Split songs by groups into train, validation and test, or as their table says."""
+    """Split songs by groups into train, validation and test, or as their table says.
+
+    The test songs of an ``earlier`` split stay test songs.
+    """
     songs = dataset.songs
     labels, groups = stratification_labels(songs), joined_groups(songs)
     given = [song.split for song in songs]
@@ -245,11 +256,14 @@ def split_dataset(
     elif len({group for group, only in zip(groups, only_trained, strict=True) if not only}) < 2:
         test_share = 0.0  # one recording, or one artist: nothing can be held out
     share = VALIDATION_SHARE if needs_validation(recipe) else 0.0
+    if earlier is not None:
+        given = earlier.sides(songs, seed, test_share, only_trained)
     sides = split_sides(labels, groups, given, seed, test_share, share, only_trained)
     method = split_method(songs, stated)
-    if stated:
+    if stated or earlier is not None:
+        how = f"test songs as of {earlier.path.name}" if earlier else "given by the table"
         groups, said = split_groups(songs, sides, allow_crossing)
-        method = f"given by the table, {said}"
+        method = f"{how}, {said}"
     method += f"; {remark}" if (remark := training_remark(songs, stated)) else ""
     ids = [song.id for song in songs]
     certificate = certify(ids, labels, groups, sides, method, None if stated else seed)

@@ -149,6 +149,29 @@ def compared(systems=4, songs=60, seeds=2):
     )  # fmt: skip
 
 
+def two_models(trained, songs, folder):
+    """The files of a comparison of two models: the second one has every answer wrong."""
+    (folder / "old").mkdir(parents=True)
+    (folder / "new").mkdir()
+    old = copied_run(trained, songs, folder / "old")
+    new = all_wrong(copied_run(trained, songs, folder / "new"))
+    changed = [
+        {"id": row["id"], "label": row["label"], "change": "became wrong", "first": row["label"],
+         "second": row["predicted"]}
+        for row in rows_of(new / "predictions.csv")
+    ]  # fmt: skip
+    write_csv(folder / "changed.csv", changed, list(changed[0]))
+    for name, run in (("old", old), ("new", new)):
+        shutil.move(run, folder / "runs" / name)
+    sources = read_recordings(folder / "runs" / "new")
+    moved = {
+        song: Source(path=str(folder / "new" / "audio" / Path(one.path).name))
+        for song, one in sources.items()
+    }
+    write_recordings(folder / "runs" / "new", moved)
+    return compared(systems=2, seeds=1) | {"models": {"old": 18, "new": 20}}
+
+
 def leaked():
     names = ("group", "song", "window", "permuted", "permuted_window")
     rows = [

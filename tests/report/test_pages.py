@@ -10,7 +10,7 @@ from playwright.sync_api import sync_playwright
 
 from songbag.report import write_report
 from songbag.storage.files import write_json
-from tests.helpers.report_pages import all_wrong, compared, copied_run, leaked
+from tests.helpers.report_pages import all_wrong, compared, copied_run, leaked, two_models
 
 SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 ARGUMENTS = [
@@ -18,7 +18,7 @@ ARGUMENTS = [
     *("--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
 ]
-KINDS = ("run", "comparison", "leakage")
+KINDS = ("run", "comparison", "leakage", "models")
 
 # The contrast of every text with what lies behind it, lowest first.
 CONTRASTS = """() => {
@@ -65,6 +65,9 @@ def pages(trained, songs, tmp_path_factory):
         (folder / kind).mkdir()
         write_json(folder / kind / f"{kind}.json", values)
         found[kind] = write_report(folder / kind)
+    values = two_models(trained, songs, folder / "models")
+    write_json(folder / "models" / "comparison.json", values)
+    found["models"] = write_report(folder / "models")
     return found
 
 
@@ -128,6 +131,18 @@ def test_a_walk_over_the_report(chrome, pages):
         # What has sounded to its end is no longer marked.
         page.evaluate("document.querySelectorAll('audio')[1].currentTime = 100")
         until(page, "!document.querySelector('button[aria-pressed=true]')")
+
+
+def test_songs_whose_answer_changed_can_be_heard(chrome, pages):
+    with opened(chrome, pages["models"], width=390) as page:
+        picture(page, "models-390-light")
+        card = page.locator(".song").first
+        assert "became wrong" in card.inner_text()
+        assert ", now " in card.inner_text()
+        button = card.locator("button.play").first
+        button.click()
+        until(page, "document.querySelectorAll('audio')[0].currentTime > 0.05")
+        assert button.get_attribute("aria-pressed") == "true"
 
 
 @pytest.mark.full
