@@ -14,7 +14,7 @@ install = echo "installing into $(1) ..." && { [ -x $(1)/bin/uv ] || $(1)/bin/py
 	  --constraint $(or $(3),constraints.txt) $(2); }$(if $(COMPILE), && $(1)/bin/python -m compileall -q songbag)
 
 .PHONY: help demo test lint types test-all docs torture chromium browser pictures clean
-.PHONY: bench bench-quick bench-encoder bench-accuracy bench-tables bench-spans bench-neighbours bench-suggestions bench-poolings bench-vote bench-serving bench-scale
+.PHONY: bench bench-quick bench-encoder bench-accuracy bench-tables bench-spans bench-strangers bench-neighbours bench-suggestions bench-poolings bench-vote bench-serving bench-scale
 
 demo: .venv/train  ## generate songs, train, evaluate, write the report
 	.venv/bin/songbag demo
@@ -75,6 +75,11 @@ bench-tables: .venv/dev  ## recipe windows beside scikit-learn, on tables that l
 
 bench-neighbours: .venv/dev  ## songs that sound alike, and their map: shares on Emotify, seconds of many songs
 	.venv/bin/python bench/neighbours.py
+
+bench-strangers: .venv/dev  ## songs like none of the training: AUROC and shares set aside, beside rivals
+	@command -v espeak-ng >/dev/null || (apt-get update -qq && apt-get install -y -qq espeak-ng) || \
+	  { echo "needs espeak-ng for speech: apt-get install espeak-ng"; exit 1; }
+	.venv/bin/python bench/strangers.py
 
 bench-suggestions: .venv/dev  ## what to label next: learning curves of five ways to choose, on Emotify
 	.venv/bin/python bench/suggestions.py

@@ -200,6 +200,12 @@ def test_the_page_on_labels_in_time_runs(tmp_path):
 
 
 @pytest.mark.full
+@runs("docs/howto/unknown-songs.md")
+def test_the_page_on_unknown_songs_runs(own_songs):
+    run_page("docs/howto/unknown-songs.md", own_songs)
+
+
+@pytest.mark.full
 @runs("docs/howto/similar-songs.md")
 def test_the_page_on_similar_songs_runs(own_songs):
     shutil.copy(sorted((own_songs / "new").iterdir())[0], own_songs / "new" / "drift_001.wav")

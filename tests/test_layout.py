@@ -43,7 +43,11 @@ OWNERS = {
     "onnx": ["onnx_runtime", "inference", "training"],
     "onnxruntime": ["onnx_runtime", "training/to_onnx.py"],
     "sklearn": [
-        *("api/estimator.py", "collection/plane.py", "data/splits.py", "models/kernel_machine.py"),
+        "data/splits.py",
+        "api/estimator.py",
+        "models/kernel_machine.py",
+        "models/gaussian.py",
+        "collection/plane.py",
     ],
     "matplotlib": ["api/"],
     "mutagen": ["audio/tags.py"],

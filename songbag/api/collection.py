@@ -1,5 +1,6 @@
 """Sort files by what a model answers, and undo it, from Python."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -10,9 +11,8 @@ from songbag.collection.undo import undo as undo_journal
 from songbag.console import Console
 from songbag.data.audio_dataset import AudioDataset
 from songbag.data.open_songs import AudioOptions, open_songs
-from songbag.errors import SettingsError
 from songbag.inference.model_file import load_model
-from songbag.tasks.predict import required_confidence
+from songbag.tasks.predict import Withholding
 from songbag.tasks.sort import Sorting
 
 if TYPE_CHECKING:
@@ -67,10 +67,9 @@ def sort(
     import pandas
 
     loaded = load_model(model.path if isinstance(model, Model) else model)
-    if action == "move" and loaded.card.kind.multilabel:
-        raise SettingsError("a model of several labels cannot move a song: copy or link it.")
-    if precision is not None:
-        below = required_confidence(loaded.card, precision)
+    rules = Withholding.of(loaded, precision)
+    if precision is None:
+        rules = replace(rules, confidence=below)
     options = AudioOptions(Path(cache) if cache else None, workers=workers, allow_outside=True)
     dataset = open_songs(songs, options)
     require_whole_files(dataset, "sort")
@@ -78,7 +77,7 @@ def sort(
     console = Console(quiet)
     for remark in dataset.remarks:
         console.say(remark)
-    sorting = Sorting(loaded, dataset, Path(into), action, below, console)
+    sorting = Sorting(loaded, dataset, Path(into), action, rules, console)
     steps: list[tuple[str, Step]] = []
     problems: dict[str, str] = {}
     if dry_run:

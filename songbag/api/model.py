@@ -22,11 +22,13 @@ from songbag.inference.predictions import (
     song_row,
     window_frame,
     window_rows,
+    withhold,
 )
 from songbag.inference.segments import COLUMNS, SegmentRules, segments
 from songbag.metrics.label_kinds import kind_of
 from songbag.recipes import read
 from songbag.storage.downloads import local_model
+from songbag.tasks.predict import unknown_level
 
 if TYPE_CHECKING:
     import pandas
@@ -84,6 +86,7 @@ class Model(Shown):
         max_hours: float = 1.0,
         allow_outside: bool = True,
         sample_rate: int | None = None,
+        unknown: float | None = None,
     ) -> "pandas.DataFrame | pandas.Series[Any]":
         """Predict songs.
 
@@ -103,6 +106,9 @@ class Model(Shown):
             Let a table name files outside its folder; False for tables of strangers.
         sample_rate
             Of samples that come without one, Hz.
+        unknown : float, optional
+            Songs whose typicality is at most this, 0 to 1, get the status "unknown" and no label;
+            by default what the model was trained with (``train(..., unknown=0.05)``).
 
         Returns
         -------
@@ -120,14 +126,16 @@ class Model(Shown):
         """
         options = AudioOptions(Path(cache) if cache else None, max_hours, workers, allow_outside)
         dataset = open_songs(songs, options, sample_rate=sample_rate)
-        items = list(predict(model_file.load_model(self.path), dataset))
+        model = model_file.load_model(self.path)
+        level = unknown_level(model, unknown)
+        items = list(predict(model, dataset))
         if windows:
             for item in items:  # they have no rows
                 if item.prediction is None:
                     Console().say(f"failed: {item.id}: {item.message}")
             rows = [row for item in items for row in window_rows(item, self.labels)]
             return window_frame(rows, self.labels)
-        rows = [song_row(item, self.labels) for item in items]
+        rows = [withhold(song_row(item, self.labels), unknown=level) for item in items]
         frame = song_frame(rows, song_columns(self.labels, dataset.everyone()))
         return frame.iloc[0] if is_one_waveform(songs) else frame
 

@@ -43,6 +43,7 @@ def train(
     annotations: str | Path | None = None,
     background: str | None = None,
     callbacks: "Sequence[Callback]" = (),
+    unknown: float = 0.0,
     **changes: Any,
 ) -> Result:
     """Train on labelled songs, judge the model on a fifth of them, and return both.
@@ -86,6 +87,9 @@ def train(
         that is unknown and not trained on.
     callbacks : sequence of Callback, optional
         Objects that are called after every epoch and at the end (`Callback`).
+    unknown : float
+        From 0.001 to 0.5, such as 0.05: learn also which songs are unlike those of the training.
+        `Model.predict` then sets them aside, and about this share of songs like them. 0: nothing.
     **changes
         Other training settings, for example ``epochs=10``.
     """
@@ -100,8 +104,9 @@ def train(
     dataset = _open_songs(songs, group, cache, workers, columns, annotations, background)
     chosen, own = recipe_and_own(dataset, recipe, encoder, changes, network, pooling, loss)
     training = task.train(
-        dataset, chosen, console, seed, own=own, model_path=path, callbacks=followers
-    )
+        dataset, chosen, console, seed, own=own, model_path=path, callbacks=followers,
+        unknown=unknown,
+    )  # fmt: skip
     folder = task.write_training(training, path, console)
     model, evaluation = load(path), training.evaluation
     return Result(

@@ -74,6 +74,8 @@ def evaluate(
 @option("--windows", is_flag=True, section=OUTPUT, help="Every window's answer as well.")
 @option("--precision", type=click.FloatRange(0, 1, min_open=True, max_open=True), section=OUTPUT,
         help="Answer only where so large a share is right, e.g. 0.9.")  # fmt: skip
+@option("--unknown", type=click.FloatRange(0, 1, max_open=True), section=OUTPUT,
+        help="No label for songs unlike the known ones, e.g. 0.05.")  # fmt: skip
 @option("--csv", "csv_file", type=PATH, section=OUTPUT, help="Write a CSV file.")
 @option("--json", "json_file", type=PATH, section=OUTPUT,
         help="Write a JSON file; .jsonl: a line a song.")  # fmt: skip
@@ -100,7 +102,9 @@ def predict(ctx: click.Context, /, model: Path, songs: tuple[str, ...], **option
     with --windows, windows/part-*.parquet; parts of other songs or another model are
     removed. A song that cannot be read is a row with the reason, and the exit code is 1;
     when no song could be read it is 2. With --precision a song whose label would be too
-    unsure gets no label and the status unsure.
+    unsure gets no label and the status unsure. A model that was trained with --unknown gives
+    songs unlike all it knows no label and the status unknown; with --unknown A that are about
+    a share A of the known ones.
     """
     from songbag.cli.terminal import write_predictions
     from songbag.data.audio_dataset import AudioDataset
@@ -108,9 +112,9 @@ def predict(ctx: click.Context, /, model: Path, songs: tuple[str, ...], **option
     from songbag.tasks.predict import (
         Partition,
         PredictedRows,
+        Withholding,
         predict_parts,
         predict_rows,
-        required_confidence,
     )
 
     file = options["csv_file"] or options["json_file"]
@@ -121,17 +125,17 @@ def predict(ctx: click.Context, /, model: Path, songs: tuple[str, ...], **option
         )
     console = Console(options["quiet"])
     require_model_first(model, songs)
-    loaded, precision = load_model(model), options["precision"]
+    loaded = load_model(model)
+    rules = Withholding.of(loaded, options["precision"], options["unknown"])
     dataset = open_inputs(ctx, songs, options, loaded.card.features)
     for remark in dataset.remarks:
         console.say(remark)
-    confidence = 0.0 if precision is None else required_confidence(loaded.card, precision)
     everyone, untagged = dataset.everyone(), 0
     journal = open_delivery(ctx, dataset, options)
     if options["output"]:
         if not isinstance(dataset, AudioDataset):
             raise SettingsError("-o is for songs with audio; for a packed folder give --csv.")
-        parts = Partition(options["output"], options["part_songs"], options["windows"], confidence)
+        parts = Partition(options["output"], options["part_songs"], options["windows"], rules)
         failures = predict_parts(loaded, dataset, parts)
         failed = sum(console.track(failures, len(everyone), "Predicting"))
     else:
@@ -139,7 +143,7 @@ def predict(ctx: click.Context, /, model: Path, songs: tuple[str, ...], **option
         if len(everyone) > 1 and (file or sys.stdout.isatty()):
             predictions = console.track(predictions, len(everyone), "Predicting")
         answers: Iterable[PredictedRows]
-        answers = (song.withheld_below(confidence) for song in predictions)
+        answers = (song.withheld(rules) for song in predictions)
         if options["playlists"] or options["segments"] or journal:
             answers = list(answers)
         failed = write_predictions(answers, loaded.card.labels, everyone, options)

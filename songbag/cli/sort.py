@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,7 @@ _SHOWN = 4  # files named of a folder in a dry run
 def sort(ctx: click.Context, /, model: Path, songs: tuple[str, ...], **options: Any) -> None:
     """Copy SONGS into a folder for each label that MODEL gives them.
 
-    Songs without a label, or with one too unsure (--precision, --below), go to the folder
+    Songs without a label, too unsure (--precision, --below) or unknown to MODEL go to the folder
     _unsure. A song that cannot be read stays where it is and is listed, and the exit code
     is 1. No file is overwritten: another file of the same name gets a number, and what is
     there already is left, so a command that was stopped is given again.
@@ -57,22 +58,21 @@ def sort(ctx: click.Context, /, model: Path, songs: tuple[str, ...], **options: 
     from songbag.collection.answers import refuse_urls, require_whole_files
     from songbag.data.audio_dataset import AudioDataset
     from songbag.inference.model_file import load_model
-    from songbag.tasks.predict import required_confidence
+    from songbag.tasks.predict import Withholding
     from songbag.tasks.sort import Sorting
 
     require_model_first(model, songs)
     refuse_urls(songs, "songbag sort")
     loaded, console = load_model(model), Console(options["quiet"])
-    action = _action(options, loaded.card.kind.multilabel)
-    confidence = options["below"] or 0.0
-    if options["precision"] is not None:
-        confidence = required_confidence(loaded.card, options["precision"])
+    action, rules = _action(options), Withholding.of(loaded, options["precision"])
+    if options["below"] is not None:
+        rules = replace(rules, confidence=options["below"])
     dataset = open_inputs(ctx, songs, options | {"remote": False, "cluster": None})
     require_whole_files(dataset, "songbag sort")
     assert isinstance(dataset, AudioDataset)
     for remark in dataset.remarks:
         console.say(remark)
-    sorting = Sorting(loaded, dataset, options["folder"], action, confidence, console)
+    sorting = Sorting(loaded, dataset, options["folder"], action, rules, console)
     problems: dict[str, str] = {}
     if options["dry_run"] or (action == "move" and not options["yes"]):
         steps, failures = sorting.plan()
@@ -106,7 +106,7 @@ def undo(ctx: click.Context, place: Path) -> None:
     ctx.exit(1 if problems else 0)
 
 
-def _action(options: dict[str, Any], multilabel: bool) -> "Action":
+def _action(options: dict[str, Any]) -> "Action":
     """Return what is done with the files; refuse options that contradict each other."""
     if options["move"] and options["link"]:
         raise SettingsError("--move and --link: give one of them, or none to copy.")
@@ -114,11 +114,6 @@ def _action(options: dict[str, Any], multilabel: bool) -> "Action":
         raise SettingsError("--yes is for --move, and not with --dry-run; leave one of them out.")
     if options["precision"] is not None and options["below"] is not None:
         raise SettingsError("--precision and --below both say which labels are unsure; give one.")
-    if options["move"] and multilabel:
-        raise SettingsError(
-            "--move: this model gives a song several labels, and a file can be moved to one "
-            "folder only. Copy the songs, or give --link."
-        )
     return "move" if options["move"] else "link" if options["link"] else "copy"
 
 

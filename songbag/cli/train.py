@@ -39,6 +39,9 @@ _folds_option = option(
 @encoder_option
 @training_options()
 @audio_file_options
+@option("--unknown", is_flag=False, flag_value=0.05, default=0.0, section=TRAINING,
+        type=click.FloatRange(0, 0.5),
+        help="Learn to set strange songs aside; of known ones 0.05.")  # fmt: skip
 @option("--resume", is_flag=True, section=RUNNING, help="Go on with a training that was stopped.")
 @window_table_options
 @click.pass_context
@@ -66,7 +69,7 @@ def train(
     seed, threads = options["seed"], options["threads"]
     training = task.train(
         dataset, recipe, console, seed, threads, model_path=output, resume=resume,
-        allow_crossing=options["allow_crossing"],
+        allow_crossing=options["allow_crossing"], unknown=options["unknown"],
     )  # fmt: skip
     folder = task.write_training(training, output, console)
     if not quiet:

@@ -6,6 +6,7 @@ A stored (uncompressed) zip of
 ``weights.safetensors``  the truth, for continuing a training
 ``network.onnx``, ``pooling.onnx``   derived from it at saving
 ``encoder.onnx``         the pre-trained encoder, where the recipe has one
+``typicality.safetensors``  where unknown songs are set aside: what known ones are like
 
 Nothing in it is ever executed or unpickled. Sizes are capped and checked before anything
 is read, every part must have the hash that the card states, and graphs may hold nothing
@@ -38,12 +39,12 @@ from songbag.settings import Recipe, Record
 from songbag.storage.downloads import local_model
 from songbag.storage.files import atomic_write
 
-FORMAT = 2  # 1: without an encoder
+FORMAT = 3  # 1: without an encoder; 2: without typicality
 _CARD = "model.json"
 _SIZES = {"weights.safetensors": 1 << 27, "network.onnx": 1 << 27, "pooling.onnx": 1 << 24}
 PARTS = tuple(_SIZES)
-_ENCODER = "encoder.onnx"
-_SIZES |= {_ENCODER: 1 << 28}
+_ENCODER, TYPICALITY = "encoder.onnx", "typicality.safetensors"
+_SIZES |= {_ENCODER: 1 << 28, TYPICALITY: 1 << 27}
 _CARD_BYTES = 1 << 24  # a million songs heard
 _FIELD_BYTES = 1 << 20  # any other field of the card
 # What zipfile raises for damaged bytes; RuntimeError for what it takes to be encrypted.
@@ -78,6 +79,8 @@ class Card(Record, frozen=True):
     majority: str = ""  # the most frequent label of the training songs
     background: str = ""  # the label that says that nothing is there, if there is one
     level: dict[str, list[float]] | None = None  # parameters of the level-only baseline
+    # The share of known songs that may be set aside as unknown; 0: the model cannot tell.
+    unknown: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
     narrow: bool = False  # most training songs were warned of as "narrow": no other song is then
     figures: dict[str, Any] = msgspec.field(default_factory=dict)  # on the test songs, if any
     layers: tuple[dict[str, Any], ...] = ()
@@ -175,6 +178,8 @@ def load_model(
             card = _card(path, archive.read(_CARD))
             if parts and card.recipe.sound.encoding:
                 parts = (*parts, _ENCODER)
+            if parts and card.unknown:
+                parts = (*parts, TYPICALITY)
             parts_read = {name: archive.read(name) for name in parts}
     except FileNotFoundError:
         raise ModelFileError(f"{path}: there is no such model file.") from None
@@ -239,7 +244,7 @@ def _refuse_foreign(path: str | Path, archive: zipfile.ZipFile) -> None:
                 f"{limits[entry.filename] >> 20} MiB are read."
             )
     names = sorted(entry.filename for entry in entries)
-    if names not in (sorted(limits), sorted(limits.keys() - {_ENCODER})):
+    if len(set(names)) < len(names) or not limits.keys() - {_ENCODER, TYPICALITY} <= set(names):
         raise ModelFileError(
             f"{path}: parts are missing or doubled; a model has {', '.join(sorted(limits))}."
         )

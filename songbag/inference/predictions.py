@@ -122,7 +122,7 @@ def probability_columns(labels: Sequence[str]) -> list[str]:
 
 def song_columns(labels: Sequence[str], songs: Sequence[Song] = ()) -> list[str]:
     """Return the columns of predictions.csv; the columns of the user's table come last."""
-    columns = ["id", "status", "reason", "label", "predicted", "confidence", "margin"]
+    columns = ["id", "status", "reason", "label", "predicted", "confidence", "margin", "typicality"]
     columns += [*probability_columns(labels), "windows", "seconds", "level_db", "warnings"]
     return with_user_columns(columns, songs)
 
@@ -136,7 +136,8 @@ def with_user_columns(columns: Sequence[str], songs: Sequence[Song]) -> list[str
 def window_columns(labels: Sequence[str]) -> list[str]:
     """Return the columns of windows.csv."""
     shares = [f"contribution_{label}" for label in labels]
-    return ["id", "window", "start", "end", *probability_columns(labels), *shares]
+    names = ["id", "window", "start", "end", "typicality"]
+    return [*names, *probability_columns(labels), *shares]
 
 
 def song_row(item: SongPrediction, labels: Sequence[str]) -> Row:
@@ -153,6 +154,7 @@ def song_row(item: SongPrediction, labels: Sequence[str]) -> Row:
         row["predicted"] = join_labels([labels[index] for index in prediction.label_indices])
         row["confidence"] = prediction.confidence
         row["margin"] = prediction.margin
+        row["typicality"] = prediction.typicality
         shares = map(float, prediction.probabilities)
         row |= dict(zip(probability_columns(labels), shares, strict=True))
         row["windows"] = len(prediction.contributions)
@@ -162,15 +164,39 @@ def song_row(item: SongPrediction, labels: Sequence[str]) -> Row:
     return row | {name: cell for name, cell in item.song.extra.items() if name not in row}
 
 
+def withhold(row: Row, confidence: float = 0.0, unknown: float = 0.0) -> Row:
+    """Return a row of predictions.csv without its label where that should not be given.
+
+    A song whose typicality is at most ``unknown`` gets the status unknown, else one whose label
+    is less sure than ``confidence`` the status unsure. The probabilities stay.
+
+    Examples
+    --------
+    >>> row = {"status": "ok", "predicted": "rock", "confidence": 0.6, "typicality": 0.01}
+    >>> withhold(row, unknown=0.05)["status"], withhold(row, confidence=0.9)["status"]
+    ('unknown', 'unsure')
+    """
+    if row["status"] == "failed":
+        return row
+    if unknown and row["typicality"] <= unknown:
+        reason = f"unlike the songs of training: {row['typicality']:.2g} of them are as unusual"
+        return row | {"status": "unknown", "reason": reason, "predicted": None}
+    if row["confidence"] < confidence:
+        reason = f"less sure than {confidence:.3f}"
+        return row | {"status": "unsure", "reason": reason, "predicted": None}
+    return row
+
+
 def window_rows(item: SongPrediction, labels: Sequence[str]) -> list[Row]:
     """Return a song's rows of windows.csv, none for a failure; windows are named or numbered."""
     prediction = item.prediction
     if prediction is None:
         return []
-    rows, columns = [], window_columns(labels)
+    rows, columns, typicality = [], window_columns(labels), prediction.window_typicality
     for number, start in enumerate(prediction.start_seconds):
         name = item.window_names[number] if item.window_names else number
         values = [item.id, name, _seconds(start), _seconds(prediction.end_seconds[number])]
+        values.append(None if typicality is None else float(typicality[number]))
         values += map(float, prediction.window_probabilities[number])
         values += map(float, prediction.contributions[number])
         rows.append(dict(zip(columns, values, strict=True)))

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from songbag.audio import windows
 from songbag.errors import ModelFileError
-from songbag.inference.model_file import Model
+from songbag.inference.model_file import TYPICALITY, Model
 from songbag.metrics.label_kinds import SINGLE_LABEL, LabelKind
+from songbag.metrics.typicality import Typicality
 from songbag.onnx_runtime.session import open_session, run
 
 Array = NDArray[np.float32]
@@ -46,9 +47,12 @@ class Prediction:
     contributions: Array  # (windows, classes)
     start_seconds: Seconds  # (windows,) in what was read of the song; NaN for a table
     end_seconds: Seconds
-    outputs: Array  # (windows, classes + k) of the network
+    outputs: Array  # (windows, classes + k + values) of the network
     thresholds: tuple[float, ...] = ()  # multilabel: from which each label is predicted
     kind: LabelKind = SINGLE_LABEL
+    # p-values among known songs and windows (`songbag.metrics.typicality`), where the model can.
+    typicality: float | None = None
+    window_typicality: Seconds | None = None  # (windows,)
 
     @property
     def label_indices(self) -> list[int]:
@@ -81,6 +85,9 @@ class Predictor:
         self._pooling = open_session(model.parts["pooling.onnx"])
         sound, cut = self.card.recipe.sound, self.card.recipe.windows
         self._length = self.card.window_shape[0]
+        self.typicality: Typicality | None = None
+        if self.card.unknown:
+            self.typicality = Typicality.from_part(model.parts[TYPICALITY])
         if self.card.source == "audio":
             expected = (windows.window_frames(sound, cut), sound.bands)
             if self.card.window_shape != expected:
@@ -88,6 +95,11 @@ class Predictor:
                     f"the model states windows of {self.card.window_shape} but its settings make "
                     f"{expected}; it cannot be used."
                 )
+
+    @property
+    def known_songs(self) -> int:
+        """Number of songs that the typicality of others is measured by; 0 if it is not."""
+        return 0 if self.typicality is None else self.typicality.calibration_songs
 
     def predict(self, blocks: Iterable[Array], samples: Callable[[], int]) -> Prediction:
         """Predict one song from blocks of frames (n, bands).
@@ -146,7 +158,13 @@ class Predictor:
         For some rows of `Prediction.outputs` and their positions, this is the prediction for
         a song that never had the other windows, whatever the pooling.
         """
-        outputs, begin, end = window_outputs
+        seen, begin, end = window_outputs
+        outputs, typicality, window_typicality = seen, None, None
+        if self.typicality is not None:  # white vectors behind what the pooling takes
+            values = self.typicality.values
+            outputs, vectors = seen[:, :-values], seen[:, -values:]
+            typicality = self.typicality.of_song(vectors)
+            window_typicality = self.typicality.of_windows(vectors)
         classes, kind = len(self.card.labels), self.card.kind
         song, score, *shares = run(self._pooling, {"outputs": outputs}, (classes,), (classes,))
         contributions = shares[0] if shares else self._leave_one_out(outputs, score)
@@ -157,7 +175,7 @@ class Predictor:
         calibrated = song[None].astype(np.float64) / self.card.temperature
         rows = np.concatenate((calibrated, logits), dtype=np.float64)
         shares_of_rows = kind.probabilities(rows)
-        checked = np.concatenate((outputs, score, contributions, shares_of_rows), axis=None)
+        checked = np.concatenate((seen, score, contributions, shares_of_rows), axis=None)
         if not np.isfinite(checked).all():
             raise ModelFileError("the model's answer for this song is not a number.")
         return Prediction(
@@ -168,9 +186,11 @@ class Predictor:
             contributions=contributions,
             start_seconds=begin,
             end_seconds=end,
-            outputs=outputs,
+            outputs=seen,
             thresholds=self.card.thresholds,
             kind=kind,
+            typicality=typicality,
+            window_typicality=window_typicality,
         )
 
     def _leave_one_out(self, outputs: Array, score: Array) -> Array:

@@ -14,7 +14,8 @@ from onnx import TensorProto
 from songbag import parts
 from songbag.audio import features, windows
 from songbag.errors import ExportError
-from songbag.inference.model_file import Card, Model
+from songbag.inference.model_file import TYPICALITY, Card, Model
+from songbag.metrics.typicality import Typicality
 from songbag.onnx_runtime.graph_builder import Axes, GraphBuilder, float32, int64
 from songbag.settings import Encoding, Sound, Windows
 
@@ -31,7 +32,8 @@ def song_graph(model: Model) -> onnx.ModelProto:
     The model's own graphs are joined by the names of their inputs and outputs. The graph's
     outputs are ``probabilities`` (classes,), ``window_probabilities`` (windows, classes),
     ``starts_seconds`` (windows,) and, where the pooling has a space, ``score`` (classes,) and
-    ``contributions`` (windows, classes).
+    ``contributions`` (windows, classes); of a model that sets unknown songs aside also
+    ``typicality`` () and ``window_typicality`` (windows,).
     """
     card = model.card
     sound, cut = card.recipe.sound, card.recipe.windows
@@ -54,6 +56,10 @@ def song_graph(model: Model) -> onnx.ModelProto:
         frames = add_rows(nodes, frames, sound, model.parts["encoder.onnx"])
     frames = add_filled(nodes, frames, starts, card.window_shape[0])
     seen = nodes.include(network, "network", {"frames": frames, "starts": starts})["outputs"]
+    if card.unknown:
+        typicality = Typicality.from_part(model.parts[TYPICALITY])
+        vectors = nodes.add("Slice", seen, int64(-typicality.values), int64(1 << 31), int64(1))
+        seen = nodes.add("Slice", seen, int64(0), int64(-typicality.values), int64(1))
     pooled = nodes.include(pooling, "pooling", {"outputs": seen})
     classes = len(card.labels)
     # The network may give the pooling scores too: logits come first.
@@ -70,6 +76,11 @@ def song_graph(model: Model) -> onnx.ModelProto:
     if "contributions" in pooled:
         outputs["score"] = (pooled["score"], (classes,))
         outputs["contributions"] = (pooled["contributions"], ("windows", classes))
+    if card.unknown:
+        song = add_typicality(nodes, vectors, typicality, song=True)
+        outputs["typicality"] = (nodes.add("Squeeze", song), ())
+        of_windows = add_typicality(nodes, vectors, typicality, song=False)
+        outputs["window_typicality"] = (of_windows, ("windows",))
     graph = nodes.model({"waveform": ("samples",)}, outputs)
     graph.producer_name, graph.producer_version = "songbag", version("songbag")
     graph.doc_string = _DESCRIPTION.format(rate=sound.sample_rate)
@@ -85,6 +96,29 @@ def _probabilities(nodes: GraphBuilder, logits: str, card: Card, song: bool) -> 
     )
 
 
+def add_typicality(nodes: GraphBuilder, vectors: str, typicality: Typicality, song: bool) -> str:
+    """Add p-values of white vectors (windows, values): (1,) of the song, or (windows,)."""
+    if song:
+        vectors = nodes.add("ReduceMean", vectors, int64(0), keepdims=1)
+    away = nodes.add("Sub", nodes.add("Unsqueeze", vectors, int64(1)), typicality.centres)
+    squares = nodes.add("ReduceSumSquare", away, int64(2), keepdims=0)
+    distances = nodes.add("ReduceMin", squares, int64(1), keepdims=0)
+    curve = typicality.songs if song else typicality.windows
+    # The knots on both sides: as many are smaller or equal as come before the right one.
+    column = nodes.add("Unsqueeze", distances, int64(1))
+    below = nodes.add(
+        "Cast", nodes.add("GreaterOrEqual", column, curve.knots), to=TensorProto.INT64
+    )
+    right = nodes.add("ReduceSum", below, int64(1), keepdims=0)
+    right = nodes.add("Min", nodes.add("Max", right, int64(1)), int64(len(curve.knots) - 1))
+    left = nodes.add("Sub", right, int64(1))
+    x0, x1 = (nodes.add("Gather", curve.knots, side, axis=0) for side in (left, right))
+    y0, y1 = (nodes.add("Gather", curve.levels, side, axis=0) for side in (left, right))
+    share = nodes.add("Div", nodes.add("Sub", distances, x0), nodes.add("Sub", x1, x0))
+    share = nodes.add("Min", nodes.add("Max", share, float32(0)), float32(1))
+    return nodes.add("Add", y0, nodes.add("Mul", share, nodes.add("Sub", y1, y0)))
+
+
 def _metadata(card: Card, model_hash: str) -> dict[str, str]:
     """Return what the graph says about itself; values that are no plain text are JSON."""
     recipe = card.recipe
@@ -98,6 +132,7 @@ def _metadata(card: Card, model_hash: str) -> dict[str, str]:
         "temperature": card.temperature,
         "multilabel": card.multilabel,
         "thresholds": card.thresholds,
+        "unknown": card.unknown,
         "settings": recipe,
     }
     texts = {name: msgspec.json.encode(value).decode() for name, value in values.items()}

@@ -35,6 +35,7 @@ from songbag.inference.predictions import (
     song_row,
     window_columns,
     window_rows,
+    withhold,
 )
 from songbag.inference.predictor import Prediction, Predictor, WindowOutputs
 from songbag.serving.replies import HTTPError, Reply
@@ -125,7 +126,8 @@ def _predict(task: PredictTask, predictor: Predictor) -> dict[str, Any]:
         message = answer.message.replace(task.path, task.id)
         raise failed_song(task.id, answer.reason, message, labels, task.csv)
     windows = window_rows(answer, labels)
-    body: dict[str, Any] = {"song": song_row(answer, labels)}
+    row = withhold(song_row(answer, labels), unknown=predictor.card.unknown)
+    body: dict[str, Any] = {"song": row}
     if task.windows:
         body["windows"] = windows
     if tags := heard.tags():
@@ -191,7 +193,8 @@ def _predict_without(task: WithoutTask, predictor: Predictor) -> dict[str, Any]:
         raise HTTPError(422, "bad_request", f"{error}.") from None
     rows = zip(window_rows(answer, labels), left, strict=True)
     windows = [row | {"window": number} for row, number in rows]
-    return {"song": song_row(answer, labels), "windows": windows}
+    row = withhold(song_row(answer, labels), unknown=predictor.card.unknown)
+    return {"song": row, "windows": windows}
 
 
 def _csv_parts(songs: list[Row], windows: list[Row], labels: Sequence[str]) -> dict[str, str]:

@@ -159,6 +159,10 @@ def evaluate_model(
     figures["heard_in_training"] = left_out["training"]
     if left_out["chosen"]:
         figures["chosen_by_model"] = left_out["chosen"]
+    if card.unknown:
+        known = [one.item.prediction for one in counted if one.item.prediction is not None]
+        aside = [(one.typicality or 0.0) <= card.unknown for one in known]
+        figures["unknown"] = {"level": card.unknown, "set_aside": sum(aside)}
     if card.encoder is not None:
         figures["encoder"] = msgspec.to_builtins(card.encoder)
     return Evaluation(figures, judged, card.labels, card.kind, card.recipe.excerpt)
@@ -285,6 +289,11 @@ def summary(figures: dict[str, Any]) -> str:
     lines.append(f"calibration      ECE {ece:.3f}; {usual}")
     if "split" in figures and not figures["groups"]:
         lines.append("artists          unknown: songs of one may be on both sides of the split")
+    if "unknown" in figures:
+        aside, level = figures["unknown"]["set_aside"], figures["unknown"]["level"]
+        lines.append(
+            f"set aside        {aside} as unknown; expected {level * figures['songs']:.0f}"
+        )
     count = f"judged on        {figures['songs']} songs"
     if figures.get("heard_in_training"):
         count += f"; {figures['heard_in_training']} heard in training left out"

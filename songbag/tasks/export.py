@@ -83,7 +83,7 @@ def _differences(outputs: dict[str, Waveform], expected: Prediction) -> dict[str
     """Return the largest difference of each output; of score and contributions relative."""
     differences = {}
     for name, value in outputs.items():
-        right = getattr(expected, "start_seconds" if name == "starts_seconds" else name)
+        right = np.asarray(getattr(expected, "start_seconds" if name == "starts_seconds" else name))
         if value.shape != right.shape:
             return {name: np.inf}
         relative = name in ("score", "contributions")

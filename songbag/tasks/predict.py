@@ -26,9 +26,12 @@ from songbag.inference.predictions import (
     song_row,
     window_columns,
     window_rows,
+    withhold,
     write_parquet_rows,
 )
+from songbag.inference.predictor import Predictor
 from songbag.metrics.calibration import confidence_for
+from songbag.metrics.typicality import require_enough
 from songbag.storage.files import Row, append_line, open_journal, read_journal
 from songbag.storage.remote import AnyPath, prefetch_stamps
 
@@ -48,13 +51,33 @@ class PredictedRows:
     def failed(self) -> bool:
         return bool(self.row["status"] == "failed")
 
-    def withheld_below(self, confidence: float) -> "PredictedRows":
-        """Return the rows without a label if that is less sure than ``confidence``."""
-        if not confidence or self.failed or self.row["confidence"] >= confidence:
-            return self
-        reason = f"less sure than {confidence:.3f}"
-        unsure = {"status": "unsure", "reason": reason, "predicted": None}
-        return replace(self, row=self.row | unsure)
+    def withheld(self, rules: "Withholding") -> "PredictedRows":
+        """Return the rows without a label where the rules do not let it be given."""
+        return replace(self, row=withhold(self.row, rules.confidence, rules.unknown))
+
+
+@dataclass(frozen=True)
+class Withholding:
+    """Which labels are not given: see `songbag.inference.predictions.withhold`."""
+
+    confidence: float = 0.0
+    unknown: float = 0.0
+
+    @classmethod
+    def of(
+        cls, model: Model, precision: float | None = None, unknown: float | None = None
+    ) -> "Withholding":
+        """Return what is withheld to reach a precision, and at a level of unknown songs.
+
+        By default that is the level the model was trained with.
+
+        Raises
+        ------
+        SettingsError
+            The model cannot tell, or not at this precision or level.
+        """
+        confidence = 0.0 if precision is None else required_confidence(model.card, precision)
+        return cls(confidence, unknown_level(model, unknown))
 
 
 def predict_rows(
@@ -106,6 +129,21 @@ def required_confidence(card: Card, precision: float) -> float:
     return reached[0]
 
 
+def unknown_level(model: Model, level: float | None) -> float:
+    """Return the typicality up to which songs are unknown; by default the model's own."""
+    if level is None:
+        return model.card.unknown
+    if not level:
+        return 0.0
+    if not model.card.unknown:
+        raise SettingsError(
+            "this model cannot tell which songs are unknown. Train it with --unknown (in Python "
+            "unknown=0.05)."
+        )
+    require_enough(Predictor(model).known_songs, level)
+    return level
+
+
 def song_key(song: Song, model: Model) -> str:
     """Return what changes whenever the song's prediction could."""
     part = (song.id, song.path, song.start, song.end, file_stamp(song.path), model.hash)
@@ -116,13 +154,13 @@ def song_key(song: Song, model: Model) -> str:
 class Partition:
     """A folder of Parquet parts, of so many songs each, perhaps with their windows.
 
-    Labels less probable than ``confidence`` are withheld.
+    Labels are withheld by ``rules``.
     """
 
     folder: AnyPath
     songs: int
     windows: bool = False
-    confidence: float = 0.0
+    rules: Withholding = Withholding()
 
     def file(self, kind: str, name: str) -> AnyPath:
         return self.folder / kind / f"{name}.parquet"
@@ -131,7 +169,9 @@ class Partition:
         self, number: int, songs: Sequence[Song], model: Model, columns: Sequence[str]
     ) -> str:
         """Return a part's name, another one wherever its content could differ."""
-        settings = msgspec.json.encode((self.windows, self.confidence, columns))
+        settings = msgspec.json.encode(
+            (self.windows, self.rules.confidence, self.rules.unknown, columns)
+        )
         digest = hashlib.blake2b(settings, digest_size=8)
         for song in songs:
             digest.update(msgspec.json.encode((song_key(song, model), song.extra)))
@@ -168,7 +208,7 @@ def predict_parts(model: Model, dataset: AudioDataset, out: Partition) -> Iterat
             continue
         rows = []
         for _ in part:
-            rows.append(PredictedRows.of(next(predictions), labels).withheld_below(out.confidence))
+            rows.append(PredictedRows.of(next(predictions), labels).withheld(out.rules))
             yield rows[-1].failed
         if out.windows:
             windows = [window for song in rows for window in song.windows]

@@ -78,7 +78,7 @@ def _answers(model: Model, dataset: AudioDataset, page: Path, console: Console) 
 def _colourings(
     songs: Sequence[Song], model: Model | None, answers: Sequence[Row]
 ) -> list[Colouring]:
-    """Return what is known of any song: label, answer, verdict, confidence, training, artist."""
+    """Return what is known of any song, from its label and answer to its artist."""
     labels = [song.label for song in songs]
     colourings = [Colouring("label", labels)]
     if model is not None:
@@ -94,6 +94,7 @@ def _colourings(
             Colouring("answer", predicted),
             Colouring("verdict", judged),
             Colouring("confidence", [row["confidence"] for row in answers]),
+            Colouring("typicality", [row["typicality"] for row in answers]),
             Colouring("training", training if any(heard) else [None] * len(songs)),
         ]
     colourings.append(Colouring("artist", [song.artist for song in songs]))

@@ -11,9 +11,10 @@ from songbag.collection.sort_files import Action, Sorted, Step, moved_files, pla
 from songbag.console import Console
 from songbag.data.audio_dataset import AudioDataset
 from songbag.data.song import Song
+from songbag.errors import SettingsError
 from songbag.inference.model_file import Model
 from songbag.storage.files import Row
-from songbag.tasks.predict import journal_path, predict_rows
+from songbag.tasks.predict import Withholding, journal_path, predict_rows
 
 
 @dataclass(frozen=True)
@@ -38,30 +39,37 @@ class Answers:
 def predict_answers(
     model: Model,
     dataset: AudioDataset,
-    confidence: float,
+    rules: Withholding,
     console: Console,
     results: Path | None = None,
 ) -> Answers:
-    """Predict songs; labels less sure than ``confidence`` are withheld.
+    """Predict songs; labels are withheld by ``rules``.
 
     With ``results`` a journal beside that file keeps the rows of a stopped prediction.
     """
     predictions = predict_rows(model, dataset, results)
     tracked = console.track(predictions, len(dataset.songs), "Predicting")
-    rows = (song.withheld_below(confidence).row for song in tracked)
+    rows = (song.withheld(rules).row for song in tracked)
     return Answers.of(dataset.songs, rows, model.card.kind.multilabel)
 
 
 @dataclass(frozen=True)
 class Sorting:
-    """Songs that go into a folder for each label; labels below ``confidence`` are withheld."""
+    """Songs that go into a folder for each label; labels are withheld by ``rules``."""
 
     model: Model
     dataset: AudioDataset
     folder: Path
     action: Action
-    confidence: float
+    rules: Withholding
     console: Console
+
+    def __post_init__(self) -> None:
+        if self.action == "move" and self.model.card.kind.multilabel:
+            raise SettingsError(
+                "--move: this model gives a song several labels, and a file can be moved to one "
+                "folder only. Copy the songs, or give --link (in Python action='link')."
+            )
 
     def plan(self) -> tuple[list[Step], dict[str, str]]:
         """Return what `carry_out` would do, and why songs failed, without changing anything."""
@@ -97,6 +105,6 @@ class Sorting:
             if count := len(dataset.songs) - len(songs):
                 self.console.say(f"{count} songs are in {self.folder} already and are left there")
             dataset = dataset.with_songs(songs)
-        predicted = predict_answers(self.model, dataset, self.confidence, self.console, results)
+        predicted = predict_answers(self.model, dataset, self.rules, self.console, results)
         names = label_names(self.model.card.labels)
         return plan_steps(predicted.answers, self.folder, names), predicted.failures

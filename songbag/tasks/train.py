@@ -75,13 +75,15 @@ def train(
     test_share: float = TEST_SHARE,
     allow_crossing: bool = False,
     callbacks: tuple[Callback, ...] = (),
+    unknown: float = 0.0,
 ) -> Training:
     """Split labelled songs, fit a recipe on one part, and evaluate the model on the other.
 
     With ``allow_crossing`` a group may stand on two sides of a split that the table gives. With a
     ``test_share`` of 0 all songs are fitted and none is tested. Checkpoints of the
     training, from which ``resume`` goes on, lie beside ``model_path``, the file of the model
-    to come. The ``callbacks`` follow the training.
+    to come. The ``callbacks`` follow the training. With ``unknown`` the model also learns to set
+    aside songs unlike those of the training, and about this share of songs like them.
     """
     dataset = load_labelled(songs, recipe, console)
     adapted = adapt_recipe(recipe, dataset, console)
@@ -89,12 +91,12 @@ def train(
     training_songs = dataset.subset(split.sides != "test")
     validation = split.sides[split.sides != "test"] == "validation"
     plan = TrainingPlan.of(dataset, adapted, console, seed, threads, own)
-    plan = replace(plan, callbacks=callbacks)
+    plan = replace(plan, callbacks=callbacks, unknown=unknown)
     fitted = fit(training_songs, plan, validation, model_path, resume)
     if not encoder_helps(songs, training_songs, fitted.losses, recipe, console, seed):
         assert recipe.without is not None
         rest = (console, seed, threads, own, model_path, resume, test_share, allow_crossing)
-        return train(songs, recipe.without, *rest, callbacks)
+        return train(songs, recipe.without, *rest, callbacks, unknown)
     model, evaluation = fitted.model.with_card(split=split.certificate), None
     if is_rank_zero() and (split.sides == "test").any():
         test_songs = dataset.subset(split.sides == "test")

@@ -1,4 +1,4 @@
-"""A dataset and a recipe to a model in memory: fit, calibrate on held-out songs, export.
+"""A dataset and a recipe to a model in memory: fit, and calibrate on held-out songs.
 
 Networks are trained (`songbag.training.trainer`), models are fitted. A recipe with folds gives an
 ensemble whose *members are the folds*: each network is trained on all but one fold and predicts
@@ -10,7 +10,6 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -18,24 +17,21 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from songbag.audio.meter import warnings_of
 from songbag.data.cell_levels import CellLevelsDataset
-from songbag.data.dataset import BagDataset, MemoryDataset
-from songbag.data.song import join_labels
-from songbag.encoders.known import find_encoder
-from songbag.inference.model_file import FORMAT, Card, Model, song_hashes
+from songbag.data.dataset import BagDataset
+from songbag.inference.model_file import Model
 from songbag.metrics.calibration import (
     Calibration,
     branch_weights,
     fit_temperature,
 )
-from songbag.metrics.classification import fit_level
+from songbag.metrics.typicality import require_enough
 from songbag.parts import networks
-from songbag.settings import Sound, Training
+from songbag.settings import Training
+from songbag.training.assemble import assemble, fit_vectors
 from songbag.training.checkpoint import (
     Checkpoint,
     checkpoint_path,
-    dataset_hash,
     open_checkpoint,
     remove_checkpoints,
 )
@@ -44,16 +40,16 @@ from songbag.training.plan import (
     TrainingPlan,
     assign_folds,
     require_trainable,
+    sound_of,
     window_shape,
 )
 
 if TYPE_CHECKING:
-    from songbag.models.song_network import Ensemble, SongNetwork, SongPooling
+    from songbag.models.song_network import SongNetwork
     from songbag.training.trainer import TrainedNetwork
 
 History: TypeAlias = list[dict[str, float]]
 
-_PACKAGES = ("songbag", "torch", "numpy", "av", "soxr", "onnxruntime")
 _ENDINGS = {  # of a training, by why it stopped
     "": "",
     "patience": "; stopped because the validation songs no longer improved",
@@ -96,10 +92,13 @@ def fit(
     ------
     TrainingError
         Windows have a shape that a network cannot take; a checkpoint is of another training.
+    SettingsError
+        Songs are too few for the level at which unknown ones are set aside.
     ExportError
         A part of the user's could not be saved.
     """
     require_trainable(plan.recipe)
+    require_enough(sum(not song.chosen_by_model for song in dataset.songs), plan.unknown)
     if model_path is not None and not resume:
         remove_checkpoints(model_path)
     if validation is None:
@@ -122,7 +121,8 @@ def fit(
             plan.console.say("calibration on songs held out in turn")
             branch = _fit_branch(dataset, fold_of, plan, model_path, "vote")
             calibration = plan.calibration(branch.logits, dataset.songs)
-    model = _assemble(result, dataset, plan, calibration)
+    typicality = fit_vectors(dataset, plan, fold_of) if plan.unknown else None
+    model = assemble(result, dataset, plan, calibration, typicality)
     return Fitted(model, list(result.history), losses)
 
 
@@ -157,7 +157,7 @@ def _on_grid(plan: TrainingPlan, dataset: BagDataset) -> tuple[TrainingPlan, Bag
     from songbag.training.to_onnx import export_network, export_pooling
 
     recipe, own, shape = plan.recipe, plan.own, window_shape(dataset, plan.recipe)
-    sound = _sound(dataset, plan)
+    sound = sound_of(dataset, plan.recipe)
     # A user's parts that could not be saved are refused now, before hours of training.
     pooling = song_pooling(recipe.training.pooling, own, len(plan.labels), plan.kind)
     require_usable(own, pooling)
@@ -171,13 +171,6 @@ def _on_grid(plan: TrainingPlan, dataset: BagDataset) -> tuple[TrainingPlan, Bag
     windows = msgspec.structs.replace(recipe.windows, stride=math.lcm(*strides))
     recipe = msgspec.structs.replace(recipe, windows=windows)
     return replace(plan, recipe=recipe), dataset.cut(recipe.sound, windows)
-
-
-def _sound(dataset: BagDataset, plan: TrainingPlan) -> Sound | None:
-    """Return the sound that a dataset's frames were made with, None for windows of a table."""
-    if isinstance(dataset, CellLevelsDataset):
-        return plan.recipe.sound.frames
-    return plan.recipe.sound if dataset[0].starts is not None else None
 
 
 # --- networks ---------------------------------------------------------------------------
@@ -215,7 +208,7 @@ def train_with_bar(
                 plan.report_epoch(row, member)
             advance(finished + songs, note)
 
-        songs, seed, own, sound = (dataset, y), plan.seed, plan.own, _sound(dataset, plan)
+        songs, seed, own, sound = (dataset, y), plan.seed, plan.own, sound_of(dataset, plan.recipe)
         result = train_network(
             songs, classes, training, shape, seed, held_out, watch, own, checkpoint, sound
         )
@@ -343,71 +336,12 @@ def _solve_branch(dataset: BagDataset, fold_of: Labels, plan: TrainingPlan) -> B
     training = plan.recipe.training
     pooling = song_pooling(training.pooling, plan.own, len(plan.labels), plan.kind)
     shape = window_shape(dataset, plan.recipe)
-    network = network_for(dataset, training, shape, pooling, plan.own, _sound(dataset, plan))
+    network = network_for(
+        dataset, training, shape, pooling, plan.own, sound_of(dataset, plan.recipe)
+    )
     y = plan.truths(dataset.songs)
     with plan.console.bar(f"Solving {training.network}", len(dataset)) as advance:
         solver = SOLVERS[training.optimizer]
         logits, row = solver.solve_folds(network, dataset, y, fold_of, pooling, training, advance)
     plan.report_epoch({"epoch": 1, **row})
     return Branch(training.network, [network.eval()], logits, [{"member": 1, "epoch": 1, **row}])
-
-
-# --- the model --------------------------------------------------------------------------
-
-
-def _assemble(
-    result: "TrainedNetwork", dataset: BagDataset, plan: TrainingPlan, calibration: Calibration
-) -> Model:
-    """Return the model of a trained network: its card, weights and graphs."""
-    from songbag.models.build import layer_table
-
-    y, classes = plan.truths(dataset.songs), len(plan.labels)
-    levels, narrow = list[float | None](), 0
-    for bag in dataset.without_features():
-        levels.append(bag.level_db)
-        narrow += bool(warnings_of("narrow", bag.warnings))
-    judged_by_level = not plan.kind.multilabel and None not in levels
-    card = Card(
-        format=FORMAT if plan.recipe.sound.encoding else 1,
-        labels=plan.labels,
-        recipe=plan.recipe,
-        window_shape=window_shape(dataset, plan.recipe),
-        source="table" if dataset[0].starts is None else "audio",
-        space=result.pooling.part.space,
-        features=dataset.columns if isinstance(dataset, MemoryDataset) else (),
-        multilabel=plan.kind.multilabel,
-        encoder=find_encoder(plan.recipe.sound).facts if plan.recipe.sound.encoding else None,
-        seed=plan.seed,
-        heard=song_hashes(song.id for song in dataset.songs),
-        songs=dataset_hash(dataset),
-        majority=join_labels(plan.kind.majority(y, plan.labels)),
-        background=next((s.label or "" for s in dataset.songs if s.background), ""),
-        level=fit_level(np.array(levels, np.float64), y, classes) if judged_by_level else None,
-        narrow=narrow > len(levels) / 2,
-        layers=tuple(layer_table(result.network)),
-        versions={name: version(name) for name in _PACKAGES},
-    ).calibrated(calibration)
-    return Model.of_parts(card, _export(result.network, result.pooling, card))
-
-
-def _export(
-    network: "SongNetwork | Ensemble", pooling: "SongPooling", card: Card
-) -> dict[str, bytes]:
-    """Return a model's weights and graphs, the encoder's among them."""
-    from safetensors.torch import save as save_weights
-
-    from songbag.training.to_onnx import export_network, export_pooling
-
-    sound, windows = card.recipe.sound, card.recipe.windows
-    hop = int(windows.hop_seconds * sound.sample_rate / sound.step)
-    hop_frames = max(1, hop // windows.stride) * windows.stride
-    # Copies, because a Keras model lists its weights under two names; in plain order.
-    state = {name: value.contiguous().clone() for name, value in network.state_dict().items()}
-    parts = {
-        "weights.safetensors": save_weights(state),
-        "network.onnx": export_network(network, card.source == "audio", hop_frames),
-        "pooling.onnx": export_pooling(pooling),
-    }
-    if sound.encoding:
-        parts["encoder.onnx"] = find_encoder(sound).graph
-    return parts

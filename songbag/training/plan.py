@@ -20,7 +20,7 @@ from songbag.errors import TrainingError
 from songbag.metrics.calibration import Calibration, calibrate
 from songbag.metrics.label_kinds import SINGLE_LABEL, LabelKind
 from songbag.parts import networks
-from songbag.settings import Own, Recipe, Training, Windows
+from songbag.settings import Own, Recipe, Sound, Training, Windows
 from songbag.training.callbacks import Callback
 
 Labels: TypeAlias = NDArray[np.int64]
@@ -40,6 +40,7 @@ class TrainingPlan:
     threads: int | None = None  # of torch; None leaves its own choice
     own: Own = field(default_factory=Own)
     callbacks: tuple[Callback, ...] = ()
+    unknown: float = 0.0  # share of known songs that may be set aside; 0: nothing is
 
     @classmethod
     def of(
@@ -206,6 +207,13 @@ def window_shape(dataset: BagDataset, recipe: Recipe) -> tuple[int, ...]:
                 f"these have the shape {shape}. Use --network mlp, or give --shape."
             )
     return shape
+
+
+def sound_of(dataset: BagDataset, recipe: Recipe) -> Sound | None:
+    """Return the sound that a dataset's frames were made with, None for windows of a table."""
+    if isinstance(dataset, CellLevelsDataset):
+        return recipe.sound.frames
+    return recipe.sound if dataset[0].starts is not None else None
 
 
 def _require_no_missing(dataset: BagDataset, network: str) -> None:

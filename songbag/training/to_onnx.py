@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from songbag.errors import ExportError
 from songbag.models.song_network import Ensemble, SongNetwork, SongPooling
+from songbag.models.window_vectors import WithVectors
 from songbag.training import onnx_templates
 
 OPSET = 20  # read by onnxruntime since 1.18 and by onnxruntime-web
@@ -44,7 +45,9 @@ class Signature:
     simplify: bool = True  # whether torch simplifies the graph
 
 
-def export_network(network: SongNetwork | Ensemble, whole_songs: bool, hop_frames: int) -> bytes:
+def export_network(
+    network: SongNetwork | Ensemble | WithVectors, whole_songs: bool, hop_frames: int
+) -> bytes:
     """Return ``network.onnx``, whose inputs are frames and starts, or windows of a table.
 
     Raises ExportError if there is no graph, or its logits differ from torch's at 1, 2 or 57
@@ -83,7 +86,7 @@ def export_pooling(pooling: SongPooling) -> bytes:
 class _Song(nn.Module):
     """One song: frames (T, bands), starts (W,) -> outputs (W, classes + k)."""
 
-    def __init__(self, network: SongNetwork | Ensemble) -> None:
+    def __init__(self, network: SongNetwork | Ensemble | WithVectors) -> None:
         super().__init__()
         self.network = network
 
