@@ -168,7 +168,12 @@ def _limits(card: Card) -> list[str]:
         )
         if card.figures["songs"] < _FEW_SONGS:
             limits.append(f"{card.figures['songs']} tested songs are few: look at the intervals.")
-    if not card.multilabel:
+    if card.unknown:
+        limits.append(
+            f"Songs unlike all those of training are set aside as unknown, and with them about "
+            f"{card.unknown:.0%} of the songs that are like them."
+        )
+    elif not card.multilabel:
         limits.append("Every song gets one of the labels, also a song that none of them fits.")
     if card.split is not None and not card.figures.get("groups", 1):
         limits.append(
