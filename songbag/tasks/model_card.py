@@ -170,8 +170,8 @@ def _limits(card: Card) -> list[str]:
             limits.append(f"{card.figures['songs']} tested songs are few: look at the intervals.")
     if card.unknown:
         limits.append(
-            "Songs unlike those of its training are set aside as unknown, and about "
-            f"{card.unknown:.0%} of songs like them; songs close to them may get a label."
+            f"Songs unlike all those of training are set aside as unknown, and with them about "
+            f"{card.unknown:.0%} of the songs that are like them."
         )
     elif not card.multilabel:
         limits.append("Every song gets one of the labels, also a song that none of them fits.")

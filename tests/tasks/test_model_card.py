@@ -45,6 +45,9 @@ def test_people_read_labels_split_and_limits(card):
     assert "licence of the encoder: CC-BY-NC-4.0" in text
     assert "- Not for shops." in text
     assert f"{card.figures['songs']} tested songs are few" in text
+    assert "Every song gets one of the labels" in text
+    unknown = model_card(msgspec.structs.replace(card, unknown=0.05), "genre")
+    assert "about 5% of the songs" in unknown and "Every song gets" not in unknown
 
 
 def test_a_model_that_was_not_tested_claims_nothing(card):

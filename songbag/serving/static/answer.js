@@ -114,7 +114,8 @@ export class AnswerView {
     const now = song.again?.song ?? whole;
     find("verdict").textContent = verdict(now);
     const sure = this.labelRows.thresholds ? "sure of the least sure label" : "sure";
-    find("sure").textContent = `${percent(now.confidence)} ${sure} · ${this.facts}`;
+    const why = now.status === "unknown" ? now.reason : `${percent(now.confidence)} ${sure}`;
+    find("sure").textContent = `${why} · ${this.facts}`;
     this.labelRows.fill(song);
     this.tellRemoved(whole, now);
   }

@@ -27,6 +27,7 @@ export function count(number, one, many = `${one}s`) {
 
 // The answer in words; of several labels a song, the set as people write one.
 export function verdict(row) {
+  if (row.status === "unknown") return "unknown";
   const single = row[`p_${row.predicted}`] !== undefined;
   return single ? row.predicted : (row.predicted || "none of the labels").split(";").join(", ");
 }

@@ -5,7 +5,10 @@ import { count, element, find, percent, verdict } from "./format.js";
 const ENDING = 13; // letters of a name that are always seen
 
 function state(song) {
-  if (song.answer) return [verdict(song.answer.song), percent(song.answer.song.confidence)];
+  if (song.answer) {
+    const row = song.answer.song;
+    return [verdict(row), row.status === "unknown" ? "" : percent(row.confidence)];
+  }
   if (song.reason) return ["no answer", ""];
   if (song.progress === null) return ["waiting", ""];
   return song.progress < 1 ? ["sending", percent(song.progress)] : ["working", ""];
