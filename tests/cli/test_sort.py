@@ -11,16 +11,15 @@ import pytest
 import songbag as songbag_api
 from songbag.audio.cache import Index, file_stamp
 from songbag.audio.tags import read_field, write_field
-from songbag.cli.sort import _action
 from songbag.data.open_songs import open_audio
 from songbag.data.song_table import read_songs
 from songbag.errors import SettingsError
 from songbag.inference.model_file import load_model
+from songbag.tasks.predict import Withholding
+from songbag.tasks.sort import Sorting
 from tests.helpers import command, killing
 from tests.helpers.collections import packets, write_collection
-from tests.helpers.songs import audio_dataset
-
-NOTHING = {"precision": None, "below": None}
+from tests.helpers.songs import QUIET, audio_dataset
 
 
 def songbag(*arguments):
@@ -132,8 +131,9 @@ def test_what_cannot_be_sorted_is_refused(model_path, music, tmp_path):
         assert done.returncode == 2
         assert reason in done.stderr, (songs, done.stderr)
     assert not (target / "rock").exists()
+    several = load_model(model_path).with_card(multilabel=True)
     with pytest.raises(SettingsError, match="several labels"):
-        _action({"move": True, "link": False, "yes": True, "dry_run": False} | NOTHING, True)
+        Sorting(several, audio_dataset(music), target, "move", Withholding(), QUIET)
 
 
 def test_sorting_and_undoing_from_python(model_path, music, tmp_path):
@@ -252,7 +252,7 @@ def test_a_spreadsheet_is_told_that_it_is_utf8(model_path, music, tmp_path):
         songbag("predict", model_path, music, "--csv", tmp_path / name, *options)
     plain, marked = ((tmp_path / f"{name}.csv").read_bytes() for name in ("plain", "marked"))
     assert marked == b"\xef\xbb\xbf" + plain
-    assert plain.startswith(b"id,status,reason,label,predicted,confidence,margin,p_")
+    assert plain.startswith(b"id,status,reason,label,predicted,confidence,margin,typicality,p_")
 
 
 def test_destinations_that_do_not_fit_are_refused_first(model_path, music, tmp_path):

@@ -131,9 +131,9 @@ def test_what_cannot_be_compared_is_refused(trained, second, songs, tmp_path):
     assert "--poolings is for systems that are trained" in done.stderr
     done = command("compare", *pair, songs, "-o", tmp_path, "--excerpt", "10")
     assert "--excerpt is for systems that are trained" in done.stderr
-    done = command("compare", songs, songs, "-o", tmp_path)
+    done = command("compare", trained.model_path, songs, "-o", tmp_path)
     assert done.returncode == 2
-    assert "or two .songbag files and SONGS" in done.stderr
+    assert "give two .songbag files, then songs with labels" in done.stderr
 
 
 # --- the same split again ---

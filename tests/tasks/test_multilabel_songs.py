@@ -226,7 +226,7 @@ def test_a_vote_is_calibrated_unasked_and_others_when_asked(tmp_path):
 
 def test_unsure_answers_are_withheld(tmp_path):
     from songbag.errors import SettingsError
-    from songbag.tasks.predict import PredictedRows, required_confidence
+    from songbag.tasks.predict import PredictedRows, Withholding, required_confidence
 
     bags = bags_from_table(single_frame(120, spread=0.7), "song", "label", "v*")
     found = songbag.train(bags, tmp_path / "m.songbag", epochs=10, folds=4, quiet=True)
@@ -234,8 +234,9 @@ def test_unsure_answers_are_withheld(tmp_path):
     least = required_confidence(card, 0.7)
     assert 0.5 <= least < 1
     sure = PredictedRows({"id": "x", "status": "ok", "confidence": least, "predicted": "a"}, [])
-    assert sure.withheld_below(least) is sure
-    row = PredictedRows(sure.row | {"confidence": least - 0.01}, []).withheld_below(least).row
+    rules = Withholding(confidence=least)
+    assert sure.withheld(rules) == sure
+    row = PredictedRows(sure.row | {"confidence": least - 0.01}, []).withheld(rules).row
     assert (row["status"], row["predicted"]) == ("unsure", None)
     with pytest.raises(SettingsError, match="at most"):
         required_confidence(card, 0.9999)
