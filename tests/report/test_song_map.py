@@ -119,6 +119,11 @@ def test_wheel_fingers_and_keys_move_it_on_a_phone_in_the_dark(chrome, page_path
         box = page.locator("#map").bounding_box()
         middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        upright = page.evaluate("view.scale")
+        page.set_viewport_size({"width": 844, "height": 390})  # turned
+        until(page, f"view.scale < {upright}")
+        page.set_viewport_size({"width": 390, "height": 844})
+        until(page, f"view.scale === {upright}")
         scale = page.evaluate("view.scale")
         page.mouse.move(*middle)
         page.mouse.wheel(0, -300)

@@ -20,6 +20,7 @@ let hidden = new Set(); // numbers of classes
 let matches = null; // songs that are searched for
 let selected = null;
 let view = { x: EXTENT / 2, y: EXTENT / 2, scale: 1 }; // the middle, and pixels per unit
+let home = view; // that shows all songs
 let least = 1; // the scale that shows all songs
 let drawing = 0; // the frame that is asked for
 let image = null;
@@ -133,8 +134,11 @@ function fit() {
   const [width, height] = [most(data.x), most(data.y)];
   least = 0.9 * Math.min(canvas.clientWidth / width, canvas.clientHeight / height);
   view = { x: width / 2, y: height / 2, scale: least };
+  home = { ...view };
   redraw();
 }
+
+const showsAll = () => ["x", "y", "scale"].every((part) => view[part] === home[part]);
 
 // Zoom so that what lies at a place (pixels from the middle) stays there.
 function zoom(factor, across = 0, down = 0) {
@@ -321,11 +325,10 @@ byId("colouring").addEventListener("change", (event) => {
 });
 dark.addEventListener("change", showLegend);
 new ResizeObserver(() => {
-  const first = !canvas.dataset.sized;
-  canvas.dataset.sized = "yes";
   canvas.width = Math.round(canvas.clientWidth * devicePixelRatio);
   canvas.height = Math.round(canvas.clientHeight * devicePixelRatio);
-  if (first) fit();
-  else draw();
+  if (showsAll()) fit(); // at first, and when a phone is turned
+  draw();
+  canvas.dataset.sized = "yes";
 }).observe(canvas);
 showLegend();
