@@ -126,6 +126,14 @@ def test_what_cannot_be_compared_is_refused(trained, second, songs, tmp_path):
     pair = [trained.model_path, second.model_path]
     with pytest.raises(SongTableError, match="no song is left to compare on: all 4"):
         songbag.compare(songs.parent / "heard.csv", models=pair, quiet=True)
+    new = [row for row in everything.values() if row["path"] not in {one["id"] for one in known}]
+    with open(songs.parent / "strange.csv", "w", newline="") as file:
+        table = csv.DictWriter(file, list(new[0]))
+        table.writeheader()
+        table.writerows([*new, new[0] | {"path": "strange.wav", "label": "polka"}])
+    shutil.copy(songs.parent / new[0]["path"], songs.parent / "strange.wav")
+    with pytest.raises(SongTableError, match=f"label 'polka', but {trained.model_path} knows"):
+        songbag.compare(songs.parent / "strange.csv", models=pair, quiet=True)
     done = command("compare", *pair, songs, "-o", tmp_path, "--poolings", "mean,max")
     assert done.returncode == 2
     assert "--poolings is for systems that are trained" in done.stderr

@@ -93,6 +93,11 @@ def test_the_command_s_files_and_exit_code(model, strangers, tmp_path):
     assert {row["status"] for row in table} == {"unknown"}
 
 
+def test_the_card_states_the_level(model):
+    text = command("info", model.path).stdout
+    assert "unknown     of songs like those of training 0.1 are set aside" in text
+
+
 def test_a_sorting_puts_unknown_songs_aside(model, strangers, tmp_path):
     moved = songbag.sort(model, strangers, tmp_path / "sorted", quiet=True)
     assert {path.split("/")[-2] for path in moved["target"]} == {"_unsure"}
