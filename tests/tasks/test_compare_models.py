@@ -198,7 +198,13 @@ def test_new_songs_by_a_tested_artist_are_tested(earlier):
     assert 0.15 < sides[3:].count("test") / 40 < 0.35
     for k in range(0, 40, 2):
         assert sides[3 + k] == sides[4 + k]  # artists are not divided
-    assert split.in_words(songs).startswith("test songs of old.songbag that stay test songs: 1; ")
+    words = split.in_words(songs, sides[:3])
+    assert words.startswith("test songs of old.songbag that stay test songs: 1; ")
+    assert "model chose" not in words
+    songs[1] = replace(songs[1], extra={"chosen": "model"})
+    sides = split.sides(songs, 0, 0.25, [True, True, False])
+    assert sides == ["test", "test", "train"]
+    assert "; 1 songs that a model chose belong to tested groups" in split.in_words(songs, sides)
 
 
 def test_a_split_that_is_not_the_models_is_refused(earlier, songs, tmp_path):
