@@ -271,6 +271,10 @@ def card_text(card: Card) -> str:
         *_settings("adapt", recipe.adapt),
         f"seed        {card.seed}",
     ]
+    if card.unknown:
+        lines.append(
+            f"unknown     {card.unknown:.3g} of songs like those of training are set aside"
+        )
     if card.split is not None:
         lines.append(f"split       {card.split.method}; {card.split.groups} groups")
         lines.append(f"            certificate {card.split.hash}")

@@ -145,10 +145,11 @@ class Predictor:
 
     def _run_network(self, count: int, **inputs: Any) -> Array:
         outputs = run(self._network, inputs)[0]
-        if outputs.ndim != 2 or len(outputs) != count or outputs.shape[1] < len(self.card.labels):
+        least = len(self.card.labels) + (self.typicality.values if self.typicality else 0)
+        if outputs.ndim != 2 or len(outputs) != count or outputs.shape[1] < least:
             raise ModelFileError(
-                f"the model computes the shape {outputs.shape} where {count} windows and "
-                f"{len(self.card.labels)} labels need a row a window."
+                f"the model computes the shape {outputs.shape} where {count} windows need a row "
+                f"each, of at least {least} values."
             )
         return outputs
 

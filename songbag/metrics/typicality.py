@@ -80,7 +80,7 @@ class PValues:
 
 
 def require_enough(songs: int, level: float) -> None:
-    """Refuse a level that so many songs of calibration cannot tell.
+    """Refuse a level that is none, or that so many songs of calibration cannot tell.
 
     The least p-value of n songs is 1 / (n + 1) [2]_.
 
@@ -92,6 +92,8 @@ def require_enough(songs: int, level: float) -> None:
     songbag.errors.SettingsError: unknown=0.05: that takes 19 songs of training; there are 18.
     Give more songs, or a level from 0.0527.
     """
+    if not 0 <= level < 1:
+        raise SettingsError(f"unknown={level}: it is a share of songs, from 0 to below 1.")
     if level and songs + 1 < 1 / level - 1e-9:
         least = -(-10_000 // (songs + 1)) / 10_000
         raise SettingsError(
@@ -170,8 +172,9 @@ class Typicality:
             and curve.knots.shape == curve.levels.shape
             and (np.diff(curve.knots) > 0).all()
             and (curve.levels > 0).all()
+            and len(curve.knots) > 1
             for curve in (songs, windows)
         )
-        if not sound or len(songs.knots) < 2 or centres.ndim != 2 or not centres.size:
+        if not sound or centres.ndim != 2 or not centres.size:
             raise ModelFileError("the model's typicality has values that no training gives.")
         return cls(centres, songs, windows)

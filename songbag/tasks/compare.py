@@ -83,7 +83,8 @@ def systems_of(
                 systems.append(System(f"{recipe.name}-{pooling}-{loss}", named))
     if len(systems) < 2:
         raise SettingsError(
-            "there is nothing to compare: give two or more --poolings or --losses, or --baselines."
+            "there is nothing to compare: give two or more --poolings or --losses, or --baselines, "
+            "or two .songbag files and SONGS."
         )
     return systems
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from songbag.console import Console
+from songbag.data.chosen_songs import decided_songs
 from songbag.data.dataset import BagDataset, SongDataset
 from songbag.data.song import joined_groups
 from songbag.errors import SettingsError, SongTableError
@@ -17,7 +18,7 @@ from songbag.inference.model_file import Model, used_in_training
 from songbag.report import write_report
 from songbag.storage.files import Row, write_csv
 from songbag.tasks.conclusions import Conclusion, chosen_metric, conclude
-from songbag.tasks.evaluate import Evaluation, evaluate_model
+from songbag.tasks.evaluate import Evaluation, evaluate_model, require_known_labels
 
 CHANGED_COLUMNS = [
     *("id", "label", "group", "change", "first", "second"),
@@ -46,6 +47,9 @@ def compare_models(
     """
     models = dict(zip(_names(first, second), (first, second), strict=True))
     metric = chosen_metric(metric, songs.kind)
+    songs = decided_songs(songs, console)
+    for model in models.values():  # before an hour of the first one's predictions
+        require_known_labels(model, songs.songs, songs.origin)
     unheard = _Unheard.of(models, songs)
     evaluations: list[Evaluation] = []
     for name, model in models.items():

@@ -137,7 +137,7 @@ def evaluate_model(
     """
     dataset = decided_songs(dataset, console)
     card, songs = model.card, dataset.everyone()
-    _require_known_labels(card, songs, dataset.origin)
+    require_known_labels(model, songs, dataset.origin)
     trained_on = used_in_training(card, (song.id for song in songs))
     items = console.track(predict(model, dataset), len(songs), "Predicting")
     judged = [
@@ -168,18 +168,20 @@ def evaluate_model(
     return Evaluation(figures, judged, card.labels, card.kind, card.recipe.excerpt)
 
 
-def _require_known_labels(card: Card, songs: Iterable[Song], origin: str) -> None:
+def require_known_labels(model: Model, songs: Iterable[Song], origin: str) -> None:
+    """Refuse songs without a label, or with one that a model does not know."""
+    card, name = model.card, model.path or "the model"
     for song in songs:
         if song.multilabel != card.multilabel:
             theirs = kind_of(song.multilabel).description
-            raise SongTableError(f"{origin}: it has {theirs}, the model {card.kind.description}.")
+            raise SongTableError(f"{origin}: it has {theirs}, {name} {card.kind.description}.")
         unknown = [label for label in song.labels if label not in card.labels]
         if unknown or not (song.labels or song.multilabel):
             where = f", line {song.line}" if song.line else ""
             raise SongTableError(
                 f"{origin}{where}: song '{song.id}' has "
                 + (f"the label '{unknown[0]}'" if unknown else "no label")
-                + f", but the model knows {', '.join(card.labels)}."
+                + f", but {name} knows {', '.join(card.labels)}."
             )
 
 

@@ -97,9 +97,18 @@ class EarlierSplit:
     def _test_count(self) -> int:
         return sum(side == "test" for side in self.side_of.values())
 
-    def in_words(self, songs: Sequence[Song]) -> str:
-        """Return how many of the earlier test songs are among these."""
+    def in_words(self, songs: Sequence[Song], sides: Sequence[str]) -> str:
+        """Return how many of the earlier test songs are among these, and what cannot be used."""
         found = sum(self.side_of.get(song.id) == "test" for song in songs)
         lost = self._test_count - found
         missing = f"; {lost} are not among these songs" if lost else ""
-        return f"test songs of {self.path.name} that stay test songs: {found}{missing}"
+        pairs = zip(songs, sides, strict=True)
+        chosen = sum(song.chosen_by_model and side == "test" for song, side in pairs)
+        unused = (
+            f"; {chosen} songs that a model chose belong to tested groups and are neither trained "
+            "on nor judged"
+        )
+        return (
+            f"test songs of {self.path.name} that stay test songs: {found}{missing}"
+            f"{unused if chosen else ''}"
+        )

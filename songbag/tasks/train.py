@@ -94,7 +94,7 @@ def train(
     adapted = adapt_recipe(recipe, dataset, console)
     split = split_dataset(dataset, adapted, seed, test_share, allow_crossing, earlier)
     if earlier is not None:
-        console.say(earlier.in_words(dataset.songs))
+        console.say(earlier.in_words(dataset.songs, split.sides.tolist()))
     training_songs = dataset.subset(split.sides != "test")
     validation = split.sides[split.sides != "test"] == "validation"
     plan = TrainingPlan.of(dataset, adapted, console, seed, threads, own)
@@ -264,7 +264,8 @@ def split_dataset(
         how = f"test songs as of {earlier.path.name}" if earlier else "given by the table"
         groups, said = split_groups(songs, sides, allow_crossing)
         method = f"{how}, {said}"
-    method += f"; {remark}" if (remark := training_remark(songs, stated)) else ""
+    kept = list(compress(songs, [side != "test" for side in sides]))
+    method += f"; {remark}" if (remark := training_remark(kept, stated)) else ""
     ids = [song.id for song in songs]
     certificate = certify(ids, labels, groups, sides, method, None if stated else seed)
     return Split(np.array(sides), certificate)

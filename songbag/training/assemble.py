@@ -104,20 +104,14 @@ def _export(
     return parts
 
 
-def fit_vectors(
-    dataset: BagDataset, plan: TrainingPlan, fold_of: Labels | None
-) -> "tuple[Whitened, Typicality]":
-    """Describe the windows of all songs by vectors, and fit how typical such vectors are.
-
-    Distances are calibrated on songs held out in the folds of the training, or in five.
+def typicality_folds(dataset: BagDataset, plan: TrainingPlan, fold_of: Labels | None) -> Labels:
+    """Return the folds of the training, or five where it has none.
 
     Raises
     ------
     TrainingError
         No song can be held out.
     """
-    from songbag.models.window_vectors import Whitened, describe_windows
-
     if fold_of is None:
         fold_of = assign_folds(dataset.songs, _TYPICALITY_FOLDS, plan)
     if fold_of is None:
@@ -125,6 +119,18 @@ def fit_vectors(
             "--unknown compares songs with others, and no song can be held out: a label has songs "
             "of one artist only. Train without --unknown, or give every label two artists."
         )
+    return fold_of
+
+
+def fit_vectors(
+    dataset: BagDataset, plan: TrainingPlan, fold_of: Labels
+) -> "tuple[Whitened, Typicality]":
+    """Describe the windows of all songs by vectors, and fit how typical such vectors are.
+
+    Distances are calibrated on songs held out in turn.
+    """
+    from songbag.models.window_vectors import Whitened, describe_windows
+
     shape = window_shape(dataset, plan.recipe)
     describe, values = describe_windows(sound_of(dataset, plan.recipe), shape)
     sums, missing = np.zeros((2, len(dataset), values))

@@ -28,7 +28,7 @@ from songbag.metrics.calibration import (
 from songbag.metrics.typicality import require_enough
 from songbag.parts import networks
 from songbag.settings import Training
-from songbag.training.assemble import assemble, fit_vectors
+from songbag.training.assemble import assemble, fit_vectors, typicality_folds
 from songbag.training.checkpoint import (
     Checkpoint,
     checkpoint_path,
@@ -108,6 +108,7 @@ def fit(
     overconfident = training.pooling_part.overconfident
     count = training.folds or (_CALIBRATION_FOLDS if overconfident else 0)
     fold_of = assign_folds(dataset.songs, count, plan)
+    typical_folds = typicality_folds(dataset, plan, fold_of) if plan.unknown else None
     calibration, losses = Calibration(), None
     if training.folds and fold_of is not None:
         result, logits, plan = _fit_ensemble(dataset, fold_of, plan, model_path)
@@ -121,7 +122,7 @@ def fit(
             plan.console.say("calibration on songs held out in turn")
             branch = _fit_branch(dataset, fold_of, plan, model_path, "vote")
             calibration = plan.calibration(branch.logits, dataset.songs)
-    typicality = fit_vectors(dataset, plan, fold_of) if plan.unknown else None
+    typicality = None if typical_folds is None else fit_vectors(dataset, plan, typical_folds)
     model = assemble(result, dataset, plan, calibration, typicality)
     return Fitted(model, list(result.history), losses)
 

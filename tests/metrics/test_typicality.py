@@ -53,6 +53,12 @@ def test_a_level_that_so_many_songs_cannot_tell_is_refused():
         require_enough(98, 0.01)
 
 
+@pytest.mark.parametrize("level", [-0.1, 1, 2.0, float("nan")])
+def test_a_level_that_is_no_share_is_refused(level):
+    with pytest.raises(SettingsError, match=f"unknown={level}: it is a share"):
+        require_enough(1000, level)
+
+
 def test_the_nearest_centre_counts():
     centres = np.array([[0, 0], [10, 0]], np.float32)
     assert squared_distances(np.array([[9.0, 0.0], [3.0, 4.0]]), centres).tolist() == [1.0, 25.0]
@@ -74,7 +80,7 @@ def test_it_comes_back_from_its_part():
     assert (one.values, one.calibration_songs) == (other.values, other.calibration_songs) == (4, 30)
 
 
-@pytest.mark.parametrize("damage", ["cut", "missing", "unsorted", "flat"])
+@pytest.mark.parametrize("damage", ["cut", "missing", "unsorted", "flat", "no windows"])
 def test_a_damaged_part_is_refused(damage):
     from safetensors.numpy import load, save
 
@@ -86,6 +92,9 @@ def test_a_damaged_part_is_refused(damage):
         part = save({name: arrays[name] for name in arrays if name != "centres"})
     elif damage == "unsorted":
         part = save(arrays | {"song_knots": np.ascontiguousarray(arrays["song_knots"][::-1])})
+    elif damage == "no windows":
+        nothing = np.zeros(0, np.float32)
+        part = save(arrays | {"window_knots": nothing, "window_levels": nothing})
     else:
         part = save(arrays | {"centres": arrays["centres"].ravel()})
     with pytest.raises(ModelFileError, match="typicality"):

@@ -126,6 +126,14 @@ def test_what_cannot_be_compared_is_refused(trained, second, songs, tmp_path):
     pair = [trained.model_path, second.model_path]
     with pytest.raises(SongTableError, match="no song is left to compare on: all 4"):
         songbag.compare(songs.parent / "heard.csv", models=pair, quiet=True)
+    new = [row for row in everything.values() if row["path"] not in {one["id"] for one in known}]
+    with open(songs.parent / "strange.csv", "w", newline="") as file:
+        table = csv.DictWriter(file, list(new[0]))
+        table.writeheader()
+        table.writerows([*new, new[0] | {"path": "strange.wav", "label": "polka"}])
+    shutil.copy(songs.parent / new[0]["path"], songs.parent / "strange.wav")
+    with pytest.raises(SongTableError, match=f"label 'polka', but {trained.model_path} knows"):
+        songbag.compare(songs.parent / "strange.csv", models=pair, quiet=True)
     done = command("compare", *pair, songs, "-o", tmp_path, "--poolings", "mean,max")
     assert done.returncode == 2
     assert "--poolings is for systems that are trained" in done.stderr
@@ -190,7 +198,13 @@ def test_new_songs_by_a_tested_artist_are_tested(earlier):
     assert 0.15 < sides[3:].count("test") / 40 < 0.35
     for k in range(0, 40, 2):
         assert sides[3 + k] == sides[4 + k]  # artists are not divided
-    assert split.in_words(songs).startswith("test songs of old.songbag that stay test songs: 1; ")
+    words = split.in_words(songs, sides[:3])
+    assert words.startswith("test songs of old.songbag that stay test songs: 1; ")
+    assert "model chose" not in words
+    songs[1] = replace(songs[1], extra={"chosen": "model"})
+    sides = split.sides(songs, 0, 0.25, [True, True, False])
+    assert sides == ["test", "test", "train"]
+    assert "; 1 songs that a model chose belong to tested groups" in split.in_words(songs, sides)
 
 
 def test_a_split_that_is_not_the_models_is_refused(earlier, songs, tmp_path):

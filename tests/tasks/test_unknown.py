@@ -2,6 +2,7 @@
 
 import csv
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import onnxruntime
@@ -14,6 +15,7 @@ from songbag.audio.synthesis import synthesise
 from songbag.errors import ModelFileError, SettingsError
 from songbag.inference.model_file import load_model
 from songbag.inference.predictor import Predictor
+from songbag.metrics.typicality import Typicality
 from songbag.storage.files import read_csv
 from songbag.tasks.export import export_model
 from tests.conftest import EMOTIFY
@@ -93,6 +95,11 @@ def test_the_command_s_files_and_exit_code(model, strangers, tmp_path):
     assert {row["status"] for row in table} == {"unknown"}
 
 
+def test_the_card_states_the_level(model):
+    text = command("info", model.path).stdout
+    assert "unknown     0.1 of songs like those of training are set aside" in text
+
+
 def test_a_sorting_puts_unknown_songs_aside(model, strangers, tmp_path):
     moved = songbag.sort(model, strangers, tmp_path / "sorted", quiet=True)
     assert {path.split("/")[-2] for path in moved["target"]} == {"_unsure"}
@@ -137,6 +144,16 @@ def test_a_damaged_typicality_is_refused(model):
     loaded.parts["typicality.safetensors"] = b"\x08\0\0\0\0\0\0\0{}      "
     with pytest.raises(ModelFileError, match="typicality is damaged"):
         Predictor(loaded)
+
+
+def test_a_typicality_of_longer_vectors_than_the_network_gives_is_refused(model):
+    loaded = load_model(model.path)
+    own = Typicality.from_part(loaded.parts["typicality.safetensors"])
+    longer = replace(own, centres=np.pad(own.centres, ((0, 0), (0, 9))))
+    loaded.parts["typicality.safetensors"] = longer.part()
+    frames, sound = np.zeros(loaded.card.window_shape, np.float32), loaded.card.recipe.sound
+    with pytest.raises(ModelFileError, match="of at least"):
+        Predictor(loaded).predict([frames], lambda: (len(frames) - 1) * sound.step)
 
 
 @pytest.mark.parametrize("recipe", ["windows", "mlp"])

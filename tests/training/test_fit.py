@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from songbag.console import Console
+from songbag.errors import TrainingError
 from songbag.inference.model_file import load_model, save_model
 from songbag.inference.predictor import Predictor
 from songbag.training import checkpoint, fit
@@ -59,3 +60,11 @@ def test_members_are_not_trained_again_after_a_stop(learned, tmp_path, monkeypat
     checkpoint.remove_checkpoints(kept)
     assert kept.read_bytes() == path.read_bytes()
     assert [one.name for one in tmp_path.iterdir()] == ["auto.songbag"]
+
+
+def test_songs_that_cannot_be_held_out_are_refused_before_the_training(monkeypatch):
+    heard = noise_songs(24, artists=1)
+    plan = TrainingPlan(RECIPE, ("a", "b", "c"), Console(quiet=True), threads=1, unknown=0.1)
+    monkeypatch.setattr(fit, "train_with_bar", lambda *_, **__: pytest.fail("it was trained"))
+    with pytest.raises(TrainingError, match="no song can be held out"):
+        fit.fit(heard, plan)
