@@ -40,12 +40,7 @@ def _lines(answer: Answer, folder: Path) -> tuple[str, str]:
         path = os.path.relpath(real, os.path.realpath(folder))
     except ValueError:  # another drive, whose letter players take for the scheme of a URL
         path = ""
-    if (
-        not path
-        or path != path.rstrip()
-        or len(path.splitlines()) > 1
-        or path.splitlines()[0] != path
-    ):
+    if path != path.rstrip() or path.splitlines() != [path]:
         path = Path(real).as_uri()  # what a line cannot hold
     elif re.match(r"#|\s|[A-Za-z][A-Za-z0-9+.-]*:", path):
         path = f"./{path}"

@@ -74,9 +74,8 @@ def _step(source: str, folder: Path, planned: Mapping[str, str]) -> Step:
         while len(os.fsencode(f"{stem}{more}{ending}")) > 255:
             stem = stem[:-1]
         target = folder / f"{stem}{more}{ending}"
-        other = planned.get(folded(str(target))) or (
-            str(target) if os.path.lexists(target) else None
-        )
+        there = str(target) if os.path.lexists(target) else None
+        other = planned.get(folded(str(target))) or there
         if other is None:
             return Step(source, target, there=False)
         if _same_content(source, other):

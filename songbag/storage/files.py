@@ -130,10 +130,8 @@ def relative_path(path: str | Path, folder: Path) -> str:
     >>> relative_path("music/a.mp3", Path("music/tables"))
     '../a.mp3'
     """
-    try:
+    with suppress(ValueError):
         path = os.path.relpath(path, folder)
-    except ValueError:
-        pass
     return Path(path).as_posix()
 
 

@@ -1,6 +1,5 @@
 """Check a collection of songs before training, and write its table cleaned of what is wrong."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
