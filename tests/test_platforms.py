@@ -26,7 +26,7 @@ LIBRARIES = """
 import asyncio, builtins, concurrent.futures.process, ctypes, io, multiprocessing, os, shutil
 import signal, socket, subprocess, sys, tempfile
 import av, blake3, click, jinja2, loky, msgspec, numpy, onnxruntime, platformdirs, rich.console
-import rich.progress, safetensors, soxr, torch
+import rich.progress, safetensors, soxr
 
 def without(owner, *names):
     for name in names:
@@ -91,14 +91,6 @@ def test_workers_of_macos_are_new_interpreters_and_answer_the_same(
     answers, songs, model_path, tmp_path
 ):
     assert songbag("macos", "predict", model_path, songs, "--workers", 2, cwd=tmp_path) == answers
-
-
-@pytest.mark.full
-@pytest.mark.parametrize("system", SYSTEMS)
-def test_a_model_is_trained(songs, tmp_path, system):
-    short = ("--recipe", "founding", "--epochs", 1, "--workers", 1)
-    songbag(system, "train", songs, "-o", "m.songbag", *short, cwd=tmp_path)
-    assert "</html>" in (tmp_path / "m-training" / "report.html").read_text()
 
 
 @pytest.fixture
