@@ -14,7 +14,7 @@ install = echo "installing into $(1) ..." && { [ -x $(1)/bin/uv ] || $(1)/bin/py
 	  --constraint $(or $(3),constraints.txt) $(2); }$(if $(COMPILE), && $(1)/bin/python -m compileall -q songbag)
 
 .PHONY: help demo test lint types test-all docs torture chromium browser pictures clean
-.PHONY: bench bench-quick bench-encoder bench-accuracy bench-tables bench-spans bench-strangers bench-neighbours bench-suggestions bench-poolings bench-vote bench-serving bench-scale
+.PHONY: bench bench-quick bench-encoder bench-accuracy bench-tables bench-spans bench-strangers bench-neighbours bench-suggestions bench-poolings bench-vote bench-serving bench-service bench-scale
 
 demo: .venv/train  ## generate songs, train, evaluate, write the report
 	.venv/bin/songbag demo
@@ -92,6 +92,9 @@ bench-vote: .venv/train  ## what the exact vote costs
 
 bench-serving: .venv/dev  ## a server at 0.5, 1 and 2 times of its capacity
 	.venv/bin/python bench/serving.py
+
+bench-service: .venv/dev  ## 12,000 requests to a server, bad files among them: memory, time of answers; 20 minutes or more
+	.venv/bin/python bench/long_service.py
 
 bench-scale: .venv/dev  ## what a song costs, two workers against one, the bill for 10^8 songs
 	.venv/bin/python bench/scale.py

@@ -79,13 +79,14 @@ def label_names(labels: Sequence[str]) -> dict[str, str]:
             plain = plain[:-1]
         plain = re.sub(r"^[\s.]+|[\s.]+$", "", plain) or "_"
         name, number = plain, 1
-        while _folded(name) in taken:
+        while folded(name) in taken:
             number += 1
             name = f"{plain} ({number})"
-        taken.add(_folded(name))
+        taken.add(folded(name))
         names[label] = name
     return names
 
 
-def _folded(name: str) -> str:
+def folded(name: str) -> str:
+    """Return what the name is to a disk that sees no case (Windows, macOS, memory sticks)."""
     return unicodedata.normalize("NFC", name).casefold()

@@ -38,9 +38,9 @@ def _lines(answer: Answer, folder: Path) -> tuple[str, str]:
                         os.path.basename(answer.path))  # fmt: skip
     try:
         path = os.path.relpath(real, os.path.realpath(folder))
-    except ValueError:  # another drive
-        path = real
-    if path != path.rstrip() or len(path.splitlines()) > 1 or path.splitlines()[0] != path:
+    except ValueError:  # another drive, whose letter players take for the scheme of a URL
+        path = ""
+    if path != path.rstrip() or path.splitlines() != [path]:
         path = Path(real).as_uri()  # what a line cannot hold
     elif re.match(r"#|\s|[A-Za-z][A-Za-z0-9+.-]*:", path):
         path = f"./{path}"

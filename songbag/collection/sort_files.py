@@ -14,9 +14,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from songbag.collection.answers import UNSURE, Answer
+from songbag.collection.answers import UNSURE, Answer, folded
 from songbag.collection.journal import Entry, Journal
-from songbag.storage.files import atomic_write, content_hash, flush_folder, rename_new
+from songbag.storage.files import atomic_write, content_hash, flush_folder, hard_link, rename_new
 
 Action = Literal["copy", "move", "link"]
 
@@ -50,7 +50,7 @@ def plan_steps(answers: Iterable[Answer], folder: Path, names: Mapping[str, str]
 
     A file that is listed twice goes once. ``names`` are the folders' names.
     """
-    planned: dict[Path, str] = {}
+    planned: dict[str, str] = {}  # by `folded` path
     files: set[str] = set()
     steps = []
     for answer in answers:
@@ -61,12 +61,12 @@ def plan_steps(answers: Iterable[Answer], folder: Path, names: Mapping[str, str]
         source = os.path.abspath(answer.path)
         for label in answer.labels or (UNSURE,):
             step = _step(source, folder / names.get(label, UNSURE), planned)
-            planned.setdefault(step.target, source)
+            planned.setdefault(folded(str(step.target)), source)
             steps.append(step)
     return steps
 
 
-def _step(source: str, folder: Path, planned: Mapping[Path, str]) -> Step:
+def _step(source: str, folder: Path, planned: Mapping[str, str]) -> Step:
     """Return a free name in a folder, or that of the same content."""
     stem, ending = os.path.splitext(os.path.basename(source))
     for number in count(1):
@@ -74,7 +74,8 @@ def _step(source: str, folder: Path, planned: Mapping[Path, str]) -> Step:
         while len(os.fsencode(f"{stem}{more}{ending}")) > 255:
             stem = stem[:-1]
         target = folder / f"{stem}{more}{ending}"
-        other = planned.get(target) or (str(target) if os.path.lexists(target) else None)
+        there = str(target) if os.path.lexists(target) else None
+        other = planned.get(folded(str(target))) or there
         if other is None:
             return Step(source, target, there=False)
         if _same_content(source, other):
@@ -154,7 +155,7 @@ def _act(step: Step, action: Action, journal: Journal, target: str) -> bool:
 def _link(source: str, target: Path) -> bool:
     """Make a hard link, and a symbolic one where that is not possible; return which."""
     try:
-        os.link(os.path.realpath(source), target)
+        hard_link(os.path.realpath(source), target)
     except FileExistsError:
         raise
     except OSError:  # another file system, or one without hard links

@@ -1,6 +1,7 @@
 """The file that a table means: the exact name first, then what people's programs make of it."""
 
 import os
+import re
 import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
@@ -29,6 +30,7 @@ def _spellings(path: str) -> Iterator[tuple[str, str]]:
     trimmed = path.strip()
     yield "without the spaces around it", trimmed
     plain = unquote(trimmed.removeprefix("file://"))
+    plain = re.sub(r"^/(?=[A-Za-z]:)", "", plain)  # file:///D:/a.mp3
     yield "without the marks of a URL (%20, file://)", plain
     slashes = trimmed.replace("\\", "/")
     yield "with / for \\", slashes

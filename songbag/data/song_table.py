@@ -210,8 +210,10 @@ class _PathRules:
         if how:
             self.spelled[how] += 1
         try:
-            inside = self.outside or file.resolve().is_relative_to(self.root.resolve())
-        except (OSError, RuntimeError, ValueError) as error:  # links in a circle, long names
+            # Not Path.resolve: links in a circle are an error to some versions of Python only.
+            real = Path(os.path.realpath(file))
+            inside = self.outside or real.is_relative_to(os.path.realpath(self.root))
+        except (OSError, ValueError) as error:  # names that Windows does not take
             raise SongTableError(f"'{str(file)[:200]}' cannot be looked up: {error}") from None
         if not inside:
             raise SongTableError(

@@ -26,6 +26,9 @@ Row = dict[str, Any]
 
 _TEMPORARY = ".tmp"
 _DAY_SECONDS = 86_400
+# Where files cannot have two names; Windows says EINVAL of such a disk, FUSE may say ENOSYS.
+_NO_LINKS = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.EINVAL,
+             errno.ENOSYS)  # fmt: skip
 
 
 def default_folder() -> Path:
@@ -95,11 +98,11 @@ def rename_new(source: str | Path, target: Path) -> None:
     leaves both. Where files cannot have two names, it is looked whether the name is free.
     """
     try:
-        os.link(source, target, follow_symlinks=False)
+        hard_link(source, target)
     except FileExistsError:
         raise
     except OSError as error:
-        if error.errno not in (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EMLINK):
+        if error.errno not in _NO_LINKS:
             raise
         if os.path.lexists(target):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from None
@@ -110,6 +113,26 @@ def rename_new(source: str | Path, target: Path) -> None:
         except OSError:  # a folder that may not be changed
             os.unlink(target)
             raise
+
+
+def hard_link(source: str | Path, target: Path) -> None:
+    """Give a file a second name that is free; an `OSError` says why it cannot have one."""
+    if not hasattr(os, "link"):  # Android
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP), str(source))
+    os.link(source, target, follow_symlinks=False)
+
+
+def relative_path(path: str | Path, folder: Path) -> str:
+    """Return a path as seen from a folder, with "/"; the path itself on another drive of Windows.
+
+    Examples
+    --------
+    >>> relative_path("music/a.mp3", Path("music/tables"))
+    '../a.mp3'
+    """
+    with suppress(ValueError):
+        path = os.path.relpath(path, folder)
+    return Path(path).as_posix()
 
 
 def flush_folder(folder: Path) -> None:

@@ -1,6 +1,5 @@
 """Check a collection of songs before training, and write its table cleaned of what is wrong."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,7 +21,7 @@ from songbag.quality.label_noise import Predicted, label_noise_findings, read_pr
 from songbag.quality.shortcuts import shortcut_findings
 from songbag.quality.table_checks import label_count_findings, names_differ, spelling_findings
 from songbag.settings import Excerpt, Recipe
-from songbag.storage.files import Row, write_csv
+from songbag.storage.files import Row, relative_path, write_csv
 
 MOST_SUSPICIOUS = 20  # labels listed after a cross-validation
 _COLUMNS = ["id", "path", "label", "artist", "split", "start", "end"]
@@ -196,16 +195,12 @@ def _table_rows(dataset: AudioDataset, folder: Path) -> tuple[list[Row], list[st
         roles = find_columns(columns, dataset.columns, str(origin))[0]
         path, name = roles["path"], roles.get("id", "id")
         for song, row in zip(dataset.songs, rows, strict=True):
-            row |= {path: _relative_path(song, folder), name: song.id}
+            row |= {path: relative_path(song.path, folder), name: song.id}
         return rows, columns if name in columns else [*columns, name]
     rows = []
     for song in dataset.songs:
         row = {name: getattr(song, name) for name in _COLUMNS}
-        row |= {"path": _relative_path(song, folder), "start": song.start or None}
+        row |= {"path": relative_path(song.path, folder), "start": song.start or None}
         rows.append(row | song.extra)
     names = dict.fromkeys(name for row in rows for name in row)
     return rows, [name for name in names if any(row.get(name) not in (None, "") for row in rows)]
-
-
-def _relative_path(song: Song, folder: Path) -> str:
-    return Path(os.path.relpath(song.path, folder)).as_posix()

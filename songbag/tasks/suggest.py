@@ -20,7 +20,7 @@ from songbag.errors import ModelFileError, SettingsError, SongTableError
 from songbag.inference.model_file import Card, Model, used_in_training
 from songbag.inference.predict import predict
 from songbag.inference.predictions import Predictions, SongPrediction
-from songbag.storage.files import Row, write_csv
+from songbag.storage.files import Row, relative_path, write_csv
 from songbag.storage.remote import is_url
 from songbag.tasks.similar import index_file, index_songs
 
@@ -48,7 +48,7 @@ class Suggestions:
         for song, ours in zip(self.songs, self.rows, strict=True):
             path = song.path
             if folder is not None and not is_url(path):
-                relative = os.path.relpath(path, folder)
+                relative = relative_path(path, folder)
                 elsewhere = os.path.isabs(path) and relative.startswith(os.pardir)
                 path = Path(path if elsewhere else relative).as_posix()
             stated = song.line is not None and song.id != path + part_name(song.start, song.end)

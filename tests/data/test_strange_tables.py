@@ -57,7 +57,6 @@ def read(folder, text):
         ("file:///etc/passwd", "URLs are not read"),
         ("concat:http://127.0.0.1:9|b", "URLs are not read"),
         ("a\0.wav", "URLs are not read"),
-        ("circle/a.wav", "cannot be looked up|outside"),
     ],
 )
 def test_paths_that_lead_out_are_refused_with_the_line(folder, path, message):
@@ -74,6 +73,14 @@ def test_other_tricks_are_only_names_of_missing_files(folder, path, model_path):
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
     assert [(row["id"], row["reason"]) for row in rows] == [("good", ""), ("bad", "missing")]
     assert done.exit_code == 1
+
+
+def test_links_in_a_circle_are_a_file_that_cannot_be_read(folder, model_path):
+    """In every version of Python, of which some refuse to resolve them."""
+    (folder / "t.csv").write_text("path\na.wav\ncircle/a.wav\n")
+    done = CliRunner().invoke(main, ["predict", str(model_path), str(folder / "t.csv")])
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert [row["reason"] for row in rows] == ["", "unreadable"]
 
 
 @pytest.mark.parametrize(
