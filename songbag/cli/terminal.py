@@ -369,6 +369,18 @@ def leakage_text(rows: Sequence[Row], sentences: Sequence[str]) -> str:
     return _printed([table, "", *sentences])
 
 
+def robust_text(rows: Sequence[Row], metric: str) -> str:
+    """Return what changes of the sound do to a model's decisions, as text."""
+    table = _table("change of the sound", ">decisions changed", f">{metric}", "95 % interval")
+    for row in rows:
+        share = f" ({100 * row['changed'] / row['songs']:.0f} %)" if row["songs"] else ""
+        value = "–" if row[metric] is None else f"{row[metric]:.3f}"
+        failed = f"; {row['failed']} failed" if row["failed"] else ""
+        between = _between(row["low"], row["high"]) + failed
+        table.add_row(row["change"], f"{row['changed']} of {row['songs']}{share}", value, between)
+    return _printed(["", table])
+
+
 def _span(values: Iterable[float | None]) -> tuple[float, float]:
     """Return an axis that contains all values, longer than zero."""
     known = [value for value in values if value is not None]
