@@ -371,13 +371,11 @@ def leakage_text(rows: Sequence[Row], sentences: Sequence[str]) -> str:
 
 def robust_text(rows: Sequence[Row], metric: str) -> str:
     """Return what changes of the sound do to a model's decisions, as text."""
-    table = _table("change of the sound", ">decisions changed", f">{metric}", "95 % interval")
+    table = _table("change", ">songs", ">failed", ">changed", f">{metric}", "95 % interval")
     for row in rows:
-        share = f" ({100 * row['changed'] / row['songs']:.0f} %)" if row["songs"] else ""
+        counts = [str(row[name]) for name in ("songs", "failed", "changed")]
         value = "–" if row[metric] is None else f"{row[metric]:.3f}"
-        failed = f"; {row['failed']} failed" if row["failed"] else ""
-        between = _between(row["low"], row["high"]) + failed
-        table.add_row(row["change"], f"{row['changed']} of {row['songs']}{share}", value, between)
+        table.add_row(row["change"], *counts, value, _between(row["low"], row["high"]))
     return _printed(["", table])
 
 
