@@ -14,7 +14,7 @@ install = echo "installing into $(1) ..." && { [ -x $(1)/bin/uv ] || $(1)/bin/py
 	  --constraint $(or $(3),constraints.txt) $(2); }$(if $(COMPILE), && $(1)/bin/python -m compileall -q songbag)
 
 .PHONY: help demo test lint types test-all docs torture chromium browser pictures clean
-.PHONY: bench bench-quick bench-encoder bench-accuracy bench-tables bench-spans bench-strangers bench-neighbours bench-suggestions bench-poolings bench-vote bench-serving bench-service bench-scale
+.PHONY: bench bench-quick bench-encoder bench-accuracy bench-tables bench-spans bench-strangers bench-neighbours bench-suggestions bench-poolings bench-vote bench-serving bench-service bench-scale bench-peers
 
 demo: .venv/train  ## generate songs, train, evaluate, write the report
 	.venv/bin/songbag demo
@@ -99,6 +99,9 @@ bench-service: .venv/dev  ## 12,000 requests to a server, bad files among them: 
 bench-scale: .venv/dev  ## what a song costs, two workers against one, the bill for 10^8 songs
 	.venv/bin/python bench/scale.py
 
+bench-peers: .venv/dev  ## other ways to classify songs on the same folds, each in an environment of its own
+	.venv/bin/python bench/peers.py
+
 # The tests of the page want a real browser; without one they are skipped, and say so.
 chromium:  ## install the browser for the tests of pages, where apt-get can
 	@command -v chromium || command -v chromium-browser || command -v google-chrome || \
@@ -149,4 +152,4 @@ pictures: demo .venv/dev  ## docs/report.png, docs/map.png, docs/serving.png: of
 	touch $@
 
 clean:  ## remove environments, the demo and what was built
-	rm -rf .venv .venv-core .venv-bench demo build *.egg-info
+	rm -rf .venv .venv-core .venv-bench .venv-peers demo build *.egg-info

@@ -210,6 +210,13 @@ def test_the_page_on_unknown_songs_runs(own_songs):
     run_page("docs/howto/unknown-songs.md", own_songs)
 
 
+@runs("docs/howto/changed-sound.md")
+def test_the_page_on_changed_sound_runs(own_songs, model_path):
+    shutil.copy(model_path, own_songs / "genre.songbag")
+    run_page("docs/howto/changed-sound.md", own_songs)
+    assert len((own_songs / "eval" / "robust.csv").read_text().splitlines()) == 9
+
+
 @pytest.mark.full
 @runs("docs/howto/similar-songs.md")
 def test_the_page_on_similar_songs_runs(own_songs):

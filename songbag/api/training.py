@@ -175,6 +175,7 @@ def evaluate(
     everything: bool = False,
     annotations: str | Path | None = None,
     background: str | None = None,
+    robust: bool = False,
 ) -> EvaluationResult:
     """Judge a model on labelled songs that were not in its training.
 
@@ -192,6 +193,10 @@ def evaluate(
         Whether songs count that the model was trained on.
     annotations, background
         As for `train`.
+    robust
+        Whether the songs that count are also predicted with their sound changed: as mp3 of 64
+        kbit/s, by telephone, clipped, a semitone up and down, with applause, the middle 10 s.
+        ``metrics["robust"]`` has a row a change.
     """
     from songbag.report import write_report
     from songbag.tasks.evaluate import evaluate_model
@@ -199,7 +204,8 @@ def evaluate(
     folder = Path(output or tempfile.mkdtemp(prefix="songbag-"))
     dataset = _open_songs(songs, None, cache, workers, None, annotations, background)
     path = model.path if isinstance(model, Model) else model
-    evaluation = evaluate_model(load_model(path), dataset, Console(quiet), everything)
+    console = Console(quiet)
+    evaluation = evaluate_model(load_model(path), dataset, console, everything, robust=robust)
     evaluation.write(folder)
     write_report(folder)
     labels = evaluation.labels

@@ -28,6 +28,7 @@ from songbag.audio.sandbox import (
     stop_decoder,
 )
 from songbag.audio.sandbox_child import Request
+from songbag.audio.waveform import Samples
 from songbag.encoders.known import find_encoder, remember
 from songbag.errors import AudioError
 from songbag.parallel.pool import Workers, in_order
@@ -133,8 +134,8 @@ def extract_all(
             index.store(unstored)
 
 
-def stated_seconds(path: str, limits: Limits) -> float:
-    """Return the length that a file's header states, else the decoded one.
+def read_header(path: str, limits: Limits) -> AudioReport:
+    """Return what a file's header states; one without a length is decoded to learn it.
 
     Raises AudioError where it cannot be read.
     """
@@ -143,7 +144,26 @@ def stated_seconds(path: str, limits: Limits) -> float:
     request = Request(source=Source(path=path), sound=Sound(), limits=limits, function=function)
     for _ in run_in_sandbox(request, report):
         pass
+    return report
+
+
+def stated_seconds(path: str, limits: Limits) -> float:
+    """Return the length that a file's header states, else the decoded one.
+
+    Raises AudioError where it cannot be read.
+    """
+    report = read_header(path, limits)
     return report.claimed_seconds or report.decoded_seconds
+
+
+def read_samples(source: Source, sample_rate: int, limits: Limits) -> Samples:
+    """Return a song as mono samples (samples,) at ``sample_rate`` Hz, decoded in the sandbox.
+
+    Raises AudioError where it cannot be read.
+    """
+    function, sound = "songbag.audio.sandbox_child:decode_samples", Sound(sample_rate=sample_rate)
+    request = Request(source=source, sound=sound, limits=limits, function=function)
+    return np.frombuffer(b"".join(run_in_sandbox(request, AudioReport())), dtype=np.float32)
 
 
 def _extract_in_worker(

@@ -17,7 +17,7 @@ import numpy as np
 from songbag.audio.audio_file import AudioReport, Source
 from songbag.audio.decode import native_blocks
 from songbag.audio.features import Frames, frame_blocks
-from songbag.audio.waveform import excerpt_span, read_blocks
+from songbag.audio.waveform import Samples, excerpt_span, read_blocks
 from songbag.errors import AudioError
 from songbag.parallel.pool import keep_memory
 from songbag.settings import Limits, Record, Sound
@@ -48,6 +48,14 @@ def decode_frames(
     """Yield blocks of frames (n, bands) of a source; ``report`` is complete at the end."""
     span = excerpt_span(source, limits)
     return frame_blocks(read_blocks(source.path, sound.sample_rate, report, span, limits), sound)
+
+
+def decode_samples(
+    source: Source, sound: Sound, report: AudioReport, limits: Limits
+) -> Iterator[Samples]:
+    """Yield blocks of a source's samples (n,), mono, at the sound's rate."""
+    span = excerpt_span(source, limits)
+    return read_blocks(source.path, sound.sample_rate, report, span, limits)
 
 
 def read_header(

@@ -40,18 +40,21 @@ if TYPE_CHECKING:
 @click.argument("songs", type=PATH)
 @option("-o", "--output", required=True, type=PATH, section=OUTPUT, help="Folder.")
 @option("--all", "everything", is_flag=True, section=OUTPUT, help="Evaluate songs of training too.")
+@option("--robust", is_flag=True, section=OUTPUT,
+        help="Also as mp3, by telephone, clipped, faster, ...")  # fmt: skip
 @audio_file_options
 @span_options
 @window_table_options
 @click.pass_context
-def evaluate(
-    ctx: click.Context, /, model: Path, songs: Path, output: Path, everything: bool, **options: Any
-) -> None:
+def evaluate(ctx: click.Context, /, model: Path, songs: Path, output: Path, **options: Any) -> None:
     """Evaluate MODEL on labelled SONGS that were not in its training.
 
     The folder gets metrics.json, predictions.csv, windows.csv and report.html. Songs that
-    the model was trained on are predicted but do not count, unless --all is given.
+    the model was trained on are predicted but do not count, unless --all is given. With
+    --robust those that count are also predicted with their sound changed in seven ways:
+    robust.csv says how many decisions change.
     """
+    from songbag.cli.terminal import robust_text
     from songbag.data.open_songs import open_songs
     from songbag.inference.model_file import load_model
     from songbag.report import write_report
@@ -61,9 +64,12 @@ def evaluate(
     loaded, console = load_model(model), Console(options["quiet"])
     windows = read_window_table(songs, options, loaded.card.features)
     dataset = open_songs(windows or songs, read_audio_options(options))
-    evaluation = evaluate_model(loaded, dataset, console, everything)
+    everything, robust = options["everything"], options["robust"]
+    evaluation = evaluate_model(loaded, dataset, console, everything, robust=robust)
     evaluation.write(output)
     click.echo(summary(evaluation.figures))
+    if robust:
+        click.echo(robust_text(evaluation.figures["robust"], loaded.card.kind.headline))
     click.echo(f"report  {write_report(output)}")
     ctx.exit(1 if evaluation.figures["failed"] else 0)
 

@@ -373,6 +373,16 @@ def leakage_text(rows: Sequence[Row], sentences: Sequence[str]) -> str:
     return _printed([table, "", *sentences])
 
 
+def robust_text(rows: Sequence[Row], metric: str) -> str:
+    """Return what changes of the sound do to a model's decisions, as text."""
+    table = _table("change", ">songs", ">failed", ">changed", f">{metric}", "95 % interval")
+    for row in rows:
+        counts = [str(row[name]) for name in ("songs", "failed", "changed")]
+        value = "–" if row[metric] is None else f"{row[metric]:.3f}"
+        table.add_row(row["change"], *counts, value, _between(row["low"], row["high"]))
+    return _printed(["", table])
+
+
 def _span(values: Iterable[float | None]) -> tuple[float, float]:
     """Return an axis that contains all values, longer than zero."""
     known = [value for value in values if value is not None]

@@ -97,7 +97,7 @@ class AudioDataset(SongDataset):
             windows = shortened(windows, float(np.median(lengths)))
         return [song.source(recipe.excerpt, windows.seconds) for song in self.songs]
 
-    def inputs(self, recipe: Recipe) -> Sequence[SongInput]:
+    def inputs(self, recipe: Recipe) -> "Sequence[AudioInput]":
         """Return one input a song: its cached frames, else its file."""
         seconds = recipe.windows.seconds
         sources = [song.source(recipe.excerpt, seconds) for song in self.songs]

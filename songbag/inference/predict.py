@@ -17,7 +17,7 @@ from songbag.errors import AudioError, ModelFileError, SongTableError
 from songbag.inference.model_file import Card, Model, load_model, save_model
 from songbag.inference.predictions import Predictions, SongPrediction
 from songbag.inference.predictor import Predictor
-from songbag.parallel.pool import in_order, worker_count
+from songbag.parallel.pool import Workers, in_order, worker_count
 
 # What names a model to other processes: a file's path, size and time, so that a new file is a
 # new model; or, for other machines, the file's bytes.
@@ -43,16 +43,22 @@ def predict(model: Model, dataset: SongDataset) -> Iterator[SongPrediction]:
         A window of a table has another shape than the model's, or is of other columns.
     """
     _require_columns(model.card, dataset)
-    inputs = dataset.inputs(model.card.recipe)
-    if dataset.workers == 1:
+    return predict_inputs(model, dataset.inputs(model.card.recipe), dataset.workers)
+
+
+def predict_inputs(
+    model: Model, inputs: Iterable[SongInput], workers: Workers
+) -> Iterator[SongPrediction]:
+    """Yield the prediction for every input, in order, failures too."""
+    if workers == 1:
         return _predict_here(Predictor(model), inputs)
     inputs = list(inputs)
     cost = sum(1.0 if one.decodes else _CACHED_COST for one in inputs)
-    if callable(dataset.workers) or cost >= _POOL_FROM:
-        return _predict_in_pool(model, dataset, inputs)
+    if callable(workers) or cost >= _POOL_FROM:
+        return _predict_in_pool(model, inputs, workers)
     if any(one.decodes for one in inputs):
         return _predict_here(Predictor(model), inputs)
-    threads = worker_count(dataset.workers, len(inputs) // _THREAD_FROM)
+    threads = worker_count(workers, len(inputs) // _THREAD_FROM)
     return _predict_in_threads(Predictor(model), inputs, threads)
 
 
@@ -132,11 +138,11 @@ def _predict_in_threads(
 
 
 def _predict_in_pool(
-    model: Model, dataset: SongDataset, inputs: list[SongInput]
+    model: Model, inputs: list[SongInput], workers: Workers
 ) -> Iterator[SongPrediction]:
-    with _model_key(model, local=not callable(dataset.workers)) as key:
+    with _model_key(model, local=not callable(workers)) as key:
         work = partial(_predict_in_worker, key)
-        with closing(in_order(work, inputs, dataset.workers, _died)) as predictions:
+        with closing(in_order(work, inputs, workers, _died)) as predictions:
             yield from predictions
 
 

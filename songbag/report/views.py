@@ -29,7 +29,7 @@ Row = Mapping[str, Any]
 
 _RUN_FILES = (
     *("metrics.json", "predictions.csv", "windows.csv", "history.csv", "heard.csv"),
-    *("split.csv", "folds.csv", "neighbours.csv", "audio.csv"),
+    *("robust.csv", "split.csv", "folds.csv", "neighbours.csv", "audio.csv"),
 )
 # A column of ``per_label`` in metrics.json to its title and how its numbers are written.
 _LABEL_COLUMNS = {

@@ -33,6 +33,7 @@ from songbag.metrics.windows_needed import WindowPlan, accuracy_by_windows
 from songbag.report.recordings import write_recordings
 from songbag.settings import Excerpt
 from songbag.storage.files import Row, write_csv, write_json
+from songbag.tasks.robust import measure_robustness, require_audio
 
 HEARD_COLUMNS = ["variant", "windows", "shorter", "seconds", "accuracy", "low", "high"]
 TRUTH_COLUMNS = ["group", "side", "windows_right", "baseline_majority", "baseline_level"]
@@ -111,7 +112,8 @@ class Evaluation:
     def write(self, folder: Path, trained_on: Sequence[Song] = ()) -> None:
         """Write metrics.json, predictions.csv, windows.csv, heard.csv, and audio.csv of files.
 
-        audio.csv says where songs of the training are, too.
+        robust.csv is there if the sound of songs was changed. audio.csv says where songs of the
+        training are, too.
         """
         songs = (*self.songs, *trained_on)
         sources = {song.id: song.source(self.excerpt) for song in songs if song.path}
@@ -121,6 +123,8 @@ class Evaluation:
         write_csv(folder / "windows.csv", self.window_rows, window_columns(self.labels))
         if not self.kind.multilabel:
             write_csv(folder / "heard.csv", accuracy_curve(self), HEARD_COLUMNS)
+        if rows := self.figures.get("robust"):
+            write_csv(folder / "robust.csv", rows, list(rows[0]))
 
 
 def evaluate_model(
@@ -129,13 +133,16 @@ def evaluate_model(
     console: Console,
     everything: bool = False,
     side: str = "unheard",
+    robust: bool = False,
 ) -> Evaluation:
     """Predict the songs of a labelled dataset, and judge those the model was not trained on.
 
     With ``everything`` those it was trained on are judged as well; ``side`` is the side of the
-    others (see `JudgedSong`).
+    others (see `JudgedSong`). With ``robust`` the judged songs are also predicted with their sound
+    changed (see `songbag.tasks.robust.measure_robustness`).
     """
     dataset = decided_songs(dataset, console)
+    audio = require_audio(dataset) if robust else None
     card, songs = model.card, dataset.everyone()
     require_known_labels(model, songs, dataset.origin)
     trained_on = used_in_training(card, (song.id for song in songs))
@@ -165,6 +172,11 @@ def evaluate_model(
         figures["unknown"] = {"level": card.unknown, "set_aside": sum(aside)}
     if card.encoder is not None:
         figures["encoder"] = msgspec.to_builtins(card.encoder)
+    if audio is not None:
+        readable = [one for one in counted if one.item.prediction is not None]
+        figures["robust"] = measure_robustness(
+            model, audio, [one.item for one in readable], group_numbers(readable), console
+        )
     return Evaluation(figures, judged, card.labels, card.kind, card.recipe.excerpt)
 
 

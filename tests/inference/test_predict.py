@@ -155,7 +155,7 @@ def test_cached_songs_are_predicted_alike_by_processes(model_path, songs, tmp_pa
     (tmp_path / receipts[6].key).unlink()
     here = list(predict.predict(model, audio_dataset(songs, tmp_path)))
     dataset = audio_dataset(songs, tmp_path, workers=2)
-    pool = list(predict._predict_in_pool(model, dataset, list(dataset.inputs(recipe))))
+    pool = list(predict._predict_in_pool(model, list(dataset.inputs(recipe)), dataset.workers))
     labels = model.card.labels
     assert [item.id for item in pool] == [song.id for song in some]
     assert [song_row(a, labels) for a in pool] == [song_row(a, labels) for a in here]
