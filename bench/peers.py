@@ -55,7 +55,7 @@ def songbag_row(songs: Path, out: Path, recipe: str) -> tuple[dict, list[dict]]:
     right = [row["predicted"] == row["label"] for row in rows]
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     seconds = {"train_seconds": time.perf_counter() - began, "peak_mb": peak, "lines": 1}
-    row = {"system": f"songbag {recipe}", "songs": len(rows), "accuracy": np.mean(right)}
+    row = {"system": f"songbag {recipe}", "songs": len(rows), "accuracy": float(np.mean(right))}
     return row | seconds, rows
 
 
@@ -105,7 +105,7 @@ def rival_row(name: str, out: Path, rows: list[dict], minutes: float) -> dict:
     groups = np.unique([each["group"] or each["id"] for each in judged], return_inverse=True)[1]
     gain = accuracy_difference(theirs, ours, groups, np.random.default_rng(0))
     seconds = {f"{step}_seconds": value for step, value in found["seconds"].items()}
-    figures = {"songs": len(judged), "accuracy": theirs.mean(), "peak_mb": found["peak_mb"]}
+    figures = {"songs": len(judged), "accuracy": float(theirs.mean()), "peak_mb": found["peak_mb"]}
     interval = {"difference": gain["value"], "low": gain["low"], "high": gain["high"]}
     return row | figures | seconds | interval
 
