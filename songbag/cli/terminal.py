@@ -270,11 +270,8 @@ def card_text(card: Card) -> str:
         *(line for branch in recipe.branches for line in _settings("branch", branch)),
         *_settings("adapt", recipe.adapt),
         f"seed        {card.seed}",
+        *([f"unknown     {card.unknown:.3g} of known songs are set aside"] if card.unknown else []),
     ]
-    if card.unknown:
-        lines.append(
-            f"unknown     {card.unknown:.3g} of songs like those of training are set aside"
-        )
     if card.split is not None:
         lines.append(f"split       {card.split.method}; {card.split.groups} groups")
         lines.append(f"            certificate {card.split.hash}")
@@ -286,10 +283,8 @@ def card_text(card: Card) -> str:
         if figure["value"] is not None and figure["low"] is not None:
             value += f"  ({figure['low']:.3f} to {figure['high']:.3f})"
         lines.append(f"{name:<20}{value}")
-    if card.figures:
-        lines.append(f"figures     of {card.figures['songs']} songs that were not trained on")
-    else:
-        lines.append("figures     none: it was not evaluated on songs that were not trained on")
+    of = f"of {card.figures['songs']}" if card.figures else "none: it was not evaluated on"
+    lines.append(f"figures     {of} songs that were not trained on")
     lines.append("versions    " + ", ".join(f"{k} {v}" for k, v in card.versions.items()))
     return visible("\n".join(lines))
 

@@ -83,9 +83,9 @@ def nearest_before(
     [(-1, 0.0), (2, 0.0), (0, 1.0)]
     """
     vectors = directions[list(chosen)]
-    found = [(-1, 0.0)]
+    nearest = [(-1, 0.0)]
     for number in range(1, len(chosen)):
         alike = vectors[:number] @ vectors[number]
         best = int(alike.argmax())
-        found.append((chosen[best], float(alike[best])))
-    return found
+        nearest.append((chosen[best], float(alike[best])))
+    return nearest

@@ -143,15 +143,19 @@ def split_sides(
             "others do. Fill the column, or empty it to have a split made."
         )
     sides = [side or "train" for side in fixed]
-    kept = {index for index, only in enumerate(only_trained) if only}
-    learned = {labels[index] for index in kept}
+    never_tested = {index for index, only in enumerate(only_trained) if only}
+    learned = {labels[index] for index in never_tested}
     for name, share, part in (
         ("test", test_share, partial(hold_out, learned=learned)),
         ("validation", validation_share, spare_part),
     ):
         if name in sides or share == 0:
             continue
-        rest = [index for index, side in enumerate(sides) if side == "train" and index not in kept]
+        rest = [
+            index
+            for index, side in enumerate(sides)
+            if side == "train" and index not in never_tested
+        ]
         marked = part([labels[i] for i in rest], [groups[i] for i in rest], share, seed)
         for index in np.asarray(rest, dtype=np.int64)[marked]:
             sides[index] = name

@@ -72,11 +72,11 @@ def known() -> dict[str, DataSet]:
     >>> known()["esc50"].counts
     {'songs': 2000, 'labels': 50, 'folds': 5}
     """
-    found = {}
+    data_sets = {}
     for path in sorted(FOLDER.glob("*.toml")):
         values = tomllib.loads(path.read_text(encoding="utf-8"))
-        found[path.stem] = msgspec.convert({"name": path.stem, **values}, DataSet)
-    return found
+        data_sets[path.stem] = msgspec.convert({"name": path.stem, **values}, DataSet)
+    return data_sets
 
 
 def data_set(name: str) -> DataSet:

@@ -72,7 +72,7 @@ def download(archive: Archive, folder: Path, say: Callable[[str], None]) -> Path
     pooch.get_logger().setLevel("ERROR")  # what is to be said is said here
     part = folder / f"{archive.name}.part"
     try:
-        found: str = pooch.retrieve(
+        downloaded: str = pooch.retrieve(
             archive.url, archive.hash, archive.name, folder, downloader=Resumed(part, say)
         )
     except requests.RequestException as error:
@@ -87,7 +87,7 @@ def download(archive: Archive, folder: Path, say: Callable[[str], None]) -> Path
             "removed. Download again; if it happens twice, the file has changed there. A folder "
             "that you unpack yourself is checked by songbag data table."
         ) from None
-    return Path(found)
+    return Path(downloaded)
 
 
 @dataclass(frozen=True)

@@ -77,9 +77,9 @@ def table_of(data: DataSet, folder: Path) -> Table:
             f"{missing[0]}. {_laid_out(data)}"
         )
     songs = [song for song in whole if song.split != "left out"]
-    for what, (found, stated) in _differences(data, songs).items():
+    for what, (count, stated) in _differences(data, songs).items():
         raise SongTableError(
-            f"{folder}: {found} {what}, where {data.title} has {stated}. {_laid_out(data)}"
+            f"{folder}: {count} {what}, where {data.title} has {stated}. {_laid_out(data)}"
         )
     label = "labels" if data.multilabel else "label"
     rows: list[Row] = [
@@ -112,9 +112,9 @@ def _counts(songs: list[KnownSong]) -> dict[str, int]:
 
 
 def _differences(data: DataSet, songs: list[KnownSong]) -> dict[str, tuple[int, int]]:
-    """Return the counts that are not those of the data set: found and stated."""
-    found = _counts(songs)
-    pairs = {what: (found.get(what, 0), stated) for what, stated in data.counts.items()}
+    """Return the counts that are not those of the data set: those of the songs and stated."""
+    counts = _counts(songs)
+    pairs = {what: (counts.get(what, 0), stated) for what, stated in data.counts.items()}
     return {what: pair for what, pair in pairs.items() if pair[0] != pair[1]}
 
 
@@ -145,12 +145,12 @@ def read_gtzan(data: DataSet, folder: Path) -> Iterator[KnownSong]:
     place = _place(data, folder, "blues", "genres", "genres_original")
     rows = read_csv(FOLDER / "gtzan.csv")
     stems = {place / row["name"].partition(".")[0] / row["name"]: row["name"] for row in rows}
-    found = {path.with_suffix(""): path for path in place.glob("*/*") if path.suffix in _AUDIO}
-    for path in sorted(found):
+    files = {path.with_suffix(""): path for path in place.glob("*/*") if path.suffix in _AUDIO}
+    for path in sorted(files):
         if path not in stems:
-            raise SongTableError(f"{found[path]}: no file of {data.title}. {_laid_out(data)}")
+            raise SongTableError(f"{files[path]}: no file of {data.title}. {_laid_out(data)}")
     for row, stem in zip(rows, stems, strict=True):
-        file = found.get(stem, stem.with_name(f"{stem.name}.wav"))
+        file = files.get(stem, stem.with_name(f"{stem.name}.wav"))
         split = row["split"] or "left out"
         yield KnownSong(row["name"], file, stem.parent.name, row["artist"], split)
 

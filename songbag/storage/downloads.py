@@ -62,17 +62,17 @@ def _from_web(address: str) -> Path:
         )
     path = default_folder() / "models" / stated[1] / _name(url)
     try:
-        with open(path, "rb") as kept:
-            if _hash(kept) == stated[1]:
+        with open(path, "rb") as cached:
+            if _hash(cached) == stated[1]:
                 return path
     except FileNotFoundError:
         pass
     with atomic_write(path) as file:  # leaves nothing behind where a download breaks off
         _download(url, file)
         file.seek(0)
-        if (found := _hash(file)) != stated[1]:
+        if (actual := _hash(file)) != stated[1]:
             raise ModelFileError(
-                f"{url}: its hash is sha256={found}, not the one that was asked for. It has "
+                f"{url}: its hash is sha256={actual}, not the one that was asked for. It has "
                 "changed, or is another file; it is not used."
             )
     return path
@@ -128,9 +128,9 @@ def _from_hub(address: str) -> Path:
             files = HfApi().list_repo_files(repository, revision=revision)
             models = [file for file in files if file.endswith(MODEL_ENDING)]
             if len(models) != 1:
-                found = ", ".join(models) or "none"
+                names = ", ".join(models) or "none"
                 raise ModelFileError(
-                    f"{address}: it has no single model file ({found}). Name one: "
+                    f"{address}: it has no single model file ({names}). Name one: "
                     f"{address}/genre{MODEL_ENDING}."
                 )
             (name,) = models

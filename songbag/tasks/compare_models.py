@@ -50,18 +50,18 @@ def compare_models(
     songs = decided_songs(songs, console)
     for model in models.values():  # before an hour of the first one's predictions
         require_known_labels(model, songs.songs, songs.origin)
-    unheard = _Unheard.of(models, songs)
+    new_songs = _NewSongs.of(models, songs)
     evaluations: list[Evaluation] = []
     for name, model in models.items():
         console.say(f"{name}: {model.path}")
-        evaluations.append(evaluate_model(model, unheard.songs, console))
+        evaluations.append(evaluate_model(model, new_songs.songs, console))
         evaluations[-1].write(folder / "runs" / name)
         write_report(folder / "runs" / name)
     changed = changed_rows(*evaluations)
     write_csv(folder / "changed.csv", changed, CHANGED_COLUMNS)
     runs = {name: [folder / "runs" / name] for name in models}
-    said = [_changes_in_words(list(models), changed), *unheard.said]
-    return conclude(folder, runs, metric, said, unheard.heard)
+    said = [_changes_in_words(list(models), changed), *new_songs.said]
+    return conclude(folder, runs, metric, said, new_songs.trained_on)
 
 
 def _names(*models: Model) -> list[str]:
@@ -76,22 +76,22 @@ def _names(*models: Model) -> list[str]:
 
 
 @dataclass(frozen=True)
-class _Unheard:
+class _NewSongs:
     """The songs that no model was trained on, and what is to be said of the others."""
 
     songs: SongDataset
-    heard: dict[str, int]  # by model, songs that it was trained on
+    trained_on: dict[str, int]  # by model, songs that it was trained on
     said: list[str]
 
     @classmethod
-    def of(cls, models: dict[str, Model], songs: SongDataset) -> "_Unheard":
-        heard: dict[str, NDArray[np.bool_]] = {}
+    def of(cls, models: dict[str, Model], songs: SongDataset) -> "_NewSongs":
+        trained_on: dict[str, NDArray[np.bool_]] = {}
         for name, model in models.items():
             if not model.card.heard:
                 raise SettingsError(f"{model.path}: it does not say which songs it was trained on.")
-            heard[name] = used_in_training(model.card, (song.id for song in songs.songs))
-        known = np.any(list(heard.values()), axis=0)
-        sums = {name: int(of_one.sum()) for name, of_one in heard.items()}
+            trained_on[name] = used_in_training(model.card, (song.id for song in songs.songs))
+        known = np.any(list(trained_on.values()), axis=0)
+        sums = {name: int(of_one.sum()) for name, of_one in trained_on.items()}
         counts = ", ".join(f"{count} of {name}" for name, count in sums.items())
         if known.all():
             raise SongTableError(

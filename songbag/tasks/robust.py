@@ -82,10 +82,10 @@ def _row(
     if ok.any():
         y = kind.truths([item.song.labels for item in after], labels)[ok]
         shares, decisions = kind.normalized(changed.probabilities[ok]), changed.decisions[ok]
-        found: Any = kind.evaluate(
+        evaluated: Any = kind.evaluate(
             y, shares, labels, decisions, None if groups is None else groups[ok]
         )
-        figure = found["metrics"][kind.headline]
+        figure = evaluated["metrics"][kind.headline]
     return {
         "change": change,
         "songs": int(ok.sum()),

@@ -47,9 +47,13 @@ class EarlierSplit:
             raise SettingsError(
                 f"{file}: it is not the split that {model} was trained with (its hash differs)."
             )
-        kept = ["test" if side == "test" else "train" for side in sides]
-        groups = {row["group"]: side for row, side in zip(rows, kept, strict=True) if row["group"]}
-        return cls(model, dict(zip(ids, kept, strict=True)), groups, certificate.method)
+        earlier_sides = ["test" if side == "test" else "train" for side in sides]
+        groups = {
+            row["group"]: side
+            for row, side in zip(rows, earlier_sides, strict=True)
+            if row["group"]
+        }
+        return cls(model, dict(zip(ids, earlier_sides, strict=True)), groups, certificate.method)
 
     def sides(
         self, songs: Sequence[Song], seed: int, test_share: float, only_trained: Sequence[bool]
@@ -99,8 +103,8 @@ class EarlierSplit:
 
     def in_words(self, songs: Sequence[Song], sides: Sequence[str]) -> str:
         """Return how many of the earlier test songs are among these, and what cannot be used."""
-        found = sum(self.side_of.get(song.id) == "test" for song in songs)
-        lost = self._test_count - found
+        remaining = sum(self.side_of.get(song.id) == "test" for song in songs)
+        lost = self._test_count - remaining
         missing = f"; {lost} are not among these songs" if lost else ""
         pairs = zip(songs, sides, strict=True)
         chosen = sum(song.chosen_by_model and side == "test" for song, side in pairs)
@@ -109,6 +113,6 @@ class EarlierSplit:
             "on nor judged"
         )
         return (
-            f"test songs of {self.path.name} that stay test songs: {found}{missing}"
+            f"test songs of {self.path.name} that stay test songs: {remaining}{missing}"
             f"{unused if chosen else ''}"
         )

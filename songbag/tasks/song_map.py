@@ -88,14 +88,14 @@ def _colourings(
             None if None in (label, answer) else "right" if label == answer else "wrong"
             for label, answer in zip(labels, predicted, strict=True)
         ]
-        heard = used_in_training(model.card, (song.id for song in songs)).tolist()
-        training = ["in training" if one else "new to the model" for one in heard]
+        trained_on = used_in_training(model.card, (song.id for song in songs)).tolist()
+        training = ["in training" if one else "new to the model" for one in trained_on]
         colourings += [
             Colouring("answer", predicted),
             Colouring("verdict", judged),
             Colouring("confidence", [row["confidence"] for row in answers]),
             Colouring("typicality", [row["typicality"] for row in answers]),
-            Colouring("training", training if any(heard) else [None] * len(songs)),
+            Colouring("training", training if any(trained_on) else [None] * len(songs)),
         ]
     colourings.append(Colouring("artist", [song.artist for song in songs]))
     return [one for one in colourings if any(value is not None for value in one.values)]

@@ -109,25 +109,27 @@ def suggest(
     failures = [item.message for item in answers if item.prediction is None]
     answers = [item for item in answers if item.prediction is not None]
     readable = pool.with_songs([item.song for item in answers])
-    heard = index_songs(readable, encoder, index_file(pool, encoder), console)
-    known = {song.id for song in heard.songs}
+    indexed = index_songs(readable, encoder, index_file(pool, encoder), console)
+    known = {song.id for song in indexed.songs}
     answers = [item for item in answers if item.id in known]
-    failures += heard.failures
+    failures += indexed.failures
     if not answers:
         raise SongTableError(f"{pool.origin}: no song could be read: {'; '.join(failures[:3])}")
     predictions = Predictions(model.card.labels, answers)
-    vectors = Neighbours(heard.index).directions
-    drawn, chosen = choose(predictions, vectors, heard.songs, count, np.random.default_rng(seed))
+    vectors = Neighbours(indexed.index).directions
+    drawn, chosen = choose(predictions, vectors, indexed.songs, count, np.random.default_rng(seed))
     near = nearest_before(vectors, chosen)
     rows = {place: _row(answers[place], "random", "drawn at random", model.card) for place in drawn}
     for number, place in enumerate(chosen):
         reason = doubt(answers[place], model.card)
         if number:
             other, similarity = near[number]
-            reason += f"; {similarity:.2f} like {heard.songs[other].id}, the nearest chosen before"
+            reason += (
+                f"; {similarity:.2f} like {indexed.songs[other].id}, the nearest chosen before"
+            )
         rows[place] = _row(answers[place], "model", reason, model.card)
     order = spread(drawn, chosen)
-    songs, table = [heard.songs[place] for place in order], [rows[place] for place in order]
+    songs, table = [indexed.songs[place] for place in order], [rows[place] for place in order]
     return Suggestions(songs, table, model.card.multilabel, failures)
 
 
