@@ -108,7 +108,7 @@ def test_models_of_several_labels_are_compared_by_their_sets(tmp_path):
     changed = rows_of(tmp_path / "cmp" / "changed.csv")
     page = Page(tmp_path / "cmp" / "report.html")
     assert changed and "Nothing can be played" in page.said
-    with pytest.raises(SongTableError, match="it has one label a song, .*old.songbag several"):
+    with pytest.raises(SongTableError, match=r"it has one label a song, .*old\.songbag several"):
         songbag.compare(made_songs(12), models=models, quiet=True)
 
 

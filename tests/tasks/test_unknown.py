@@ -97,7 +97,7 @@ def test_the_command_s_files_and_exit_code(model, strangers, tmp_path):
 
 def test_the_card_states_the_level(model):
     text = command("info", model.path).stdout
-    assert "unknown     0.1 of songs like those of training are set aside" in text
+    assert "unknown     0.1 of known songs are set aside" in text
 
 
 def test_a_sorting_puts_unknown_songs_aside(model, strangers, tmp_path):
