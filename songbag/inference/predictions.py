@@ -136,8 +136,8 @@ def with_user_columns(columns: Sequence[str], songs: Sequence[Song]) -> list[str
 def window_columns(labels: Sequence[str]) -> list[str]:
     """Return the columns of windows.csv."""
     shares = [f"contribution_{label}" for label in labels]
-    names = ["id", "window", "start", "end", "typicality"]
-    return [*names, *probability_columns(labels), *shares]
+    names = ["id", "window", "start", "end", *probability_columns(labels)]
+    return [*names, *shares, "typicality"]
 
 
 def song_row(item: SongPrediction, labels: Sequence[str]) -> Row:
@@ -196,9 +196,9 @@ def window_rows(item: SongPrediction, labels: Sequence[str]) -> list[Row]:
     for number, start in enumerate(prediction.start_seconds):
         name = item.window_names[number] if item.window_names else number
         values = [item.id, name, _seconds(start), _seconds(prediction.end_seconds[number])]
-        values.append(None if typicality is None else float(typicality[number]))
         values += map(float, prediction.window_probabilities[number])
         values += map(float, prediction.contributions[number])
+        values.append(None if typicality is None else float(typicality[number]))
         rows.append(dict(zip(columns, values, strict=True)))
     return rows
 
@@ -263,7 +263,10 @@ def song_frame(rows: Sequence[Row], columns: Sequence[str]) -> "pandas.DataFrame
     """Return rows of predictions.csv as a DataFrame indexed by song id."""
     import pandas
 
-    return pandas.DataFrame(rows, columns=list(columns)).set_index("id")
+    frame = pandas.DataFrame(rows, columns=list(columns)).set_index("id")
+    if "typicality" in frame:  # a number also where no song has one
+        frame["typicality"] = frame["typicality"].astype(float)
+    return frame
 
 
 def window_frame(rows: Sequence[Row], labels: Sequence[str]) -> "pandas.DataFrame":
@@ -271,6 +274,7 @@ def window_frame(rows: Sequence[Row], labels: Sequence[str]) -> "pandas.DataFram
     import pandas
 
     frame = pandas.DataFrame(rows, columns=window_columns(labels))
+    frame["typicality"] = frame["typicality"].astype(float)
     if frame["start"].isna().all():  # windows of a table have names or numbers, no seconds
         return frame.drop(columns=["start", "end"]).set_index(["id", "window"]).sort_index()
     # Sorted, because pandas looks up unsorted indices slowly and warns about it.

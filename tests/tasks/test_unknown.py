@@ -131,7 +131,8 @@ def test_what_cannot_be_told_is_refused(model, songs, trained, tmp_path):
     plain = songbag.load(trained.model_path)
     with pytest.raises(SettingsError, match="cannot tell which songs are unknown"):
         plain.predict(songs, unknown=0.05)
-    assert plain.predict(songs)["typicality"].isna().all()
+    typicality = plain.predict(songs)["typicality"]
+    assert typicality.isna().all() and typicality.dtype == float
     done = command("train", songs, "-o", tmp_path / "m.songbag", "--recipe", "fast", "--encoder",
                    "none", "--unknown", "0.01", "-q")  # fmt: skip
     assert done.returncode == 2
