@@ -95,6 +95,7 @@ def test_the_most_frequent_label_is_that_of_the_other_folds(tables):
                 assert counts[row["predicted"]] == max(counts.values())
 
 
+@pytest.mark.full  # librosa's compiler takes 20 s
 def test_mfcc_and_svc_are_those_of_a_notebook(songs, tmp_path):
     """Means and deviations of librosa's MFCC of whole songs, with the defaults of both."""
     recipe = load_recipe("founding", {"sound.coefficients": 20, "sound.frame_length": 2048})
