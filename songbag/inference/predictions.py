@@ -122,8 +122,9 @@ def probability_columns(labels: Sequence[str]) -> list[str]:
 
 def song_columns(labels: Sequence[str], songs: Sequence[Song] = ()) -> list[str]:
     """Return the columns of predictions.csv; the columns of the user's table come last."""
-    columns = ["id", "status", "reason", "label", "predicted", "confidence", "margin", "typicality"]
-    columns += [*probability_columns(labels), "windows", "seconds", "level_db", "warnings"]
+    columns = ["id", "status", "reason", "label", "predicted", "confidence", "margin"]
+    columns += [*probability_columns(labels), "windows", "seconds", "level_db", "typicality"]
+    columns.append("warnings")
     return with_user_columns(columns, songs)
 
 
@@ -154,12 +155,12 @@ def song_row(item: SongPrediction, labels: Sequence[str]) -> Row:
         row["predicted"] = join_labels([labels[index] for index in prediction.label_indices])
         row["confidence"] = prediction.confidence
         row["margin"] = prediction.margin
-        row["typicality"] = prediction.typicality
         shares = map(float, prediction.probabilities)
         row |= dict(zip(probability_columns(labels), shares, strict=True))
         row["windows"] = len(prediction.contributions)
         row["seconds"] = _seconds(prediction.end_seconds[-1])
         row["level_db"] = item.level_db
+        row["typicality"] = prediction.typicality
         row["warnings"] = "; ".join(item.warnings)
     return row | {name: cell for name, cell in item.song.extra.items() if name not in row}
 

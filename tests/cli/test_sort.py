@@ -252,7 +252,7 @@ def test_a_spreadsheet_is_told_that_it_is_utf8(model_path, music, tmp_path):
         songbag("predict", model_path, music, "--csv", tmp_path / name, *options)
     plain, marked = ((tmp_path / f"{name}.csv").read_bytes() for name in ("plain", "marked"))
     assert marked == b"\xef\xbb\xbf" + plain
-    assert plain.startswith(b"id,status,reason,label,predicted,confidence,margin,typicality,p_")
+    assert plain.startswith(b"id,status,reason,label,predicted,confidence,margin,p_")
 
 
 def test_destinations_that_do_not_fit_are_refused_first(model_path, music, tmp_path):
