@@ -13,7 +13,7 @@ install = echo "installing into $(1) ..." && { [ -x $(1)/bin/uv ] || $(1)/bin/py
 	  $(1)/bin/python -m pip install -qq --disable-pip-version-check \
 	  --constraint $(or $(3),constraints.txt) $(2); }$(if $(COMPILE), && $(1)/bin/python -m compileall -q songbag)
 
-.PHONY: help demo test lint types test-all docs torture chromium browser pictures clean
+.PHONY: help demo test lint types test-all docs torture chromium espeak browser pictures clean
 .PHONY: bench bench-quick bench-encoder bench-accuracy bench-tables bench-spans bench-strangers bench-neighbours bench-suggestions bench-poolings bench-vote bench-serving bench-service bench-scale bench-peers
 
 demo: .venv/train  ## generate songs, train, evaluate, write the report
@@ -32,7 +32,7 @@ lint: .venv/dev  ## style: ruff check and format
 types: .venv/dev  ## mypy, strict
 	.venv/bin/mypy
 
-test-all: .venv/dev .venv/store .venv/docs .venv-core/core chromium lint types  ## also what is too slow for every change
+test-all: .venv/dev .venv/store .venv/docs .venv-core/core chromium espeak lint types  ## also what is too slow for every change
 	.venv/bin/python -m pytest -n 2 --dist worksteal --full
 
 browser: examples/browser/node_modules demo  ## the demo's model in a browser, on the page of examples/browser
@@ -76,9 +76,7 @@ bench-tables: .venv/dev  ## recipe windows beside scikit-learn, on tables that l
 bench-neighbours: .venv/dev  ## songs that sound alike, and their map: shares on Emotify, seconds of many songs
 	.venv/bin/python bench/neighbours.py
 
-bench-strangers: .venv/dev  ## songs like none of the training: AUROC and shares set aside, beside rivals
-	@command -v espeak-ng >/dev/null || (apt-get update -qq && apt-get install -y -qq espeak-ng) || \
-	  { echo "needs espeak-ng for speech: apt-get install espeak-ng"; exit 1; }
+bench-strangers: .venv/dev espeak  ## songs like none of the training: AUROC and shares set aside, beside rivals
 	.venv/bin/python bench/strangers.py
 
 bench-suggestions: .venv/dev  ## what to label next: learning curves of five ways to choose, on Emotify
@@ -109,6 +107,14 @@ chromium:  ## install the browser for the tests of pages, where apt-get can
 	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium > /dev/null; } || \
 	  echo "No Chromium, and it cannot be installed from here (that needs root and apt-get): the" \
 	       "tests of the page will be skipped. Install it: sudo apt-get install chromium"
+
+# Speech, which no model of music was trained on.
+espeak:
+	@command -v espeak-ng || \
+	  { [ "$$(id -u)" = 0 ] && command -v apt-get && apt-get update -qq && \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq espeak-ng > /dev/null; } || \
+	  echo "No espeak-ng, and it cannot be installed from here (that needs root and apt-get):" \
+	       "tests of speech will be skipped. Install it: sudo apt-get install espeak-ng"
 
 PICTURE = chromium --headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync \
   --disable-background-networking --disable-component-update --hide-scrollbars

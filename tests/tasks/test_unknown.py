@@ -1,6 +1,7 @@
 """A model that sets unknown songs aside: on every way to an answer, with the same p-values."""
 
 import csv
+import shutil
 import subprocess
 from dataclasses import replace
 
@@ -187,6 +188,7 @@ def test_a_table_of_windows_knows_its_strangers_too(recipe, tmp_path):
 
 @pytest.mark.full
 @pytest.mark.skipif(not EMOTIFY.exists(), reason="Emotify is not here")
+@pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng is not here")
 def test_real_songs_and_strangers(strangers, tmp_path):
     speech = tmp_path / "speech.wav"
     said = "The archive holds many hours of recordings, and all of them were labelled by hand. "
