@@ -109,7 +109,7 @@ chromium:  ## install the browser for the tests of pages, where apt-get can
 	       "tests of the page will be skipped. Install it: sudo apt-get install chromium"
 
 # Speech, which no model of music was trained on.
-espeak:
+espeak:  ## install what speaks for tests of unknown songs, where apt-get can
 	@command -v espeak-ng || \
 	  { [ "$$(id -u)" = 0 ] && command -v apt-get && apt-get update -qq && \
 	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq espeak-ng > /dev/null; } || \
