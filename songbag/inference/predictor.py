@@ -96,11 +96,6 @@ class Predictor:
                     f"{expected}; it cannot be used."
                 )
 
-    @property
-    def known_songs(self) -> int:
-        """Number of songs that the typicality of others is measured by; 0 if it is not."""
-        return 0 if self.typicality is None else self.typicality.calibration_songs
-
     def predict(self, blocks: Iterable[Array], samples: Callable[[], int]) -> Prediction:
         """Predict one song from blocks of frames (n, bands).
 

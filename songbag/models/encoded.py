@@ -76,6 +76,16 @@ def on_cells(network: SongNetwork, sound: Sound, window_shape: Sequence[int]) ->
     return SongNetwork(OnCells(view, network), window_shape)
 
 
+def hidden_view(sound: Sound) -> tuple[nn.Module, int] | None:
+    """Return what turns cells into the encoder's hidden layer, and its units; None if unknown."""
+    assert sound.encoding is not None
+    head = find_encoder(sound).head
+    if "summary" not in head:
+        return None
+    kernel, bias = (torch.from_numpy(head[name]) for name in ("summary", "summary_bias"))
+    return nn.Sequential(PooledCells(sound.encoding), Hidden(kernel, bias)), kernel.shape[1]
+
+
 def view_of(
     part: NetworkPart, sound: Sound, window_shape: Sequence[int]
 ) -> tuple[nn.Module, tuple[int, ...]]:
@@ -96,14 +106,12 @@ def view_of(
             )
         bands = sound.frames.bands
         return CellLevels(encoding, bands), (window_shape[0] * encoding.levels, bands)
-    pooled = PooledCells(encoding)
     if part.takes != "hidden":
-        return pooled, (encoding.values,)
-    head = find_encoder(sound).head
-    if "summary" not in head:
+        return PooledCells(encoding), (encoding.values,)
+    hidden = hidden_view(sound)
+    if hidden is None:
         raise TrainingError(
             f"network '{part.name}' takes the hidden layer of an encoder, and '{encoding.name}' "
             "has none that is known. Use --network linear."
         )
-    kernel, bias = (torch.from_numpy(head[name]) for name in ("summary", "summary_bias"))
-    return nn.Sequential(pooled, Hidden(kernel, bias)), (kernel.shape[1],)
+    return hidden[0], (hidden[1],)

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from songbag.encoders.known import find_encoder
-from songbag.models.encoded import Hidden, PooledCells
+from songbag.models.encoded import PooledCells, hidden_view
 from songbag.models.gaussian import Gaussian
 from songbag.models.song_network import Ensemble, SongNetwork
 from songbag.settings import Sound
@@ -30,11 +29,7 @@ def describe_windows(sound: Sound | None, window_shape: Sequence[int]) -> tuple[
         return nn.Flatten(), math.prod(window_shape)
     if sound is None or sound.encoding is None:
         return Moments(), 2 * window_shape[-1]
-    pooled, head = PooledCells(sound.encoding), find_encoder(sound).head
-    if "summary" not in head:
-        return pooled, sound.encoding.values
-    kernel, bias = (torch.from_numpy(head[name]) for name in ("summary", "summary_bias"))
-    return nn.Sequential(pooled, Hidden(kernel, bias)), kernel.shape[1]
+    return hidden_view(sound) or (PooledCells(sound.encoding), sound.encoding.values)
 
 
 class Whitened(nn.Module):

@@ -18,7 +18,7 @@ from songbag.data.dataset import SongDataset
 from songbag.data.song import Song
 from songbag.data.table_files import require_pyarrow
 from songbag.errors import SettingsError
-from songbag.inference.model_file import Card, Model
+from songbag.inference.model_file import TYPICALITY, Card, Model
 from songbag.inference.predict import predict
 from songbag.inference.predictions import (
     SongPrediction,
@@ -29,9 +29,8 @@ from songbag.inference.predictions import (
     withhold,
     write_parquet_rows,
 )
-from songbag.inference.predictor import Predictor
 from songbag.metrics.calibration import confidence_for
-from songbag.metrics.typicality import require_enough
+from songbag.metrics.typicality import Typicality, require_enough
 from songbag.storage.files import Row, append_line, open_journal, read_journal
 from songbag.storage.remote import AnyPath, prefetch_stamps
 
@@ -140,7 +139,8 @@ def unknown_level(model: Model, level: float | None) -> float:
             "this model cannot tell which songs are unknown. Train it with --unknown (in Python "
             "unknown=0.05)."
         )
-    require_enough(Predictor(model).known_songs, level)
+    typicality = Typicality.from_part(model.parts[TYPICALITY])
+    require_enough(typicality.calibration_songs, level)
     return level
 
 
