@@ -7,10 +7,9 @@ trained on and never tested, and no other song of their groups is tested either.
 
 from collections import Counter
 from collections.abc import Sequence
-from itertools import compress
 
 from songbag.console import Console
-from songbag.data.dataset import BagDataset, SongDataset
+from songbag.data.dataset import SongDataset
 from songbag.data.song import Song, joined_groups
 from songbag.data.song_table import raise_problems, where
 
@@ -58,9 +57,7 @@ def decided_songs(songs: SongDataset, console: Console) -> SongDataset:
     counts = Counter(s.extra.get("decision") or "not labelled" for s in songs.songs if s.undecided)
     said = ", ".join(f"{count} {what}" for what, count in sorted(counts.items()))
     console.say(f"left out: {len(decided) - sum(decided)} songs without a label: {said}")
-    if isinstance(songs, BagDataset):
-        return songs.subset(decided)
-    return songs.with_songs(list(compress(songs.songs, decided)))
+    return songs.subset(decided)
 
 
 def require_chosen(songs: Sequence[Song], origin: str) -> None:

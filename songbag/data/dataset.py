@@ -133,6 +133,10 @@ class SongDataset(ABC):
             f"{self.origin}: its labels are fixed. Change them where they come from."
         )
 
+    def subset(self, selected: Selection) -> Self:
+        """Return the selected songs, without the failed ones."""
+        return self.with_songs(list(compress(self.songs, selected)))
+
     @abstractmethod
     def grouped_by(self, column: str) -> Self:
         """Return the same songs, grouped by a column instead of the artist."""

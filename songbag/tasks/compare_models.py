@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from songbag.console import Console
 from songbag.data.chosen_songs import decided_songs
-from songbag.data.dataset import BagDataset, SongDataset
+from songbag.data.dataset import SongDataset
 from songbag.data.song import joined_groups
 from songbag.errors import SettingsError, SongTableError
 from songbag.inference.model_file import Model, used_in_training
@@ -108,12 +107,7 @@ class _NewSongs:
                 f"{shared} of the compared songs belong to a group (artist) of songs that a model "
                 "was trained on: their figures may be too high."
             )
-        rest = (
-            songs.subset(~known)
-            if isinstance(songs, BagDataset)
-            else songs.with_songs(list(compress(songs.songs, ~known)))
-        )
-        return cls(rest, sums, said)
+        return cls(songs.subset(~known), sums, said)
 
 
 def changed_rows(first: Evaluation, second: Evaluation) -> list[Row]:
