@@ -2,9 +2,11 @@
 
 Songbag is cross-validated first; the others take its folds. Each has an environment of its own
 under .venv-peers/NAME, made here, and a small adapter in bench/rivals, whose lines are what a
-user writes. One that cannot be installed or run is a row with its error. Writes rivals.csv:
-accuracy, its difference from Songbag's with an interval over artists, seconds (of features of all
-songs, of training and of predicting over all folds), peak memory.
+user writes. One that cannot be installed or run is a row with its error. What has answered is not
+run again. Writes rivals.csv:
+accuracy, its difference from Songbag's with an interval over artists, core seconds (of features of
+all songs, of training and of predicting over all folds; Songbag trains and predicts in one run),
+peak memory.
 
     python bench/peers.py [--songs FILE] [--out FOLDER] [--recipe auto] [--minutes 60] [rival ...]
 """
@@ -15,7 +17,6 @@ import json
 import resource
 import subprocess
 import sys
-import time
 import venv
 from pathlib import Path
 
@@ -30,14 +31,16 @@ from songbag.tasks.embed import encode_songs
 
 ROOT = Path(__file__).resolve().parents[1]
 RIVALS = {
-    "librosa_forest": ["librosa", "scikit-learn"],
     "vectors_logistic": ["scikit-learn"],
+    "librosa_forest": ["librosa", "scikit-learn"],
+    "opensmile_svm": ["opensmile", "scikit-learn", "soundfile"],
     "torchmil_attention": ["torch", "torchmil"],
     "pyaudioanalysis_svm": [
         *("pyAudioAnalysis", "soundfile", "scikit-learn", "eyed3", "pydub", "hmmlearn"),
         *("plotly", "imblearn", "tqdm", "matplotlib"),
     ],
-    "opensoundscape_cnn": ["opensoundscape"],
+    "essentia_svm": ["essentia", "scikit-learn"],
+    "opensoundscape_cnn": ["opensoundscape", "torch", "torchvision"],
 }
 COLUMNS = [
     *("system", "songs", "accuracy", "difference", "low", "high", "describe_seconds"),
@@ -47,16 +50,26 @@ COLUMNS = [
 
 def songbag_row(songs: Path, out: Path, recipe: str) -> tuple[dict, list[dict]]:
     """Cross-validate Songbag; return its row and its predictions, which hold the folds."""
-    folder, began = out / "songbag", time.perf_counter()
-    command = [sys.executable, "-m", "songbag", "crossval", str(songs), "-o", str(folder)]
-    command += ["--recipe", recipe, "--cache", str(out / "cache"), "--allow-outside", "--quiet"]
-    subprocess.run(command, check=True)
+    folder, program = out / "songbag", [sys.executable, "-m", "songbag"]
+    given = ["--recipe", recipe, "--cache", out / "cache", "--allow-outside", "--quiet"]
+    seconds = {}
+    for step, command in (("describe", "extract"), ("train", "crossval")):
+        before = core_seconds()
+        output = ["-o", folder] if command == "crossval" else []
+        step_command = [*program, command, songs, *output, *given]
+        subprocess.run(step_command, stdout=subprocess.DEVNULL, check=True)
+        seconds[f"{step}_seconds"] = core_seconds() - before
     rows = read_csv(folder / "predictions.csv")
     right = [row["predicted"] == row["label"] for row in rows]
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    seconds = {"train_seconds": time.perf_counter() - began, "peak_mb": peak, "lines": 1}
     row = {"system": f"songbag {recipe}", "songs": len(rows), "accuracy": float(np.mean(right))}
-    return row | seconds, rows
+    return row | seconds | {"peak_mb": peak, "lines": 1}, rows
+
+
+def core_seconds() -> float:
+    """Return the seconds that processes started here, and ended, have kept cores busy."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def write_inputs(songs: Path, out: Path, rows: list[dict]) -> None:
@@ -88,7 +101,8 @@ def rival_row(name: str, out: Path, rows: list[dict], minutes: float) -> dict:
         [*adapter, out / "songs.csv", out / "windows.npz", answers],
     ]
     try:
-        venv.create(environment, with_pip=True)
+        if not python.exists():
+            venv.create(environment, with_pip=True)
         for step in steps:
             done = subprocess.run(
                 step, capture_output=True, text=True, timeout=60 * minutes, check=False
@@ -130,10 +144,17 @@ def main() -> None:
         sys.exit(f"{options.songs}: no such table; name one with --songs")
     out = options.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
-    row, rows = songbag_row(options.songs, out, options.recipe)
-    write_inputs(options.songs, out, rows)
-    table = [row]
+    written = read_csv(out / "rivals.csv") if (out / "rivals.csv").exists() else []
+    table = [row for row in written if not row["error"]]
+    if table:
+        rows = read_csv(out / "songbag" / "predictions.csv")
+    else:
+        row, rows = songbag_row(options.songs, out, options.recipe)
+        table = [row]
+        write_inputs(options.songs, out, rows)
     for name in options.rivals:
+        if any(row["system"] == name for row in table):
+            continue
         table.append(rival_row(name, out, rows, options.minutes))
         print(table[-1], flush=True)
         write_csv(out / "rivals.csv", table, COLUMNS)

@@ -323,8 +323,7 @@ class Adapt(Record, frozen=True):
     below_songs : int
         With fewer songs only the recipe's last branch is trained (0: never).
     short_windows : bool
-        Windows longer than half of the middle song become half as long as it, at least
-        one second.
+        Windows are at most half as long as the middle song, and at least one second.
     most_visits : int
         Epochs are cut so that a member sees about so many songs in all (0: never).
     """
@@ -342,14 +341,15 @@ class Recipe(Record, frozen=True):
     training : Training
         Of the network, or of the first branch.
     branches : tuple of Training
-        Further kinds of networks whose answers are averaged with the first, each weighed
-        by what the folds of ``training`` say of it. All hear the same frames.
+        Further kinds of networks on the same frames, joined with weights that the folds give.
     encoder : str
         The encoder that listens where none is chosen; empty for none.
     encoded : tuple of Training
         Taken instead of ``training`` and ``branches`` where an encoder listens.
     without : Recipe, optional
         Taken where songs held out say that the encoder does not help; None: it is not asked.
+    augment : int, 0 to 3
+        Copies of a song, their sound changed, to train on (`songbag.data.changed_songs`).
     """
 
     name: str
@@ -362,6 +362,7 @@ class Recipe(Record, frozen=True):
     encoder: str = ""
     encoded: tuple[Training, ...] = ()
     without: "Recipe | None" = None
+    augment: Annotated[int, Meta(ge=0, le=3)] = 0
 
     @property
     def trainings(self) -> tuple[Training, ...]:
@@ -388,10 +389,9 @@ class Limits(Record, frozen=True):
     cpu_seconds, wall_seconds : float
         Time of the processor for decoding, and time of waiting for it.
     memory_bytes, spool_bytes : float
-        Memory beyond what is in use when decoding begins, and size of the temporary
-        file of a two-pass sound.
+        Memory beyond what is in use at first, and the temporary file of a two-pass sound.
     open_files : int
-        Files open at once, beyond those already open.
+        Open at once, beyond those already open.
     """
 
     hours: Positive = 1.0

@@ -137,7 +137,7 @@ def test_the_metadata_says_what_the_project_says(archives):
         data = email.message_from_bytes(wheel.read(name))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert (data["Name"], data["Version"]) == ("songbag", songbag.__version__)
-    assert data["License-Expression"] == "MIT"
+    assert data["License-Expression"] == "MIT AND ISC AND BSD-3-Clause AND OFL-1.1"
     assert data["Description-Content-Type"] == "text/markdown"
     assert data.get_payload(decode=True).decode() == (ROOT / "README.md").read_text()
     assert set(data.get_all("Provides-Extra")) == set(project["optional-dependencies"])

@@ -94,7 +94,8 @@ def train(
     same_split : path, optional
         Model file of an earlier training, whose test songs are test songs again.
     **changes
-        Other training settings, for example ``epochs=10``.
+        Other training settings, for example ``epochs=10``; and ``augment``, 0 to 3: copies of
+        each song that are trained on beside it, by telephone, too loud or amid applause.
     """
     import pandas
 
@@ -341,8 +342,12 @@ def recipe_and_own(
     from songbag.encoders.choose import choose_recipe
     from songbag.tasks.train import default_encoder, default_recipe
 
+    of_recipe = {name: changes[name] for name in ("augment",) if name in changes}
+    changes = {name: value for name, value in changes.items() if name not in of_recipe}
     for name in changes.keys() - set(Training.__struct_fields__):
-        known = {*Training.__struct_fields__, *inspect.signature(train).parameters} - {"changes"}
+        known = {"augment", *Training.__struct_fields__, *inspect.signature(train).parameters} - {
+            "changes"
+        }
         raise SettingsError(
             f"there is no argument and no training setting '{name}'.{suggestion(name, known)}"
         )
@@ -359,6 +364,7 @@ def recipe_and_own(
                 "choose_recipe, which makes one"
             )
         training = msgspec.to_builtins(recipe.training) | changes
-        return msgspec.structs.replace(recipe, training=read(Training, training, "training")), own
-    settings = {f"training.{name}": value for name, value in changes.items()}
+        of_recipe["training"] = read(Training, training, "training")
+        return msgspec.structs.replace(recipe, **of_recipe), own
+    settings = of_recipe | {f"training.{name}": value for name, value in changes.items()}
     return choose_recipe(recipe, settings, encoder), own

@@ -44,12 +44,14 @@ class Source(Record, frozen=True):
     start: float = 0.0  # seconds
     end: float | None = None  # None for the end of the file
     excerpt: Excerpt = Excerpt()  # which seconds of that part are used
+    change: str = ""  # of `songbag.audio.changes.CHANGES`, made to its sound
 
     def part(self) -> str:
-        """Return a name of the part, empty for the whole file."""
+        """Return a name of the part and its change, empty for the whole file as it is."""
         if self == Source(path=self.path):
             return ""
-        values = msgspec.json.encode((self.start, self.end, self.excerpt))
+        changed = (self.change,) if self.change else ()
+        values = msgspec.json.encode((self.start, self.end, self.excerpt, *changed))
         return hashlib.blake2b(values, digest_size=6).hexdigest()
 
 

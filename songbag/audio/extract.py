@@ -4,8 +4,10 @@ The same file and sound give the same frames file under the same name, written a
 an extraction can be repeated, run twice at the same time, and distributed over any machines.
 """
 
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -20,6 +22,7 @@ from songbag.audio.cache import (
     read_frames,
     write_frames,
 )
+from songbag.audio.changes import workable_rate, write_changed
 from songbag.audio.features import Frames
 from songbag.audio.sandbox import (
     decode_in_sandbox,
@@ -82,12 +85,29 @@ def decode_rows(
 ) -> Iterator[Frames]:
     """Yield the rows of a song: its frames, or what the sound's encoder makes of them.
 
-    Decoding runs in the sandbox; the encoder, whose graph has been checked, in this process.
+    Decoding runs in the sandbox; the encoder, whose graph has been checked, in this process, and
+    so does what changes the sound, for which a song is held in memory.
     """
+    if source.change:
+        yield from _changed_rows(source, sound, report, limits, folder)
+        return
     frames = decode_in_sandbox(source, sound.frames, report, limits)
     if sound.encoding is None:
-        return frames
-    return find_encoder(sound, folder).rows(frames)
+        yield from frames
+    else:
+        yield from find_encoder(sound, folder).rows(frames)
+
+
+def _changed_rows(
+    source: Source, sound: Sound, report: AudioReport, limits: Limits, folder: AnyPath
+) -> Iterator[Frames]:
+    """Yield the rows of a song whose sound is changed, from a temporary file."""
+    rate = workable_rate(read_header(source.path, limits).native_rate)
+    samples = read_samples(source, rate, limits)
+    with tempfile.TemporaryDirectory(prefix="songbag-") as temporary:
+        path = Path(temporary, "changed.wav")
+        write_changed(path, source.change, samples, rate)
+        yield from decode_rows(Source(path=str(path)), sound, report, limits, folder)
 
 
 def extract_all(

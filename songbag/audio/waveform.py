@@ -1,7 +1,9 @@
 """Read audio files as mono float32 samples, block by block and at any rate, and write them."""
 
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import av
 import numpy as np
@@ -11,13 +13,16 @@ from numpy.typing import NDArray
 from songbag.audio.audio_file import AudioReport, Source, refuse_nothing
 from songbag.audio.decode import Blocks, Channels, native_blocks
 from songbag.audio.meter import Meter
+from songbag.errors import AudioError
 from songbag.settings import Limits
 
 Samples = NDArray[np.float32]
+Waveform: TypeAlias = tuple[Any, int]  # samples, and how many there are a second
 Native = Iterator[tuple[int, Samples]]  # blocks at a file's own rate (Hz), which may change
 
 _COUNTING_RATE = 8000  # Hz at which a file is decoded to learn its length
 _LOUDEST = 100.0  # 40 dB above full scale: no recording is louder
+MOST_CHANNELS = 32  # of an array of samples
 
 # --- reading ---
 
@@ -195,3 +200,42 @@ def write_waveform(
         for piece in [*resampler.resample(frame), *resampler.resample(None)]:
             container.mux(stream.encode(piece))
         container.mux(stream.encode(None))
+
+
+def write_samples(path: Path, waveform: Waveform) -> None:
+    """Write samples as a WAV file of float32.
+
+    Raises
+    ------
+    AudioError
+        The samples or their rate are none; ``reason`` says which.
+    """
+    samples, rate = waveform
+    array = np.asarray(samples)
+    if array.dtype.kind not in "fiu" or array.ndim not in (1, 2) or array.size == 0:
+        raise AudioError("no_samples", f"an array of {array.dtype} and shape {array.shape}")
+    if not (0 < rate < 1 << 31 and rate == int(rate)):
+        raise AudioError("no_rate", f"a rate of {rate} Hz is none")
+    planes = array[:, None] if array.ndim == 1 else array
+    if planes.shape[1] > planes.shape[0]:
+        planes = planes.T  # (channels, samples), as torchaudio gives them
+    if planes.shape[1] > MOST_CHANNELS:
+        raise AudioError(
+            "no_samples", f"shape {array.shape} has more than {MOST_CHANNELS} channels"
+        )
+    if array.dtype.kind == "f":
+        values = planes.astype(np.float32)
+        if np.nanmax(np.abs(values), initial=0) > _LOUDEST:
+            raise AudioError(
+                "too_loud",
+                f"floating-point samples reach {np.nanmax(np.abs(values)):g}, and full scale is 1. "
+                "Divide integers that were made floats by their full scale.",
+            )
+    else:
+        scale = 1 << (8 * array.dtype.itemsize - 1)
+        middle = scale if array.dtype.kind == "u" else 0
+        values = ((planes.astype(np.float64) - middle) / scale).astype(np.float32)
+    data, width = values.tobytes(), 4 * planes.shape[1]
+    about = struct.pack("<HHIIHH", 3, planes.shape[1], int(rate), int(rate) * width, width, 32)
+    body = b"fmt " + struct.pack("<I", 16) + about + b"data" + struct.pack("<I", len(data))
+    path.write_bytes(b"RIFF" + struct.pack("<I", 4 + len(body) + len(data)) + b"WAVE" + body + data)

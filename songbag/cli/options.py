@@ -304,6 +304,8 @@ def training_options(default: str = "auto") -> Callable[[Callback], Callback]:
         option("--loss", type=click.Choice(["song", "window"]), section=TRAINING,
                help="What is minimised."),
         option("--epochs", type=int, section=TRAINING, help="Passes over the training songs."),
+        option("--augment", type=click.IntRange(0, 3), metavar="COPIES", section=TRAINING,
+               help="Of each song, by telephone, too loud, amid applause, to train on, too."),
         option("--set", "settings", multiple=True, metavar="KEY=VALUE", section=TRAINING,
                help="Any setting, e.g. training.learning_rate=0.001."),
         option("--seed", default=0, section=TRAINING,
@@ -369,6 +371,8 @@ def recipe_changes(options: dict[str, Any]) -> dict[str, Any]:
         for name in ("network", "pooling", "loss", "epochs")
         if options.get(name) is not None
     }
+    if options.get("augment") is not None:
+        changes["augment"] = options["augment"]
     if options["excerpt"] is not None:
         changes["excerpt.seconds"] = options["excerpt"]
         changes["excerpt.place"] = "middle" if options["middle"] else "first"

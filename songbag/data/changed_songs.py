@@ -1,130 +1,119 @@
-"""Songs as a phone line, a codec, a loud master or an audience would leave them, to be predicted.
+"""Songs that are trained on with their sound changed, too: augmentation before the encoder.
 
-Nothing is stored: a song is decoded, changed in memory as mono samples at its own rate, written as
-a temporary file and read as any other file.
+A network that has heard a song over a telephone, too loud and amid applause knows it again. The
+copies are heard once and cached, as songs are; they are only trained on.
 """
 
-import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import compress, islice
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from songbag.audio.audio_file import AudioReport, Source, local_source
-from songbag.audio.extract import decode_rows, read_header, read_samples
-from songbag.audio.features import Frames
-from songbag.audio.waveform import Samples, read_blocks, write_waveform
-from songbag.data.audio_dataset import AudioInput
-from songbag.data.dataset import Recording
+from songbag.console import Console
+from songbag.data.audio_dataset import AudioDataset
+from songbag.data.bag import Bag
+from songbag.data.dataset import (
+    BagDataset,
+    BagInput,
+    Failure,
+    Progress,
+    Selection,
+    SongDataset,
+    SongInput,
+    no_progress,
+)
 from songbag.data.song import Song
-from songbag.data.waveform_dataset import Waveform, write_samples
-from songbag.settings import Sound
+from songbag.settings import Recipe, Sound, Windows
 
-_MP3_RATES = (8000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)  # Hz
-_OTHER_RATE = 44_100  # Hz to which files of other rates are brought
-_SEMITONE = 2 ** (1 / 12)
-_LINE_HZ = (300.0, 3400.0)  # that a telephone line sampled at 8 kHz passes (ITU-T G.712)
-_APPLAUSE_DB = -6.0  # of the song's level
-_CLAPS = 80  # a second
-_HANDS = 16  # different claps
-
-
-def as_mp3(samples: Samples, rate: int) -> Waveform:
-    """Code as mono mp3 of 64 kbit/s and decode again."""
-    with tempfile.TemporaryDirectory(prefix="songbag-") as folder:
-        path = Path(folder, "coded.mp3")
-        write_waveform(path, np.clip(samples, -1, 1), rate, 64_000)
-        return np.concatenate(list(read_blocks(path, rate, AudioReport()))), rate
-
-
-def by_telephone(samples: Samples, rate: int) -> Waveform:
-    """Keep 300 to 3400 Hz, what a telephone line sampled at 8 kHz passes."""
-    spectrum = np.fft.rfft(samples)
-    hertz = np.fft.rfftfreq(len(samples), 1 / rate)
-    spectrum[(hertz < _LINE_HZ[0]) | (hertz > _LINE_HZ[1])] = 0
-    return np.fft.irfft(spectrum, len(samples)), rate
-
-
-def too_loud(samples: Samples, rate: int) -> Waveform:
-    """Make it 6 dB louder, and clip what exceeds full scale."""
-    return np.clip(samples * np.float32(10 ** (6 / 20)), -1, 1), rate
-
-
-def faster(samples: Samples, rate: int) -> Waveform:
-    """Play it faster by a semitone: pitch and tempo rise by 5.9 %."""
-    return samples, round(rate * _SEMITONE)
-
-
-def slower(samples: Samples, rate: int) -> Waveform:
-    """Play it slower by a semitone: pitch and tempo fall by 5.6 %."""
-    return samples, round(rate / _SEMITONE)
-
-
-def with_applause(samples: Samples, rate: int) -> Waveform:
-    """Add claps at random moments, 80 a second, in all 6 dB below the song; the same each time."""
-    rng = np.random.default_rng(0)
-    seconds = np.arange(0, 0.04, 1 / rate)
-    hands = rng.standard_normal((_HANDS, len(seconds))) * np.exp(-seconds / 0.008)
-    noise = np.zeros(len(samples) + len(seconds))
-    for start in rng.integers(len(samples), size=max(1, round(_CLAPS * len(samples) / rate))):
-        loudness = rng.uniform(0.2, 1)
-        noise[start : start + len(seconds)] += loudness * hands[rng.integers(_HANDS)]
-    noise = noise[: len(samples)]
-    noise *= 10 ** (_APPLAUSE_DB / 20) * _level(samples) / _level(noise)
-    return (samples + noise).astype(np.float32), rate
-
-
-def middle(samples: Samples, rate: int) -> Waveform:
-    """Take the middle 10 seconds; of a shorter song all."""
-    start = max(0, (len(samples) - 10 * rate) // 2)
-    return samples[start : start + 10 * rate], rate
-
-
-def _level(samples: NDArray[np.floating]) -> float:
-    return float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))
-
-
-CHANGES: dict[str, Callable[[Samples, int], Waveform]] = {
-    "mp3 64 kbit/s": as_mp3,
-    "telephone": by_telephone,
-    "6 dB louder, clipped": too_loud,
-    "semitone up": faster,
-    "semitone down": slower,
-    "applause": with_applause,
-    "middle 10 s": middle,
-}
+TRAINED_ON = ("telephone", "6 dB louder, clipped", "applause")
 
 
 @dataclass(frozen=True)
-class ChangedInput:
-    """A song in an audio file, changed by one of `CHANGES` (see `SongInput`)."""
+class AugmentedDataset(BagDataset):
+    """Songs, and copies of them with their sound changed, which `augmented` has and nothing else.
 
-    original: AudioInput
-    change: str
-    windows: None = None
-    decodes: bool = True
+    ``heard`` holds ``size`` songs, then the copies, each with the id of its song.
+    """
+
+    heard: BagDataset
+    size: int
+    origin: str
+    failures: Sequence[Failure] = ()
+    remarks: Sequence[str] = ()
 
     @property
-    def song(self) -> Song:
-        """The song as it is in the table."""
-        return self.original.song
+    def songs(self) -> Sequence[Song]:  # type: ignore[override]
+        return self.heard.songs[: self.size]
 
-    def frames(self, sound: Sound) -> tuple[Iterator[Frames], Callable[[], Recording]]:
-        """Decode and change the song, and return the frames of that."""
-        report, of_file = AudioReport(), self.original
+    @property
+    def augmented(self) -> BagDataset:
+        return self.heard
 
-        def decoded() -> Iterator[Frames]:
-            with local_source(of_file.source, of_file.limits) as source:
-                own = read_header(source.path, of_file.limits).native_rate
-                rate = own if own in _MP3_RATES else _OTHER_RATE
-                samples = read_samples(source, rate, of_file.limits)
-            with tempfile.TemporaryDirectory(prefix="songbag-") as folder:
-                path = Path(folder, "changed.wav")
-                write_samples(path, CHANGES[self.change](samples, rate))
-                yield from decode_rows(
-                    Source(path=str(path)), sound, report, of_file.limits, of_file.cache
-                )
+    def __len__(self) -> int:
+        return self.size
 
-        return decoded(), lambda: Recording(report.samples, report.level_db, report.warnings())
+    def __getitem__(self, index: Any) -> Any:
+        return self.heard[: self.size][index]
+
+    def __iter__(self) -> Iterator[Bag]:
+        return iter(self.heard[: self.size])
+
+    def load(self, recipe: Recipe, progress: Progress = no_progress) -> Self:
+        return self
+
+    def inputs(self, recipe: Recipe) -> Iterable[SongInput]:
+        return [*(BagInput(bag.song, bag) for bag in self), *self.failures]
+
+    def everyone(self) -> Sequence[Song]:
+        return [*self.songs, *(failure.song for failure in self.failures)]
+
+    def grouped_by(self, column: str) -> Self:
+        return replace(self, heard=self.heard.grouped_by(column))
+
+    def subset(self, selected: Selection) -> Self:
+        kept = {song.id for song in compress(self.songs, selected)}
+        heard = self.heard.subset([song.id in kept for song in self.heard.songs])
+        return replace(self, heard=heard, size=len(kept), failures=())
+
+    def cut(self, sound: Sound, windows: Windows) -> Self:
+        return replace(self, heard=self.heard.cut(sound, windows))
+
+    def without_features(self) -> Iterable[Bag]:
+        return islice(self.heard.without_features(), self.size)
+
+    def checksums(self) -> Iterable[bytes]:
+        return islice(self.heard.checksums(), self.size)
+
+    def shards(self) -> NDArray[np.int64]:
+        return self.heard.shards()[: self.size]
+
+
+def with_copies(
+    songs: SongDataset, own: BagDataset, recipe: Recipe, console: Console
+) -> BagDataset:
+    """Return songs of audio files, loaded as ``own``, with as many copies as the recipe wants.
+
+    Which change a copy has follows from the id of its song, so it is found in the cache again.
+    Songs of other datasets are returned as they are, and that is said.
+    """
+    if not recipe.augment:
+        return own
+    if not isinstance(songs, AudioDataset):
+        console.say("trained without changed copies of songs: their audio files are not at hand")
+        return own
+    copies = [
+        replace(song, change=TRAINED_ON[(_number(song) + turn) % len(TRAINED_ON)])
+        for turn in range(recipe.augment)
+        for song in own.songs
+    ]
+    heard = songs.with_songs([*own.songs, *copies]).load(recipe, console.track)
+    size = sum(not song.change for song in heard.songs)
+    return AugmentedDataset(heard, size, own.origin, own.failures, own.remarks)
+
+
+def _number(song: Song) -> int:
+    return hashlib.blake2b(song.id.encode(), digest_size=1).digest()[0]

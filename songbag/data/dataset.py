@@ -163,6 +163,11 @@ class BagDataset(SongDataset, Sequence[Bag]):
     `MemoryDataset` holds them, `songbag.data.packed.PackedDataset` maps them from files.
     """
 
+    @property
+    def augmented(self) -> "BagDataset":
+        """The songs, and after them copies with their sound changed, where there are any."""
+        return self
+
     @abstractmethod
     def subset(self, selected: Selection) -> Self:
         """Return the selected songs, without the failed ones."""

@@ -4,16 +4,16 @@ A song is written as a WAV file of float32, without loss, and read as any other 
 downmix, resampling, warnings and cache, in which it is found by its content.
 """
 
-import struct
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self, TypeAlias
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from songbag.audio.waveform import MOST_CHANNELS, Waveform, write_samples
 from songbag.data.audio_dataset import AudioDataset
 from songbag.data.bag import Bag
 from songbag.data.dataset import Failure, MemoryDataset, Progress, SongDataset, no_progress
@@ -24,10 +24,6 @@ from songbag.settings import Limits, Recipe
 from songbag.storage.files import default_folder
 from songbag.storage.remote import AnyPath
 
-Waveform: TypeAlias = tuple[Any, int]  # samples, and how many there are a second
-
-_MOST_CHANNELS = 32
-_LOUDEST = 100.0  # 40 dB above full scale: no samples as fractions are louder
 _AT_ONCE = 32  # songs that lie on the disk at the same time
 
 
@@ -143,7 +139,7 @@ def _of_array(array: NDArray[Any], rate: int | None) -> list[Waveform] | None:
         raise _without_rate()
     if array.ndim == 1:
         return [(array, rate)]
-    if array.ndim != 2 or array.shape[1] <= _MOST_CHANNELS < array.shape[0]:
+    if array.ndim != 2 or array.shape[1] <= MOST_CHANNELS < array.shape[0]:
         raise SongTableError(
             f"an array of shape {array.shape} is no matrix (songs, samples). One song with "
             "channels is a pair: [(samples, rate)]."
@@ -185,42 +181,3 @@ def _without_rate() -> SongTableError:
         "these are samples, and nobody says how many there are a second. Give sample_rate=, or "
         "pairs (samples, rate)."
     )
-
-
-def write_samples(path: Path, waveform: Waveform) -> None:
-    """Write samples as a WAV file of float32.
-
-    Raises
-    ------
-    AudioError
-        The samples or their rate are none; ``reason`` says which.
-    """
-    samples, rate = waveform
-    array = np.asarray(samples)
-    if array.dtype.kind not in "fiu" or array.ndim not in (1, 2) or array.size == 0:
-        raise AudioError("no_samples", f"an array of {array.dtype} and shape {array.shape}")
-    if not (0 < rate < 1 << 31 and rate == int(rate)):
-        raise AudioError("no_rate", f"a rate of {rate} Hz is none")
-    planes = array[:, None] if array.ndim == 1 else array
-    if planes.shape[1] > planes.shape[0]:
-        planes = planes.T  # (channels, samples), as torchaudio gives them
-    if planes.shape[1] > _MOST_CHANNELS:
-        raise AudioError(
-            "no_samples", f"shape {array.shape} has more than {_MOST_CHANNELS} channels"
-        )
-    if array.dtype.kind == "f":
-        values = planes.astype(np.float32)
-        if np.nanmax(np.abs(values), initial=0) > _LOUDEST:
-            raise AudioError(
-                "too_loud",
-                f"floating-point samples reach {np.nanmax(np.abs(values)):g}, and full scale is 1. "
-                "Divide integers that were made floats by their full scale.",
-            )
-    else:
-        scale = 1 << (8 * array.dtype.itemsize - 1)
-        middle = scale if array.dtype.kind == "u" else 0
-        values = ((planes.astype(np.float64) - middle) / scale).astype(np.float32)
-    data, width = values.tobytes(), 4 * planes.shape[1]
-    about = struct.pack("<HHIIHH", 3, planes.shape[1], int(rate), int(rate) * width, width, 32)
-    body = b"fmt " + struct.pack("<I", 16) + about + b"data" + struct.pack("<I", len(data))
-    path.write_bytes(b"RIFF" + struct.pack("<I", 4 + len(body) + len(data)) + b"WAVE" + body + data)

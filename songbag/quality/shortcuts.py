@@ -7,10 +7,11 @@ compared with what it reaches when the labels are permuted, whole groups at a ti
 References
 ----------
 .. [1] Ojala, Garriga (2010), Permutation tests for studying classifier performance, JMLR.
+.. [2] Westfall, Young (1993), Resampling-based multiple testing, Wiley.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,9 +72,16 @@ def shortcut_findings(
             places.append(place)
             labelled.append(song)
     labels, groups = stratification_labels(labelled), joined_groups(labelled)
-    for fact, values in facts.items():
-        shortcut = measure_shortcut(fact, [values[place] for place in places], labels, groups)
-        if shortcut is None or not shortcut.significant:
+    measured = {
+        fact: measure_shortcut(fact, [values[place] for place in places], labels, groups)
+        for fact, values in facts.items()
+    }
+    shortcuts = {fact: shortcut for fact, shortcut in measured.items() if shortcut is not None}
+    # Of many facts one is lucky: each must beat what chance reaches with any of them [2]_.
+    by_chance = max((shortcut.permuted for shortcut in shortcuts.values()), default=0.0)
+    for fact, found in shortcuts.items():
+        shortcut = replace(found, permuted=by_chance)
+        if not shortcut.significant:
             continue
         text = (
             f"{fact} alone tells the label of {100 * shortcut.accuracy:.0f} % of the songs; the "

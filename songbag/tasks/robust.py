@@ -1,15 +1,16 @@
 """How many decisions of a model change when the sound of the songs is changed."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from songbag.audio.changes import CHANGES
 from songbag.console import Console
 from songbag.data.audio_dataset import AudioDataset
-from songbag.data.changed_songs import CHANGES, ChangedInput
 from songbag.data.dataset import SongDataset
 from songbag.errors import SettingsError
 from songbag.inference.model_file import Card, Model
@@ -57,8 +58,8 @@ def measure_robustness(
         ``change``; ``songs`` that were predicted, ``failed`` ones; ``changed``: decisions that
         differ from those of ``items``; the headline metric with ``low`` and ``high``.
     """
-    originals = dataset.with_songs([item.song for item in items]).inputs(model.card.recipe)
-    inputs = [ChangedInput(one, change) for change in CHANGES for one in originals]
+    songs = [replace(item.song, change=change) for change in CHANGES for item in items]
+    inputs = dataset.with_songs(songs).inputs(model.card.recipe)
     answers = predict_inputs(model, inputs, dataset.workers)
     tracked = console.track(answers, len(inputs), "Changing")
     rows = [_row(UNCHANGED, items, items, model.card, groups)]

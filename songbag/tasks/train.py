@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from songbag.console import Console
 from songbag.data.audio_dataset import AudioDataset
+from songbag.data.changed_songs import with_copies
 from songbag.data.chosen_songs import decided_songs, only_trained_on, training_remark
 from songbag.data.dataset import BagDataset, MemoryDataset, SongDataset
 from songbag.data.packed import PackedDataset
@@ -212,7 +213,7 @@ def load_labelled(songs: SongDataset, recipe: Recipe, console: Console) -> BagDa
     stated = any(song.split or song.fold for song in dataset.songs)
     if remark := training_remark(dataset.songs, stated):
         console.say(remark)
-    return dataset
+    return with_copies(songs, dataset, recipe, console)
 
 
 def without_strays(songs: SongDataset, console: Console) -> SongDataset:

@@ -117,7 +117,7 @@ def fit(
     else:
         checkpoint = open_checkpoint(checkpoint_path(model_path), plan, dataset)
         songs, held_out = dataset.subset(~validation), dataset.subset(validation)
-        result = train_with_bar(songs, plan, validation=held_out, checkpoint=checkpoint)
+        result = train_with_bar(songs.augmented, plan, validation=held_out, checkpoint=checkpoint)
         if fold_of is not None:
             plan.console.say("calibration on songs held out in turn")
             branch = _fit_branch(dataset, fold_of, plan, model_path, "vote")
@@ -241,22 +241,26 @@ def _fit_ensemble(
     plan: TrainingPlan,
     model_path: Path | None,
 ) -> "tuple[TrainedNetwork, NDArray[np.float64], TrainingPlan]":
-    """Train the members of all branches and weight them.
+    """Train the members of all branches on songs and their copies, and weight them.
 
     Returns the ensemble, its logits of songs held out, and the plan with the branches that were
-    trained.
+    trained. Copies are in the fold of their song, and weigh nothing.
     """
     from songbag.models.build import song_pooling
     from songbag.models.song_network import Ensemble
     from songbag.training.trainer import TrainedNetwork
 
     branches, trained, y = list[Branch](), list[Training](), plan.truths(dataset.songs)
+    heard, count = dataset.augmented, len(dataset)
+    fold_by_id = {song.id: fold for song, fold in zip(dataset.songs, fold_of, strict=True)}
+    fold_of = np.array([fold_by_id[song.id] for song in heard.songs])
     for training in plan.recipe.trainings:
         if training.spectra_weigh and _spectra_share(branches, y, plan) < training.spectra_weigh:
             continue
         recipe = msgspec.structs.replace(plan.recipe, training=training, branches=())
         branch_plan = replace(plan, recipe=recipe)
-        branches.append(_fit_branch(dataset, fold_of, branch_plan, model_path, training.network))
+        branch = _fit_branch(heard, fold_of, branch_plan, model_path, training.network)
+        branches.append(replace(branch, logits=branch.logits[:count]))
         trained.append(training)
     weights = branch_weights([branch.logits for branch in branches], y, plan.kind)
     pairs = list(zip(weights, branches, strict=True))

@@ -1,107 +1,135 @@
-"""What each change does to the samples, and that an unchanged song stays what it is."""
+"""Copies of songs with their sound changed: trained on beside their song, and never tested."""
+
+from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from songbag.audio.waveform import write_waveform
-from songbag.data import changed_songs
-from songbag.data.changed_songs import CHANGES, ChangedInput
-from songbag.inference.model_file import load_model
-from songbag.inference.predict import predict_inputs
-from tests.helpers.songs import audio_dataset
+import songbag
+from songbag.audio.cache import Index
+from songbag.data.changed_songs import TRAINED_ON, with_copies
+from songbag.data.dataset import MemoryDataset
+from songbag.encoders.choose import choose_recipe
+from songbag.errors import SettingsError
+from songbag.inference.model_file import song_hashes
+from songbag.recipes import load_recipe
+from songbag.tasks.cross_validate import cross_validate
+from songbag.tasks.train import load_labelled, train
+from songbag.training import fit
+from tests.helpers.songs import QUIET, audio_dataset
 
-RATE = 44_100
-
-
-def tones(*hertz, seconds=3.0, loud=0.2):
-    times = np.arange(int(seconds * RATE)) / RATE
-    return sum(loud * np.sin(2 * np.pi * each * times) for each in hertz).astype(np.float32)
-
-
-def change(name, samples):
-    return CHANGES[name](samples, RATE)
+COPIES = 2
 
 
-def strength(samples, hertz):
-    """Amplitude of a tone in samples."""
-    times = np.arange(len(samples)) / RATE
-    return 2 * abs(np.mean(samples * np.exp(-2j * np.pi * hertz * times)))
+@pytest.fixture(scope="module")
+def recipe():
+    return load_recipe("fast", {"augment": COPIES, "training.folds": 3})
 
 
-def test_a_telephone_passes_its_band():
-    changed, rate = change("telephone", tones(100, 1000, 5000))
-    assert rate == RATE
-    found = [strength(changed, hertz) for hertz in (100, 1000, 5000)]
-    assert found == pytest.approx([0, 0.2, 0], abs=1e-3)
+@pytest.fixture(scope="module")
+def songs_with_copies(songs, recipe):
+    return load_labelled(audio_dataset(songs, workers=2), recipe, QUIET)
 
 
-def test_mp3_is_lossy_and_close():
-    noise = np.random.default_rng(0).standard_normal(3 * RATE).astype(np.float32) / 50
-    song = tones(440) + noise
-    changed, rate = change("mp3 64 kbit/s", song)
-    assert rate == RATE
-    assert abs(len(changed) - len(song)) < RATE / 10
-    assert strength(changed, 440) == pytest.approx(0.2, abs=0.02)
-    high = np.fft.rfftfreq(len(changed), 1 / RATE) > 17_000
-    assert np.abs(np.fft.rfft(changed)[high]).max() < np.abs(np.fft.rfft(noise)).max() / 100
+def test_copies_stand_behind_the_songs_and_nowhere_else(songs_with_copies, songs, recipe):
+    dataset, plain = songs_with_copies, audio_dataset(songs).load(recipe)
+    assert [song.id for song in dataset.songs] == [song.id for song in plain.songs]
+    assert len(dataset) == len(list(dataset)) == len(list(dataset.without_features()))
+    assert len(dataset.augmented) == (1 + COPIES) * len(dataset)
+    assert list(dataset.checksums()) == list(plain.checksums())
+    for own, alone in zip(dataset, plain, strict=True):
+        assert np.array_equal(own.features, alone.features)
+    changes = {song.id: {song.change} for song in dataset.songs}
+    for bag in dataset.augmented[len(dataset) :]:
+        changes[bag.song.id].add(bag.song.change)
+    assert all(len(found) == 1 + COPIES for found in changes.values())
+    assert set.union(*changes.values()) == {"", *TRAINED_ON}
 
 
-def test_six_decibels_are_clipped():
-    changed, _ = change("6 dB louder, clipped", tones(440, loud=0.8))
-    assert np.abs(changed).max() == 1
-    assert np.mean(np.abs(changed) == 1) > 0.3
-    quiet, _ = change("6 dB louder, clipped", tones(440, loud=0.2))
-    assert np.abs(quiet).max() == pytest.approx(0.399, abs=1e-3)
+def test_a_subset_keeps_the_copies_of_its_songs(songs_with_copies):
+    selected = np.arange(len(songs_with_copies)) % 3 == 0
+    part = songs_with_copies.subset(selected)
+    ids = [song.id for song in part.songs]
+    assert ids == [song.id for song in songs_with_copies.songs][::3]
+    assert [song.id for song in part.augmented.songs] == ids * (1 + COPIES)
 
 
-@pytest.mark.parametrize(("name", "ratio"), [("semitone up", 1.0595), ("semitone down", 0.9439)])
-def test_a_semitone_is_one_of_the_twelve_in_an_octave(name, ratio):
-    _, rate = change(name, tones(440))
-    assert rate / RATE == pytest.approx(ratio, abs=1e-4)
+def test_copies_are_heard_once_and_are_no_songs(songs, recipe, tmp_path):
+    dataset = audio_dataset(songs, tmp_path, workers=2)
+    few = dataset.with_songs(dataset.songs[:3])
+    own = few.load(recipe)
+    with_copies(few, own, recipe, QUIET)
+    copies = [replace(song, change="telephone") for song in few.songs]
+    sources = [song.source(recipe.excerpt) for song in [*few.songs, *copies]]
+    receipts = Index(tmp_path, recipe.sound).lookup(sources)
+    assert all(receipts[:3])
+    telephones = [one for one in receipts[3:] if one is not None]
+    assert telephones, "with three changes and two copies most songs have this one"
+    assert not {one.key for one in telephones} & {one.key for one in receipts[:3]}
 
 
-def test_applause_is_six_decibels_softer_and_always_the_same():
-    song = tones(440, 660)
-    changed, _ = change("applause", song)
-    added = changed - song
-    decibels = 10 * np.log10(np.mean(added**2) / np.mean(song**2))
-    assert decibels == pytest.approx(-6, abs=0.01)
-    assert np.array_equal(changed, change("applause", song)[0])
-    short, _ = change("applause", song[:100])  # shorter than a clap
-    assert len(short) == 100
-    assert np.isfinite(short).all()
+def test_no_copy_of_a_song_held_out_is_trained_on(songs, recipe, monkeypatch):
+    """Whatever holds a song out, a split, an outer or an inner fold: its copies are out, too."""
+    trained_on = []
+    solve = fit._solve_branch
+
+    def watched(dataset, fold_of, plan):
+        songs_of = {}
+        for song, fold in zip(dataset.songs, fold_of, strict=True):
+            songs_of.setdefault(song.id, set()).add(int(fold))
+        assert all(len(folds) == 1 for folds in songs_of.values())
+        trained_on.append(set(songs_of))
+        return solve(dataset, fold_of, plan)
+
+    monkeypatch.setattr(fit, "_solve_branch", watched)
+    dataset = audio_dataset(songs, workers=2)
+    training = train(dataset, recipe, QUIET)
+    tested = {s.id for s, side in zip(dataset.songs, training.split.sides, strict=True)
+              if side == "test"}  # fmt: skip
+    assert tested and not tested & trained_on[0]
+    assert {song.id for song in training.evaluation.songs} == tested
+    assert {song.change for song in training.evaluation.songs} == {""}
+    assert training.model.card.recipe.augment == COPIES
+    assert len(training.model.card.heard[0]) == len(song_hashes(trained_on[0])[0])
 
 
-def test_the_middle_is_of_ten_seconds_at_most():
-    song = np.arange(30 * RATE, dtype=np.float32)
-    changed, _ = change("middle 10 s", song)
-    assert (changed[0], len(changed)) == (10 * RATE, 10 * RATE)
-    assert len(change("middle 10 s", song[:RATE])[0]) == RATE
+def test_a_cross_validation_tests_every_song_once(songs_with_copies, recipe, tmp_path):
+    evaluation = cross_validate(songs_with_copies, tmp_path, recipe, QUIET, 3)
+    ids = [song.id for song in evaluation.songs]
+    assert sorted(ids) == sorted(song.id for song in songs_with_copies.songs)
 
 
-def test_a_change_that_does_nothing_changes_no_answer(model_path, songs, tmp_path, monkeypatch):
-    """The way by samples and a temporary file is the way of the song itself."""
-    monkeypatch.setitem(changed_songs.CHANGES, "nothing", lambda samples, rate: (samples, rate))
-    model, dataset = load_model(model_path), audio_dataset(songs, tmp_path)
-    inputs = dataset.inputs(model.card.recipe)[:6]
-    plain = list(predict_inputs(model, inputs, 1))
-    same = list(predict_inputs(model, [ChangedInput(one, "nothing") for one in inputs], 1))
-    for before, after in zip(plain, same, strict=True):
-        assert after.song == before.song
-        shares = before.prediction.probabilities
-        assert after.prediction.probabilities == pytest.approx(shares, abs=1e-4)
-    assert not list(tmp_path.glob("*/*.frames"))
+def test_networks_by_gradient_hear_the_copies(songs, tmp_path):
+    changes = {"augment": 1, "training.epochs": 1, "training.songs_per_batch": 4}
+    recipe = load_recipe("founding", changes)
+    dataset = audio_dataset(songs, workers=2)
+    sizes = []
+
+    class Watcher:
+        def on_epoch(self, epoch, figures):
+            sizes.append(figures)
+
+        def on_end(self, figures):
+            sizes.append(figures)
+
+    training = train(dataset, recipe, QUIET, callbacks=(Watcher(),))
+    assert training.model.card.recipe.augment == 1
+    assert len(sizes) == 2
 
 
-def test_a_part_of_a_file_is_changed_alone(model_path, tmp_path):
-    song = np.concatenate([tones(440, seconds=20), tones(3000, seconds=20)])
-    write_waveform(tmp_path / "a.wav", song, RATE)
-    (tmp_path / "songs.csv").write_text("id,path,start,end\na,a.wav,20,38\nb,no.wav,0,9\n")
-    model, dataset = load_model(model_path), audio_dataset(tmp_path / "songs.csv", tmp_path)
-    inputs = [ChangedInput(one, "telephone") for one in dataset.inputs(model.card.recipe)]
-    blocks, recording = inputs[0].frames(model.card.recipe.sound)
-    frames = np.concatenate(list(blocks))
-    assert recording().samples == pytest.approx(18 * model.card.recipe.sound.sample_rate, rel=1e-3)
-    assert np.ptp(frames.argmax(axis=1)[5:-5]) <= 1  # one tone throughout
-    missing = next(predict_inputs(model, inputs[1:], 1))
-    assert (missing.prediction, missing.reason) == (None, "missing")
+def test_windows_and_packed_songs_have_no_copies(songs_with_copies, recipe):
+    bags = MemoryDataset(list(songs_with_copies))
+    assert load_labelled(bags, recipe, QUIET) is bags
+
+
+def test_on_the_command_line_and_in_python(songs, tmp_path):
+    result = songbag.train(songs, recipe="fast", encoder="none", augment=1, quiet=True)
+    assert result.model.card.recipe.augment == 1
+    with pytest.raises(SettingsError, match="augment"):
+        songbag.train(songs, recipe="fast", encoder="none", augment=4, quiet=True)
+
+
+def test_numbers_of_copies_follow_each_other():
+    recipes = [choose_recipe("fast", {"augment": n}, "none") for n in range(4)]
+    assert all(a.augment + 1 == b.augment for a, b in pairwise(recipes))

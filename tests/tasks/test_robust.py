@@ -7,7 +7,7 @@ import pandas
 import pytest
 
 import songbag
-from songbag.data.changed_songs import CHANGES
+from songbag.audio.changes import CHANGES
 from songbag.errors import SettingsError
 from songbag.inference.model_file import load_model
 from songbag.storage.files import read_csv
