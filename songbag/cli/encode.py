@@ -122,14 +122,14 @@ def _encode(
             failed += bool(song.reason)
             yield song
 
-    columns, heard = table_columns(values, pieces), counted(encoded)
+    columns, answers = table_columns(values, pieces), counted(encoded)
     if output is not None:
-        write_table(output, (row for song in heard for row in song.rows(values, pieces)), columns)
+        write_table(output, (row for song in answers for row in song.rows(values, pieces)), columns)
     elif sys.stdout.isatty():
-        print_tags(heard, values, _TAGS_SHOWN)
+        print_tags(answers, values, _TAGS_SHOWN)
     else:
         print_csv(csv_text([], columns))
-        for song in heard:
+        for song in answers:
             print_csv(csv_text(song.rows(values, pieces), columns, header=False))
     if failed:
         console.say(f"{failed} of {len(everyone)} songs could not be read; see their reasons")

@@ -1,7 +1,7 @@
 """Songs that are trained on with their sound changed, too: augmentation before the encoder.
 
-A network that has heard a song over a telephone, too loud and amid applause knows it again. The
-copies are heard once and cached, as songs are; they are only trained on.
+A model that has learnt from songs by telephone, too loud and amid applause knows them so. Copies
+are decoded and encoded once and cached, as songs are; they are only trained on.
 """
 
 import hashlib
@@ -36,10 +36,10 @@ TRAINED_ON = ("telephone", "6 dB louder, clipped", "applause")
 class AugmentedDataset(BagDataset):
     """Songs, and copies of them with their sound changed, which `augmented` has and nothing else.
 
-    ``heard`` holds ``size`` songs, then the copies, each with the id of its song.
+    ``everything`` holds ``size`` songs, then the copies, each with the id of its song.
     """
 
-    heard: BagDataset
+    everything: BagDataset
     size: int
     origin: str
     failures: Sequence[Failure] = ()
@@ -47,20 +47,22 @@ class AugmentedDataset(BagDataset):
 
     @property
     def songs(self) -> Sequence[Song]:  # type: ignore[override]
-        return self.heard.songs[: self.size]
+        return self.everything.songs[: self.size]
 
     @property
     def augmented(self) -> BagDataset:
-        return self.heard
+        return self.everything
 
     def __len__(self) -> int:
         return self.size
 
     def __getitem__(self, index: Any) -> Any:
-        return self.heard[: self.size][index]
+        if isinstance(index, slice):
+            return self.everything[: self.size][index]
+        return self.everything[range(self.size)[index]]
 
     def __iter__(self) -> Iterator[Bag]:
-        return iter(self.heard[: self.size])
+        return iter(self.everything[: self.size])
 
     def load(self, recipe: Recipe, progress: Progress = no_progress) -> Self:
         return self
@@ -72,24 +74,24 @@ class AugmentedDataset(BagDataset):
         return [*self.songs, *(failure.song for failure in self.failures)]
 
     def grouped_by(self, column: str) -> Self:
-        return replace(self, heard=self.heard.grouped_by(column))
+        return replace(self, everything=self.everything.grouped_by(column))
 
     def subset(self, selected: Selection) -> Self:
-        kept = {song.id for song in compress(self.songs, selected)}
-        heard = self.heard.subset([song.id in kept for song in self.heard.songs])
-        return replace(self, heard=heard, size=len(kept), failures=())
+        ids = {song.id for song in compress(self.songs, selected)}
+        everything = self.everything.subset([song.id in ids for song in self.everything.songs])
+        return replace(self, everything=everything, size=len(ids), failures=())
 
     def cut(self, sound: Sound, windows: Windows) -> Self:
-        return replace(self, heard=self.heard.cut(sound, windows))
+        return replace(self, everything=self.everything.cut(sound, windows))
 
     def without_features(self) -> Iterable[Bag]:
-        return islice(self.heard.without_features(), self.size)
+        return islice(self.everything.without_features(), self.size)
 
     def checksums(self) -> Iterable[bytes]:
-        return islice(self.heard.checksums(), self.size)
+        return islice(self.everything.checksums(), self.size)
 
     def shards(self) -> NDArray[np.int64]:
-        return self.heard.shards()[: self.size]
+        return self.everything.shards()[: self.size]
 
 
 def with_copies(
@@ -97,7 +99,7 @@ def with_copies(
 ) -> BagDataset:
     """Return songs of audio files, loaded as ``own``, with as many copies as the recipe wants.
 
-    Which change a copy has follows from the id of its song, so it is found in the cache again.
+    Which change a copy has follows from the id of its song, so it is in the cache the next time.
     Songs of other datasets are returned as they are, and that is said.
     """
     if not recipe.augment:
@@ -110,9 +112,9 @@ def with_copies(
         for turn in range(recipe.augment)
         for song in own.songs
     ]
-    heard = songs.with_songs([*own.songs, *copies]).load(recipe, console.track)
-    size = sum(not song.change for song in heard.songs)
-    return AugmentedDataset(heard, size, own.origin, own.failures, own.remarks)
+    everything = songs.with_songs([*own.songs, *copies]).load(recipe, console.track)
+    size = sum(not song.change for song in everything.songs)
+    return AugmentedDataset(everything, size, own.origin, own.failures, own.remarks)
 
 
 def _number(song: Song) -> int:

@@ -79,8 +79,8 @@ def shortcut_findings(
     shortcuts = {fact: shortcut for fact, shortcut in measured.items() if shortcut is not None}
     # Of many facts one is lucky: each must beat what chance reaches with any of them [2]_.
     by_chance = max((shortcut.permuted for shortcut in shortcuts.values()), default=0.0)
-    for fact, found in shortcuts.items():
-        shortcut = replace(found, permuted=by_chance)
+    for fact, alone in shortcuts.items():
+        shortcut = replace(alone, permuted=by_chance)
         if not shortcut.significant:
             continue
         text = (

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from songbag.console import visible
+from songbag.data.changed_songs import TRAINED_ON
 from songbag.inference.model_file import Card
 from songbag.storage.downloads import MODEL_ENDING
 
@@ -155,6 +156,9 @@ def _making(card: Card) -> list[str]:
         trained_on = f", trained on {facts.trained_on}" if facts.trained_on else ""
         lines.append(f"- encoder {facts.name}{trained_on}")
         lines.append(f"- licence of the encoder: {facts.license or 'not stated'}")
+    if recipe.augment:
+        changes = "; ".join(TRAINED_ON)
+        lines.append(f"- trained on changed copies, too, {recipe.augment} a song: {changes}")
     lines.append("- made with " + ", ".join(f"{k} {v}" for k, v in card.versions.items()))
     return ["## How it was made", "\n".join(lines)]
 

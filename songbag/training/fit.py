@@ -251,15 +251,15 @@ def _fit_ensemble(
     from songbag.training.trainer import TrainedNetwork
 
     branches, trained, y = list[Branch](), list[Training](), plan.truths(dataset.songs)
-    heard, count = dataset.augmented, len(dataset)
+    everything, count = dataset.augmented, len(dataset)
     fold_by_id = {song.id: fold for song, fold in zip(dataset.songs, fold_of, strict=True)}
-    fold_of = np.array([fold_by_id[song.id] for song in heard.songs])
+    fold_of = np.array([fold_by_id[song.id] for song in everything.songs])
     for training in plan.recipe.trainings:
         if training.spectra_weigh and _spectra_share(branches, y, plan) < training.spectra_weigh:
             continue
         recipe = msgspec.structs.replace(plan.recipe, training=training, branches=())
         branch_plan = replace(plan, recipe=recipe)
-        branch = _fit_branch(heard, fold_of, branch_plan, model_path, training.network)
+        branch = _fit_branch(everything, fold_of, branch_plan, model_path, training.network)
         branches.append(replace(branch, logits=branch.logits[:count]))
         trained.append(training)
     weights = branch_weights([branch.logits for branch in branches], y, plan.kind)

@@ -46,6 +46,10 @@ def test_people_read_labels_split_and_limits(card):
     assert "- Not for shops." in text
     assert f"{card.figures['songs']} tested songs are few" in text
     assert "Every song gets one of the labels" in text
+    assert "changed copies" not in text
+    augmented = msgspec.structs.replace(card.recipe, augment=2)
+    text = model_card(msgspec.structs.replace(card, recipe=augmented), "genre")
+    assert "- trained on changed copies, too, 2 a song: telephone; " in text
     unknown = model_card(msgspec.structs.replace(card, unknown=0.05), "genre")
     assert "about 5% of the songs" in unknown and "Every song gets" not in unknown
 
