@@ -89,8 +89,9 @@ def train(
     callbacks : sequence of Callback, optional
         Objects that are called after every epoch and at the end (`Callback`).
     unknown : float
-        From 0.001 to 0.5, such as 0.05: learn also which songs are unlike those of the training.
-        `Model.predict` then sets them aside, and about this share of songs like them. 0: nothing.
+        From 0.001 to below 1, such as 0.05: learn also which songs are unlike those of the
+        training. `Model.predict` then sets them aside, and about this share of songs like them.
+        0: nothing.
     same_split : path, optional
         Model file of an earlier training, whose test songs are test songs again.
     **changes

@@ -53,7 +53,7 @@ _folds_option = option(
 @training_options()
 @audio_file_options
 @option("--unknown", is_flag=False, flag_value=0.05, default=0.0, section=TRAINING,
-        type=click.FloatRange(0, 0.5),
+        type=click.FloatRange(0, 1, max_open=True),
         help="Learn to set strange songs aside; of known ones 0.05.")  # fmt: skip
 @option("--same-split", type=PATH, metavar="MODEL", section=TRAINING,
         help="Test on the test songs of an earlier model.")  # fmt: skip

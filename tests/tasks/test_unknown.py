@@ -138,6 +138,8 @@ def test_what_cannot_be_told_is_refused(model, songs, trained, tmp_path):
                    "none", "--unknown", "0.01", "-q")  # fmt: skip
     assert done.returncode == 2
     assert "takes 99 songs of training" in done.stderr
+    with pytest.raises(SettingsError, match="a share of songs, from 0 to below 1"):
+        songbag.train(songs, recipe="fast", encoder="none", unknown=1.0, quiet=True)
     assert not (tmp_path / "m.songbag").exists()
 
 
