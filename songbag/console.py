@@ -5,10 +5,13 @@ Messages go through `logging`, as "songbag": a program that has set up logging g
 """
 
 import logging
+import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
@@ -37,11 +40,25 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
+def wrapped(text: str) -> str:
+    """Return text for stderr: where that is a terminal, lines end at words."""
+    if not sys.stderr.isatty():
+        return text
+    fill = partial(
+        textwrap.fill,
+        width=max(40, shutil.get_terminal_size().columns),
+        subsequent_indent="  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return "\n".join(fill(line) for line in text.split("\n"))
+
+
 class _Stderr(logging.Handler):
     """Prints messages on what is stderr at the moment."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), file=sys.stderr, flush=True)
+        print(wrapped(self.format(record)), file=sys.stderr, flush=True)
 
 
 def _say(text: str) -> None:

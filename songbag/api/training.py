@@ -2,7 +2,7 @@
 
 import inspect
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from songbag.console import Console
 from songbag.data.annotations import SpanOptions
 from songbag.data.dataset import SongDataset
 from songbag.data.open_songs import AudioOptions, open_songs
+from songbag.data.window_table import bags_from_table
 from songbag.errors import SettingsError, suggestion
 from songbag.inference.model_file import load_model
 from songbag.recipes import read
@@ -103,6 +104,7 @@ def train(
     from songbag.tasks import train as task
     from songbag.training.callbacks import require_callbacks
 
+    require_known(changes)
     followers = require_callbacks(callbacks)
     path = Path(output) if output else Path(tempfile.mkdtemp(prefix="songbag-")) / "model.songbag"
     console = Console(quiet)
@@ -343,15 +345,9 @@ def recipe_and_own(
     from songbag.encoders.choose import choose_recipe
     from songbag.tasks.train import default_encoder, default_recipe
 
+    require_known(changes)
     of_recipe = {name: changes[name] for name in ("augment",) if name in changes}
     changes = {name: value for name, value in changes.items() if name not in of_recipe}
-    for name in changes.keys() - set(Training.__struct_fields__):
-        known = {"augment", *Training.__struct_fields__, *inspect.signature(train).parameters} - {
-            "changes"
-        }
-        raise SettingsError(
-            f"there is no argument and no training setting '{name}'.{suggestion(name, known)}"
-        )
     parts = {"network": network, "pooling": pooling, "loss": loss}
     own = Own(**{name: part for name, part in parts.items() if not isinstance(part, str)})
     changes = changes | {name: part for name, part in parts.items() if isinstance(part, str)}
@@ -369,3 +365,13 @@ def recipe_and_own(
         return msgspec.structs.replace(recipe, **of_recipe), own
     settings = of_recipe | {f"training.{name}": value for name, value in changes.items()}
     return choose_recipe(recipe, settings, encoder), own
+
+
+def require_known(changes: Iterable[str]) -> None:
+    """Refuse a name that is no training setting, with what was probably meant."""
+    settings = {*Training.__struct_fields__, "augment"}
+    for name in set(changes) - settings:
+        hint = suggestion(name, {*settings, *inspect.signature(train).parameters} - {"changes"})
+        if name in inspect.signature(bags_from_table).parameters:
+            hint = " Of a table of windows songbag.bags_from_table makes songs, and takes it."
+        raise SettingsError(f"there is no argument and no training setting '{name}'.{hint}")

@@ -15,7 +15,7 @@ from songbag.cli.similar import similar
 from songbag.cli.song_map import song_map
 from songbag.cli.sort import sort, undo
 from songbag.cli.train import compare, crossval, demo, leakage, train
-from songbag.console import visible
+from songbag.console import visible, wrapped
 from songbag.errors import SongbagError
 
 
@@ -35,7 +35,7 @@ class _Commands(click.Group):
         except OSError as error:
             name = f" ({error.filename})" if error.filename else ""
             message = f"{error.strerror or error}{name}"
-        click.echo(f"songbag: {visible(message)}", err=True)
+        click.echo(wrapped(f"songbag: {visible(message)}"), err=True)
         return ctx.exit(2)
 
     def list_commands(self, ctx: click.Context) -> list[str]:

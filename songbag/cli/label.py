@@ -68,6 +68,7 @@ def suggest(ctx: click.Context, /, model: Path, songs: tuple[str, ...], **option
     click.echo(f"{options['output']}: {counted(len(suggested.rows), 'song')}: {how}")
     for reason in suggested.failures:
         click.echo(visible(f"not read: {reason}"), err=True)
+    console.say(f"next: songbag label {options['output']}")
     ctx.exit(exit_code(len(suggested.failures), len(suggested.failures) + len(suggested.rows)))
 
 

@@ -153,6 +153,10 @@ def predict(ctx: click.Context, /, model: Path, songs: tuple[str, ...], **option
         if options["playlists"] or options["segments"] or journal:
             answers = list(answers)
         failed = write_predictions(answers, loaded.card.labels, everyone, options)
+        if options["csv_file"] and options["windows"]:
+            console.say(f"written  {file}, and {file.stem}-windows.csv beside it")
+        elif file:
+            console.say(f"written  {file}")
         if isinstance(answers, list):
             untagged = deliver(answers, dataset, loaded.card, options, journal)
     if failed and isinstance(dataset, AudioDataset):

@@ -77,7 +77,7 @@ def write_predictions(
         journal_path(csv_file or json_file).unlink(missing_ok=True)
     if sys.stdout.isatty():
         _print_songs(predicted, labels)
-        if options["windows"]:
+        if options["windows"] and not (csv_file or json_file):
             click.echo(visible(csv_text(windows, of_windows)))
     return sum(song.failed for song in predicted)
 

@@ -24,7 +24,7 @@ from songbag.cli.options import (
     training_options,
     window_table_options,
 )
-from songbag.console import Console
+from songbag.console import Console, counted
 from songbag.errors import SettingsError
 from songbag.parallel.pool import is_rank_zero, require_single_process
 
@@ -92,6 +92,8 @@ def train(
         click.echo(f"model   {output}")
         if training.evaluation is not None:
             click.echo(f"report  {folder / 'report.html'}")
+        if failed := len(training.dataset.failures):
+            console.say(f"left out: {counted(failed, 'song')} that could not be read, see above")
     ctx.exit(1 if training.dataset.failures else 0)
 
 
@@ -261,5 +263,5 @@ def demo(output: Path, seed: int, songs: int, only_songs: bool, quiet: bool) -> 
         return
     click.echo(f"report  {run_demo(output, songs, seed, console)}")
     model = shlex.quote(str(output / "demo.songbag"))
-    click.echo(f"next    songbag serve {model}   the page, to drop songs on (songbag[serve])")
-    click.echo("next    songbag train songs.csv -o genre.songbag   your songs: path, label, artist")
+    click.echo(f"next    songbag serve {model}   the page (songbag[serve])")
+    click.echo("next    songbag train songs.csv -o genre.songbag   your songs (path, label)")

@@ -112,6 +112,8 @@ def with_copies(
         for turn in range(recipe.augment)
         for song in own.songs
     ]
+    what = ", ".join(TRAINED_ON)
+    console.say(f"copies to train on with their sound changed, {recipe.augment} a song: {what}")
     everything = songs.with_songs([*own.songs, *copies]).load(recipe, console.track)
     size = sum(not song.change for song in everything.songs)
     return AugmentedDataset(everything, size, own.origin, own.failures, own.remarks)

@@ -61,9 +61,10 @@ def find_columns(
             roles[role] = candidates[0]
     if "path" not in roles:
         raise SongTableError(
-            f"{origin}: there is no column 'path'.{suggestion('path', columns)} Columns are "
-            f"{', '.join(columns)}. Name the one with the files: "
-            "--path COLUMN; of a table with a row a window name the --song column."
+            f"{origin}: there is no column 'path'. If another one names the files, give --path "
+            "COLUMN. If a row is a window, give --song COLUMN, and --song-pattern where its cells "
+            "name windows, such as song.001 (in Python: songbag.bags_from_table)."
+            f"{suggestion('path', columns)}"
         )
     if "label" in roles and "labels" in roles and "label" not in chosen:
         raise SongTableError(

@@ -228,7 +228,10 @@ def _read_delimited(
     except pandas.errors.EmptyDataError:
         raise _empty(name) from None
     except (pandas.errors.ParserError, pandas.errors.ParserWarning, ValueError) as error:
-        raise SongTableError(f"{name}: not a table ({error}).") from None
+        said = " ".join(str(error).split())[:120]
+        if "'[" in said:
+            said += "; cells hold arrays as text: write Parquet, or a column for each value"
+        raise SongTableError(f"{name}: not a table ({said}).") from None
     return _frame_columns(frame, name)
 
 

@@ -48,7 +48,7 @@ def default_features(
     remark = f"{len(chosen)} columns of numbers are the features: {', '.join(shown)}"
     if left_out:
         remark += f"; left out, being no property of a window: {', '.join(left_out)}"
-    return chosen, [f"{remark}. Name others with feature"]
+    return chosen, [f"{remark}. Others: --feature (Python: feature)"]
 
 
 def _repeats(values: NDArray[Any], truth: NDArray[np.int64]) -> bool:

@@ -28,19 +28,19 @@ class WindowPlan:
 
     ``counts`` are numbers of windows, each at least 1; larger ones than any song has become all
     windows. ``draws`` says how often windows are drawn at random. With ``window_seconds`` and
-    ``hop_seconds`` rows say how many seconds of a song the windows cover.
+    ``starts``, seconds (windows,) of every song, rows say how much of a song the windows cover.
     """
 
     counts: tuple[int, ...] = (1, 2, 3, 5, 8, 13, 21, 34, 55)
     draws: int = 20
     window_seconds: float | None = None
-    hop_seconds: float | None = None
+    starts: Sequence[Floats] | None = None
 
-    def covered_seconds(self, places: Places) -> float:
-        """Return the mean seconds that windows at these places (draws, count) cover, or NaN."""
-        if self.window_seconds is None or self.hop_seconds is None:
+    def covered_seconds(self, song: int, places: Places) -> float:
+        """Return the mean seconds of a song that windows at places (draws, count) cover, or NaN."""
+        if self.window_seconds is None or self.starts is None:
             return float("nan")
-        gaps = np.diff(np.sort(places, axis=1), axis=1) * self.hop_seconds
+        gaps = np.diff(np.sort(self.starts[song][places], axis=1), axis=1)
         covered = self.window_seconds + np.minimum(gaps, self.window_seconds).sum(axis=1)
         return float(covered.mean())
 
@@ -76,7 +76,7 @@ def accuracy_by_windows(
             places = VARIANTS[variant](len(logits), min(count, len(logits)), order)
             places = places[:1] if count >= len(logits) else places
             right[row, song] = (pool(logits[places]).argmax(axis=-1) == label).mean()
-            seconds[row, song] = plan.covered_seconds(places)
+            seconds[row, song] = plan.covered_seconds(song, places)
     measures = {f"accuracy {row}": partial(weighted_mean, right[row]) for row in range(len(keys))}
     accuracies = with_intervals(measures, group, rng, shares=tuple(measures))
     return [

@@ -135,7 +135,8 @@ def report_problems(dataset: BagDataset, console: Console, labelled: bool = True
     for remark in dataset.remarks:
         console.say(remark)
     for failure in dataset.failures:
-        console.say(f"left out: {failure.song.id}: {failure.message}")
+        why = failure.message.removeprefix(f"{failure.song.path}: ")
+        console.say(f"left out: {failure.song.id}: {why}")
     for bag in dataset.without_features():
         for warning in bag.warnings:
             console.say(f"warning: {bag.id}: {warning}")

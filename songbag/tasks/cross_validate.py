@@ -277,4 +277,5 @@ def _evaluate_folds(
         for one in dataset.failures
     ]
     figures = compute_figures(judged, plan.labels, plan.kind)
-    return Evaluation(figures, judged, plan.labels, plan.kind, plan.recipe.excerpt)
+    space = results[0].card.space or "probability"
+    return Evaluation(figures, judged, plan.labels, plan.kind, plan.recipe.excerpt, space)

@@ -45,6 +45,7 @@ def encoder_helps(
     known = set(ids)
     again = replace(songs, songs=[song for song in songs.songs if song.id in known])
     linear = msgspec.structs.replace(without.trainings[-1], folds=without.training.folds)
+    console.say(f"asking whether encoder {encoding.name} helps: the songs are read without it, too")
     plain = again.load(without, console.track)
     others = _losses(plain, msgspec.structs.replace(without, training=linear, branches=()), seed)
     if losses is None or others is None:
@@ -54,7 +55,8 @@ def encoder_helps(
     with_it, without_it = np.array(pairs).T
     gain = with_it - without_it
     helps = bool(gain.mean() <= _SURE * gain.std() / np.sqrt(len(gain)))
-    found = f"loss of songs held out {with_it.mean():.2f}, without it {without_it.mean():.2f}"
+    means = f"{with_it.mean():.2f}, without it {without_it.mean():.2f} (less is better)"
+    found = f"loss of songs held out {means}"
     if helps:
         console.say(f"encoder {encoding.name}: {found}")
     else:

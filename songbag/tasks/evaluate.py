@@ -27,7 +27,7 @@ from songbag.inference.predictions import (
     window_rows,
     with_user_columns,
 )
-from songbag.metrics.classification import level_probabilities
+from songbag.metrics.classification import Floats, level_probabilities
 from songbag.metrics.label_kinds import SINGLE_LABEL, LabelKind, kind_of
 from songbag.metrics.windows_needed import WindowPlan, accuracy_by_windows
 from songbag.report.recordings import write_recordings
@@ -91,6 +91,7 @@ class Evaluation:
     labels: tuple[str, ...]
     kind: LabelKind = SINGLE_LABEL
     excerpt: Excerpt = field(default_factory=Excerpt)
+    space: str = "probability"  # or "logit": of what the song is the mean over its windows
 
     @property
     def songs(self) -> list[Song]:
@@ -177,7 +178,8 @@ def evaluate_model(
         figures["robust"] = measure_robustness(
             model, audio, [one.item for one in readable], group_numbers(readable), console
         )
-    return Evaluation(figures, judged, card.labels, card.kind, card.recipe.excerpt)
+    space = card.space or "probability"
+    return Evaluation(figures, judged, card.labels, card.kind, card.recipe.excerpt, space)
 
 
 def require_known_labels(model: Model, songs: Iterable[Song], origin: str) -> None:
@@ -237,9 +239,10 @@ def group_numbers(judged: Sequence[JudgedSong]) -> NDArray[np.int64] | None:
 
 
 def accuracy_curve(evaluation: Evaluation) -> list[Row]:
-    """Return the accuracy where the mean of some windows of each song decides.
+    """Return the accuracy where some windows of each song decide, by their mean.
 
-    They are random ones, the first, or the middle, from one window to all.
+    They are random ones, the first, or the middle, from one window to all. The mean is that of
+    logits or of probabilities, as the model's pooling has it.
     """
     judged = [
         one
@@ -251,9 +254,9 @@ def accuracy_curve(evaluation: Evaluation) -> list[Row]:
         predictions.window_probabilities,
         np.array([evaluation.labels.index(str(one.item.song.label)) for one in judged]),
         group_numbers(judged),
-        lambda windows: windows.mean(axis=-2),
+        _mean_logit if evaluation.space == "logit" else _mean_probability,
         np.random.default_rng(0),
-        _window_spacing(predictions),
+        _window_times(predictions),
     )
     rows = []
     for row in curve:
@@ -263,17 +266,25 @@ def accuracy_curve(evaluation: Evaluation) -> list[Row]:
     return rows
 
 
-def _window_spacing(predictions: Predictions) -> WindowPlan:
-    """Return how long windows are and how far apart."""
+def _mean_probability(probabilities: Floats) -> Floats:
+    mean: Floats = probabilities.mean(axis=-2)
+    return mean
+
+
+def _mean_logit(probabilities: Floats) -> Floats:
+    """Return the mean over windows of logits (..., classes), up to a constant, of probabilities."""
+    logits: Floats = np.log(np.maximum(probabilities, np.finfo(float).tiny)).mean(axis=-2)
+    return logits
+
+
+def _window_times(predictions: Predictions) -> WindowPlan:
+    """Return how long windows are and where they begin; those of a table have no times."""
     known = [item.prediction for item in predictions.items if item.prediction is not None]
-    starts = np.concatenate([prediction.start_seconds for prediction in known])
-    ends = np.concatenate([prediction.end_seconds for prediction in known])
-    steps = np.diff(starts[~np.isnan(starts)])
-    steps = steps[steps > 0]
-    if len(steps) == 0:  # windows of a table have no times; songs of one window no distance
+    starts = [prediction.start_seconds for prediction in known]
+    if np.isnan(np.concatenate(starts)).any():
         return WindowPlan()
-    length = float(np.nanmedian(ends - starts))
-    return WindowPlan(window_seconds=length, hop_seconds=float(np.median(steps)))
+    lengths = [one.end_seconds - one.start_seconds for one in known]
+    return WindowPlan(window_seconds=float(np.median(np.concatenate(lengths))), starts=starts)
 
 
 _HEADLINES = {"accuracy": "song accuracy", "map": "mean AP"}

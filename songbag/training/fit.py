@@ -120,8 +120,8 @@ def fit(
         result = train_with_bar(songs.augmented, plan, validation=held_out, checkpoint=checkpoint)
         if fold_of is not None:
             plan.console.say("calibration on songs held out in turn")
-            branch = _fit_branch(dataset, fold_of, plan, model_path, "vote")
-            calibration = plan.calibration(branch.logits, dataset.songs)
+            branch = _fit_branch(*_with_copies(dataset, fold_of), plan, model_path, "vote")
+            calibration = plan.calibration(branch.logits[: len(dataset)], dataset.songs)
     typicality = None if typical_folds is None else fit_vectors(dataset, plan, typical_folds)
     model = assemble(result, dataset, plan, calibration, typicality)
     return Fitted(model, list(result.history), losses)
@@ -244,23 +244,21 @@ def _fit_ensemble(
     """Train the members of all branches on songs and their copies, and weight them.
 
     Returns the ensemble, its logits of songs held out, and the plan with the branches that were
-    trained. Copies are in the fold of their song, and weigh nothing.
+    trained. Copies of songs weigh nothing.
     """
     from songbag.models.build import song_pooling
     from songbag.models.song_network import Ensemble
     from songbag.training.trainer import TrainedNetwork
 
     branches, trained, y = list[Branch](), list[Training](), plan.truths(dataset.songs)
-    everything, count = dataset.augmented, len(dataset)
-    fold_by_id = {song.id: fold for song, fold in zip(dataset.songs, fold_of, strict=True)}
-    fold_of = np.array([fold_by_id[song.id] for song in everything.songs])
+    everything, fold_of = _with_copies(dataset, fold_of)
     for training in plan.recipe.trainings:
         if training.spectra_weigh and _spectra_share(branches, y, plan) < training.spectra_weigh:
             continue
         recipe = msgspec.structs.replace(plan.recipe, training=training, branches=())
         branch_plan = replace(plan, recipe=recipe)
         branch = _fit_branch(everything, fold_of, branch_plan, model_path, training.network)
-        branches.append(replace(branch, logits=branch.logits[:count]))
+        branches.append(replace(branch, logits=branch.logits[: len(dataset)]))
         trained.append(training)
     weights = branch_weights([branch.logits for branch in branches], y, plan.kind)
     pairs = list(zip(weights, branches, strict=True))
@@ -275,6 +273,13 @@ def _fit_ensemble(
     history = [row for branch in branches for row in branch.history]
     recipe = msgspec.structs.replace(plan.recipe, training=trained[0], branches=tuple(trained[1:]))
     return TrainedNetwork(network, pooling, history), logits, replace(plan, recipe=recipe)
+
+
+def _with_copies(dataset: BagDataset, fold_of: Labels) -> tuple[BagDataset, Labels]:
+    """Return the songs and their copies, and the fold of each: a copy's is that of its song."""
+    everything = dataset.augmented
+    fold_by_id = {song.id: fold for song, fold in zip(dataset.songs, fold_of, strict=True)}
+    return everything, np.array([fold_by_id[song.id] for song in everything.songs])
 
 
 def _shares(

@@ -8,6 +8,7 @@ import pytest
 
 from songbag.metrics import bootstrap as iv, windows_needed as wh
 from songbag.metrics.label_kinds import SINGLE_LABEL
+from songbag.storage.files import read_csv
 
 
 def mean(logits):
@@ -48,7 +49,8 @@ def test_random_windows_match_all_subsets():
 
 def test_first_and_middle_by_hand():
     ramp = np.array([[5.0, 0], [0, 1], [0, 1], [0, 1], [9, 0]])
-    plan = wh.WindowPlan(counts=(1, 3, 4, 5), window_seconds=5.0, hop_seconds=2.5)
+    starts = [np.array([0.0, 2.5, 5.0, 7.5, 9.0])] * 3  # the last window ends where the song does
+    plan = wh.WindowPlan(counts=(1, 3, 4, 5), window_seconds=5.0, starts=starts)
     found = wh.accuracy_by_windows(
         [ramp] * 3, np.ones(3, int), None, mean, np.random.default_rng(0), plan
     )
@@ -57,9 +59,9 @@ def test_first_and_middle_by_hand():
     assert [values["middle", k] for k in (1, 3, 4, 5)] == [1, 1, 0, 0]
     assert values["random", 5] == 0
     seconds = [row["seconds"] for row in rows_of(found, "middle")]
-    assert seconds == [5.0, 10.0, 12.5, 15.0]
+    assert seconds == [5.0, 10.0, 12.5, 14.0]
     random = [row["seconds"] for row in rows_of(found, "random")]
-    assert random[0] == 5 and random[-1] == 15 and 10 < random[1] < 15
+    assert random[0] == 5 and random[-1] == 14 and 10 < random[1] < 14
 
 
 def test_short_songs_are_heard_whole():
@@ -131,3 +133,14 @@ def test_broken_arguments_are_refused():
     for outputs, y, plan in cases:
         with pytest.raises(ValueError):
             wh.accuracy_by_windows(outputs, np.array(y), None, mean, rng, wh.WindowPlan(**plan))
+
+
+def test_all_windows_decide_as_the_model_does(trained):
+    """The end of the curve is the headline: the model's own pooling joins the windows."""
+    headline = trained.evaluation.figures["metrics"]["accuracy"]["value"]
+    seconds = [float(row["seconds"]) for row in read_csv(trained.folder / "predictions.csv")]
+    curve = read_csv(trained.folder / "heard.csv")
+    for variant in wh.VARIANTS:
+        last = rows_of(curve, variant)[-1]
+        assert float(last["accuracy"]) == pytest.approx(headline)
+        assert float(last["seconds"]) <= np.mean(seconds) + 0.1
