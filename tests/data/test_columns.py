@@ -39,7 +39,7 @@ def test_two_candidates_are_an_error_that_names_both():
     with pytest.raises(SongTableError, match=r"no column 'gnre'. Did you mean 'genre'"):
         songs_of(["path", "genre"], columns={"label": "gnre"})
     with pytest.raises(
-        SongTableError, match=r"no column 'path'.* Columns are wave, label. Name .* --path"
+        SongTableError, match=r"no column 'path'.* give --path COLUMN.* Known: label, wave"
     ):
         songs_of(["wave", "label"])
 

@@ -440,4 +440,4 @@ def test_the_command_line_takes_tables(tmp_path):
     assert crossed.returncode == 0, crossed.stderr
     refused = command("train", path, "-o", model, "--label", "label")
     assert refused.returncode == 2
-    assert "name the --song column" in refused.stderr
+    assert "If a row is a window, give --song COLUMN" in refused.stderr
