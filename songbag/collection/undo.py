@@ -9,7 +9,7 @@ from pathlib import Path
 
 from songbag.audio.cache import carry_receipts, file_stamp
 from songbag.audio.tags import read_field, write_field
-from songbag.collection.journal import JOURNAL, Entry, Journal, open_collection
+from songbag.collection.journal import JOURNAL, Entry, open_collection
 from songbag.collection.sort_files import move_new
 from songbag.errors import SettingsError, TagError
 from songbag.storage.files import content_hash, default_folder, temporary_prefix
@@ -47,21 +47,16 @@ def undo(place: Path) -> tuple[int, list[str]]:
                 name = "" if isinstance(error, TagError) else f"{entry.target or entry.path}: "
                 problems.append(name + reason)
                 left.append(entry)
-        _remove_folders(journal, left)
-    if not left and any(entry.do == "folder" and not entry.target for entry in journal.entries):
+        folders = [entry for entry in journal.entries if entry.do == "folder"]
+        for entry in folders:
+            with suppress(OSError):  # files of the user are in it
+                if entry.target:
+                    (folder / entry.target).rmdir()
+        journal.replace([*folders, *reversed(left)] if left else [])
+    if not left and any(not entry.target for entry in folders):  # the journal's own folder
         with suppress(OSError):  # files of the user are in it
             folder.rmdir()
     return restored, problems
-
-
-def _remove_folders(journal: Journal, left: list[Entry]) -> None:
-    """Remove the folders that were made and are empty; the journal keeps what is left."""
-    folders = [entry for entry in journal.entries if entry.do == "folder"]
-    for entry in folders:
-        with suppress(OSError):  # files of the user are in it
-            if entry.target:
-                (journal.path.parent / entry.target).rmdir()
-    journal.replace([*folders, *reversed(left)] if left else [])
 
 
 def _undo(entry: Entry, target: Path) -> bool:

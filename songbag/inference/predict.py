@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from functools import lru_cache, partial
 from itertools import zip_longest
 from pathlib import Path
@@ -140,21 +140,17 @@ def _predict_in_threads(
 def _predict_in_pool(
     model: Model, inputs: list[SongInput], workers: Workers
 ) -> Iterator[SongPrediction]:
-    with _model_key(model, local=not callable(workers)) as key:
-        work = partial(_predict_in_worker, key)
-        with closing(in_order(work, inputs, workers, _died)) as predictions:
-            yield from predictions
-
-
-@contextmanager
-def _model_key(model: Model, local: bool) -> Iterator[ModelKey]:
-    """Yield what other processes find the model by; one that is in no file gets one."""
+    # Other processes read the model from its file; one that is in no file gets one.
     with tempfile.TemporaryDirectory(prefix="songbag-") as folder:
         path = model.path
         if path is None:
             path = Path(folder) / "model.songbag"
             save_model(path, model)
-        yield (path, *file_stamp(str(path))) if local else path.read_bytes()
+        elsewhere = callable(workers)  # on other machines, where there is no such path
+        key = path.read_bytes() if elsewhere else (path, *file_stamp(str(path)))
+        work = partial(_predict_in_worker, key)
+        with closing(in_order(work, inputs, workers, _died)) as predictions:
+            yield from predictions
 
 
 def _predict_in_worker(key: ModelKey, song: SongInput) -> SongPrediction:
