@@ -248,7 +248,7 @@ def _decibels(power: float) -> float:
 
 
 def longest_run(flags: NDArray[np.bool_], edges: NDArray[Any]) -> tuple[float, float]:
-    """Return the start and the end of the longest run of True; flag n lies from edge n to n + 1."""
+    """Return the edges of the longest run of True; flag n lies between edges n and n + 1."""
     turns = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
     spans = [(float(edges[a]), float(edges[b])) for a, b in zip(turns[::2], turns[1::2])]
     return max(spans, key=lambda span: span[1] - span[0], default=(0.0, 0.0))

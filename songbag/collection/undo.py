@@ -65,7 +65,10 @@ def _undo(entry: Entry, target: Path) -> bool:
         return False
     if entry.do == "tag":
         return _undo_tag(entry)
-    _remove_temporaries(target)
+    with suppress(OSError):  # what a killed process left of a copy
+        for file in target.parent.iterdir():
+            if file.name.startswith(temporary_prefix(target.name)) and file.suffix == ".tmp":
+                file.unlink()
     if entry.do == "move":
         return _undo_move(entry.path, target)
     if not os.path.lexists(target):
@@ -109,12 +112,3 @@ def _undo_tag(entry: Entry) -> bool:
     write_field(entry.path, entry.field, entry.old, raw=True)
     carry_receipts(default_folder(), entry.path, before)
     return True
-
-
-def _remove_temporaries(target: Path) -> None:
-    """Remove what a killed process left of a copy."""
-    prefix = temporary_prefix(target.name)
-    with suppress(OSError):
-        for file in target.parent.iterdir():
-            if file.name.startswith(prefix) and file.name.endswith(".tmp"):
-                file.unlink()

@@ -257,7 +257,11 @@ def _spans_by_song(
     songs: Sequence[Song], place: Path, options: SpanOptions
 ) -> tuple[dict[str, list[Span]], list[str]]:
     """Return the spans of recordings by their ids, and label files that are of none."""
-    known = _recordings(songs)
+    known = defaultdict[str, list[Song]](list)  # by the names under which a file may mean them
+    for song in songs:
+        path = PurePath(song.path.replace("\\", "/"))
+        for name in {path.name.lower(), path.stem.lower()}:
+            known[name].append(song)
     spans, unused, empty = defaultdict[str, list[Span]](list), list[str](), list[str]()
     strange = list[Path]()
     files = [place]
@@ -271,29 +275,19 @@ def _spans_by_song(
                 strange.append(file)
             continue
         for name, of_file in of_files.items():
-            song = _recording_of(known, file, place, name)
-            if song is None:
+            meant = _recording_of(known, file, place, name)
+            if meant is None:
                 unused.append(name or str(file))
             elif of_file:
-                spans[song.id] += of_file
+                spans[meant.id] += of_file
             else:
-                empty.append(song.id)
+                empty.append(meant.id)
     if strange and (spans or options.place is not None):
         raise SongTableError(
             f"{strange[0]}: neither an Audacity label file (start, end, label with tabs between "
             "them) nor a Raven selection table. Save it as one, or take it away."
         )
     return {**{one: [] for one in empty}, **spans} if spans else {}, unused
-
-
-def _recordings(songs: Sequence[Song]) -> dict[str, list[Song]]:
-    """Return recordings by the names under which a label file may mean them."""
-    known = defaultdict[str, list[Song]](list)
-    for song in songs:
-        path = PurePath(song.path.replace("\\", "/"))
-        for name in {path.name.lower(), path.stem.lower()}:
-            known[name].append(song)
-    return known
 
 
 def _recording_of(

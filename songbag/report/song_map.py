@@ -104,9 +104,13 @@ def write_song_map(
     low = points.min(axis=0)
     extent = max(float((points.max(axis=0) - low).max()), 1e-9)
     places = np.rint((points - low) / extent * _EXTENT).astype(int)
+    files = [Path(song.path) for song in songs]
     data = {
         "ids": [song.id for song in songs],
-        "files": [_part_link(song, path.parent) for song in songs],
+        "files": [
+            link_to(str(file.parent.resolve() / file.name), path.parent, song.start, song.end)
+            for song, file in zip(songs, files, strict=True)
+        ],
         "x": places[:, 0].tolist(),
         "y": places[:, 1].tolist(),
         "colourings": [colouring.painted() for colouring in colourings],
@@ -115,10 +119,3 @@ def write_song_map(
     text = msgspec.json.encode(data).decode().replace("<", "\\u003c")
     values = {"name": path.stem, "count": len(songs), "failures": failures, "data": text}
     write_bytes(path, render("map.html", values, "map.js").encode())
-
-
-def _part_link(song: Song, home: Path) -> str:
-    end = "" if song.end is None else f",{song.end:g}"
-    part = f"#t={song.start:g}{end}" if song.start or end else ""
-    file = Path(song.path)
-    return link_to(str(file.parent.resolve() / file.name), home) + part
