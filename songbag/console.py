@@ -95,12 +95,14 @@ class Console:
     @contextmanager
     def bar(self, what: str, total: int) -> Iterator[Advance]:
         """Show a progress bar with songs/s and the time left."""
+        ipython = sys.modules.get("IPython")
+        shell: Any = None if ipython is None else ipython.get_ipython()
         if self.quiet or total == 0:
             yield lambda done, note="": None
         elif sys.stderr.isatty():
             with _live(what, total) as advance:
                 yield advance
-        elif (shell := _notebook()) is not None:
+        elif hasattr(shell, "kernel"):  # that of a notebook
             yield _Cell(what, total, shell)
         else:
             yield _Plain(what, total)
@@ -128,13 +130,6 @@ class _Plain:
 
     def show(self, text: str, done: int) -> None:
         _say(text)
-
-
-def _notebook() -> Any:
-    """Return IPython's shell where a notebook's kernel runs it, else None."""
-    ipython = sys.modules.get("IPython")
-    shell = None if ipython is None else ipython.get_ipython()
-    return shell if hasattr(shell, "kernel") else None
 
 
 class _Cell(_Plain):

@@ -275,7 +275,8 @@ class SongClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Return the songs of X without statements about them."""
         if isinstance(x, SongDataset):
             return x
-        rows = list(x) if isinstance(x, list | tuple) or _is_objects(x) else []
+        objects = isinstance(x, np.ndarray) and x.dtype.kind in "OU"
+        rows = list(x) if objects or isinstance(x, list | tuple) else []
         if rows and all(isinstance(row, Bag) for row in rows):
             return MemoryDataset(rows, "X")
         options = AudioOptions(
@@ -298,10 +299,6 @@ class SongClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 "samples with their rate, bags, or windows with songs=."
             )
         return open_songs(x, options, sample_rate=sample_rate)
-
-
-def _is_objects(x: Any) -> bool:
-    return isinstance(x, np.ndarray) and x.dtype.kind in "OU"
 
 
 def _stated(

@@ -86,28 +86,21 @@ def decode_rows(
     """Yield the rows of a song: its frames, or what the sound's encoder makes of them.
 
     Decoding runs in the sandbox; the encoder, whose graph has been checked, in this process, and
-    so does what changes the sound, for which a song is held in memory.
+    so does what changes the sound, for which a song is held in memory, then in a temporary file.
     """
     if source.change:
-        yield from _changed_rows(source, sound, report, limits, folder)
+        rate = workable_rate(read_header(source.path, limits).native_rate)
+        samples = read_samples(source, rate, limits)
+        with tempfile.TemporaryDirectory(prefix="songbag-") as temporary:
+            path = Path(temporary, "changed.wav")
+            write_changed(path, source.change, samples, rate)
+            yield from decode_rows(Source(path=str(path)), sound, report, limits, folder)
         return
     frames = decode_in_sandbox(source, sound.frames, report, limits)
     if sound.encoding is None:
         yield from frames
     else:
         yield from find_encoder(sound, folder).rows(frames)
-
-
-def _changed_rows(
-    source: Source, sound: Sound, report: AudioReport, limits: Limits, folder: AnyPath
-) -> Iterator[Frames]:
-    """Yield the rows of a song whose sound is changed, from a temporary file."""
-    rate = workable_rate(read_header(source.path, limits).native_rate)
-    samples = read_samples(source, rate, limits)
-    with tempfile.TemporaryDirectory(prefix="songbag-") as temporary:
-        path = Path(temporary, "changed.wav")
-        write_changed(path, source.change, samples, rate)
-        yield from decode_rows(Source(path=str(path)), sound, report, limits, folder)
 
 
 def extract_all(

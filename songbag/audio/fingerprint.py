@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from songbag.audio.features import frame_blocks
+from songbag.audio.meter import longest_run
 from songbag.settings import Sound
 
 Codes = NDArray[np.uint32]
@@ -84,7 +85,7 @@ def compare(first: Codes, second: Codes, offset: int) -> Match:
     best = min(offsets, key=lambda steps: _error_rate(*_overlap(first, second, steps)))
     above, below = _overlap(first, second, best)
     same, sounding = _same_blocks(above, below)
-    start, end = _longest_run(same)
+    start, end = map(int, longest_run(same, np.arange(len(same) + 1)))
     rate = _error_rate(above, below)
     enough = len(above) >= min(len(first), len(second)) / 2
     mostly = same.sum() >= _SAME_SHARE * sounding.sum()
@@ -116,13 +117,3 @@ def _same_blocks(first: Codes, second: Codes) -> tuple[NDArray[np.bool_], NDArra
     errors = np.add.reduceat(np.bitwise_count(first ^ second).astype(np.int64), starts)
     bits = 32 * np.add.reduceat(((first | second) != 0).astype(np.int64), starts)
     return (bits > 0) & (errors <= SAME_RATE * bits), bits > 0
-
-
-def _longest_run(values: NDArray[np.bool_]) -> tuple[int, int]:
-    """Return the start and the end (exclusive) of the longest run of True."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], values, [False]]).astype(np.int8)))
-    if not len(edges):
-        return 0, 0
-    starts, ends = edges[::2], edges[1::2]
-    longest = int(np.argmax(ends - starts))
-    return int(starts[longest]), int(ends[longest])

@@ -12,12 +12,13 @@ frames of 4 s, which tell 50 and 60 Hz from the notes beside them.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from operator import truediv
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from songbag.audio.features import hann
 from songbag.settings import Record
 
 Samples = NDArray[np.float32]
@@ -144,10 +145,6 @@ def sound_faults(facts: SoundFacts, sample_rate: int) -> Iterator[tuple[str, str
     elif facts.tone_share > _TONE_SHARE and facts.tone_hz > _TONE_HZ:
         share = f"{100 * facts.tone_share:.0f} % of its energy"
         yield "hum", f"a steady tone at {facts.tone_hz:.0f} Hz holds {share} from start to end"
-    yield from _silence_faults(facts)
-
-
-def _silence_faults(facts: SoundFacts) -> Iterator[tuple[str, str]]:
     start, end = facts.silence
     long = end - start >= max(_SILENCE_SECONDS, _SILENCE_SHARE * facts.seconds)
     if long or facts.silent_share > _MOST_SILENT:
@@ -228,7 +225,7 @@ class Meter:
             channels_db=tuple(map(_decibels, levels)),
             clipped_share=self._clipped / sum(self._counts),
             silent_share=float(lengths[silent].sum()) / total,
-            silence=_longest(silent, lengths),
+            silence=longest_run(silent, np.concatenate([[0.0], np.cumsum(lengths)])),
             half_energy_hz=spectrum.half_energy_hz(),
             highest_hz=spectrum.highest_hz(),
             tone_hz=tone_hz,
@@ -250,11 +247,10 @@ def _decibels(power: float) -> float:
     return 10 * float(np.log10(np.clip(np.nan_to_num(power), 1e-10, 1e10)))
 
 
-def _longest(flags: NDArray[np.bool_], lengths: NDArray[np.float64]) -> tuple[float, float]:
-    """Return (start, end), in the unit of ``lengths``, of the longest stretch of True."""
-    ends = np.concatenate([[0.0], np.cumsum(lengths)])
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
-    spans = [(float(ends[a]), float(ends[b])) for a, b in zip(edges[::2], edges[1::2])]
+def longest_run(flags: NDArray[np.bool_], edges: NDArray[Any]) -> tuple[float, float]:
+    """Return the edges of the longest run of True; flag n lies between edges n and n + 1."""
+    turns = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
+    spans = [(float(edges[a]), float(edges[b])) for a, b in zip(turns[::2], turns[1::2])]
     return max(spans, key=lambda span: span[1] - span[0], default=(0.0, 0.0))
 
 
@@ -283,7 +279,8 @@ class _Spectrum:
         """Add the power of the frames that wait; empty ones are left out."""
         if not self.waiting:
             return
-        window, scale = _window(self.length)
+        window = hann(self.length)
+        scale = np.float32(2 / (self.length * np.square(window).sum()))  # a bin's mean squares
         spectrum = np.fft.rfft(np.array(self.waiting) * window)
         self.waiting.clear()
         power = np.square(spectrum.real)
@@ -377,10 +374,3 @@ class _SlowSpectrum:
                 if lines[place] > 10 * beside:
                     loudest = max(loudest, (mains, float(lines[place])), key=lambda line: line[1])
         return loudest
-
-
-@lru_cache(maxsize=8)
-def _window(length: int) -> tuple[Samples, np.float32]:
-    """Return a Hann window, and what turns a power of a bin into mean squares."""
-    window = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)).astype(np.float32)
-    return window, np.float32(2 / (length * np.square(window).sum()))

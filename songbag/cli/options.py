@@ -14,7 +14,6 @@ from songbag.parts import networks, poolings
 from songbag.storage.remote import parse_path
 
 if TYPE_CHECKING:
-    from songbag.data.annotations import SpanOptions
     from songbag.data.dataset import MemoryDataset, SongDataset
     from songbag.data.open_songs import AudioOptions
     from songbag.parallel.pool import Workers
@@ -192,8 +191,15 @@ def open_workers(options: dict[str, Any]) -> "Iterator[Workers]":
 
 def read_audio_options(options: dict[str, Any], workers: "Workers" = None) -> "AudioOptions":
     """Return where and how audio files are read."""
+    from songbag.data.annotations import SpanOptions
     from songbag.data.open_songs import AudioOptions
 
+    spans: SpanOptions | None = None
+    if "annotations" in options:
+        place: Path | None = options["annotations"]
+        if place is not None and not place.exists():
+            raise SettingsError(f"--annotations {place}: there is no such folder or file.")
+        spans = SpanOptions(place, options["background"], options["label"])
     roles = {
         "path": "path_column",
         "label": "label",
@@ -210,17 +216,8 @@ def read_audio_options(options: dict[str, Any], workers: "Workers" = None) -> "A
         options.get("remote", False),
         {role: options[name] for role, name in roles.items() if options.get(name)},
         options.get("strict", False),
-        _span_options(options) if "annotations" in options else None,
+        spans,
     )
-
-
-def _span_options(options: dict[str, Any]) -> "SpanOptions":
-    from songbag.data.annotations import SpanOptions
-
-    place: Path | None = options["annotations"]
-    if place is not None and not place.exists():
-        raise SettingsError(f"--annotations {place}: there is no such folder or file.")
-    return SpanOptions(place, options["background"], options["label"])
 
 
 # --- window tables ----------------------------------------------------------------------

@@ -113,11 +113,16 @@ def take_steps(steps: Iterable[Step], action: Action, journal: Journal) -> Sorte
         target = os.path.relpath(step.target, folder)
         try:
             if not step.there:
-                _make_folder(step.target.parent, journal)
+                if not step.target.parent.exists():
+                    journal.append(Entry(do="folder", target=step.target.parent.name))
+                    step.target.parent.mkdir(exist_ok=True)
                 result.symbolic += _act(step, action, journal, target)
                 result.done.append(step)
             elif action == "move" and (step.source, target) in begun:
-                _finish_move(step)
+                # The move was stopped after its target was whole: its source is left to remove.
+                if os.path.realpath(step.source) != os.path.realpath(step.target):
+                    flush_folder(step.target.parent)
+                    os.unlink(step.source)
                 result.done.append(step)
             else:
                 result.there.append(step)
@@ -126,12 +131,6 @@ def take_steps(steps: Iterable[Step], action: Action, journal: Journal) -> Sorte
                 raise
             result.problems[step.source] = f"{step.source}: {error.strerror or error}"
     return result
-
-
-def _make_folder(folder: Path, journal: Journal) -> None:
-    if not folder.exists():
-        journal.append(Entry(do="folder", target=folder.name))
-        folder.mkdir(exist_ok=True)
 
 
 def _act(step: Step, action: Action, journal: Journal, target: str) -> bool:
@@ -162,13 +161,6 @@ def _link(source: str, target: Path) -> bool:
         os.symlink(source, target)
         return True
     return False
-
-
-def _finish_move(step: Step) -> None:
-    """Remove the source of a move that was stopped after its target was whole."""
-    if os.path.realpath(step.source) != os.path.realpath(step.target):
-        flush_folder(step.target.parent)
-        os.unlink(step.source)
 
 
 def move_new(source: str, target: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from songbag.audio.cache import carry_receipts, file_stamp
 from songbag.audio.tags import read_field, write_field
-from songbag.collection.journal import JOURNAL, Entry, Journal, open_collection
+from songbag.collection.journal import JOURNAL, Entry, open_collection
 from songbag.collection.sort_files import move_new
 from songbag.errors import SettingsError, TagError
 from songbag.storage.files import content_hash, default_folder, temporary_prefix
@@ -47,21 +47,16 @@ def undo(place: Path) -> tuple[int, list[str]]:
                 name = "" if isinstance(error, TagError) else f"{entry.target or entry.path}: "
                 problems.append(name + reason)
                 left.append(entry)
-        _remove_folders(journal, left)
-    if not left and any(entry.do == "folder" and not entry.target for entry in journal.entries):
+        folders = [entry for entry in journal.entries if entry.do == "folder"]
+        for entry in folders:
+            with suppress(OSError):  # files of the user are in it
+                if entry.target:
+                    (folder / entry.target).rmdir()
+        journal.replace([*folders, *reversed(left)] if left else [])
+    if not left and any(not entry.target for entry in folders):  # the journal's own folder
         with suppress(OSError):  # files of the user are in it
             folder.rmdir()
     return restored, problems
-
-
-def _remove_folders(journal: Journal, left: list[Entry]) -> None:
-    """Remove the folders that were made and are empty; the journal keeps what is left."""
-    folders = [entry for entry in journal.entries if entry.do == "folder"]
-    for entry in folders:
-        with suppress(OSError):  # files of the user are in it
-            if entry.target:
-                (journal.path.parent / entry.target).rmdir()
-    journal.replace([*folders, *reversed(left)] if left else [])
 
 
 def _undo(entry: Entry, target: Path) -> bool:
@@ -70,7 +65,10 @@ def _undo(entry: Entry, target: Path) -> bool:
         return False
     if entry.do == "tag":
         return _undo_tag(entry)
-    _remove_temporaries(target)
+    with suppress(OSError):  # what a killed process left of a copy
+        for file in target.parent.iterdir():
+            if file.name.startswith(temporary_prefix(target.name)) and file.suffix == ".tmp":
+                file.unlink()
     if entry.do == "move":
         return _undo_move(entry.path, target)
     if not os.path.lexists(target):
@@ -114,12 +112,3 @@ def _undo_tag(entry: Entry) -> bool:
     write_field(entry.path, entry.field, entry.old, raw=True)
     carry_receipts(default_folder(), entry.path, before)
     return True
-
-
-def _remove_temporaries(target: Path) -> None:
-    """Remove what a killed process left of a copy."""
-    prefix = temporary_prefix(target.name)
-    with suppress(OSError):
-        for file in target.parent.iterdir():
-            if file.name.startswith(prefix) and file.name.endswith(".tmp"):
-                file.unlink()

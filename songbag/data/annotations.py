@@ -88,15 +88,14 @@ def read_spans(path: Path, column: str | None = None) -> dict[str, list[Span]] |
     cells = first.split("\t")
     if first and (len(cells) < 2 or None in map(_seconds, cells[:2])):
         return None
-    return {"": list(_audacity_spans(decode(data, encoding, str(path)), str(path)))}
-
-
-def _audacity_spans(text: str, name: str) -> Iterator[Span]:
-    for number, line in enumerate(text.lstrip("\ufeff").splitlines(), start=1):
+    spans = list[Span]()
+    text = decode(data, encoding, str(path)).lstrip("\ufeff")
+    for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip() or line.startswith("\\"):  # the frequencies of a spectral label
             continue
         start, end, label = [*line.split("\t", 2), "", ""][:3]
-        yield _span(start, end, label, f"{name}, line {number}")
+        spans.append(_span(start, end, label, f"{path}, line {number}"))
+    return {"": spans}
 
 
 def _read_raven(text: str, name: str, column: str | None) -> dict[str, list[Span]]:
@@ -258,10 +257,17 @@ def _spans_by_song(
     songs: Sequence[Song], place: Path, options: SpanOptions
 ) -> tuple[dict[str, list[Span]], list[str]]:
     """Return the spans of recordings by their ids, and label files that are of none."""
-    known = _recordings(songs)
+    known = defaultdict[str, list[Song]](list)  # by the names under which a file may mean them
+    for song in songs:
+        path = PurePath(song.path.replace("\\", "/"))
+        for name in {path.name.lower(), path.stem.lower()}:
+            known[name].append(song)
     spans, unused, empty = defaultdict[str, list[Span]](list), list[str](), list[str]()
     strange = list[Path]()
-    files = [place] if place.is_file() else sorted(f for f in place.rglob("*") if _may_be(f))
+    files = [place]
+    if not place.is_file():
+        visible = (file for file in place.rglob("*") if not file.name.startswith("."))
+        files = sorted(file for file in visible if file.suffix.lower() in LABEL_FILES)
     for file in files:
         of_files = read_spans(file, options.column)
         if of_files is None:
@@ -269,33 +275,19 @@ def _spans_by_song(
                 strange.append(file)
             continue
         for name, of_file in of_files.items():
-            song = _recording_of(known, file, place, name)
-            if song is None:
+            meant = _recording_of(known, file, place, name)
+            if meant is None:
                 unused.append(name or str(file))
             elif of_file:
-                spans[song.id] += of_file
+                spans[meant.id] += of_file
             else:
-                empty.append(song.id)
+                empty.append(meant.id)
     if strange and (spans or options.place is not None):
         raise SongTableError(
             f"{strange[0]}: neither an Audacity label file (start, end, label with tabs between "
             "them) nor a Raven selection table. Save it as one, or take it away."
         )
     return {**{one: [] for one in empty}, **spans} if spans else {}, unused
-
-
-def _may_be(file: Path) -> bool:
-    return file.suffix.lower() in LABEL_FILES and not file.name.startswith(".")
-
-
-def _recordings(songs: Sequence[Song]) -> dict[str, list[Song]]:
-    """Return recordings by the names under which a label file may mean them."""
-    known = defaultdict[str, list[Song]](list)
-    for song in songs:
-        path = PurePath(song.path.replace("\\", "/"))
-        for name in {path.name.lower(), path.stem.lower()}:
-            known[name].append(song)
-    return known
 
 
 def _recording_of(

@@ -77,7 +77,10 @@ class AudioDataset(SongDataset):
             else:
                 failures.append(Failure(song, receipt.reason, receipt.message))
         if failures and self.strict:
-            _raise_failures(failures, self.origin)
+            shown = "\n".join(f"  {one.song.id}: {one.message}" for one in failures[:_SHOWN])
+            more = f"\n  and {len(failures) - _SHOWN} more" if len(failures) > _SHOWN else ""
+            count = len(failures)
+            raise SongTableError(f"{self.origin}: {count} songs cannot be read\n{shown}{more}")
         remarks = [*self.remarks, *_end_remarks(cached, recipe)]
         songs = CachedDataset(cached, recipe, replace(self, remarks=remarks), failures)
         values = sum(one.receipt.samples // recipe.sound.step for one in cached)
@@ -112,12 +115,6 @@ class AudioDataset(SongDataset):
 
     def with_songs(self, songs: Sequence[Song]) -> Self:
         return replace(self, songs=songs)
-
-
-def _raise_failures(failures: Sequence[Failure], origin: str) -> None:
-    shown = "\n".join(f"  {one.song.id}: {one.message}" for one in failures[:_SHOWN])
-    more = f"\n  and {len(failures) - _SHOWN} more" if len(failures) > _SHOWN else ""
-    raise SongTableError(f"{origin}: {len(failures)} songs cannot be read\n{shown}{more}")
 
 
 @dataclass(frozen=True)

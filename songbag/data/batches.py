@@ -51,6 +51,13 @@ def cut_windows(bag: Bag, chosen: Indices, window_frames: int) -> Array:
     return np.ascontiguousarray(views[chosen].transpose(0, 2, 1))
 
 
+def window_blocks(bag: Bag, window_frames: int, size: int) -> Iterator[Array]:
+    """Yield all windows of a bag (see `cut_windows`), at most ``size`` at once."""
+    starts = np.arange(bag.window_count) if bag.starts is None else bag.starts
+    for first in range(0, len(starts), size):
+        yield cut_windows(bag, starts[first : first + size], window_frames)
+
+
 def groups(bags: Sequence[Bag], songs: Indices, window_frames: int, share: bool) -> Iterator[Group]:
     """Yield ``songs`` (indices into bags) with all their windows."""
     by_count: dict[int, list[int]] = defaultdict(list)

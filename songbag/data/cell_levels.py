@@ -40,19 +40,17 @@ class CellLevelsDataset(BagDataset):
     def origin(self) -> str:  # type: ignore[override]
         return self.cells.origin
 
-    def _seen(self, bag: Bag) -> Bag:
-        assert bag.starts is not None
-        spectra = bag.features[:, self._encoding.values :]
-        frames = np.ascontiguousarray(spectra).reshape(-1, self.recipe.sound.frames.bands)
-        return replace(bag, features=frames, starts=bag.starts * self._encoding.levels)
-
     def __len__(self) -> int:
         return len(self.cells)
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return self.subset(np.isin(np.arange(len(self)), range(len(self))[index]))
-        return self._seen(self.cells[index])
+        bag: Bag = self.cells[index]
+        assert bag.starts is not None
+        spectra = bag.features[:, self._encoding.values :]
+        frames = np.ascontiguousarray(spectra).reshape(-1, self.recipe.sound.frames.bands)
+        return replace(bag, features=frames, starts=bag.starts * self._encoding.levels)
 
     def load(self, recipe: Recipe, progress: Progress = no_progress) -> Self:
         return self

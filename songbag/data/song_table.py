@@ -100,9 +100,10 @@ def read_songs(
         table = SongTable(songs, ", ".join(each.origin for each in tables), remarks)
     table = _labelled_by_files(table, chosen)
     if spans is not None:
-        _require_there(origin)
-        is_folder = isinstance(origin, str | Path) and Path(origin).is_dir()
-        folder = Path(cast("str", origin)) if is_folder else None
+        place = Path(origin) if isinstance(origin, str | Path) else None
+        if place is not None and not is_url(str(origin)) and not place.exists():
+            raise SongTableError(f"{origin}: there is no such file or folder.")
+        folder = place if place is not None and place.is_dir() else None
         songs, remarks = with_spans(table.songs, spans, folder, _seconds_of)
         said = [table.layout] if table.layout and len(songs) == len(table.songs) else []
         table = replace(table, songs=songs, remarks=[*said, *table.remarks, *remarks])
@@ -121,12 +122,6 @@ def _labelled_by_files(table: SongTable, chosen: Mapping[str, str]) -> SongTable
         remarks += said
     layout = "" if pattern or label else table.layout
     return replace(table, songs=songs, remarks=remarks, layout=layout)
-
-
-def _require_there(origin: Any) -> None:
-    """Refuse a path of labelled songs at which nothing is."""
-    if isinstance(origin, str | Path) and not is_url(str(origin)) and not Path(origin).exists():
-        raise SongTableError(f"{origin}: there is no such file or folder.")
 
 
 def _seconds_of(song: Song) -> float:

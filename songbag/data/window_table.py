@@ -195,7 +195,10 @@ def bags_from_table(
         columns = read_columns(table, feature, origin)  # what is left out stays as it is written
     features = column_names(columns, feature, origin)
     if order is not None:
-        places = _ordering(columns[order])
+        try:
+            places = numbers(columns[order], "")
+        except SongTableError:  # a cell is no number: all are ordered as text
+            places = np.array(texts(columns[order]))
     others = {
         name: values
         for name, values in columns.items()
@@ -208,14 +211,6 @@ def bags_from_table(
         values, labels, ids, shape, origin, windows, places, multilabel, missing, **others
     )
     return replace(dataset, remarks=remarks, columns=tuple(features))
-
-
-def _ordering(column: Any) -> NDArray[Any]:
-    """Return what orders windows: numbers, and text where a cell is none."""
-    try:
-        return numbers(column, "")
-    except SongTableError:
-        return np.array(texts(column))
 
 
 def preview(names: Iterable[Any], pattern: str, count: int = 5) -> str:

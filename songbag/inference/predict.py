@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from functools import lru_cache, partial
 from itertools import zip_longest
 from pathlib import Path
@@ -14,7 +14,7 @@ from songbag.audio.meter import warnings_of
 from songbag.audio.sandbox import reuse_decoder, stop_decoder
 from songbag.data.dataset import MemoryDataset, SongDataset, SongInput
 from songbag.errors import AudioError, ModelFileError, SongTableError
-from songbag.inference.model_file import Card, Model, load_model, save_model
+from songbag.inference.model_file import Model, load_model, save_model
 from songbag.inference.predictions import Predictions, SongPrediction
 from songbag.inference.predictor import Predictor
 from songbag.parallel.pool import Workers, in_order, worker_count
@@ -42,8 +42,16 @@ def predict(model: Model, dataset: SongDataset) -> Iterator[SongPrediction]:
     SongTableError
         A window of a table has another shape than the model's, or is of other columns.
     """
-    _require_columns(model.card, dataset)
-    return predict_inputs(model, dataset.inputs(model.card.recipe), dataset.workers)
+    card = model.card
+    given = dataset.columns if isinstance(dataset, MemoryDataset) else ()
+    if card.features and given and given != card.features:
+        pairs = zip_longest(given, card.features, fillvalue="nothing")
+        named, expected = next(pair for pair in pairs if pair[0] != pair[1])
+        raise SongTableError(
+            f"{dataset.origin}: other features than the model was trained on: '{named}' where it "
+            f"expects '{expected}'. Name its columns, in its order: feature=model.columns."
+        )
+    return predict_inputs(model, dataset.inputs(card.recipe), dataset.workers)
 
 
 def predict_inputs(
@@ -65,19 +73,6 @@ def predict_inputs(
 def predict_all(model: Model, dataset: SongDataset) -> Predictions:
     """Return the predictions for all songs of a dataset (see `predict`)."""
     return Predictions(model.card.labels, list(predict(model, dataset)))
-
-
-def _require_columns(card: Card, dataset: SongDataset) -> None:
-    """Refuse a table whose features are of other columns than the model was trained on."""
-    given = dataset.columns if isinstance(dataset, MemoryDataset) else ()
-    if not card.features or not given or given == card.features:
-        return
-    pairs = zip_longest(given, card.features, fillvalue="nothing")
-    found, known = next(pair for pair in pairs if pair[0] != pair[1])
-    raise SongTableError(
-        f"{dataset.origin}: other features than the model was trained on: '{found}' where it "
-        f"expects '{known}'. Name its columns, in its order: feature=model.columns."
-    )
 
 
 def predict_song(predictor: Predictor, song: SongInput) -> SongPrediction:
@@ -140,21 +135,17 @@ def _predict_in_threads(
 def _predict_in_pool(
     model: Model, inputs: list[SongInput], workers: Workers
 ) -> Iterator[SongPrediction]:
-    with _model_key(model, local=not callable(workers)) as key:
-        work = partial(_predict_in_worker, key)
-        with closing(in_order(work, inputs, workers, _died)) as predictions:
-            yield from predictions
-
-
-@contextmanager
-def _model_key(model: Model, local: bool) -> Iterator[ModelKey]:
-    """Yield what other processes find the model by; one that is in no file gets one."""
+    # Other processes read the model from its file; one that is in no file gets one.
     with tempfile.TemporaryDirectory(prefix="songbag-") as folder:
         path = model.path
         if path is None:
             path = Path(folder) / "model.songbag"
             save_model(path, model)
-        yield (path, *file_stamp(str(path))) if local else path.read_bytes()
+        elsewhere = callable(workers)  # on other machines, where there is no such path
+        key = path.read_bytes() if elsewhere else (path, *file_stamp(str(path)))
+        work = partial(_predict_in_worker, key)
+        with closing(in_order(work, inputs, workers, _died)) as predictions:
+            yield from predictions
 
 
 def _predict_in_worker(key: ModelKey, song: SongInput) -> SongPrediction:

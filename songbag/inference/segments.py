@@ -205,11 +205,10 @@ def _file_names(ids: Sequence[str]) -> dict[str, str]:
     while folders and all(len(f) > shared and f[shared] == folders[0][shared] for f in folders):
         shared += 1
     names = {one: "/".join(of_one[shared:]) or "song" for one, of_one in parts.items()}
-    stems = {one: _without_ending(name) for one, name in names.items()}
+    stems = dict(names)
+    for one, name in names.items():
+        ending = PurePosixPath(name).suffix
+        if ending.lower() in EXTENSIONS:
+            stems[one] = name.removesuffix(ending)
     count = Counter(stem.lower() for stem in stems.values())  # a.wav and a.mp3 keep their endings
     return {one: names[one] if count[stem.lower()] > 1 else stem for one, stem in stems.items()}
-
-
-def _without_ending(name: str) -> str:
-    ending = PurePosixPath(name).suffix
-    return name.removesuffix(ending) if ending.lower() in EXTENSIONS else name

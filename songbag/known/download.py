@@ -43,21 +43,17 @@ def get(data: DataSet, folder: Path, console: Console) -> Path:
         if (folder / archive.folder).exists():
             console.say(f"{folder / archive.folder}: it is there already")
             continue
-        _require_room(archive, folder)
+        free, needed = shutil.disk_usage(folder).free, int(_ROOM * archive.megabytes * 1e6)
+        if free < needed:
+            raise DownloadError(
+                f"{folder}: {free / 1e9:.1f} GB are free, and {archive.name} needs about "
+                f"{needed / 1e9:.1f} GB with what is in it. Name a folder on a larger disk."
+            )
         path = download(archive, folder, console.say)
         console.say(f"unpacking {path}")
         unpack(path, folder, archive.folder)
     # Several archives lie side by side; one alone is the data set.
     return folder if len(data.files) > 1 else folder / data.files[0].folder
-
-
-def _require_room(archive: Archive, folder: Path) -> None:
-    free, needed = shutil.disk_usage(folder).free, int(_ROOM * archive.megabytes * 1e6)
-    if free < needed:
-        raise DownloadError(
-            f"{folder}: {free / 1e9:.1f} GB are free, and {archive.name} needs about "
-            f"{needed / 1e9:.1f} GB with what is in it. Name a folder on a larger disk."
-        )
 
 
 def download(archive: Archive, folder: Path, say: Callable[[str], None]) -> Path:

@@ -283,9 +283,7 @@ def _blocks(bags: Sequence[Bag], frames: int) -> Iterator[tuple[Tensor, Tensor]]
     """Yield the windows of songs in blocks, with the place of each window's song."""
     waiting, count = list[tuple[int, NDArray[np.float32]]](), 0
     for place, bag in enumerate(bags):
-        starts = np.arange(bag.window_count) if bag.starts is None else bag.starts
-        for first in range(0, len(starts), _BLOCK):
-            cut = batches.cut_windows(bag, starts[first : first + _BLOCK], frames)
+        for cut in batches.window_blocks(bag, frames, _BLOCK):
             waiting.append((place, cut))
             count += len(cut)
             if count >= _BLOCK:

@@ -135,6 +135,9 @@ def _song(
     label, predicted = row["label"], row["predicted"]
     if figures.get("multilabel"):
         label, predicted = (", ".join(split_labels(cell)) for cell in (label, predicted))
+    most_probable = [
+        max(figures["labels"], key=lambda name: float(window[f"p_{name}"])) for window in windows
+    ]
     return {
         "id": row["id"],
         "label": label,
@@ -142,7 +145,7 @@ def _song(
         "confidence": float(row["confidence"]),
         "contrast": contrast,
         "bars": timeline(values) if values else [],
-        "runs": label_runs([_leading(window, figures["labels"]) for window in windows]),
+        "runs": label_runs(most_probable),
         "windows": len(values),
         "for": sum(value >= 0 for value in values),
         "against": sum(value < 0 for value in values),
@@ -151,11 +154,6 @@ def _song(
         "strongest": _strongest(windows, values, contrast) if timed else [],
         "warnings": row.get("warnings", ""),
     }
-
-
-def _leading(window: Row, labels: Sequence[str]) -> str:
-    """Return the most probable label of a row of windows.csv."""
-    return max(labels, key=lambda label: float(window[f"p_{label}"]))
 
 
 def _strongest(

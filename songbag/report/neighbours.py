@@ -81,4 +81,4 @@ def song_link(name: str, sources: Mapping[str, Source], home: Path) -> str | Non
     source = sources.get(name)
     if source is None or not Path(source.path).is_file():
         return None
-    return link_to(source.path, home) + (f"#t={source.start:g}" if source.start else "")
+    return link_to(source.path, home, source.start)

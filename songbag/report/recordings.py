@@ -69,13 +69,18 @@ def read_recordings(folder: Path) -> dict[str, Source]:
     return sources
 
 
-def link_to(path: str, home: Path) -> str:
-    """Return the address of a file for a page in the folder ``home``: relative where it can be."""
+def link_to(path: str, home: Path, start: float = 0.0, end: float | None = None) -> str:
+    """Return the address of a file for a page in the folder ``home``: relative where it can be.
+
+    A player begins at ``start`` and stops at ``end`` seconds.
+    """
+    until = "" if end is None else f",{end:g}"
+    part = f"#t={start:g}{until}" if start or until else ""
     try:
         relative = os.path.relpath(path, home.resolve()).replace(os.sep, "/")
     except ValueError:  # another drive of Windows
-        return Path(path).as_uri()
-    return quote(os.fsencode(relative))
+        return Path(path).as_uri() + part
+    return quote(os.fsencode(relative)) + part
 
 
 def cut_excerpts(source: Source, spans: Sequence[tuple[float, float]]) -> list[str]:

@@ -26,28 +26,13 @@ LIGHT = ("#3486ff", "#86170a", "#20a26c", "#bd8000", "#6f2e59", "#aa80bb", "#000
 DARK = ("#00d4ff", "#fb6000", "#d0ff95", "#de3a95", "#ffff00", "#407eff", "#e7ffec", "#ca5c50")
 _REST = {"light": "#a9a294", "dark": "#6b655a", "shape": 0}  # of songs without a class of their own
 _UNSURE_TO_SURE = {"light": ((217, 84, 0), (10, 60, 140)), "dark": ((255, 150, 60), (80, 170, 255))}
+# Pairs of a colour and a shape: circle, square, triangle, diamond.
+_PAINTS = [
+    {"light": LIGHT[colour], "dark": DARK[colour], "shape": (colour + again) % 4}
+    for again in range(4)
+    for colour in range(len(LIGHT))
+]
 _EXTENT = 100_000  # coordinates are whole numbers up to this
-
-
-def _paints() -> list[dict[str, Any]]:
-    """Return pairs of a colour and a shape: circle, square, triangle, diamond."""
-    return [
-        {"light": LIGHT[colour], "dark": DARK[colour], "shape": (colour + again) % 4}
-        for again in range(4)
-        for colour in range(len(LIGHT))
-    ]
-
-
-def _step_paints() -> dict[str, dict[str, Any]]:
-    """Return the paint of each tenth by its name, from orange to blue."""
-    return {
-        _class_of(step / 10): {"shape": 0}
-        | {
-            scheme: "#" + "".join(f"{round(a + (b - a) * step / 9):02x}" for a, b in zip(*ends))
-            for scheme, ends in _UNSURE_TO_SURE.items()
-        }
-        for step in range(10)
-    }
 
 
 def _class_of(value: str | float) -> str:
@@ -55,6 +40,17 @@ def _class_of(value: str | float) -> str:
         return value or "none"  # of several labels
     step = min(9, math.floor(10 * value + 1e-9))
     return f"{10 * step} to {10 * step + 10} %"
+
+
+# Of each tenth by its name, from orange to blue.
+_STEP_PAINTS: dict[str, dict[str, Any]] = {
+    _class_of(step / 10): {"shape": 0}
+    | {
+        scheme: "#" + "".join(f"{round(a + (b - a) * step / 9):02x}" for a, b in zip(*ends))
+        for scheme, ends in _UNSURE_TO_SURE.items()
+    }
+    for step in range(10)
+}
 
 
 @dataclass(frozen=True)
@@ -73,10 +69,10 @@ class Colouring:
         names = [None if value is None else _class_of(value) for value in self.values]
         count = Counter(name for name in names if name is not None)
         if any(isinstance(value, float) for value in self.values):
-            painted = {name: paint for name, paint in _step_paints().items() if name in count}
+            painted = {name: paint for name, paint in _STEP_PAINTS.items() if name in count}
         else:
             ordered = sorted(count, key=lambda name: (-count[name], name))
-            painted = dict(zip(ordered, _paints(), strict=False))
+            painted = dict(zip(ordered, _PAINTS, strict=False))
         classes = [{"name": name, **paint} for name, paint in painted.items()]
         number_of: dict[str | None, int] = {name: n for n, name in enumerate(painted)}
         if others := count.keys() - painted.keys():
@@ -108,9 +104,13 @@ def write_song_map(
     low = points.min(axis=0)
     extent = max(float((points.max(axis=0) - low).max()), 1e-9)
     places = np.rint((points - low) / extent * _EXTENT).astype(int)
+    files = [Path(song.path) for song in songs]
     data = {
         "ids": [song.id for song in songs],
-        "files": [_part_link(song, path.parent) for song in songs],
+        "files": [
+            link_to(str(file.parent.resolve() / file.name), path.parent, song.start, song.end)
+            for song, file in zip(songs, files, strict=True)
+        ],
         "x": places[:, 0].tolist(),
         "y": places[:, 1].tolist(),
         "colourings": [colouring.painted() for colouring in colourings],
@@ -119,10 +119,3 @@ def write_song_map(
     text = msgspec.json.encode(data).decode().replace("<", "\\u003c")
     values = {"name": path.stem, "count": len(songs), "failures": failures, "data": text}
     write_bytes(path, render("map.html", values, "map.js").encode())
-
-
-def _part_link(song: Song, home: Path) -> str:
-    end = "" if song.end is None else f",{song.end:g}"
-    part = f"#t={song.start:g}{end}" if song.start or end else ""
-    file = Path(song.path)
-    return link_to(str(file.parent.resolve() / file.name), home) + part

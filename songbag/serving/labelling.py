@@ -20,7 +20,7 @@ from songbag.errors import SongbagError
 from songbag.parallel.pool import Worker
 from songbag.serving.options import ServerOptions, require_safe
 from songbag.serving.replies import HTTPError, Reply
-from songbag.serving.run import new_app, page, run
+from songbag.serving.run import new_app, page, run, server_of
 from songbag.serving.security import OneTimeKey, SecurityMiddleware
 from songbag.serving.worker_process import FileTask, decode_sound, draw_wave
 from songbag.tasks.label import Decision, LabelTable
@@ -63,12 +63,7 @@ class _Server:
                 raise HTTPError(422, "unreadable", message) from None
 
 
-def _server_of(request: Request) -> _Server:
-    server: _Server = request.app.state.server
-    return server
-
-
-Server = Annotated[_Server, Depends(_server_of)]
+Server = Annotated[_Server, Depends(server_of)]
 Number = Annotated[int, InPath(ge=0)]
 router = APIRouter()
 

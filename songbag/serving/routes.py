@@ -16,7 +16,7 @@ from songbag.serving.hosted_models import HostedModels
 from songbag.serving.options import ServerOptions
 from songbag.serving.replies import HTTPError, Reply, model_description
 from songbag.serving.request_metrics import Metrics
-from songbag.serving.run import page
+from songbag.serving.run import page, server_of
 from songbag.serving.uploads import Upload, receive_uploads
 from songbag.serving.worker_process import PredictTask, WithoutTask, failed_song
 from songbag.serving.workers import PredictionPool
@@ -33,12 +33,7 @@ class ServerState:
     started: float
 
 
-def _state_of(request: Request) -> ServerState:
-    state: ServerState = request.app.state.server
-    return state
-
-
-Server = Annotated[ServerState, Depends(_state_of)]
+Server = Annotated[ServerState, Depends(server_of)]
 router = APIRouter()
 
 

@@ -9,10 +9,10 @@ from contextlib import AbstractAsyncContextManager, suppress
 from importlib import resources
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, TypeAlias
+from typing import Any, TypeAlias
 
 import uvicorn
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel
@@ -71,7 +71,7 @@ def run(
     )
     server = _Server(config, options)
     # uvicorn shuts down at a signal and then raises it again.
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a KeyboardInterrupt
     with listener, suppress(KeyboardInterrupt):
         server.run(sockets=[listener])
     if not server.started:
@@ -93,10 +93,6 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def _interrupt(signal_number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
 def _listen(options: ServerOptions) -> socket.socket:
     family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
     try:
@@ -114,22 +110,23 @@ class Key(BaseModel):
     key: str
 
 
-def _key_of(request: Request) -> OneTimeKey:
-    key: OneTimeKey = request.app.state.key
-    return key
-
-
 router = APIRouter()
 
 
 @router.post("/session", include_in_schema=False)
-async def session(key: Key, known: Annotated[OneTimeKey, Depends(_key_of)]) -> dict[str, str]:
+async def session(key: Key, request: Request) -> dict[str, str]:
     """Exchange a one-time key for the token."""
+    known: OneTimeKey = request.app.state.key
     token = known.exchange(key.key)
     if token is None:
         message = "This key was used before, or is wrong. Restart the server to get a new one."
         raise HTTPError(403, "refused", message)
     return {"token": token}
+
+
+def server_of(request: Request) -> Any:
+    """Return what the routes of an application share: what its ``lifespan`` stored."""
+    return request.app.state.server
 
 
 def new_app(

@@ -1,7 +1,6 @@
 """Two trained models on the same labelled songs: what changed, song by song."""
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,7 +58,10 @@ def compare_models(
     changed = changed_rows(*evaluations)
     write_csv(folder / "changed.csv", changed, CHANGED_COLUMNS)
     runs = {name: [folder / "runs" / name] for name in models}
-    said = [_changes_in_words(list(models), changed), *new_songs.said]
+    counts = Counter(row["change"] for row in changed)
+    how = ", ".join(f"{counts[change]} {change}" for change in _CHANGES.values())
+    answers = f"the answer of {len(changed)} songs changed: {how}."
+    said = [f"From {' to '.join(models)} {answers}", *new_songs.said]
     return conclude(folder, runs, metric, said, new_songs.trained_on)
 
 
@@ -124,9 +126,3 @@ def changed_rows(first: Evaluation, second: Evaluation) -> list[Row]:
         row |= {"first_confidence": then["confidence"], "second_confidence": now["confidence"]}
         rows.append(row)
     return rows
-
-
-def _changes_in_words(names: Sequence[str], changed: Sequence[Row]) -> str:
-    counts = Counter(row["change"] for row in changed)
-    parts = ", ".join(f"{counts[change]} {change}" for change in _CHANGES.values())
-    return f"From {names[0]} to {names[1]} the answer of {len(changed)} songs changed: {parts}."

@@ -1,6 +1,7 @@
 """Cross-validate a recipe: every song judged once by a model not trained on it or its artist."""
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -157,7 +158,9 @@ def assign_folds(
                 f"{unknown} of {len(given)} songs have no fold while others do. Fill the column, "
                 "or leave it out."
             )
-        names = sorted({fold for fold in given if fold}, key=_number_first)
+        names = sorted({fold for fold in given if fold})
+        # Numbers come first, as numbers: 2 before 10, and both before texts.
+        names.sort(key=lambda name: float(name) if name.isdigit() else math.inf)
         if len(names) == 1:
             raise SongTableError(
                 f"all songs are of fold '{names[0]}': a cross-validation needs two. Fill the "
@@ -177,11 +180,6 @@ def assign_folds(
     method = f"{count} folds, {split_method(songs, given=False)}{remark}"
     sides = ["train" if fold == UNTESTED else f"fold {fold + 1}" for fold in fold_of]
     return fold_of, certify(ids, labels, groups, sides, method, seed)
-
-
-def _number_first(name: str) -> tuple[bool, float, str]:
-    """Order names of folds: numbers as numbers, then texts."""
-    return (not name.isdigit(), float(name) if name.isdigit() else 0.0, name)
 
 
 def require_learnable(songs: Sequence[Song], fold_of: Folds) -> None:
@@ -224,7 +222,9 @@ def _run_fold(
         given, only = [None] * len(rest), only_trained_on(rest.songs)
         sides = split_sides(labels, groups, given, plan.seed, 0.0, VALIDATION_SHARE, only)
         validation = np.array(sides) == "validation"
-    checkpoints = folder / f"fold{fold + 1}-{_state_key(key, plan)}"  # not those of other settings
+    # States of another training of this fold, by its settings or threads, have another name.
+    state = hashlib.blake2b(f"{key} {plan.threads}".encode(), digest_size=4).hexdigest()
+    checkpoints = folder / f"fold{fold + 1}-{state}"
     fitted = fit(rest, plan, validation, checkpoints, resume=True)
     items = list(predict(fitted.model, test))
     result = FoldResult(fitted.model.card, fitted.history, items, fitted.model)
@@ -235,11 +235,6 @@ def _run_fold(
             append_line(journal, {"key": key, **result.journal_line()})
     remove_checkpoints(folder / f"fold{fold + 1}-")
     return result
-
-
-def _state_key(key: str, plan: TrainingPlan) -> str:
-    """Return what tells the states of different trainings of a fold apart."""
-    return hashlib.blake2b(f"{key} {plan.threads}".encode(), digest_size=4).hexdigest()
 
 
 def calibrate_folds(

@@ -88,7 +88,7 @@ def encode_songs(
     cache = getattr(dataset, "cache", None)  # where other processes find an encoder of a file
     remember(encoder, cache)
     inputs = list(dataset.inputs(Recipe(name="encoder", sound=encoder.sound)))
-    work = partial(_encode_in_worker, encoder.sound, encoder.piece, cache, tags, pieces)
+    work = partial(encode_song, encoder.sound, encoder.piece, cache, tags, pieces)
     try:
         with closing(in_order(work, inputs, dataset.workers, _died)) as encoded:
             yield from encoded
@@ -96,15 +96,12 @@ def encode_songs(
         stop_decoder()
 
 
-def _encode_in_worker(
+def encode_song(
     sound: Sound, piece: int, cache: AnyPath | None, tags: bool, pieces: bool, song: SongInput
 ) -> EncodedSong:
+    """Return what an encoder says of one song, in a process that finds the encoder by its sound."""
     reuse_decoder()  # in a worker of a pool it ends with the worker
-    return encode_song(replace(find_encoder(sound, cache), piece=piece), tags, pieces, song)
-
-
-def encode_song(encoder: Encoder, tags: bool, pieces: bool, song: SongInput) -> EncodedSong:
-    """Return what an encoder says of one song."""
+    encoder = replace(find_encoder(sound, cache), piece=piece)
     seconds = encoder.piece * encoder.sound.step / encoder.sound.sample_rate
     try:
         rows, recording = song.frames(encoder.sound)

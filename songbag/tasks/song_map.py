@@ -59,7 +59,10 @@ def map_songs(
     songs, failures = indexed.songs, list(indexed.failures)
     if not songs:
         raise nothing_read(dataset, indexed)
-    answers = [] if model is None else _answers(model, dataset.with_songs(songs), page, console)
+    answers = list[Row]()
+    if model is not None:
+        predicted = predict_rows(model, dataset.with_songs(songs), page)
+        answers = [song.row for song in console.track(predicted, len(songs), "Predicting")]
     failures += [row["warnings"] for row in answers if row["status"] == "failed"]
     console.say(f"placing {counted(len(songs), 'song')}")
     points = on_a_plane(Neighbours(indexed.index).directions)
@@ -67,12 +70,6 @@ def map_songs(
     write_song_map(page, songs, points, colourings, failures)
     journal_path(page).unlink(missing_ok=True)
     return SongMap(songs, points, colourings, failures)
-
-
-def _answers(model: Model, dataset: AudioDataset, page: Path, console: Console) -> list[Row]:
-    """Return a row of predictions.csv for each song."""
-    predicted = predict_rows(model, dataset, page)
-    return [song.row for song in console.track(predicted, len(dataset.songs), "Predicting")]
 
 
 def _colourings(

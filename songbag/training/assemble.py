@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from songbag.audio.meter import warnings_of
 from songbag.data import batches
-from songbag.data.bag import Bag
 from songbag.data.dataset import BagDataset, MemoryDataset
 from songbag.data.song import join_labels
 from songbag.encoders.known import find_encoder
@@ -22,8 +21,6 @@ from songbag.training.checkpoint import dataset_hash
 from songbag.training.plan import Labels, TrainingPlan, assign_folds, sound_of, window_shape
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from songbag.models.song_network import Ensemble, SongNetwork, SongPooling
     from songbag.models.window_vectors import Whitened
     from songbag.training.trainer import TrainedNetwork
@@ -129,6 +126,8 @@ def fit_vectors(
 
     Distances are calibrated on songs held out in turn.
     """
+    import torch
+
     from songbag.models.window_vectors import Whitened, describe_windows
 
     shape = window_shape(dataset, plan.recipe)
@@ -136,7 +135,9 @@ def fit_vectors(
     sums, missing = np.zeros((2, len(dataset), values))
     windows = list[NDArray[np.float32]]()
     for song, bag in enumerate(dataset):
-        vectors = _vectors(describe, bag, shape[0])
+        with torch.no_grad():
+            blocks = batches.window_blocks(bag, shape[0], _WINDOWS_AT_ONCE)
+            vectors = np.concatenate([describe(torch.from_numpy(cut)).numpy() for cut in blocks])
         absent = np.isnan(vectors)
         sums[song] = np.where(absent, 0, vectors).mean(axis=0)
         missing[song] = absent.mean(axis=0)
@@ -149,17 +150,3 @@ def fit_vectors(
     drawn = np.array([not song.chosen_by_model for song in dataset.songs])
     gaussian, typicality = fit_typicality(sums + missing * mean, filled, classes, fold_of, drawn)
     return Whitened(describe, gaussian), typicality
-
-
-def _vectors(describe: "nn.Module", bag: Bag, window_frames: int) -> NDArray[np.float32]:
-    """Return the vectors (windows, values) of all windows of a song."""
-    import torch
-
-    starts = np.arange(bag.window_count) if bag.starts is None else bag.starts
-    parts = list[NDArray[np.float32]]()
-    with torch.no_grad():
-        for first in range(0, len(starts), _WINDOWS_AT_ONCE):
-            chosen = starts[first : first + _WINDOWS_AT_ONCE]
-            cut = batches.cut_windows(bag, chosen, window_frames)
-            parts.append(describe(torch.from_numpy(cut)).numpy())
-    return np.concatenate(parts)

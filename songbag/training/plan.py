@@ -199,7 +199,13 @@ def window_shape(dataset: BagDataset, recipe: Recipe) -> tuple[int, ...]:
         return window_frames(recipe.sound, recipe.windows), recipe.sound.bands
     shape = dataset[0].features.shape[1:]
     if not all(training.network_part.missing for training in recipe.trainings):
-        _require_no_missing(dataset, recipe.training.network)
+        for bag in dataset:
+            if np.isnan(bag.features).any():
+                raise TrainingError(
+                    f"values of song '{bag.id}' are missing, and network "
+                    f"'{recipe.training.network}' takes none that are. Take recipe windows, which "
+                    "imputes them, or fill them before."
+                )
     for training in recipe.trainings:
         if training.network_part.takes == "matrix" and len(shape) != 2:
             raise TrainingError(
@@ -214,15 +220,6 @@ def sound_of(dataset: BagDataset, recipe: Recipe) -> Sound | None:
     if isinstance(dataset, CellLevelsDataset):
         return recipe.sound.frames
     return recipe.sound if dataset[0].starts is not None else None
-
-
-def _require_no_missing(dataset: BagDataset, network: str) -> None:
-    for bag in dataset:
-        if np.isnan(bag.features).any():
-            raise TrainingError(
-                f"values of song '{bag.id}' are missing, and network '{network}' takes none that "
-                "are. Take recipe windows, which imputes them, or fill them before."
-            )
 
 
 def assign_folds(songs: Sequence[Song], count: int, plan: TrainingPlan) -> Labels | None:
