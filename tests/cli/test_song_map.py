@@ -23,7 +23,7 @@ def table(tmp_path_factory):
     for number, genre in enumerate(["waltz", "waltz", "drift", "drift", "gallop", "gallop"]):
         wave = synthesise(genre, np.random.default_rng(number), 12.0, 22050)
         write_waveform(folder / f"{genre}{number}.wav", wave, 22050)
-        rows.append(f"{genre}{number}.wav,{'drift' if number == 5 else genre},a{number % 2}")
+        rows.append(f"{genre}{number}.wav,{'waltz' if number == 5 else genre},a{number % 2}")
     (folder / "broken.mp3").write_text("no sound")
     (folder / "songs.csv").write_text("\n".join([*rows, "broken.mp3,waltz,a1"]) + "\n")
     return folder / "songs.csv"
