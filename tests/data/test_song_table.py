@@ -81,7 +81,7 @@ def test_two_parts_of_one_file_are_two_songs(tmp_path):
         ("path,label,end\na.wav,x,-1\n", "line 2: end is '-1'"),
         ("path,label,split\na.wav,x,tset\n", "line 2: split is 'tset'"),
         ("path,label\na.wav,x,y\n", "line 2: more cells than columns"),
-        ("wave,label\na.wav,x\n", "no column 'path'.*Columns are wave, label"),
+        ("wave,label\na.wav,x\n", "no column 'path'.*Known: label, wave"),
         ("paths,label\na.wav,x\n", "Did you mean 'paths'"),
         ("", "empty"),
         ("path,label\n", "holds no songs"),

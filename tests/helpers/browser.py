@@ -51,7 +51,13 @@ def opened(browser, address, width=1280, height=900, scheme="light", refused=0, 
     page = context.new_page()
     home = home or address.partition("#")[0]
     said, asked = [], []
-    page.on("console", lambda message: said.append(message.text) if message.type != "log" else 0)
+
+    def note(message):
+        # Chromium warns of fonts that wait, where the machine is busy.
+        if message.type != "log" and "was preloaded using link preload" not in message.text:
+            said.append(message.text)
+
+    page.on("console", note)
     page.on("pageerror", lambda error: said.append(str(error)))
     context.on("request", lambda request: asked.append(request.url))
     page.goto(address)

@@ -62,8 +62,9 @@ class Planted:
         return read_waveform(self.folder / self.rows[place]["path"], RATE)[0]
 
     def path(self, ending):
-        """Return the place of some song with that ending."""
-        return next(n for n, row in enumerate(self.rows) if row["path"].endswith(ending))
+        """Return the place of some song with that ending, none of which `plant_copies` shifts."""
+        fits = (n for n, row in enumerate(self.rows) if row["path"].endswith(ending))
+        return next(n for n in fits if n % 3)
 
     def add(self, name, kind, like=0, waveform=None, rate=RATE, bit_rate=128_000, **cells):
         """Append a row, written from a waveform if there is one, and expect a finding."""

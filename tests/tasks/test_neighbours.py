@@ -22,7 +22,7 @@ def table(songs, tmp_path_factory):
     for number, row in enumerate(rows):
         row["path"] = str(songs.parent / row["path"])
         row["artist"] = f"{row['label']} {number % 4}"
-    wrong = rows[0]
+    wrong = rows[1]
     wrong["label"] = next(row["label"] for row in rows if row["label"] != wrong["label"])
     path = tmp_path_factory.mktemp("labels") / "songs.csv"
     write_csv(path, rows, list(rows[0]))
