@@ -1,7 +1,7 @@
 """Commands of pre-trained encoders: encoders, tag, embed. None of them trains."""
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +17,13 @@ from songbag.cli.options import (
     option,
 )
 from songbag.cli.predict import open_inputs
-from songbag.console import Console
+from songbag.console import Console, visible, wrapped
 
 if TYPE_CHECKING:
     from songbag.tasks.embed import EncodedSong
 
 _TAGS_SHOWN = 5  # of a song, on a terminal
+_WIDEST_NAME = 48  # characters, before the tags
 
 _encoder_option = option(
     "--encoder", default="musicnn", metavar="NAME|ONNX", section="Encoder",
@@ -99,7 +100,7 @@ def _encode(
     tags: bool,
     output: Path | None,
 ) -> None:
-    from songbag.cli.terminal import print_csv, print_tags
+    from songbag.cli.terminal import print_csv
     from songbag.encoders.manifest import load_encoder
     from songbag.storage.files import csv_text
     from songbag.tasks.embed import encode_songs, table_columns, value_columns, write_table
@@ -126,7 +127,7 @@ def _encode(
     if output is not None:
         write_table(output, (row for song in answers for row in song.rows(values, pieces)), columns)
     elif sys.stdout.isatty():
-        print_tags(answers, values, _TAGS_SHOWN)
+        _print_tags(answers, values, max(len(song.id) for song in everyone))
     else:
         print_csv(csv_text([], columns))
         for song in answers:
@@ -134,3 +135,24 @@ def _encode(
     if failed:
         console.say(f"{failed} of {len(everyone)} songs could not be read; see their reasons")
     ctx.exit(exit_code(failed, len(everyone)))
+
+
+def _print_tags(songs: Iterable["EncodedSong"], tags: Sequence[str], longest: int) -> None:
+    """Print each song, or piece, with its most probable tags beside it, as soon as it is there."""
+    from rich.console import Console as Terminal
+    from rich.table import Table
+    from rich.text import Text
+
+    terminal = Terminal()
+    for song in songs:
+        if song.reason:
+            click.echo(wrapped(visible(song.warnings)), err=True)
+        pieces = len(song.values) > 1
+        for values, start in zip(song.values, song.starts, strict=True):
+            best = sorted(zip(values.tolist(), tags, strict=True), reverse=True)[:_TAGS_SHOWN]
+            line = Table.grid(padding=(0, 2, 0, 0))
+            line.add_column(width=min(longest, _WIDEST_NAME), overflow="fold", style="bold")
+            name = Text(visible(song.song.id))
+            said = Text(", ".join(f"{tag} {100 * value:.0f}%" for value, tag in best))
+            line.add_row(name, *([f"{start:7.1f} s"] if pieces else []), said)
+            terminal.print(line)

@@ -1,6 +1,7 @@
 """Results as text: CSV when piped, tables on a terminal, files when asked for."""
 
 import io
+import shutil
 import sys
 import textwrap
 from collections import defaultdict
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from songbag.quality.findings import Finding
     from songbag.tasks.conclusions import Conclusion
-    from songbag.tasks.embed import EncodedSong
 
     Interval = tuple[float, float | None, float | None]  # value, low, high
 
@@ -99,23 +99,6 @@ def _stream(
     return failed
 
 
-def print_tags(songs: "Iterable[EncodedSong]", tags: Sequence[str], shown: int) -> None:
-    """Print a line for each song, or piece, with its most probable tags."""
-    from rich.console import Console
-    from rich.text import Text
-
-    terminal = Console()
-    for song in songs:
-        if song.reason:
-            click.echo(visible(song.warnings), err=True)
-        pieces = len(song.values) > 1
-        for values, start in zip(song.values, song.starts, strict=True):
-            best = sorted(zip(values.tolist(), tags, strict=True), reverse=True)[:shown]
-            name = f"{visible(song.song.id)}{f'  {start:7.1f} s' if pieces else ''}"
-            said = ", ".join(f"{tag} {100 * value:.0f} %" for value, tag in best)
-            terminal.print(Text.assemble((name, "bold"), "  ", said))
-
-
 def print_csv(text: str) -> None:
     """Print CSV as UTF-8, whatever the locale is, so that ids are not changed."""
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -146,20 +129,23 @@ def _print_songs(songs: Sequence[PredictedRows], labels: Sequence[str]) -> None:
 
 
 def _song_table(songs: Sequence[PredictedRows]) -> "Table":
-    """Return a line per song, with the timeline of its label."""
+    """Return a line per song, with the timeline of its label where that breaks no name."""
     from rich.text import Text
 
-    table = _table("song", "answer", ">sure", "over time")
+    longest = max(len(str(song.row["id"])) for song in songs)
+    answers = max(len(song.row["predicted"] or "answer") for song in songs)
+    drawn = longest + answers + _SPARK + 10 <= shutil.get_terminal_size().columns
+    table = _table("song", "answer", ">sure", *(["over time"] if drawn else []))
     for song in songs:
         # Text, because rich would read "song [live].mp3" as markup.
         name = Text(visible(song.row["id"]))
         if song.failed:
-            table.add_row(name, Text(song.row["reason"], "red"), "", "")
+            table.add_row(name, Text(song.row["reason"], "red"))
             continue
         label, sure = song.row["predicted"] or "?", f"{100 * song.row['confidence']:.0f} %"
         single = f"p_{label}" in song.row  # not several labels, nor none
-        over_time = _sparkline(song.windows, label) if single else ""
-        table.add_row(name, Text(visible(label)), sure, over_time)
+        over_time = [_sparkline(song.windows, label) if single else ""] if drawn else []
+        table.add_row(name, Text(visible(label)), sure, *over_time)
     return table
 
 
