@@ -353,9 +353,10 @@ def test_an_interrupted_training_keeps_the_best_so_far(songs, tmp_path):
     assert (tmp_path / "m.songbag").exists()
 
 
-def test_on_a_terminal_the_answer_is_a_table(model_path, nine):
-    """A real pseudo-terminal of 80 columns."""
-    code, output = on_terminal("predict", model_path, nine)
+def test_on_a_terminal_the_answer_is_a_table(model_path, nine, monkeypatch):
+    """A real pseudo-terminal of 80 columns; names of songs are short enough for the timeline."""
+    monkeypatch.chdir(nine)
+    code, output = on_terminal("predict", model_path, ".")
     assert code == 1
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", output.decode())
     lines = [line.rstrip() for line in text.replace("\r", "\n").split("\n")]
