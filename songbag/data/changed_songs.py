@@ -107,17 +107,14 @@ def with_copies(
     if not isinstance(songs, AudioDataset):
         console.say("trained without changed copies of songs: their audio files are not at hand")
         return own
+    first = [hashlib.blake2b(song.id.encode(), digest_size=1).digest()[0] for song in own.songs]
     copies = [
-        replace(song, change=TRAINED_ON[(_number(song) + turn) % len(TRAINED_ON)])
+        replace(song, change=TRAINED_ON[(number + turn) % len(TRAINED_ON)])
         for turn in range(recipe.augment)
-        for song in own.songs
+        for song, number in zip(own.songs, first, strict=True)
     ]
     what = ", ".join(TRAINED_ON)
     console.say(f"copies to train on with their sound changed, {recipe.augment} a song: {what}")
     everything = songs.with_songs([*own.songs, *copies]).load(recipe, console.track)
     size = sum(not song.change for song in everything.songs)
     return AugmentedDataset(everything, size, own.origin, own.failures, own.remarks)
-
-
-def _number(song: Song) -> int:
-    return hashlib.blake2b(song.id.encode(), digest_size=1).digest()[0]

@@ -254,7 +254,7 @@ def accuracy_curve(evaluation: Evaluation) -> list[Row]:
         predictions.window_probabilities,
         np.array([evaluation.labels.index(str(one.item.song.label)) for one in judged]),
         group_numbers(judged),
-        _mean_logit if evaluation.space == "logit" else _mean_probability,
+        _mean_logit if evaluation.space == "logit" else lambda windows: windows.mean(axis=-2),
         np.random.default_rng(0),
         _window_times(predictions),
     )
@@ -264,11 +264,6 @@ def accuracy_curve(evaluation: Evaluation) -> list[Row]:
         row |= {"accuracy": accuracy["value"], "low": accuracy["low"], "high": accuracy["high"]}
         rows.append(row)
     return rows
-
-
-def _mean_probability(probabilities: Floats) -> Floats:
-    mean: Floats = probabilities.mean(axis=-2)
-    return mean
 
 
 def _mean_logit(probabilities: Floats) -> Floats:
