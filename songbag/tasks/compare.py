@@ -23,13 +23,8 @@ from songbag.tasks.train import load_labelled
 from songbag.training.checkpoint import dataset_hash
 from songbag.training.plan import require_trainable
 
-_READ = (
-    "sound",
-    "windows",
-    "excerpt",
-    "adapt",
-    "augment",
-)  # what of a recipe says how songs are read
+# What of a recipe says how songs are read.
+_READ = ("sound", "windows", "excerpt", "adapt", "augment")
 _LIBROSA = {"sound.coefficients": 20, "sound.frame_length": 2048}  # its defaults for MFCC
 
 
