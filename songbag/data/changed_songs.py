@@ -27,8 +27,9 @@ from songbag.data.dataset import (
     no_progress,
 )
 from songbag.data.song import Song
-from songbag.settings import Recipe, Sound, Windows
+from songbag.settings import Excerpt, Recipe, Sound, Windows
 
+COPY_SECONDS = 20.0  # of a song's middle: more was not better
 TRAINED_ON = ("telephone", "6 dB louder, clipped", "applause")
 
 
@@ -108,8 +109,11 @@ def with_copies(
         console.say("trained without changed copies of songs: their audio files are not at hand")
         return own
     first = [hashlib.blake2b(song.id.encode(), digest_size=1).digest()[0] for song in own.songs]
+    part = recipe.excerpt
+    if part.seconds is None:
+        part = Excerpt(max(COPY_SECONDS, recipe.windows.seconds), "middle")
     copies = [
-        replace(song, change=TRAINED_ON[(number + turn) % len(TRAINED_ON)])
+        replace(song, change=TRAINED_ON[(number + turn) % len(TRAINED_ON)], excerpt=part)
         for turn in range(recipe.augment)
         for song, number in zip(own.songs, first, strict=True)
     ]

@@ -23,6 +23,7 @@ from songbag.metrics.label_kinds import LabelKind, kind_of
 from songbag.parallel.pool import Workers
 from songbag.settings import Recipe, Sound, Windows
 
+COPY_WEIGHT = 0.25  # of a song's own
 Selection: TypeAlias = Sequence[bool] | NDArray[np.bool_]
 T = TypeVar("T")
 
@@ -189,10 +190,23 @@ class BagDataset(SongDataset, Sequence[Bag]):
         """Return the number of the file in which each song's features lie."""
 
 
-def labelled_shares(bags: Sequence[Bag]) -> list[float]:
-    """Return which share of each bag's sound was labelled."""
-    known = bags.without_features() if isinstance(bags, BagDataset) else bags
-    return [bag.labelled_share for bag in known]
+def trust(bags: Sequence[Bag]) -> NDArray[np.float64]:
+    """Return how much each bag counts in training, (songs,): 1, or less.
+
+    Down to a half where only a share of its sound was labelled; a copy with its sound changed
+    counts `COPY_WEIGHT` times as much.
+    """
+    shares = np.array([(1 + bag.labelled_share) / 2 for bag in _facts(bags)])
+    return shares * np.where(as_they_are(bags), 1, COPY_WEIGHT)
+
+
+def as_they_are(bags: Sequence[Bag]) -> NDArray[np.bool_]:
+    """Return which bags are songs as they are, (songs,), and not copies with another sound."""
+    return np.array([not bag.song.change for bag in _facts(bags)])
+
+
+def _facts(bags: Sequence[Bag]) -> Iterable[Bag]:
+    return bags.without_features() if isinstance(bags, BagDataset) else bags
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ class Song:
     content: str = ""  # hash of what is in its file, or of its windows; empty if unknown
     background: bool = False  # whether its label says that nothing is there
     change: str = ""  # made to its sound before it is heard (`songbag.audio.changes.CHANGES`)
+    excerpt: Excerpt | None = None  # taken of it instead of the recipe's
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -73,7 +74,8 @@ class Song:
         if end is not None and end - start < window_seconds:
             start = max(0.0, (start + end - window_seconds) / 2)
             end = start + window_seconds
-        return Source(path=self.path, start=start, end=end, excerpt=excerpt, change=self.change)
+        part = self.excerpt or excerpt
+        return Source(path=self.path, start=start, end=end, excerpt=part, change=self.change)
 
     def labelled_share(self, seconds: float) -> float:
         """Return which share of ``seconds`` of sound lies in the part that was labelled."""

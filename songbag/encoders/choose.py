@@ -46,7 +46,9 @@ def choose_recipe(
     changes = changes or {}
     recipe = load_recipe(name, changes)
     chosen = encoder or recipe.encoder or NONE
-    plain = msgspec.structs.replace(recipe, encoder="", encoded=())
+    # Networks that learn from spectra change these as they learn: copies are for an encoder.
+    copies = recipe.augment if "augment" in changes else 0
+    plain = msgspec.structs.replace(recipe, encoder="", encoded=(), augment=copies)
     only_encoded = bool(recipe.encoder) and recipe.training == Training()
     if chosen == NONE and not only_encoded:
         return plain
@@ -74,5 +76,6 @@ def choose_recipe(
         training=read(Training, stated, f"recipe {name}"),
         branches=tuple(usable[1:]),
         encoder=loaded.encoding.name,
+        augment=recipe.augment,
         without=None if encoder or only_encoded else plain,
     )

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from songbag.data import batches
 from songbag.data.bag import Bag
+from songbag.data.dataset import as_they_are, trust
 from songbag.metrics.calibration import fit_temperature
 from songbag.models.losses import song_weights
 from songbag.models.song_network import SongNetwork, SongPooling, both_classes
@@ -198,6 +199,7 @@ def solve_folds(
     began, head = time.perf_counter(), _head(network)
     folds = np.unique(fold_of).tolist()
     songs, sums = _sums(network, bags, y, fold_of, pooling, training, advance)
+    own = as_they_are(bags)
     likeness = head.features.likeness()  # type: ignore[operator]
     whole = sums[folds[0]]
     for fold in folds[1:]:
@@ -211,7 +213,7 @@ def solve_folds(
             inside = torch.from_numpy(fold_of == fold)
             logits[inside] = both_classes(songs[inside] @ matrix + bias)
             solutions.append(torch.cat([matrix, bias[None]]))
-        fitted = fit_temperature(logits.numpy(), y, pooling.kind)
+        fitted = fit_temperature(logits.numpy()[own], y[own], pooling.kind)
         return fitted.nll_after, fitted.temperature, logits.numpy(), solutions
 
     tries = {penalty: tried(penalty) for penalty in PENALTIES}
@@ -254,7 +256,7 @@ def _sums(
     head, classes, kind = _head(network), pooling.classes, pooling.kind
     of_songs = torch.from_numpy(kind.targets(y, classes)).double()
     targets = (of_songs - (0.5 if kind.multilabel else 1 / classes))[:, -pooling.outputs :]
-    weights = torch.from_numpy(song_weights(y, classes, kind, training.balance))
+    weights = torch.from_numpy(song_weights(y, classes, kind, training.balance, trust(bags)))
     on_songs = _SONGS if training.loss == "song" else 0.0
     counts = torch.tensor([bag.window_count for bag in bags], dtype=torch.float64)
     songs = torch.zeros(len(bags), head.linear.in_features, dtype=torch.float64)

@@ -13,14 +13,14 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
 from threadpoolctl import ThreadpoolController
 from torch import Tensor, nn
 
 from songbag.data import batches
 from songbag.data.bag import Bag
-from songbag.data.dataset import labelled_shares
+from songbag.data.dataset import as_they_are, trust
 from songbag.errors import TrainingError
 from songbag.metrics.calibration import fit_temperature
 from songbag.models.losses import SLOPES, Floats, smoothed, song_weights
@@ -75,8 +75,8 @@ def solve(
 ) -> dict[str, float]:
     """Give a linear network the weights of least loss on songs; return a row of history."""
     began = time.perf_counter()
-    x, shares = song_features(network, bags), labelled_shares(bags)
-    problem = _Problem(x, y, pooling, training, shares)
+    x = song_features(network, bags)
+    problem = _Problem(x, y, pooling, training, trust(bags), as_they_are(bags))
     matrix, bias, loss = problem.solve(training.weight_decay)
     _fill(_required_head(network), x, matrix, bias)
     seconds = time.perf_counter() - began
@@ -114,7 +114,10 @@ class _Solution(NamedTuple):
 
 
 class _Problem:
-    """The loss on songs as a function of weights, whatever the penalty."""
+    """The loss on songs as a function of weights, whatever the penalty.
+
+    ``trust`` (songs,) is how much each counts; the songs of ``own`` (songs,) give the scale.
+    """
 
     def __init__(
         self,
@@ -122,9 +125,10 @@ class _Problem:
         y: Labels,
         pooling: SongPooling,
         training: Training,
-        labelled_shares: Sequence[float] = (),
+        trust: ArrayLike = 1.0,
+        own: NDArray[np.bool_] | None = None,
     ) -> None:
-        self.mean, self.deviation = mean_and_deviation(x)
+        self.mean, self.deviation = mean_and_deviation(x if own is None else x[own])
         scaled, self.basis = ((x - self.mean) / self.deviation).numpy(), None
         if scaled.shape[0] < scaled.shape[1]:
             # Fewer songs than values: the weights of least norm lie in the span of the songs.
@@ -133,8 +137,8 @@ class _Problem:
         self.scaled, self.pooling = scaled, pooling
         kind, classes = pooling.kind, pooling.classes
         self.targets = smoothed(kind.targets(y, classes), kind, training.label_smoothing)
-        weights = song_weights(y, classes, kind, training.balance, labelled_shares)
-        self.song_weights = weights[:, None] / len(y)
+        weights = song_weights(y, classes, kind, training.balance, trust)
+        self.song_weights = weights[:, None] / weights.sum()
 
     def loss(self, parameters: Floats, penalty: float) -> tuple[float, Floats]:
         """Return the loss and its slope along weights and biases (outputs, values + 1)."""
@@ -176,21 +180,20 @@ def solve_folds(
 
     The penalty is sought among `MULTIPLES` of ``training.weight_decay``, from 1 on in the
     direction that lowers the negative log-likelihood, at its best temperature, of the songs that
-    each solution was not solved on. The mean of linear networks is a linear network. Returned are
-    the logits (songs, classes) of each song from the solution without it, and a row of history.
+    each solution was not solved on, copies left out. The mean of linear networks is a linear
+    network. Returned are the logits (songs, classes) of each song from the solution without it,
+    and a row of history.
     """
     began, head = time.perf_counter(), _required_head(network)
     x, folds = song_features(network, bags, advance), np.unique(fold_of).tolist()
-    shares = np.array(labelled_shares(bags))
+    trusted, own = trust(bags), as_they_are(bags)
     kept: dict[int, _Problem] = {}
 
     def problem(fold: int) -> _Problem:
         if fold in kept:
             return kept[fold]
         rest = fold_of != fold
-        made = _Problem(
-            x[torch.from_numpy(rest)], y[rest], pooling, training, shares[rest].tolist()
-        )
+        made = _Problem(x[rest], y[rest], pooling, training, trusted[rest], own[rest])
         if made.basis is not None:  # costly to make, and small
             kept[fold] = made
         return made
@@ -201,7 +204,7 @@ def solve_folds(
         for fold, (matrix, bias, _) in zip(folds, solutions, strict=True):
             outputs = x[torch.from_numpy(fold_of == fold)] @ matrix.T + bias
             logits[fold_of == fold] = both_classes(outputs).numpy()
-        return fit_temperature(logits, y, pooling.kind).nll_after, logits, solutions
+        return fit_temperature(logits[own], y[own], pooling.kind).nll_after, logits, solutions
 
     classes, place = pooling.classes, MULTIPLES.index(1.0)
     best, logits, solutions = tried(place)

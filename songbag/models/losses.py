@@ -1,10 +1,10 @@
 """The loss of each label kind, and how much each song weighs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -70,15 +70,16 @@ def song_weights(
     classes: int,
     kind: LabelKind,
     balance: bool,
-    labelled_shares: Sequence[float] = (),
+    trust: ArrayLike = 1.0,
 ) -> NDArray[np.float64]:
     """Return weights (songs,): the same, or inverse to the label's frequency, with mean 1.
 
-    A song of whose sound only a share was labelled weighs less, down to a half.
+    They are multiplied by ``trust`` (songs,), see `songbag.data.dataset.trust`.
     """
     if balance and kind.balances:
         counts = np.bincount(y, minlength=classes)
         weights: NDArray[np.float64] = (len(y) / (np.count_nonzero(counts) * counts.clip(1)))[y]
     else:
         weights = np.ones(len(y))
-    return weights if not labelled_shares else weights * (1 + np.array(labelled_shares)) / 2
+    trusted: NDArray[np.float64] = weights * np.asarray(trust, dtype=np.float64)
+    return trusted

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from songbag.data import batches
-from songbag.data.dataset import BagDataset, labelled_shares
+from songbag.data.dataset import BagDataset, trust
 from songbag.errors import TrainingError
 from songbag.metrics.label_kinds import kind_of
 from songbag.models.build import SOLVERS, network_for, scale_of, song_pooling
@@ -132,8 +132,8 @@ class Trainer:
         kind, classes = pooling.kind, pooling.classes
         targets = kind.targets(self.y, classes).astype(np.float32)
         self.targets = smoothed(targets, kind, training.label_smoothing)
-        shares = labelled_shares(self.dataset)
-        self.song_weights = song_weights(self.y, classes, kind, training.balance, shares)
+        trusted = trust(self.dataset)
+        self.song_weights = song_weights(self.y, classes, kind, training.balance, trusted)
         self.loss, self.own_loss = LOSSES[kind.name], own_loss
 
         # All ranks draw the same order of songs, but other windows, augmentation and dropout.

@@ -9,13 +9,17 @@ import songbag
 from songbag.audio.cache import Index
 from songbag.data import batches
 from songbag.data.changed_songs import TRAINED_ON, with_copies
-from songbag.data.dataset import MemoryDataset
+from songbag.data.dataset import MemoryDataset, as_they_are, trust
+from songbag.encoders.choose import choose_recipe
 from songbag.errors import SettingsError
 from songbag.inference.model_file import song_hashes
+from songbag.models import linear_solver
 from songbag.recipes import load_recipe
+from songbag.settings import Excerpt
 from songbag.tasks.cross_validate import cross_validate
 from songbag.tasks.train import load_labelled, train
 from songbag.training import fit
+from songbag.training.plan import TrainingPlan
 from tests.helpers.songs import QUIET, audio_dataset
 
 COPIES = 2
@@ -60,7 +64,9 @@ def test_copies_are_heard_once_and_are_no_songs(songs, recipe, tmp_path):
     own = few.load(recipe)
     with_copies(few, own, recipe, QUIET)
     copies = [replace(song, change="telephone") for song in few.songs]
-    sources = [song.source(recipe.excerpt) for song in [*few.songs, *copies]]
+    excerpt = Excerpt(20.0, "middle")
+    sources = [song.source(recipe.excerpt) for song in few.songs]
+    sources += [song.source(excerpt) for song in copies]
     receipts = Index(tmp_path, recipe.sound).lookup(sources)
     assert all(receipts[:3])
     telephones = [one for one in receipts[3:] if one is not None]
@@ -121,6 +127,31 @@ def test_networks_by_gradient_hear_the_copies(songs, monkeypatch):
 def test_windows_and_packed_songs_have_no_copies(songs_with_copies, recipe):
     bags = MemoryDataset(list(songs_with_copies))
     assert load_labelled(bags, recipe, QUIET) is bags
+
+
+def test_the_default_makes_one_copy_where_an_encoder_listens():
+    assert choose_recipe("auto").augment == 1
+    assert choose_recipe("auto").without.augment == 0
+    assert choose_recipe("auto", encoder="none").augment == 0
+    assert choose_recipe("auto", {"augment": 2}, "none").augment == 2
+    assert choose_recipe("auto", {"augment": 0}).augment == 0
+
+
+def test_copies_weigh_a_quarter_and_choose_no_penalty(songs_with_copies, recipe, monkeypatch):
+    """A penalty that only copies favour is not taken, and half of a weight is half of a song."""
+    everything = songs_with_copies.augmented
+    own = as_they_are(everything)
+    assert own.sum() == len(songs_with_copies) and own[: len(songs_with_copies)].all()
+    assert trust(everything)[~own] == pytest.approx(0.25)
+    asked = []
+    fit_temperature = linear_solver.fit_temperature
+    monkeypatch.setattr(
+        linear_solver,
+        "fit_temperature",
+        lambda logits, y, kind: asked.append(len(y)) or fit_temperature(logits, y, kind),
+    )
+    fit.fit(songs_with_copies, TrainingPlan.of(songs_with_copies, recipe, QUIET))
+    assert set(asked) == {len(songs_with_copies)}
 
 
 def test_on_the_command_line_and_in_python(songs, tmp_path):
