@@ -97,7 +97,8 @@ def train(
         Model file of an earlier training, whose test songs are test songs again.
     **changes
         Other training settings, for example ``epochs=10``; and ``augment``, 0 to 3: copies of
-        each song that are trained on beside it, by telephone, too loud or amid applause.
+        each song that are trained on beside it, by telephone, too loud or amid applause (the
+        default recipe makes one).
     """
     import pandas
 
