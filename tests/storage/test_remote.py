@@ -91,6 +91,16 @@ def test_a_folder_in_a_store_is_read_to_the_bottom(stored):
     ]
 
 
+def test_a_copy_with_its_sound_changed_is_made_of_a_stored_song(stored, tmp_path):
+    path = "s3://bucket/music/0.wav"
+    plain, changed = (
+        extract(Source(path=path, change=change), Sound(), tmp_path, Limits())
+        for change in ("", "telephone")
+    )
+    assert plain.status == changed.status == "ok"
+    assert plain.samples == changed.samples and plain.key != changed.key
+
+
 def test_a_changed_object_is_read_again(stored, bucket, tmp_path):
     first = songbag("extract", stored, "--cache", tmp_path, "--workers", 1).stdout
     shutil.copy(bucket / "music" / "0.wav", bucket / "music" / "4.wav")

@@ -1,0 +1,98 @@
+"""Memory of training on 50 and on 500 ten-minute songs, default recipe.
+
+The songs are WAV files of 8 kHz that this script makes. The rows of the encoder are put into the
+cache beforehand, drawn at random around one row a label, because encoding 5,000 minutes takes an
+hour and adds nothing to memory: so the accuracy means nothing. Copies with their sound changed are
+decoded and encoded, and the songs are read once more without the encoder, as in any training.
+Prints seconds and the most memory that one process of the training held.
+
+    python bench/memory.py [--folder build/memory] [--minutes 10] [songs ...]
+"""
+
+import argparse
+import os
+import shutil
+import sys
+import time
+import wave
+from pathlib import Path
+
+import numpy as np
+
+from songbag.audio.audio_file import Source
+from songbag.audio.cache import Receipt, frames_key, write_frames
+from songbag.encoders.choose import choose_recipe
+from songbag.storage.files import content_hash
+
+RATE, LABELS, ARTISTS = 8000, 4, 5  # Hz of the files; artists a label for each ten songs
+
+
+def make_song(path: Path, number: int, label: int, seconds: int) -> None:
+    """Write chords on a few notes of the label, each song with its own rhythm."""
+    rng = np.random.default_rng(number)
+    at = np.arange(20 * RATE) / RATE
+    notes = 110 * 2 ** (rng.choice([0, 3, 5, 7, 10, 12 + label], 40) / 12)
+    voice = np.sin(2 * np.pi * np.repeat(notes, len(at) // 40) * at) * np.exp(-4 * (at % 0.5))
+    voice = 0.4 * voice + 0.01 * rng.standard_normal(len(at))
+    samples = np.tile((voice * 32767).astype("<i2"), -(-seconds // 20))[: seconds * RATE]
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        file.writeframes(samples.tobytes())
+
+
+def make_songs(folder: Path, count: int, minutes: float) -> None:
+    """Write ``count`` songs, their table, and the rows of the encoder that a cache has of them."""
+    sound, seconds = choose_recipe("auto").sound, round(60 * minutes)
+    samples = seconds * sound.sample_rate
+    size, lines = -(-samples // sound.step), ["path,label,artist"]
+    for number in range(count):
+        label, path = number % LABELS, folder / f"{number:04}.wav"
+        make_song(path, number, label, seconds)
+        rng = np.random.default_rng([7, label])
+        middle = np.abs(rng.standard_normal(sound.bands))
+        rows = middle + np.abs(
+            np.random.default_rng([8, number]).standard_normal((size, len(middle)))
+        )
+        key = frames_key(content_hash(str(path)), Source(path=str(path)), sound)
+        receipt = Receipt("ok", key=key, samples=samples, bands=sound.bands, level_db=-20.0)
+        write_frames(folder / "cache" / key, rows.astype(np.float32), receipt, np.float16)
+        lines.append(f"{path.name},label {label},artist {label} {number % (ARTISTS * LABELS)}")
+    (folder / "songs.csv").write_text("\n".join(lines) + "\n")
+
+
+def train(folder: Path) -> tuple[float, float]:
+    """Train in a process of its own; return seconds and megabytes."""
+    command = [sys.executable, "-m", "songbag", "train", str(folder / "songs.csv")]
+    command += ["-o", str(folder / "model.songbag"), "--cache", str(folder / "cache"), "--quiet"]
+    began, pid = time.perf_counter(), os.posix_spawn(sys.executable, command, dict(os.environ))
+    _, status, usage = os.wait4(pid, 0)
+    if status:
+        sys.exit(f"the training ended with status {status}")
+    return time.perf_counter() - began, usage.ru_maxrss / 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--folder", type=Path, default=Path("build/memory"))
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("songs", nargs="*", type=int, default=[50, 500])
+    options = parser.parse_args()
+    for count in options.songs:
+        folder = options.folder / str(count)
+        shutil.rmtree(folder, ignore_errors=True)
+        (folder / "cache").mkdir(parents=True)
+        make_songs(folder, count, options.minutes)
+        size = sum(file.stat().st_size for file in (folder / "cache").rglob("*") if file.is_file())
+        seconds, megabytes = train(folder)
+        print(
+            f"{count} songs of {options.minutes:g} minutes, {size / 1e9:.2f} GB of rows: "
+            f"{seconds:.0f} s, at most {megabytes:.0f} MB",
+            flush=True,
+        )
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()
