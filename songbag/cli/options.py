@@ -302,8 +302,7 @@ def training_options(default: str = "auto") -> Callable[[Callback], Callback]:
                help="What is minimised."),
         option("--epochs", type=int, section=TRAINING, help="Passes over the training songs."),
         option("--augment", type=click.IntRange(0, 3), metavar="COPIES", section=TRAINING,
-               help="Of each song, by telephone, too loud or amid applause, to train on, too "
-               "(auto: 1)."),
+               help="Of each song, by telephone, too loud, amid applause  [auto: 1]"),
         option("--set", "settings", multiple=True, metavar="KEY=VALUE", section=TRAINING,
                help="Any setting, e.g. training.learning_rate=0.001."),
         option("--seed", default=0, section=TRAINING,

@@ -5,6 +5,8 @@ References
 .. [1] Guo, Pleiss, Sun, Weinberger (2017), On calibration of modern neural networks, ICML.
 .. [2] Wilson (1927), Probable inference, the law of succession, and statistical inference.
 .. [3] Wolpert (1992), Stacked generalization, Neural Networks 5.
+.. [4] Platt (1999), Probabilistic outputs for support vector machines, in Advances in large
+   margin classifiers.
 """
 
 from collections.abc import Sequence
@@ -31,14 +33,12 @@ class FittedTemperature:
     """The result of `fit_temperature`.
 
     ``nll_before`` and ``nll_after`` are at temperature 1 and at this one, nats per song
-    (multilabel: per label decision). ``at_bound``: the best lies at or beyond the end of what
-    is tried; the logits say either nothing or, on few songs, never err, so do not believe it.
+    (multilabel: per label decision).
     """
 
     temperature: float
     nll_before: float
     nll_after: float
-    at_bound: bool
 
 
 def fit_temperature(logits: Floats, y: Truths, kind: LabelKind) -> FittedTemperature:
@@ -46,13 +46,15 @@ def fit_temperature(logits: Floats, y: Truths, kind: LabelKind) -> FittedTempera
 
     ``logits`` (n, classes) are pooled, of songs not trained on; ``y`` is the truth as ``kind``
     has it. The likelihood is convex in 1 / temperature, so its slope has one zero: Brent's
-    method finds it. Where nothing is gained the temperature is 1.
+    method finds it. Where nothing is gained the temperature is 1. Each outcome is counted once
+    more than it was seen ([4]_ section 2.2): songs that were never wrong do not show that none
+    will be.
 
     >>> from songbag.metrics.label_kinds import SINGLE_LABEL
     >>> logits = np.array([[4.0, 0.0]] * 3 + [[0.0, 4.0]])
     >>> fitted = fit_temperature(logits, np.array([0, 0, 1, 1]), SINGLE_LABEL)  # 3 of 4 right
     >>> round(fitted.temperature, 2), round(fitted.nll_before, 2), round(fitted.nll_after, 2)
-    (3.64, 1.02, 0.56)
+    (5.77, 1.35, 0.64)
     """
     from scipy.optimize import brentq  # installed with what trains, and slow to import
 
@@ -62,22 +64,24 @@ def fit_temperature(logits: Floats, y: Truths, kind: LabelKind) -> FittedTempera
     targets = kind.targets(y, table.shape[1])
     if len(targets) != len(table):
         raise ValueError(f"logits of {len(table)} songs, but y of {len(targets)}")
+    outcomes = 2 if kind.multilabel else table.shape[1]
+    unseen = outcomes / (len(table) + outcomes)
+    targets = targets * (1 - unseen) + unseen / outcomes
 
     def slope(inverse: float) -> float:
         return kind.loss(table, targets, inverse)[1]
 
     low, high = 1 / HOTTEST, 1 / COLDEST
-    at_bound = True
     if slope(low) >= 0:
         inverse = low
     elif slope(high) <= 0:
         inverse = high
     else:
-        at_bound, inverse = False, float(brentq(slope, low, high, xtol=1e-12))
+        inverse = float(brentq(slope, low, high, xtol=1e-12))
     before, after = (kind.loss(table, targets, at)[0] for at in (1.0, inverse))
     if not after < before:
-        return FittedTemperature(1.0, before, before, False)
-    return FittedTemperature(1 / inverse, before, after, at_bound)
+        return FittedTemperature(1.0, before, before)
+    return FittedTemperature(1 / inverse, before, after)
 
 
 def branch_weights(logits: Sequence[Floats], y: Truths, kind: LabelKind) -> list[float]:
@@ -121,9 +125,7 @@ def calibrate(probabilities: Floats, y: Truths, kind: LabelKind) -> Calibration:
     """
     logits = kind.logits(probabilities)
     fitted = fit_temperature(logits, y, kind)
-    # A bound below 1 only says that these few songs were never wrong: that proves nothing.
-    never_wrong = fitted.at_bound and fitted.temperature < 1
-    temperature = 1.0 if never_wrong else fitted.temperature
+    temperature = fitted.temperature
     calibrated = kind.probabilities(logits, temperature)
     points = precision_curve(y, calibrated) if kind.abstains else []
     step = max(1, len(points) // _POINTS)
