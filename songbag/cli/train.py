@@ -92,6 +92,7 @@ def train(
         click.echo(f"model   {output}")
         if training.evaluation is not None:
             click.echo(f"report  {folder / 'report.html'}")
+        click.echo(f"next    songbag predict {shlex.quote(str(output))} FOLDER")
         if failed := len(training.dataset.failures):
             console.say(f"left out: {counted(failed, 'song')} that could not be read, see above")
     ctx.exit(1 if training.dataset.failures else 0)

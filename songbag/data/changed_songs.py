@@ -117,8 +117,11 @@ def with_copies(
         for turn in range(recipe.augment)
         for song, number in zip(own.songs, first, strict=True)
     ]
-    what = ", ".join(TRAINED_ON)
-    console.say(f"copies to train on with their sound changed, {recipe.augment} a song: {what}")
+    copied = "a copy" if recipe.augment == 1 else f"{recipe.augment} copies"
+    console.say(
+        f"to train on, too: {copied} of each song by telephone, too loud or amid applause, made "
+        "here; your files stay as they are"
+    )
     everything = songs.with_songs([*own.songs, *copies]).load(recipe, console.track)
     size = sum(not song.change for song in everything.songs)
     return AugmentedDataset(everything, size, own.origin, own.failures, own.remarks)

@@ -371,7 +371,10 @@ def require_labels(songs: Sequence[Song], origin: str) -> None:
         ]
     if len(counts) < 2 and not problems:
         only = f"every song is labelled '{next(iter(counts))}'" if counts else "no label"
-        problems.append(f"{only}: nothing to tell apart")
+        problems.append(
+            f"{only}: nothing to tell apart. Give songs of two labels or more, in a folder each "
+            "or with a column label"
+        )
     raise_problems(origin, problems)
 
 

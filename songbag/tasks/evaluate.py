@@ -308,7 +308,10 @@ def summary(figures: dict[str, Any]) -> str:
     usual = f"a perfectly calibrated model: below {figures['ece_calibrated_q90']:.3f} (90 %)"
     lines.append(f"calibration      ECE {ece:.3f}; {usual}")
     if "split" in figures and not figures["groups"]:
-        lines.append("artists          unknown: songs of one may be on both sides of the split")
+        lines.append(
+            "artists          unknown: songs of one may be on both sides of the split, and the "
+            "figures too high. A column artist, or folders label/artist, keep them apart"
+        )
     if "unknown" in figures:
         aside, level = figures["unknown"]["set_aside"], figures["unknown"]["level"]
         lines.append(
