@@ -61,8 +61,8 @@ def main() -> None:
         row | {"path": str(options.songs.parent / row["path"])} for row in read_csv(options.songs)
     ]
     vectors = songbag.embed(options.songs, cache=options.cache)
-    values = [name for name in vectors.columns if name.startswith("v")]
-    by_id = {row["id"]: row[values].to_numpy(dtype=float) for _, row in vectors.iterrows()}
+    values = vectors[[name for name in vectors.columns if name[1:].isdigit()]].to_numpy()
+    by_id = dict(zip(vectors.index, values, strict=True))
     x = np.array([by_id[row["id"]] for row in rows])
     names = [row["label"] for row in rows]
     y = np.unique(names, return_inverse=True)[1]
