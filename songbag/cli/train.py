@@ -81,6 +81,8 @@ def train(
     quiet = options["quiet"] or not is_rank_zero()
     console = Console(quiet)
     recipe, dataset = recipe_and_songs(songs, options)
+    if output.exists():
+        console.say(f"{output} is there: it will be replaced when the training has ended")
     seed, threads = options["seed"], options["threads"]
     training = task.train(
         dataset, recipe, console, seed, threads, model_path=output, resume=resume,

@@ -34,7 +34,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "unlabelled": ("warning", "Give it a label, or leave it out."),
     "spelling": ("warning", "If they are one, write both the same way."),
     "small_class": ("warning", "Add songs of other groups (artists, recordings), or leave it out."),
-    "giveaway": ("warning", "Make recordings alike over the labels, or expect it to be learned."),
+    "giveaway": ("warning", "Bring all labels to one loudness and format, or it will be learned."),
     "suspicious_label": ("warning", "Listen, and correct the label if it is wrong."),
 }
 

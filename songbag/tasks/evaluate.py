@@ -303,7 +303,10 @@ def summary(figures: dict[str, Any]) -> str:
         lines.append(f"window accuracy  {figures['window_accuracy']:.3f}")
     for name, text in (("majority", "most frequent answer"), ("level", "loudness alone")):
         if figures["baselines"][name] is not None:
-            lines.append(f"to be beaten     {figures['baselines'][name]:.3f}  {text}")
+            beaten = figures["baselines"][name]
+            if value["low"] is not None and value["low"] <= beaten:
+                text += "; the interval reaches down to it, so it may not be beaten"
+            lines.append(f"to be beaten     {beaten:.3f}  {text}")
     ece = figures["metrics"]["ece"]["value"]
     usual = f"a perfectly calibrated model: below {figures['ece_calibrated_q90']:.3f} (90 %)"
     lines.append(f"calibration      ECE {ece:.3f}; {usual}")
