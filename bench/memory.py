@@ -24,7 +24,7 @@ from songbag.audio.cache import Receipt, frames_key, write_frames
 from songbag.encoders.choose import choose_recipe
 from songbag.storage.files import content_hash
 
-RATE, LABELS, ARTISTS = 8000, 4, 5  # Hz of the files; artists a label for each ten songs
+RATE, LABELS, ARTISTS = 8000, 4, 5  # Hz of the files; artists of each label
 
 
 def make_song(path: Path, number: int, label: int, seconds: int) -> None:

@@ -31,7 +31,7 @@ from songbag.settings import Training
 Labels = NDArray[np.int64]
 MULTIPLES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # of the penalty, that folds choose among
 _STEPS, _MEMORY = 500, 50  # of L-BFGS
-_LEAST_SCALE = 10.0  # a value's deviation is at least this fraction of that with copies
+_LEAST_SCALE = 0.1  # a value's deviation over songs, as a share of that with copies
 
 
 def linear_head(network: SongNetwork) -> LinearHead | None:
@@ -129,9 +129,12 @@ class _Problem:
         trust: ArrayLike = 1.0,
         own: NDArray[np.bool_] | None = None,
     ) -> None:
-        self.mean, self.deviation = mean_and_deviation(x if own is None else x[own])
-        # What hardly varies among songs, and much in copies, would get weights without bounds.
-        self.deviation = self.deviation.maximum(mean_and_deviation(x)[1] / _LEAST_SCALE)
+        self.mean, self.deviation = mean_and_deviation(x)
+        if own is not None and not own.all():
+            # What hardly varies among songs, and much in copies, must not become huge in these.
+            least = self.deviation * _LEAST_SCALE
+            self.mean, self.deviation = mean_and_deviation(x[own])
+            self.deviation = self.deviation.maximum(least)
         scaled, self.basis = ((x - self.mean) / self.deviation).numpy(), None
         if scaled.shape[0] < scaled.shape[1]:
             # Fewer songs than values: the weights of least norm lie in the span of the songs.

@@ -138,7 +138,7 @@ def test_the_default_makes_one_copy_where_an_encoder_listens():
 
 
 def test_copies_weigh_a_quarter_and_choose_no_penalty(songs_with_copies, recipe, monkeypatch):
-    """A penalty that only copies favour is not taken, and half of a weight is half of a song."""
+    """Temperatures, by which penalties are chosen, are asked about songs alone."""
     everything = songs_with_copies.augmented
     own = as_they_are(everything)
     assert own.sum() == len(songs_with_copies) and own[: len(songs_with_copies)].all()
