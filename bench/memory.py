@@ -1,12 +1,13 @@
-"""Memory of training on 50 and on 500 ten-minute songs, default recipe.
+"""Memory of training on 50 and on 500 ten-minute songs, and of 1 hour and 24 to tag and predict.
 
 The songs are WAV files of 8 kHz that this script makes. The rows of the encoder are put into the
 cache beforehand, drawn at random around one row a label, because encoding 5,000 minutes takes an
 hour and adds nothing to memory: so the accuracy means nothing. Copies with their sound changed are
 decoded and encoded, and the songs are read once more without the encoder, as in any training.
-Prints seconds and the most memory that one process of the training held.
+Recordings of hours are decoded and encoded whole. Prints seconds and the most memory that one
+process held.
 
-    python bench/memory.py [--folder build/memory] [--minutes 10] [songs ...]
+    python bench/memory.py [--folder build/memory] [--minutes 10] [--songs 50 500] [--hours 1 24]
 """
 
 import argparse
@@ -62,36 +63,57 @@ def make_songs(folder: Path, count: int, minutes: float) -> None:
     (folder / "songs.csv").write_text("\n".join(lines) + "\n")
 
 
-def train(folder: Path) -> tuple[float, float]:
-    """Train in a process of its own; return seconds and megabytes."""
-    command = [sys.executable, "-m", "songbag", "train", str(folder / "songs.csv")]
-    command += ["-o", str(folder / "model.songbag"), "--cache", str(folder / "cache"), "--quiet"]
+def measure(*words: str | Path | float) -> tuple[float, float]:
+    """Run a command of Songbag in a process of its own; return seconds and megabytes."""
+    command = [sys.executable, "-m", "songbag", *map(str, words), "--quiet"]
     began, pid = time.perf_counter(), os.posix_spawn(sys.executable, command, dict(os.environ))
     _, status, usage = os.wait4(pid, 0)
     if status:
-        sys.exit(f"the training ended with status {status}")
+        sys.exit(f"songbag {words[0]} ended with status {status}")
     return time.perf_counter() - began, usage.ru_maxrss / 1024
+
+
+def measure_training(folder: Path, count: int, minutes: float) -> None:
+    """Make songs, and train ``folder / model.songbag`` on them."""
+    songs = folder / str(count)
+    shutil.rmtree(songs, ignore_errors=True)
+    (songs / "cache").mkdir(parents=True)
+    make_songs(songs, count, minutes)
+    size = sum(file.stat().st_size for file in (songs / "cache").rglob("*") if file.is_file())
+    model, cache = folder / "model.songbag", songs / "cache"
+    seconds, megabytes = measure("train", songs / "songs.csv", "-o", model, "--cache", cache)
+    print(
+        f"{count} songs of {minutes:g} minutes, {size / 1e9:.2f} GB of rows: "
+        f"{seconds:.0f} s, at most {megabytes:.0f} MB",
+        flush=True,
+    )
+    shutil.rmtree(songs)
+
+
+def measure_hours(folder: Path, hours: float) -> None:
+    """Tag a recording, and predict it with the last model, each from its samples."""
+    song, cache = folder / "long.wav", folder / "cache"
+    make_song(song, 0, 0, round(3600 * hours))
+    for words in (["tag", song], ["predict", folder / "model.songbag", song]):
+        options = ["--cache", cache, "--max-hours", hours, "--csv", folder / "answer.csv"]
+        seconds, megabytes = measure(*words, *options)
+        name = f"{words[0]} {hours:g} hours"
+        print(f"{name}: {seconds:.0f} s, at most {megabytes:.0f} MB", flush=True)
+        shutil.rmtree(cache)
+    song.unlink()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--folder", type=Path, default=Path("build/memory"))
     parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("songs", nargs="*", type=int, default=[50, 500])
+    parser.add_argument("--songs", nargs="*", type=int, default=[50, 500])
+    parser.add_argument("--hours", nargs="*", type=float, default=[1, 24])
     options = parser.parse_args()
     for count in options.songs:
-        folder = options.folder / str(count)
-        shutil.rmtree(folder, ignore_errors=True)
-        (folder / "cache").mkdir(parents=True)
-        make_songs(folder, count, options.minutes)
-        size = sum(file.stat().st_size for file in (folder / "cache").rglob("*") if file.is_file())
-        seconds, megabytes = train(folder)
-        print(
-            f"{count} songs of {options.minutes:g} minutes, {size / 1e9:.2f} GB of rows: "
-            f"{seconds:.0f} s, at most {megabytes:.0f} MB",
-            flush=True,
-        )
-        shutil.rmtree(folder)
+        measure_training(options.folder, count, options.minutes)
+    for hours in options.hours:
+        measure_hours(options.folder, hours)
 
 
 if __name__ == "__main__":

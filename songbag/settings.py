@@ -214,8 +214,8 @@ class Training(Record, frozen=True):
         with AVX-512 BF16 or AMX), with float32 weights. Prediction always runs in float32.
     folds : int
         0: one network, trained on all training songs. Otherwise so many, each trained on all but
-        one fold: they are the members of the model, and their predictions of the fold that they
-        were not trained on calibrate the model and weight the branches of the recipe.
+        one fold: they are members of the model, and what they predict of that fold calibrates it
+        and weighs its branches. A further branch takes the first's folds (0), or fewer, joined.
     spectra_weigh : float
         Of a further branch of a recipe with an encoder: it is trained only where the branches
         before it that take spectra have at least this share of the weight by songs held out.

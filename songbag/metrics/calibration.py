@@ -5,8 +5,8 @@ References
 .. [1] Guo, Pleiss, Sun, Weinberger (2017), On calibration of modern neural networks, ICML.
 .. [2] Wilson (1927), Probable inference, the law of succession, and statistical inference.
 .. [3] Wolpert (1992), Stacked generalization, Neural Networks 5.
-.. [4] Platt (1999), Probabilistic outputs for support vector machines, in Advances in large
-   margin classifiers.
+.. [4] Perks (1947), Some observations on inverse probability including a new indifference rule,
+   Journal of the Institute of Actuaries 73.
 """
 
 from collections.abc import Sequence
@@ -46,15 +46,15 @@ def fit_temperature(logits: Floats, y: Truths, kind: LabelKind) -> FittedTempera
 
     ``logits`` (n, classes) are pooled, of songs not trained on; ``y`` is the truth as ``kind``
     has it. The likelihood is convex in 1 / temperature, so its slope has one zero: Brent's
-    method finds it. Where nothing is gained the temperature is 1. Each outcome is counted once
-    more than it was seen ([4]_ section 2.2): songs that were never wrong do not show that none
+    method finds it. Where nothing is gained the temperature is 1. One outcome more than was seen
+    is counted, shared by all classes ([4]_): songs that were never wrong do not show that none
     will be.
 
     >>> from songbag.metrics.label_kinds import SINGLE_LABEL
     >>> logits = np.array([[4.0, 0.0]] * 3 + [[0.0, 4.0]])
     >>> fitted = fit_temperature(logits, np.array([0, 0, 1, 1]), SINGLE_LABEL)  # 3 of 4 right
     >>> round(fitted.temperature, 2), round(fitted.nll_before, 2), round(fitted.nll_after, 2)
-    (5.77, 1.35, 0.64)
+    (4.72, 1.22, 0.61)
     """
     from scipy.optimize import brentq  # installed with what trains, and slow to import
 
@@ -65,7 +65,7 @@ def fit_temperature(logits: Floats, y: Truths, kind: LabelKind) -> FittedTempera
     if len(targets) != len(table):
         raise ValueError(f"logits of {len(table)} songs, but y of {len(targets)}")
     outcomes = 2 if kind.multilabel else table.shape[1]
-    unseen = outcomes / (len(table) + outcomes)
+    unseen = 1 / (len(table) + 1)
     targets = targets * (1 - unseen) + unseen / outcomes
 
     def slope(inverse: float) -> float:

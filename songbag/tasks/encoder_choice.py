@@ -44,7 +44,7 @@ def encoder_helps(
     ids = [song.id for song in trained.songs]
     known = set(ids)
     again = replace(songs, songs=[song for song in songs.songs if song.id in known])
-    linear = msgspec.structs.replace(without.trainings[-1], folds=without.training.folds)
+    linear = msgspec.structs.replace(without.trainings[-1], folds=recipe.training.folds)
     console.say(f"asking whether encoder {encoding.name} helps: the songs are read without it, too")
     plain = again.load(without, console.track)
     others = _losses(plain, msgspec.structs.replace(without, training=linear, branches=()), seed)

@@ -257,7 +257,8 @@ def _fit_ensemble(
             continue
         recipe = msgspec.structs.replace(plan.recipe, training=training, branches=())
         branch_plan = replace(plan, recipe=recipe)
-        branch = _fit_branch(everything, fold_of, branch_plan, model_path, training.network)
+        own_folds = fold_of % training.folds if training.folds else fold_of
+        branch = _fit_branch(everything, own_folds, branch_plan, model_path, training.network)
         branches.append(replace(branch, logits=branch.logits[: len(dataset)]))
         trained.append(training)
     weights = branch_weights([branch.logits for branch in branches], y, plan.kind)

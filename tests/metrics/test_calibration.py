@@ -27,17 +27,17 @@ def drawn_songs(n, classes, temperature, seed, multilabel=False):
 
 def loss(logits, y, temperature, multilabel):
     z = logits.astype(np.float64) / temperature
-    targets = counted_once_more(y, z.shape[1], multilabel)
+    targets = with_one_more(y, z.shape[1], multilabel)
     if multilabel:
         return (targets * np.logaddexp(0, -z) + (1 - targets) * np.logaddexp(0, z)).mean()
     return (targets * (logsumexp(z, axis=1, keepdims=True) - z)).sum(axis=1).mean()
 
 
-def counted_once_more(y, classes, multilabel):
-    """Targets (songs, classes) of which each outcome is seen once more (Laplace)."""
+def with_one_more(y, classes, multilabel):
+    """Targets (songs, classes) with one outcome more, shared by all that there are (Perks)."""
     songs, outcomes = len(y), 2 if multilabel else classes
     targets = y if multilabel else np.eye(classes)[y]
-    return (songs * targets + 1) / (songs + outcomes)
+    return (songs * targets + 1 / outcomes) / (songs + 1)
 
 
 @pytest.mark.parametrize("multilabel", [False, True])
@@ -77,7 +77,7 @@ def test_temperature_never_harms_and_stays_within_bounds(seed, multilabel, scale
     for nearby in (0.98, 1.02):
         near = np.clip(found.temperature * nearby, 0.05, 20)
         kind, table = kind_of(multilabel), logits.astype(np.float64)
-        value, _ = kind.loss(table, counted_once_more(y, 3, multilabel), 1 / near)
+        value, _ = kind.loss(table, with_one_more(y, 3, multilabel), 1 / near)
         assert value >= found.nll_after * (1 - 1e-9)
 
 
@@ -86,7 +86,7 @@ def test_songs_that_were_never_wrong_are_believed_as_often_as_they_prove(songs):
     y = np.arange(songs) % 3
     sure = c.fit_temperature(np.eye(3)[y], y, SINGLE_LABEL)
     p = SINGLE_LABEL.probabilities(np.eye(3)[y], sure.temperature)
-    assert p.max(axis=1) == pytest.approx((songs + 1) / (songs + 3))
+    assert p.max(axis=1) == pytest.approx((songs + 1 / 3) / (songs + 1))
 
 
 def test_temperature_of_logits_that_say_nothing():

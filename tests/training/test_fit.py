@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from songbag.console import Console
 from songbag.errors import TrainingError
@@ -68,3 +69,21 @@ def test_songs_that_cannot_be_held_out_are_refused_before_the_training(monkeypat
     monkeypatch.setattr(fit, "train_with_bar", lambda *_, **__: pytest.fail("it was trained"))
     with pytest.raises(TrainingError, match="no song can be held out"):
         fit.fit(heard, plan)
+
+
+def test_a_branch_with_fewer_folds_joins_those_of_the_first(monkeypatch):
+    cnn, *_, statistics = RECIPE.trainings
+    first, further = structs.replace(statistics, folds=4), structs.replace(cnn, folds=2, epochs=1)
+    recipe = structs.replace(RECIPE, training=first, branches=(further,))
+    dealt, real = [], fit._fit_branch
+
+    def deal(dataset, fold_of, *rest):
+        dealt.append(fold_of)
+        return real(dataset, fold_of, *rest)
+
+    monkeypatch.setattr(fit, "_fit_branch", deal)
+    plan = TrainingPlan(recipe, ("a", "b", "c"), Console(quiet=True), threads=1)
+    fitted = fit.fit(noise_songs(24), plan)
+    assert [len(set(fold_of)) for fold_of in dealt] == [4, 2]
+    assert len({*zip(*dealt, strict=True)}) == 4  # whole folds, so whole artists
+    assert {row["member"] for row in fitted.history if row["epoch"] == 1} == {1, 2}
