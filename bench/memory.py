@@ -58,7 +58,8 @@ def make_songs(folder: Path, count: int, minutes: float) -> None:
         )
         key = frames_key(content_hash(str(path)), Source(path=str(path)), sound)
         receipt = Receipt("ok", key=key, samples=samples, bands=sound.bands, level_db=-20.0)
-        write_frames(folder / "cache" / key, rows.astype(np.float32), receipt, np.float16)
+        rows = rows.astype(np.float16).astype(np.float32)  # as they are read again
+        write_frames(folder / "cache" / key, rows, receipt, np.float16)
         lines.append(f"{path.name},label {label},artist {label} {number % (ARTISTS * LABELS)}")
     (folder / "songs.csv").write_text("\n".join(lines) + "\n")
 
