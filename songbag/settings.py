@@ -2,7 +2,7 @@
 
 `Sound` names the cache and `Windows` cuts the frames; both are saved in every model, so
 that a song is read in serving exactly as it was in training. `Training` is what only
-learning needs. A `Recipe` is one of each, written as TOML in ``songbag/recipes``.
+learning needs. A `Recipe` has all of them, written as TOML in ``songbag/recipes``.
 """
 
 import hashlib

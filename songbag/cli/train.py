@@ -71,8 +71,8 @@ def train(
     row a window. Songs that a model chose (songbag suggest) are trained on, never tested.
 
     A fifth of the songs, whole artists, is never trained on and gives the figures. Beside
-    genre.songbag the folder genre-training gets split.csv, history.csv, predictions.csv,
-    windows.csv, metrics.json and report.html.
+    genre.songbag the folder genre-training gets report.html and what it shows as tables, such
+    as predictions.csv, windows.csv and split.csv.
 
     Several processes train together: torchrun --nproc-per-node 2 -m songbag train ...
     """

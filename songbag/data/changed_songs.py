@@ -35,7 +35,7 @@ TRAINED_ON = ("telephone", "6 dB louder, clipped", "applause")
 
 @dataclass(frozen=True)
 class AugmentedDataset(BagDataset):
-    """Songs, and copies of them with their sound changed, which `augmented` has and nothing else.
+    """Songs; `augmented` has copies of them, too, with their sound changed.
 
     ``everything`` holds ``size`` songs, then the copies, each with the id of its song.
     """
@@ -108,14 +108,14 @@ def with_copies(
     if not isinstance(songs, AudioDataset):
         console.say("trained without changed copies of songs: their audio files are not at hand")
         return own
-    first = [hashlib.blake2b(song.id.encode(), digest_size=1).digest()[0] for song in own.songs]
+    draws = [hashlib.blake2b(song.id.encode(), digest_size=1).digest()[0] for song in own.songs]
     part = recipe.excerpt
     if part.seconds is None:
         part = Excerpt(max(COPY_SECONDS, recipe.windows.seconds), "middle")
     copies = [
         replace(song, change=TRAINED_ON[(number + turn) % len(TRAINED_ON)], excerpt=part)
         for turn in range(recipe.augment)
-        for song, number in zip(own.songs, first, strict=True)
+        for song, number in zip(own.songs, draws, strict=True)
     ]
     copied = "a copy" if recipe.augment == 1 else f"{recipe.augment} copies"
     console.say(

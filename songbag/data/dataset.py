@@ -1,7 +1,8 @@
 """The dataset of songs that every task takes, whatever the songs came from.
 
-Three makers give one: audio files (`songbag.data.audio_dataset`), tables and arrays of windows
-(`songbag.data.window_table`), and packed collections (`songbag.data.packed`).
+Four makers give one: audio files (`songbag.data.audio_dataset`), arrays of samples
+(`songbag.data.waveform_dataset`), tables and arrays of windows (`songbag.data.window_table`), and
+packed collections (`songbag.data.packed`).
 """
 
 from abc import ABC, abstractmethod
@@ -63,9 +64,10 @@ class SongInput(Protocol):
         """Whether reading it means decoding a file."""
 
     def frames(self, sound: Sound) -> tuple[Iterator[Frames], Callable[[], Recording]]:
-        """Return blocks of frames (n, bands), and a function for when they are exhausted.
+        """Return blocks of rows (n, values), and a function for when they are exhausted.
 
-        Where the song cannot be read, this or the blocks raise `AudioError`.
+        Rows are frames, or the cells that the sound's encoder makes of them. Where the song cannot
+        be read, this or the blocks raise `AudioError`.
         """
 
 
@@ -161,7 +163,7 @@ class SongDataset(ABC):
 class BagDataset(SongDataset, Sequence[Bag]):
     """A dataset whose features are at hand: a sequence of one bag a song.
 
-    `MemoryDataset` holds them, `songbag.data.packed.PackedDataset` maps them from files.
+    `MemoryDataset` holds them; others map them from files, or change what another one has.
     """
 
     @property

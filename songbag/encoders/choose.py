@@ -11,7 +11,7 @@ from songbag.errors import SettingsError
 from songbag.recipes import load_recipe, read
 from songbag.settings import Recipe, Training
 
-NONE = "none"
+NO_ENCODER = "none"
 
 
 def choose_recipe(
@@ -45,14 +45,14 @@ def choose_recipe(
     """
     changes = changes or {}
     recipe = load_recipe(name, changes)
-    chosen = encoder or recipe.encoder or NONE
+    chosen = encoder or recipe.encoder or NO_ENCODER
     # Networks that learn from spectra change these as they learn: copies are for an encoder.
     copies = recipe.augment if "augment" in changes else 0
     plain = msgspec.structs.replace(recipe, encoder="", encoded=(), augment=copies)
     only_encoded = bool(recipe.encoder) and recipe.training == Training()
-    if chosen == NONE and not only_encoded:
+    if chosen == NO_ENCODER and not only_encoded:
         return plain
-    if chosen == NONE or not recipe.encoded:
+    if chosen == NO_ENCODER or not recipe.encoded:
         fitting = "cnn with --encoder none" if only_encoded else f"auto with --encoder {chosen}"
         takes = "an" if only_encoded else "no"
         raise SettingsError(
@@ -69,7 +69,11 @@ def choose_recipe(
     has = {"matrix": bool(loaded.encoding.levels), "hidden": "summary" in loaded.head}
     usable = [training for training in recipe.encoded if has.get(training.network_part.takes, True)]
     stated = msgspec.to_builtins(usable[0]) | {"folds": recipe.encoded[0].folds}
-    stated |= {key[9:]: value for key, value in changes.items() if key.startswith("training.")}
+    stated |= {
+        key.removeprefix("training."): value
+        for key, value in changes.items()
+        if key.startswith("training.")
+    }
     return msgspec.structs.replace(
         plain,
         sound=loaded.sound,

@@ -1,4 +1,4 @@
-"""One file that is only data: what a model is, its weights and its two graphs.
+"""One file that is only data: what a model is, its weights and its graphs.
 
 A stored (uncompressed) zip of
 
@@ -108,7 +108,7 @@ class Model:
     """A trained model in memory: its card, and its weights and graphs as bytes."""
 
     card: Card
-    parts: dict[str, bytes]  # by the names of PARTS
+    parts: dict[str, bytes]  # by their names in the file
     path: Path | None = None  # of the file it was loaded from
 
     @cached_property
@@ -163,7 +163,8 @@ def load_model(
 ) -> Model:
     """Read a model file and the named parts of it.
 
-    An address is downloaded first (`songbag.storage.downloads`).
+    An address is downloaded first (`songbag.storage.downloads`). An encoder in it can then be used
+    in this process (`songbag.encoders.known`).
 
     Raises
     ------
@@ -246,7 +247,7 @@ def _refuse_foreign(path: str | Path, archive: zipfile.ZipFile) -> None:
     names = sorted(entry.filename for entry in entries)
     if len(set(names)) < len(names) or not limits.keys() - {_ENCODER, TYPICALITY} <= set(names):
         raise ModelFileError(
-            f"{path}: parts are missing or doubled; a model has {', '.join(sorted(limits))}."
+            f"{path}: parts are missing or doubled; a model has {', '.join((_CARD, *PARTS))}."
         )
 
 

@@ -33,7 +33,8 @@ def predict(model: Model, dataset: SongDataset) -> Iterator[SongPrediction]:
     """Yield the prediction for every song of a dataset, in order, failures too.
 
     Frames come from the cache where they are; otherwise a file is decoded in a stream and
-    nothing is stored, so a collection of any size needs no disk.
+    nothing is stored, so a collection of any size needs no disk. The model's encoder, where it has
+    one, runs there, while a song is read: the predictor gets its cells.
 
     Raises
     ------

@@ -162,23 +162,23 @@ class Predictor:
             typicality = self.typicality.of_song(vectors)
             window_typicality = self.typicality.of_windows(vectors)
         classes, kind = len(self.card.labels), self.card.kind
-        song, score, *shares = run(self._pooling, {"outputs": outputs}, (classes,), (classes,))
-        contributions = shares[0] if shares else self._leave_one_out(outputs, score)
+        song, score, *summands = run(self._pooling, {"outputs": outputs}, (classes,), (classes,))
+        contributions = summands[0] if summands else self._leave_one_out(outputs, score)
         logits = outputs[:, :classes]
         if contributions.shape != logits.shape:
             raise ModelFileError("the model's contributions are not one a window and label.")
         # All at once, the song as one more row: small arrays cost by the call.
         calibrated = song[None].astype(np.float64) / self.card.temperature
         rows = np.concatenate((calibrated, logits), dtype=np.float64)
-        shares_of_rows = kind.probabilities(rows)
-        checked = np.concatenate((seen, score, contributions, shares_of_rows), axis=None)
+        probabilities = kind.probabilities(rows)
+        checked = np.concatenate((seen, score, contributions, probabilities), axis=None)
         if not np.isfinite(checked).all():
             raise ModelFileError("the model's answer for this song is not a number.")
         return Prediction(
-            probabilities=shares_of_rows[0],
+            probabilities=probabilities[0],
             logits=song,
             score=score,
-            window_probabilities=shares_of_rows[1:],
+            window_probabilities=probabilities[1:],
             contributions=contributions,
             start_seconds=begin,
             end_seconds=end,

@@ -47,7 +47,7 @@ class Hidden(nn.Module):
         return vectors @ self.kernel + self.bias
 
 
-class CellLevels(nn.Module):
+class CellSpectra(nn.Module):
     """(windows, cells, bands) -> (windows, cells * levels, mel bands), dB."""
 
     def __init__(self, encoding: Encoding, bands: int) -> None:
@@ -70,9 +70,9 @@ class OnCells(nn.Module):
 
 
 def on_cells(network: SongNetwork, sound: Sound, window_shape: Sequence[int]) -> SongNetwork:
-    """Return a network of the levels of cells (see `CellLevels`) as one of cells."""
+    """Return a network of the levels of cells (see `CellSpectra`) as one of cells."""
     assert sound.encoding is not None
-    view = CellLevels(sound.encoding, sound.frames.bands)
+    view = CellSpectra(sound.encoding, sound.frames.bands)
     return SongNetwork(OnCells(view, network), window_shape)
 
 
@@ -105,7 +105,7 @@ def view_of(
                 "to samples: there are none. Use --network linear or mlp, or --encoder none."
             )
         bands = sound.frames.bands
-        return CellLevels(encoding, bands), (window_shape[0] * encoding.levels, bands)
+        return CellSpectra(encoding, bands), (window_shape[0] * encoding.levels, bands)
     if part.takes != "hidden":
         return PooledCells(encoding), (encoding.values,)
     hidden = hidden_view(sound)

@@ -11,7 +11,7 @@ import msgspec
 
 from songbag.console import Console
 from songbag.data.dataset import BagDataset, SongDataset
-from songbag.encoders.choose import NONE, choose_recipe
+from songbag.encoders.choose import NO_ENCODER, choose_recipe
 from songbag.errors import SettingsError
 from songbag.recipes import load_recipe, read
 from songbag.settings import Recipe, Training
@@ -56,7 +56,7 @@ def baseline_systems(songs: SongDataset, recipe: Recipe, encoder: str | None) ->
     mfcc = load_recipe("founding", {**_LIBROSA, **excerpt})
     names = ["most-frequent", *([] if songs.multilabel else ["loudness"]), "mfcc-svc"]
     systems = [System(name, mfcc, name) for name in names]
-    if encoder != NONE:
+    if encoder != NO_ENCODER:
         hears = choose_recipe("ears", excerpt, encoder)
         systems.append(System("encoder-logistic", hears, "encoder-logistic"))
     return [*systems, System("founding", load_recipe("founding", excerpt))]

@@ -53,8 +53,8 @@ def encoder_helps(
     theirs = dict(zip((song.id for song in plain.songs), others.tolist(), strict=True))
     pairs = [(ours, theirs[i]) for i, ours in zip(ids, losses.tolist(), strict=True) if i in theirs]
     with_it, without_it = np.array(pairs).T
-    gain = with_it - without_it
-    helps = bool(gain.mean() <= _SURE * gain.std() / np.sqrt(len(gain)))
+    excess = with_it - without_it
+    helps = bool(excess.mean() <= _SURE * excess.std() / np.sqrt(len(excess)))
     means = f"{with_it.mean():.2f}, without it {without_it.mean():.2f} (less is better)"
     found = f"loss of songs held out {means}"
     if helps:

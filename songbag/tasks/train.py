@@ -19,7 +19,7 @@ from songbag.data.packed import PackedDataset
 from songbag.data.song import Song, joined_groups, stratification_labels
 from songbag.data.song_table import require_labels
 from songbag.data.splits import Certificate, certify, split_sides
-from songbag.encoders.choose import NONE
+from songbag.encoders.choose import NO_ENCODER
 from songbag.errors import TrainingError
 from songbag.inference.model_file import Model, save_model
 from songbag.parallel.pool import is_rank_zero
@@ -82,12 +82,13 @@ def train(
 ) -> Training:
     """Split labelled songs, fit a recipe on one part, and evaluate the model on the other.
 
-    With ``allow_crossing`` a group may stand on two sides of a split that the table gives. With a
-    ``test_share`` of 0 all songs are fitted and none is tested. Checkpoints of the
-    training, from which ``resume`` goes on, lie beside ``model_path``, the file of the model
-    to come. The ``callbacks`` follow the training. With ``unknown`` the model also learns to set
-    aside songs unlike those of the training, and about this share of songs like them. With
-    ``same_split``, the file of an earlier model, its test songs are tested again (see
+    Songs held out say whether the encoder helped; if not, all is done again without it. With
+    ``allow_crossing`` a group may stand on two sides of a split that the table gives. With a
+    ``test_share`` of 0 all songs are fitted and none is tested. Checkpoints of the training,
+    from which ``resume`` goes on, lie beside ``model_path``, the file of the model to come. The
+    ``callbacks`` follow the training. With ``unknown`` the model also learns to set aside songs
+    unlike those of the training, and about this share of songs like them. With ``same_split``,
+    the file of an earlier model, its test songs are tested again (see
     `songbag.tasks.same_split.EarlierSplit`).
     """
     earlier = EarlierSplit.of(same_split) if same_split else None
@@ -120,8 +121,9 @@ def write_training(training: Training, model_path: Path, console: Console) -> Pa
     """Write a model file, and its evidence into a folder beside it, which is returned.
 
     Beside ``genre.songbag`` the folder ``genre-training`` gets split.csv, history.csv,
-    predictions.csv, windows.csv, metrics.json and report.html, and neighbours.csv where an encoder
-    listened. Only rank 0 writes.
+    predictions.csv, windows.csv, heard.csv, audio.csv, metrics.json and report.html, and
+    neighbours.csv where an encoder listened; without test songs only the first two. Only rank 0
+    writes.
     """
     folder = model_path.with_name(f"{model_path.stem}-training")
     if not is_rank_zero():
@@ -148,15 +150,15 @@ def write_training(training: Training, model_path: Path, console: Console) -> Pa
 
 
 def default_encoder(songs: SongDataset, named: Mapping[str, object]) -> str | None:
-    """Return NONE for songs that no encoder listens to unless it is named, else None.
+    """Return NO_ENCODER for packed frames and for a ``named`` network, which takes frames.
 
-    These are packed frames, and songs for a ``named`` network, which takes frames.
+    None leaves the choice to the recipe.
     """
     if isinstance(songs, PackedDataset) and songs.sound.encoding is None:
-        return NONE
+        return NO_ENCODER
     network = named["network"]
     hears = isinstance(network, str) and networks()[network].takes == "hidden"
-    return None if network is None or hears else NONE
+    return None if network is None or hears else NO_ENCODER
 
 
 def default_recipe(
@@ -176,7 +178,7 @@ def default_recipe(
         by_gradient = one_network or epochs is not None or audio == "ears"
         return "mlp" if by_gradient else "windows"
     if one_network or audio == "ears":
-        return "cnn" if encoder == NONE else "ears"
+        return "cnn" if encoder == NO_ENCODER else "ears"
     return audio
 
 
@@ -217,7 +219,7 @@ def load_labelled(songs: SongDataset, recipe: Recipe, console: Console) -> BagDa
 
 
 def without_strays(songs: SongDataset, console: Console) -> SongDataset:
-    """Return songs of folders without files in no folder of a label, and labels of one song.
+    """Leave out files that lie in no label's folder, and songs whose label no other song has.
 
     Songs of a table are returned as they are: what a table says is meant.
     """

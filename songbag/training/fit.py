@@ -3,7 +3,8 @@
 Networks are trained (`songbag.training.trainer`), models are fitted. A recipe with folds gives an
 ensemble whose *members are the folds*: each network is trained on all but one fold and predicts
 that one. These out-of-fold predictions weight the recipe's branches and calibrate the whole, in
-the pass that makes the members; nothing is trained twice.
+the pass that makes the members; nothing is trained twice. Linear members are stored as one
+network, their mean. What each recipe trains: docs/explanation/recipes.md.
 """
 
 import math
@@ -17,7 +18,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from songbag.data.cell_levels import CellLevelsDataset
+from songbag.data.cell_spectra import CellSpectraDataset
 from songbag.data.dataset import BagDataset
 from songbag.inference.model_file import Model
 from songbag.metrics.calibration import (
@@ -153,7 +154,10 @@ def song_losses(
 
 
 def _on_grid(plan: TrainingPlan, dataset: BagDataset) -> tuple[TrainingPlan, BagDataset]:
-    """Return songs cut where all networks of a recipe can share their trunks, and the plan so."""
+    """Return the plan with a stride of windows that suits all trunks, and the songs cut by it.
+
+    Own parts that could not be saved are refused.
+    """
     from songbag.models.build import build_own, require_usable, song_pooling, time_stride
     from songbag.training.to_onnx import export_network, export_pooling
 
@@ -227,11 +231,11 @@ def train_with_bar(
 
 @dataclass(frozen=True)
 class Branch:
-    """Networks of one kind, each trained on all but one fold."""
+    """Networks of one kind, each trained on all but one fold, or the one that is their mean."""
 
     name: str  # of its network
     members: "list[SongNetwork]"
-    logits: NDArray[np.float64]  # (songs, classes), from the member not trained on the song
+    logits: NDArray[np.float64]  # (songs, classes), from a network not trained on the song
     history: History  # as `TrainedNetwork.history`, with the number of the member
 
 
@@ -257,6 +261,7 @@ def _fit_ensemble(
             continue
         recipe = msgspec.structs.replace(plan.recipe, training=training, branches=())
         branch_plan = replace(plan, recipe=recipe)
+        # Where a branch has fewer folds, those of one remainder are joined.
         own_folds = fold_of % training.folds if training.folds else fold_of
         branch = _fit_branch(everything, own_folds, branch_plan, model_path, training.network)
         branches.append(replace(branch, logits=branch.logits[: len(dataset)]))
@@ -321,7 +326,7 @@ def _fit_branch(
     )
     cells, sound = dataset, plan.recipe.sound
     if sound.encoding and plan.recipe.training.network_part.takes == "matrix":
-        dataset = CellLevelsDataset(cells, plan.recipe)
+        dataset = CellSpectraDataset(cells, plan.recipe)
     for fold in range(count):
         songs = dataset.subset(fold_of != fold)
         member_plan = replace(plan, seed=1000 * plan.seed + fold)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from songbag.audio.windows import shortened, window_frames
 from songbag.console import Console
-from songbag.data.cell_levels import CellLevelsDataset
+from songbag.data.cell_spectra import CellSpectraDataset
 from songbag.data.dataset import BagDataset
 from songbag.data.song import Song, joined_groups, stratification_labels
 from songbag.data.splits import folds
@@ -189,11 +189,11 @@ def needs_validation(recipe: Recipe) -> bool:
 
 
 def window_shape(dataset: BagDataset, recipe: Recipe) -> tuple[int, ...]:
-    """Return the shape of one window: (frames, bands) of audio, any shape of a table.
+    """Return the shape of one window: (frames or cells, values) of audio, any of a table.
 
     Raises TrainingError if a network of the recipe takes matrices, and these are none.
     """
-    if isinstance(dataset, CellLevelsDataset):
+    if isinstance(dataset, CellSpectraDataset):
         return dataset.window_shape
     if dataset[0].starts is not None:
         return window_frames(recipe.sound, recipe.windows), recipe.sound.bands
@@ -217,7 +217,7 @@ def window_shape(dataset: BagDataset, recipe: Recipe) -> tuple[int, ...]:
 
 def sound_of(dataset: BagDataset, recipe: Recipe) -> Sound | None:
     """Return the sound that a dataset's frames were made with, None for windows of a table."""
-    if isinstance(dataset, CellLevelsDataset):
+    if isinstance(dataset, CellSpectraDataset):
         return recipe.sound.frames
     return recipe.sound if dataset[0].starts is not None else None
 

@@ -15,7 +15,7 @@ from songbag.settings import Encoding, Recipe, Sound, Windows
 
 
 @dataclass(frozen=True)
-class CellLevelsDataset(BagDataset):
+class CellSpectraDataset(BagDataset):
     """Songs of cells, seen as songs of frames: ``levels`` a cell, without the encoder's vectors."""
 
     cells: BagDataset
