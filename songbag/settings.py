@@ -320,8 +320,8 @@ class Adapt(Record, frozen=True):
 
     Attributes
     ----------
-    below_songs : int
-        With fewer songs only the recipe's last branch is trained (0: never).
+    below_songs, ten_folds_below : int
+        With fewer songs only the last branch is trained; and folds of solved networks are ten.
     short_windows : bool
         Windows are at most half as long as the middle song, and at least one second.
     most_visits : int
@@ -329,6 +329,7 @@ class Adapt(Record, frozen=True):
     """
 
     below_songs: Annotated[int, Meta(ge=0)] = 0
+    ten_folds_below: Annotated[int, Meta(ge=0)] = 0
     short_windows: bool = False
     most_visits: Annotated[int, Meta(ge=0)] = 0
 
@@ -370,10 +371,10 @@ class Recipe(Record, frozen=True):
         return self.training, *self.branches
 
     def __post_init__(self) -> None:
-        if self.branches and not self.training.folds:
+        folds = self.training.folds
+        if folds == 1 or (self.branches and not folds):
             raise SettingsError(
-                "the recipe has branches but training.folds is 0: nothing could weigh them. "
-                "Set training.folds to 3 or more."
+                f"training.folds is {folds}: nothing could weigh branches. Set 3 or more."
             )
 
 
@@ -382,29 +383,27 @@ class Limits(Record, frozen=True):
 
     Attributes
     ----------
-    hours : float
-        Longest decoded sound.
     native_samples : float
         Most samples over all channels at the file's own rate.
     cpu_seconds, wall_seconds : float
         Time of the processor for decoding, and time of waiting for it.
     memory_bytes, spool_bytes : float
         Memory beyond what is in use at first, and the temporary file of a two-pass sound.
-    open_files : int
-        Open at once, beyond those already open.
     """
 
-    hours: Positive = 1.0
+    hours: Positive = 1.0  # of decoded sound
     native_samples: Positive = 4e8
     cpu_seconds: Positive = 60.0
     wall_seconds: Positive = 120.0
     memory_bytes: Positive = 2.0**30
     spool_bytes: Positive = 2.0**30
-    open_files: Count = 16
+    open_files: Count = 16  # at once, beyond those already open
 
     @classmethod
     def of_hours(cls, hours: float) -> "Limits":
         """Scale what grows with the length of a recording to ``hours``."""
+        if not 0 < hours <= 8760:
+            raise SettingsError(f"max_hours is {hours:g}. Give hours above 0, up to 8760.")
         scale = max(1.0, hours)
         return cls(
             hours=hours,

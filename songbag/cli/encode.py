@@ -1,6 +1,7 @@
 """Commands of pre-trained encoders: encoders, tag, embed. None of them trains."""
 
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,7 +55,7 @@ def encoders() -> None:
         for what, text in rows.items():
             click.echo(f"  {what:12} {text}")
         for remark in loaded.remarks:
-            click.echo(f"  {remark}")
+            click.echo(textwrap.fill(remark, 79, initial_indent="  ", subsequent_indent="  "))
 
 
 @command

@@ -240,13 +240,16 @@ def print_findings(findings: Sequence["Finding"]) -> None:
 def card_text(card: Card) -> str:
     """Return the labels, settings, split, figures and versions of a model."""
     recipe = card.recipe
-    networks = " and ".join(training.network for training in recipe.trainings)
+    networks = ", ".join(training.network for training in recipe.trainings)
     folds = recipe.training.folds
-    members = f"{folds} members each of {networks}" if folds else f"network {networks}"
+    members = f"{folds} folds of {networks}" if folds else f"network {networks}"
     lines = [
         f"labels      {', '.join(card.labels)}",
-        f"recipe      {recipe.name}: {members}, pooling {recipe.training.pooling}, "
-        f"loss on the {recipe.training.loss}",
+        *_wrapped(
+            "recipe",
+            f"{recipe.name}: {members}, pooling {recipe.training.pooling}, "
+            f"loss on the {recipe.training.loss}",
+        ),
         f"windows     {recipe.windows.seconds:g} s every {recipe.windows.hop_seconds:g} s, "
         f"{' x '.join(map(str, card.window_shape))}",
         *_encoder(card),
@@ -271,7 +274,7 @@ def card_text(card: Card) -> str:
         lines.append(f"{name:<20}{value}")
     of = f"of {card.figures['songs']}" if card.figures else "none: it was not evaluated on"
     lines.append(f"figures     {of} songs that were not trained on")
-    lines.append("versions    " + ", ".join(f"{k} {v}" for k, v in card.versions.items()))
+    lines += _wrapped("versions", ", ".join(f"{k} {v}" for k, v in card.versions.items()))
     return visible("\n".join(lines))
 
 

@@ -68,6 +68,8 @@ def choose_recipe(
     remember(loaded)
     has = {"matrix": bool(loaded.encoding.levels), "hidden": "summary" in loaded.head}
     usable = [training for training in recipe.encoded if has.get(training.network_part.takes, True)]
+    if not usable:  # networks on a hidden layer that the encoder does not have: on its vectors
+        usable = [msgspec.structs.replace(recipe.encoded[0], network="linear")]
     stated = msgspec.to_builtins(usable[0]) | {"folds": recipe.encoded[0].folds}
     stated |= {
         key.removeprefix("training."): value

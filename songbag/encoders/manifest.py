@@ -24,6 +24,8 @@ from songbag.settings import Encoding, Record, Sound
 
 MOST_BYTES = 1 << 28  # of a graph; a model file holds it
 METADATA = "songbag.encoder"  # key of the manifest in a graph's metadata
+_MOST_WINDOW = 1 << 24  # samples of a piece: six minutes at 44,100 Hz
+_LIKE = 1e-2  # of the largest value: what rounding may change
 _MOST_HOP, _LEAST_HOP = 1 << 15, 16  # samples of a frame
 
 
@@ -54,8 +56,8 @@ class Manifest(Record, frozen=True):
     """
 
     sample_rate: Annotated[int, Meta(ge=1000, le=384_000)] = 0
-    window: Annotated[int, Meta(ge=0)] = 0
-    hop: Annotated[int, Meta(ge=0)] = 0
+    window: Annotated[int, Meta(ge=0, le=_MOST_WINDOW)] = 0
+    hop: Annotated[int, Meta(ge=0, le=_MOST_WINDOW)] = 0
     channels: Literal[1] = 1
     dtype: Literal["float32"] = "float32"
     scale: float = 1.0
@@ -132,7 +134,16 @@ def encoder_of(
         ) from None
     sound = stated.sound or _sound_of_pieces(stated)
     pieces = stated.sound is None
-    values = stated.values or _values(graph)
+    values = _values(graph, stated.values)
+    if stated.tags and not head:
+        raise SettingsError(
+            "tags are of an encoder with a head, and a file has none: leave tags out."
+        )
+    if pieces and (stated.cell, stated.context, stated.levels) != (1, 0, 0):
+        raise SettingsError(
+            "cell, context and levels are of an encoder with a sound, and this one states none: "
+            "leave them out, or state its sound."
+        )
     encoding = Encoding(
         name=stated.name or name,
         hash=graph_hash(graph),
@@ -176,8 +187,8 @@ def _sound_of_pieces(stated: Manifest) -> Sound:
     )
 
 
-def _values(graph: bytes) -> int:
-    """Return how many values the graph's last axis has, as it states itself."""
+def _values(graph: bytes, stated: int) -> int:
+    """Return how many values the graph's last axis has, as ``stated`` or as it says itself."""
     session = open_session(graph)
     outputs, inputs = session.get_outputs(), session.get_inputs()
     if len(inputs) != 1 or len(outputs) != 1:
@@ -186,6 +197,8 @@ def _values(graph: bytes) -> int:
             "Export it with (pieces, samples) in, (pieces, values) out."
         )
     shape = outputs[0].shape
+    if stated:
+        return stated
     if len(shape) != 2 or not isinstance(shape[1], int):
         raise SettingsError(
             f"the encoder's output has the shape {shape}; needed is (pieces, values) with a fixed "
@@ -195,7 +208,11 @@ def _values(graph: bytes) -> int:
 
 
 def _try(encoder: Encoder) -> None:
-    """Encode a little noise and silence, so that what cannot work is refused before any song."""
+    """Encode a little noise and silence, so that what cannot work is refused before any song.
+
+    Noise is encoded again without its end: the first vector may not depend on what comes later,
+    nor on chance.
+    """
     sound, encoding = encoder.sound.frames, encoder.encoding
     frames = 3 * max(encoding.window, encoding.cell) + 1
     noise = np.random.default_rng(0).standard_normal((frames, sound.bands)).astype(np.float32)
@@ -203,3 +220,11 @@ def _try(encoder: Encoder) -> None:
         rows = np.concatenate(list(encoder.rows([trial])))
         if encoding.window == 0 and len(rows) != -(-frames // encoding.cell):
             raise SettingsError(f"the encoder gives {len(rows)} vectors of {frames} frames.")
+    if encoding.window:
+        first = next(iter(encoder.rows([0.1 * noise[: encoding.window + 1]])))[0]
+        whole = next(iter(encoder.rows([0.1 * noise])))[0]
+        if np.abs(first - whole).max() > _LIKE * max(1.0, float(np.abs(whole).max())):
+            raise SettingsError(
+                "the encoder gives another vector for the same piece beside others, or by chance. "
+                "Export it for evaluation, without dropout and statistics of a batch."
+            )

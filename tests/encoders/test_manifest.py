@@ -7,6 +7,7 @@ import onnx
 import pytest
 from onnx import helper
 
+from songbag.encoders.choose import choose_recipe
 from songbag.encoders.manifest import METADATA, load_encoder
 from songbag.errors import AudioError, SettingsError
 from songbag.onnx_runtime.graph_builder import GraphBuilder, float32, int64
@@ -66,7 +67,11 @@ def test_pieces_are_those_of_the_samples(tmp_path):
         ({"channels": 2}, "channels"),
         ({"dtype": "int16"}, "dtype"),
         ({"rate": 16000}, "rate"),
-        ({"values": 7}, "the shape (7, 4)"),
+        ({"values": 7}, "gives vectors of the shape"),
+        ({"window": 10**12}, "<= 16777216"),
+        ({"tags": ["a", "b"]}, "with a head"),
+        ({"levels": 1}, "of an encoder with a sound"),
+        ({"context": 10}, "of an encoder with a sound"),
     ],
 )
 def test_what_an_encoder_states_must_hold(stated, reason, tmp_path):
@@ -96,6 +101,50 @@ def test_vectors_that_are_not_finite_are_refused(tmp_path):
     )
     path = write_encoder(tmp_path / "mine.onnx", model)
     assert "not finite" in refused(path)
+
+
+def of_samples(graph, output, values=1):
+    """The model of a graph from pieces of samples to vectors."""
+    outputs = {"vectors": (output, ("pieces", values))}
+    return graph.model({"samples": ("pieces", STATED["window"])}, outputs)
+
+
+def test_vectors_that_float16_does_not_hold_are_refused(tmp_path):
+    graph = GraphBuilder(20)
+    mean = graph.add("ReduceMean", graph.add("Abs", "samples"), int64(1), keepdims=1)
+    output = graph.add("Mul", mean, float32(1e6))
+    text = refused(write_encoder(tmp_path / "mine.onnx", of_samples(graph, output)))
+    assert "65,504" in text
+
+
+def test_vectors_that_depend_on_their_company_or_on_chance_are_refused(tmp_path):
+    graph = GraphBuilder(20)
+    loudest = graph.add("ReduceMax", graph.add("Abs", "samples"), int64(1), keepdims=1)
+    others = graph.add("ReduceMean", loudest, int64(0), keepdims=1)
+    output = graph.add("Mul", graph.add("Sub", loudest, others), float32(100))
+    path = write_encoder(tmp_path / "mine.onnx", of_samples(graph, output))
+    assert "another vector for the same piece" in refused(path)
+    graph = GraphBuilder(20)
+    loudest = graph.add("ReduceMax", "samples", int64(1), keepdims=1)
+    output = graph.add("Add", loudest, graph.add("RandomNormalLike", loudest))
+    path = write_encoder(tmp_path / "mine.onnx", of_samples(graph, output))
+    assert "another vector for the same piece" in refused(path)
+
+
+def test_a_second_output_is_refused_where_values_are_stated(tmp_path):
+    graph = GraphBuilder(20)
+    most, least = (graph.add(f"Reduce{which}", "samples", int64(1)) for which in ("Max", "Min"))
+    outputs = {"vectors": (most, ("pieces", 1)), "more": (least, ("pieces", 1))}
+    model = graph.model({"samples": ("pieces", STATED["window"])}, outputs)
+    path = write_encoder(tmp_path / "mine.onnx", model, stated=STATED | {"values": 1})
+    assert "one input and one output, this one 1 and 2" in refused(path)
+
+
+def test_a_hidden_layer_that_an_encoder_does_not_have_is_replaced_by_its_vectors(tmp_path):
+    path = write_encoder(tmp_path / "mine.onnx")
+    recipe = choose_recipe("ears", encoder=str(path))
+    assert recipe.training.network == "linear"
+    assert recipe.training.optimizer == "adamw" and not recipe.branches
 
 
 def test_a_graph_with_weights_in_other_files_is_refused(tmp_path):
