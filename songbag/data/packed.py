@@ -198,6 +198,12 @@ class PackedDataset(BagDataset):
 
     def load(self, recipe: Recipe, progress: Progress = no_progress) -> "PackedDataset":
         about = self.packed.about
+        ours, theirs = _listener(recipe.sound), _listener(about.sound)
+        if ours != theirs and (about.sound.encoding or recipe.sound.encoding):
+            raise SettingsError(
+                f"{self.packed.folder}: packed with {theirs}, and here it is {ours}. Give "
+                "--encoder as it was packed, or pack the songs again."
+            )
         for name in ("sound", "excerpt"):
             ours, theirs = getattr(recipe, name), getattr(about, name)
             if ours != theirs:
@@ -282,3 +288,12 @@ class PackedDataset(BagDataset):
             warnings=tuple(cells["warnings"] or ()),
             labelled_share=song.labelled_share(cells["samples"] / self.sound.sample_rate),
         )
+
+
+def _listener(sound: Sound) -> str:
+    """Return in words which encoder listens, so that two that differ differ in them."""
+    encoding = sound.encoding
+    if encoding is None:
+        return f"no encoder ({sound.sample_rate} Hz)"
+    about = f"{sound.sample_rate} Hz, {encoding.values} values, graph {encoding.hash[:8]}"
+    return f"encoder '{encoding.name}' ({about})"
