@@ -14,7 +14,7 @@ install = echo "installing into $(1) ..." && { [ -x $(1)/bin/uv ] || $(1)/bin/py
 	  --constraint $(or $(3),constraints.txt) $(2); }$(if $(COMPILE), && $(1)/bin/python -m compileall -q songbag)
 
 .PHONY: help demo test lint types test-all docs torture chromium espeak browser pictures clean
-.PHONY: bench bench-quick bench-encoder bench-accuracy bench-tables bench-spans bench-strangers bench-neighbours bench-suggestions bench-poolings bench-vote bench-serving bench-service bench-scale bench-peers
+.PHONY: bench bench-quick bench-encoder bench-accuracy bench-tables bench-spans bench-strangers bench-neighbours bench-suggestions bench-poolings bench-vote bench-serving bench-service bench-scale bench-memory bench-peers
 
 demo: .venv/train  ## generate songs, train, evaluate, write the report
 	.venv/bin/songbag demo
@@ -96,6 +96,9 @@ bench-service: .venv/dev  ## 12,000 requests to a server, bad files among them: 
 
 bench-scale: .venv/dev  ## what a song costs, two workers against one, the bill for 10^8 songs
 	.venv/bin/python bench/scale.py
+
+bench-memory: .venv/dev  ## memory of training on 50 and 500 ten-minute songs, and of 1 and 24 hours to predict; 90 minutes
+	.venv/bin/python bench/memory.py
 
 bench-peers: .venv/dev  ## other ways to classify songs on the same folds, each in an environment of its own
 	.venv/bin/python bench/peers.py
