@@ -320,8 +320,8 @@ class Adapt(Record, frozen=True):
 
     Attributes
     ----------
-    below_songs, ten_folds_below : int
-        With fewer songs only the last branch is trained; and folds of solved networks are ten.
+    below_songs : int
+        With fewer songs only the recipe's last branch is trained (0: never).
     short_windows : bool
         Windows are at most half as long as the middle song, and at least one second.
     most_visits : int
@@ -329,7 +329,6 @@ class Adapt(Record, frozen=True):
     """
 
     below_songs: Annotated[int, Meta(ge=0)] = 0
-    ten_folds_below: Annotated[int, Meta(ge=0)] = 0
     short_windows: bool = False
     most_visits: Annotated[int, Meta(ge=0)] = 0
 

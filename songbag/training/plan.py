@@ -93,13 +93,6 @@ def adapt_recipe(recipe: Recipe, dataset: BagDataset, console: Console) -> Recip
             f"{few}): taking only '{last.network}'. To insist: --set adapt.below_songs=0"
         )
         recipe = msgspec.structs.replace(recipe, training=last, branches=())
-    first = recipe.training
-    if len(dataset) < recipe.adapt.ten_folds_below and first.uses_solver and 0 < first.folds < 10:
-        console.say(
-            f"{len(dataset)} songs are few: ten folds instead of {first.folds}, so that "
-            "probabilities fit. To insist: --set adapt.ten_folds_below=0"
-        )
-        recipe = msgspec.structs.replace(recipe, training=msgspec.structs.replace(first, folds=10))
     windows = _short_windows(recipe, dataset, console)
     trainings = []
     epochs = max(_FEWEST_EPOCHS, recipe.adapt.most_visits // len(dataset))
