@@ -124,6 +124,7 @@ def with_copies(
     )
     everything = songs.with_songs([*own.songs, *copies]).load(recipe, console.track)
     size = sum(not song.change for song in everything.songs)
-    if lost := len(everything.failures) - len(own.failures):
-        console.say(f"{lost} copies could not be read: {everything.failures[-1].message}")
+    if lost := everything.failures:
+        count, one = len(lost), lost[0]
+        console.say(f"{count} copies could not be read, such as of {one.song.id}: {one.message}")
     return AugmentedDataset(everything, size, own.origin, own.failures, own.remarks)

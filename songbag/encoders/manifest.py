@@ -196,9 +196,9 @@ def _values(graph: bytes, stated: int) -> int:
             f"an encoder has one input and one output, this one {len(inputs)} and {len(outputs)}. "
             "Export it with (pieces, samples) in, (pieces, values) out."
         )
-    shape = outputs[0].shape
     if stated:
         return stated
+    shape = outputs[0].shape
     if len(shape) != 2 or not isinstance(shape[1], int):
         raise SettingsError(
             f"the encoder's output has the shape {shape}; needed is (pieces, values) with a fixed "
@@ -223,7 +223,7 @@ def _try(encoder: Encoder) -> None:
     if encoding.window:
         first = next(iter(encoder.rows([0.1 * noise[: encoding.window + 1]])))[0]
         whole = next(iter(encoder.rows([0.1 * noise])))[0]
-        if np.abs(first - whole).max() > _LIKE * max(1.0, float(np.abs(whole).max())):
+        if np.abs(first - whole).max() > _LIKE * np.abs(whole).max():
             raise SettingsError(
                 "the encoder gives another vector for the same piece beside others, or by chance. "
                 "Export it for evaluation, without dropout and statistics of a batch."

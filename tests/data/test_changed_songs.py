@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from msgspec.structs import replace as replace_record
 
 import songbag
 from songbag.audio.cache import Index
+from songbag.console import Console
 from songbag.data import batches
 from songbag.data.changed_songs import TRAINED_ON, with_copies
 from songbag.data.dataset import MemoryDataset, as_they_are, trust
@@ -56,6 +58,19 @@ def test_a_subset_keeps_the_copies_of_its_songs(songs_with_copies):
     ids = [song.id for song in part.songs]
     assert ids == [song.id for song in songs_with_copies.songs][::3]
     assert [song.id for song in part.augmented.songs] == ids * (1 + COPIES)
+
+
+def test_copies_that_cannot_be_read_are_counted(songs, recipe, tmp_path, capsys):
+    dataset = audio_dataset(songs, tmp_path / "cache", workers=1)
+    gone = replace(dataset.songs[0], path=str(tmp_path / "gone.wav"))
+    few = dataset.with_songs([gone, *dataset.songs[1:4]])
+    own = few.load(recipe)
+    short = replace(few, limits=replace_record(few.limits, native_samples=1.0))
+    copied = with_copies(short, own, recipe, Console())
+    assert len(copied) == len(copied.augmented) == 3
+    assert "6 copies could not be read, such as of" in capsys.readouterr().err
+    assert len(with_copies(few, own, recipe, Console()).augmented) == 9
+    assert "could not be read" not in capsys.readouterr().err  # the song's failure is no copy's
 
 
 def test_copies_are_heard_once_and_are_no_songs(songs, recipe, tmp_path):
