@@ -92,7 +92,17 @@ class Encoder:
             The graph fails on this song, or gives other shapes or values that are not finite.
         """
         rows = self._of_pieces(blocks) if self.encoding.window else self._of_stretches(blocks)
-        return map(self._rounded, rows)
+        for part in rows:
+            with np.errstate(over="ignore"):
+                # Rounded at once, so that cached rows are those of a song that is not cached.
+                rounded = part.astype(np.float16).astype(np.float32)
+            if not np.isfinite(rounded).all():
+                raise AudioError(
+                    "encoder",
+                    f"encoder '{self.encoding.name}' gives values above 65,504, which float16 does "
+                    "not hold. Scale its output down.",
+                )
+            yield rounded
 
     def hidden(self, vectors: Rows) -> Rows:
         """Return the hidden layer (pieces, units), before its ReLU, of vectors (pieces, values).
@@ -172,18 +182,6 @@ class Encoder:
         name = self._session.get_inputs()[0].name
         inputs = {name: samples * np.float32(self.encoding.scale)}
         return self._run(inputs, (len(batch), self.encoding.values))
-
-    def _rounded(self, rows: Rows) -> Rows:
-        """Return rows as the cache keeps them, so that those of no cache are the same."""
-        with np.errstate(over="ignore"):
-            rounded = rows.astype(np.float16).astype(np.float32)
-        if not np.isfinite(rounded).all():
-            raise AudioError(
-                "encoder",
-                f"encoder '{self.encoding.name}' gives values above 65,504, which float16 does not "
-                "hold. Scale its output down.",
-            )
-        return rounded
 
     def _run(self, inputs: dict[str, Any], shape: tuple[int, int]) -> Rows:
         name = self.encoding.name
