@@ -35,12 +35,14 @@ def make_song(path: Path, number: int, label: int, seconds: int) -> None:
     notes = 110 * 2 ** (rng.choice([0, 3, 5, 7, 10, 12 + label], 40) / 12)
     voice = np.sin(2 * np.pi * np.repeat(notes, len(at) // 40) * at) * np.exp(-4 * (at % 0.5))
     voice = 0.4 * voice + 0.01 * rng.standard_normal(len(at))
-    samples = np.tile((voice * 32767).astype("<i2"), -(-seconds // 20))[: seconds * RATE]
+    samples = (voice * 32767).astype("<i2")
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(RATE)
-        file.writeframes(samples.tobytes())
+        # Piece by piece: a child's most memory counts what its parent had when it began.
+        for left in range(seconds * RATE, 0, -len(samples)):
+            file.writeframes(samples[:left].tobytes())
 
 
 def make_songs(folder: Path, count: int, minutes: float) -> None:

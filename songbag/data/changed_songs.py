@@ -7,7 +7,7 @@ are decoded and encoded once and cached, as songs are; they are only trained on.
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import compress, islice
+from itertools import chain, compress, islice
 from typing import Any, Self
 
 import numpy as np
@@ -69,7 +69,7 @@ class AugmentedDataset(BagDataset):
         return self
 
     def inputs(self, recipe: Recipe) -> Iterable[SongInput]:
-        return [*(BagInput(bag.song, bag) for bag in self), *self.failures]
+        return chain((BagInput(bag.song, bag) for bag in self), self.failures)
 
     def everyone(self) -> Sequence[Song]:
         return [*self.songs, *(failure.song for failure in self.failures)]
