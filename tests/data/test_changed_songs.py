@@ -9,7 +9,7 @@ from msgspec.structs import replace as replace_record
 import songbag
 from songbag.audio.cache import Index
 from songbag.console import Console
-from songbag.data import batches
+from songbag.data import audio_dataset as audio_dataset_module, batches
 from songbag.data.changed_songs import TRAINED_ON, with_copies
 from songbag.data.dataset import MemoryDataset, as_they_are, trust
 from songbag.encoders.choose import choose_recipe
@@ -58,6 +58,20 @@ def test_a_subset_keeps_the_copies_of_its_songs(songs_with_copies):
     ids = [song.id for song in part.songs]
     assert ids == [song.id for song in songs_with_copies.songs][::3]
     assert [song.id for song in part.augmented.songs] == ids * (1 + COPIES)
+
+
+def test_songs_that_do_not_fit_into_memory_are_predicted_one_by_one(songs, recipe, monkeypatch):
+    monkeypatch.setattr(audio_dataset_module, "_MOST_BYTES", 0)
+    dataset = load_labelled(audio_dataset(songs), recipe, QUIET)
+    read, read_bag = [], audio_dataset_module.read_bag
+    monkeypatch.setattr(
+        audio_dataset_module, "read_bag", lambda song, *a: read.append(song) or read_bag(song, *a)
+    )
+    inputs = iter(dataset.inputs(recipe))
+    assert next(inputs).song.id == dataset.songs[0].id
+    assert len(read) == 1
+    assert len(list(inputs)) == len(dataset) - 1
+    assert not any(song.change for song in read)
 
 
 def test_copies_that_cannot_be_read_are_counted(songs, recipe, tmp_path, capsys):
