@@ -23,7 +23,7 @@ from songbag.collection.vectors import Neighbours, VectorIndex
 from songbag.console import Console
 from songbag.data.open_songs import open_audio
 from songbag.encoders.manifest import load_encoder
-from songbag.recipes import load_recipe
+from songbag.recipes.load import load_recipe
 from songbag.tasks.similar import index_songs
 
 SONGS = Path(__file__).resolve().parents[2] / "shared" / "data" / "emotify" / "songs.csv"

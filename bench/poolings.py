@@ -14,7 +14,7 @@ from pathlib import Path
 
 from songbag.console import Console
 from songbag.data.open_songs import AudioOptions, open_audio
-from songbag.recipes import load_recipe
+from songbag.recipes.load import load_recipe
 from songbag.tasks.compare import System, compare, systems_of
 
 SONG_LOSS = (

@@ -16,7 +16,7 @@ import ray
 from songbag.audio.audio_file import Source
 from songbag.audio.extract import extract
 from songbag.data.song_table import read_songs
-from songbag.recipes import load_recipe
+from songbag.recipes.load import load_recipe
 from songbag.settings import Limits
 
 RECIPE = load_recipe("cnn")

@@ -19,7 +19,7 @@ from pyspark.sql import SparkSession
 from songbag.audio.audio_file import Source
 from songbag.audio.extract import extract
 from songbag.data.song_table import read_songs
-from songbag.recipes import load_recipe
+from songbag.recipes.load import load_recipe
 from songbag.settings import Limits
 
 RECIPE = load_recipe("cnn")

@@ -119,7 +119,7 @@ def songs(tmp_path_factory):
 @pytest.fixture(scope="session")
 def trained(songs, tmp_path_factory):
     """A founding model after a few epochs, with its evidence (tests.helpers.songs.Trained)."""
-    from songbag.recipes import load_recipe
+    from songbag.recipes.load import load_recipe
     from tests.helpers.songs import audio_dataset, train_file
 
     recipe = load_recipe("founding", {"training.epochs": 8})

@@ -26,7 +26,7 @@ from songbag.data.packed_files import (
     write_manifest,
     write_shard,
 )
-from songbag.recipes import load_recipe
+from songbag.recipes.load import load_recipe
 from songbag.settings import Excerpt
 from songbag.storage.files import read_csv
 
@@ -36,7 +36,7 @@ OPEN = """
 import sys, time
 from pathlib import Path
 import pyarrow.parquet, songbag.data.packed as packed
-from songbag.recipes import load_recipe
+from songbag.recipes.load import load_recipe
 began = time.perf_counter()
 dataset = packed.PackedDataset.open(Path(sys.argv[1])).load(load_recipe("founding"))
 assert len(dataset[0].features) and dataset.songs[0].id

@@ -20,7 +20,7 @@ OURS = """
 import sys, tempfile
 from pathlib import Path
 from songbag.data.open_songs import AudioOptions, open_audio
-from songbag.recipes import load_recipe
+from songbag.recipes.load import load_recipe
 with tempfile.TemporaryDirectory() as cache:
     dataset = open_audio(sys.argv[1], AudioOptions(Path(cache))).load(load_recipe("founding"))
     from songbag.data.batches import cut_windows
@@ -50,7 +50,7 @@ def steady(tables, rounds):
     from songbag.audio.audio_file import Source
     from songbag.audio.extract import extract
     from songbag.audio.sandbox import reuse_decoder, stop_decoder
-    from songbag.recipes import load_recipe
+    from songbag.recipes.load import load_recipe
     from songbag.settings import Limits
 
     sound = load_recipe("founding").sound
@@ -165,7 +165,7 @@ def profile(tables, kind):
     from songbag.audio.audio_file import Source
     from songbag.audio.extract import extract_all
     from songbag.audio.sandbox_child import decode_frames
-    from songbag.recipes import load_recipe
+    from songbag.recipes.load import load_recipe
     from songbag.settings import Limits
 
     clock, log = Clock(), Path(tempfile.mkdtemp()) / "spent"

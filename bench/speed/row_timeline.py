@@ -22,7 +22,7 @@ def our_times(rounds):
     from songbag.inference.model_file import Model
     from songbag.inference.predict import predict_file
     from songbag.inference.predictor import Predictor
-    from songbag.recipes import load_recipe
+    from songbag.recipes.load import load_recipe
     from songbag.settings import Limits
     from songbag.tasks.train import train
 

@@ -23,7 +23,7 @@ def prepare(folder):
     from songbag.data.open_songs import AudioOptions, open_audio
     from songbag.metrics.label_kinds import SINGLE_LABEL
     from songbag.models.build import build, scale_of, song_pooling
-    from songbag.recipes import load_recipe
+    from songbag.recipes.load import load_recipe
     from songbag.settings import Own
 
     table, recipe = songs()["all"], load_recipe("founding")

@@ -26,7 +26,7 @@ from songbag.inference.predictions import (
 )
 from songbag.inference.segments import COLUMNS, SegmentRules, segments
 from songbag.metrics.label_kinds import kind_of
-from songbag.recipes import read
+from songbag.recipes.load import read
 from songbag.storage.downloads import local_model
 from songbag.tasks.predict import unknown_level
 

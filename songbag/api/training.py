@@ -17,7 +17,7 @@ from songbag.data.open_songs import AudioOptions, open_songs
 from songbag.data.window_table import bags_from_table
 from songbag.errors import SettingsError, suggestion
 from songbag.inference.model_file import load_model
-from songbag.recipes import read
+from songbag.recipes.load import read
 from songbag.settings import Own, Recipe, Training
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ def evaluate(
         kbit/s, by telephone, clipped, a semitone up and down, with applause, the middle 10 s.
         ``metrics["robust"]`` has a row a change.
     """
-    from songbag.report import write_report
+    from songbag.report.write import write_report
     from songbag.tasks.evaluate import evaluate_model
 
     folder = Path(output or tempfile.mkdtemp(prefix="songbag-"))

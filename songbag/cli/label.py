@@ -96,7 +96,7 @@ def label(
     """
     with serving_packages("label"):
         from songbag.serving.labelling import serve
-    from songbag.recipes import read
+    from songbag.recipes.load import read
     from songbag.serving.options import ServerOptions
     from songbag.tasks.label import LabelTable
 

@@ -57,7 +57,7 @@ def evaluate(ctx: click.Context, /, model: Path, songs: Path, output: Path, **op
     from songbag.cli.terminal import robust_text
     from songbag.data.open_songs import open_songs
     from songbag.inference.model_file import load_model
-    from songbag.report import write_report
+    from songbag.report.write import write_report
     from songbag.tasks.evaluate import evaluate_model, summary
 
     require_model_first(model, [str(songs)])
@@ -231,7 +231,7 @@ def serve(models: tuple[Path, ...], no_browser: bool, quiet: bool, **options: An
     """
     with serving_packages("serve"):
         from songbag.serving.app import serve as run
-    from songbag.recipes import read
+    from songbag.recipes.load import read
     from songbag.serving.options import ServerOptions, default_workers
 
     options["workers"] = options["workers"] or default_workers()
@@ -275,7 +275,7 @@ def report(folder: Path, output: Path | None) -> None:
     FOLDER is one that train, crossval, evaluate, compare or leakage wrote. The report is
     one page that needs no network: it can be mailed, printed, and opened anywhere.
     """
-    from songbag.report import write_report
+    from songbag.report.write import write_report
 
     click.echo(f"report  {write_report(folder, output)}")
 

@@ -16,16 +16,15 @@ from songbag.cli.options import (
     audio_file_options,
     cluster_options,
     command,
-    encoder_option,
     excerpt_options,
     exit_code,
     group_option,
     open_workers,
     option,
     read_audio_options,
-    recipe_changes,
     span_options,
 )
+from songbag.cli.training_options import encoder_option, recipe_changes
 from songbag.console import Console
 from songbag.errors import SettingsError
 from songbag.storage.remote import AnyPath

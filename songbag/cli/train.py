@@ -15,14 +15,16 @@ from songbag.cli.options import (
     TRAINING,
     audio_file_options,
     command,
-    encoder_option,
     option,
     read_audio_options,
     read_window_table,
+    window_table_options,
+)
+from songbag.cli.training_options import (
+    encoder_option,
     recipe_and_songs,
     recipe_changes,
     training_options,
-    window_table_options,
 )
 from songbag.console import Console, counted
 from songbag.errors import SettingsError

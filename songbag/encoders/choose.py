@@ -8,7 +8,7 @@ import msgspec
 from songbag.encoders.known import remember
 from songbag.encoders.manifest import load_encoder
 from songbag.errors import SettingsError
-from songbag.recipes import load_recipe, read
+from songbag.recipes.load import load_recipe, read
 from songbag.settings import Recipe, Training
 
 NO_ENCODER = "none"

@@ -22,7 +22,7 @@ from songbag.inference.predictor import Prediction
 from songbag.metrics.calibration import Calibration, calibrate
 from songbag.metrics.classification import fit_level, level_probabilities
 from songbag.metrics.label_kinds import LabelKind
-from songbag.report import write_report
+from songbag.report.write import write_report
 from songbag.settings import Recipe
 from songbag.storage.files import write_csv
 from songbag.tasks.cross_validate import Folds, assign_folds

@@ -13,7 +13,7 @@ from songbag.console import Console
 from songbag.data.dataset import BagDataset, SongDataset
 from songbag.encoders.choose import NO_ENCODER, choose_recipe
 from songbag.errors import SettingsError
-from songbag.recipes import load_recipe, read
+from songbag.recipes.load import load_recipe, read
 from songbag.settings import Recipe, Training
 from songbag.storage.files import write_json
 from songbag.tasks.baselines import run_baseline

@@ -13,7 +13,7 @@ from songbag.data.dataset import SongDataset
 from songbag.data.song import joined_groups
 from songbag.errors import SettingsError, SongTableError
 from songbag.inference.model_file import Model, used_in_training
-from songbag.report import write_report
+from songbag.report.write import write_report
 from songbag.storage.files import Row, write_csv
 from songbag.tasks.conclusions import Conclusion, chosen_metric, conclude
 from songbag.tasks.evaluate import Evaluation, evaluate_model, require_known_labels

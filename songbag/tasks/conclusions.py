@@ -27,7 +27,7 @@ from songbag.metrics.bootstrap import (
 )
 from songbag.metrics.classification import Floats, Scores
 from songbag.metrics.label_kinds import LabelKind, kind_of
-from songbag.report import write_report
+from songbag.report.write import write_report
 from songbag.storage.files import Row, read_csv, write_csv, write_json
 
 _ALPHA = 0.05  # of one false call among all pairs

@@ -22,7 +22,7 @@ from songbag.inference.predict import predict
 from songbag.inference.predictions import Predictions, SongPrediction, recalibrated
 from songbag.inference.predictor import Prediction
 from songbag.metrics.calibration import calibrate
-from songbag.report import write_report
+from songbag.report.write import write_report
 from songbag.settings import Own, Recipe
 from songbag.storage.files import append_line, open_journal, read_journal, write_csv
 from songbag.tasks.evaluate import Evaluation, JudgedSong, compute_figures, summary

@@ -21,7 +21,7 @@ from songbag.data.dataset import BagDataset, MemoryDataset, SongDataset
 from songbag.data.song import joined_groups
 from songbag.errors import TrainingError
 from songbag.inference.predict import predict_all
-from songbag.report import write_report
+from songbag.report.write import write_report
 from songbag.settings import Recipe
 from songbag.storage.files import Row, write_csv, write_json
 from songbag.tasks.cross_validate import UNTESTED, cross_validate

@@ -24,7 +24,7 @@ from songbag.errors import TrainingError
 from songbag.inference.model_file import Model, save_model
 from songbag.parallel.pool import is_rank_zero
 from songbag.parts import networks
-from songbag.report import write_report
+from songbag.report.write import write_report
 from songbag.settings import Own, Recipe
 from songbag.storage.files import write_csv
 from songbag.tasks.check import report_problems

@@ -16,7 +16,7 @@ from songbag.encoders.choose import choose_recipe
 from songbag.errors import SettingsError
 from songbag.inference.model_file import song_hashes
 from songbag.models import linear_solver
-from songbag.recipes import load_recipe
+from songbag.recipes.load import load_recipe
 from songbag.settings import Excerpt
 from songbag.tasks.cross_validate import cross_validate
 from songbag.tasks.train import load_labelled, train

@@ -17,7 +17,7 @@ from songbag.data.packed import PackedDataset, PackedFolder
 from songbag.data.packed_files import DamagedShardError, read_collection, read_shard, write_shard
 from songbag.errors import SettingsError, SongTableError
 from songbag.inference.model_file import PARTS, load_model
-from songbag.recipes import load_recipe
+from songbag.recipes.load import load_recipe
 from songbag.tasks.pack import pack_songs, verify_packed
 from songbag.training.checkpoint import dataset_hash
 from songbag.training.fit import fit

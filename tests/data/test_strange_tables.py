@@ -22,7 +22,7 @@ from songbag.data.song_table import read_songs
 from songbag.errors import SongTableError
 from songbag.inference.predictions import SongPrediction
 from songbag.inference.predictor import Prediction
-from songbag.report import write_report
+from songbag.report.write import write_report
 from songbag.storage.files import csv_text
 from songbag.tasks.evaluate import Evaluation, JudgedSong, compute_figures
 from tests.helpers.terminal import on_terminal

@@ -86,7 +86,7 @@ def test_samples_that_are_none_get_a_row_with_the_reason(model):
 
 def test_songs_are_trained_on_and_computed_once(monkeypatch, tmp_path):
     from songbag.data.open_songs import AudioOptions, open_songs
-    from songbag.recipes import load_recipe
+    from songbag.recipes.load import load_recipe
 
     rng = np.random.default_rng(0)
     pairs = [(0.1 * rng.standard_normal(RATE * 2).astype(np.float32), RATE) for _ in range(3)]

@@ -306,7 +306,7 @@ def test_the_routes_are_equal_on_emotify(emotify, tmp_path):
 
 
 def same_by_both_routes(songs, epochs):
-    from songbag.recipes import load_recipe
+    from songbag.recipes.load import load_recipe
     from tests.helpers.songs import audio_dataset
 
     recipe = load_recipe("founding", {"windows.stride": 6})

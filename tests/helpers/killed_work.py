@@ -18,7 +18,7 @@ from songbag.collection.undo import undo
 from songbag.collection.write_tags import write_tags
 from songbag.console import Console
 from songbag.inference.model_file import load_model
-from songbag.recipes import load_recipe
+from songbag.recipes.load import load_recipe
 from songbag.storage.files import write_bytes
 from songbag.tasks.compare import compare as compare_systems, systems_of
 from songbag.tasks.export import export_model

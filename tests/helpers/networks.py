@@ -9,7 +9,7 @@ from songbag.data.song import Song
 from songbag.metrics.label_kinds import SINGLE_LABEL
 from songbag.models.song_network import SongPooling
 from songbag.parts import poolings
-from songbag.recipes import load_recipe
+from songbag.recipes.load import load_recipe
 from songbag.settings import Sound, Training, Windows
 
 # The shape of a window that each network takes in tests.

@@ -10,7 +10,7 @@ from songbag.data.bag import Bag
 from songbag.data.dataset import MemoryDataset
 from songbag.data.packed import PackedDataset
 from songbag.data.song import Song
-from songbag.recipes import load_recipe
+from songbag.recipes.load import load_recipe
 from songbag.settings import Training
 from songbag.training.checkpoint import Checkpoint
 from songbag.training.trainer import train_network

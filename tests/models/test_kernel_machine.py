@@ -10,7 +10,7 @@ from songbag.errors import SongTableError, TrainingError
 from songbag.metrics.label_kinds import MULTILABEL, SINGLE_LABEL
 from songbag.models import kernel_machine
 from songbag.models.build import network_for, song_pooling
-from songbag.recipes import load_recipe
+from songbag.recipes.load import load_recipe
 from songbag.settings import Own
 
 TRAINING = load_recipe("windows").training

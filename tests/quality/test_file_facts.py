@@ -8,7 +8,7 @@ from songbag.audio.waveform import write_waveform
 from songbag.data.song import Song
 from songbag.quality import file_facts
 from songbag.quality.file_facts import Facts, file_findings
-from songbag.recipes import load_recipe
+from songbag.recipes.load import load_recipe
 from songbag.settings import Excerpt, Limits
 
 RATE = 22050

@@ -8,7 +8,8 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 import pytest
 
-from songbag.report import mistakes, write_report
+from songbag.report import mistakes
+from songbag.report.write import write_report
 from songbag.storage.files import write_csv
 from tests.helpers.report_pages import Page, hold_the_rules, rows_of
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import sync_playwright
 
-from songbag.report import write_report
+from songbag.report.write import write_report
 from songbag.storage.files import write_json
 from tests.helpers.report_pages import all_wrong, compared, copied_run, leaked, two_models
 

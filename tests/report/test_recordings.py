@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from songbag.audio.audio_file import Source
-from songbag.report import mistakes, write_report
+from songbag.report import mistakes
 from songbag.report.recordings import read_recordings, write_recordings
+from songbag.report.write import write_report
 from songbag.settings import Excerpt
 from tests.helpers.audio import read_waveform
 from tests.helpers.report_pages import Page, hold_the_rules, rows_of, sounds

@@ -11,10 +11,10 @@ import pytest
 
 from songbag.audio.audio_file import Source
 from songbag.errors import SongTableError
-from songbag.report import write_report
 from songbag.report.drawings import learning_curves
 from songbag.report.pages import percent, points
 from songbag.report.recordings import read_recordings, write_recordings
+from songbag.report.write import write_report
 from songbag.storage.files import write_csv, write_json
 from tests.helpers.report_pages import Page, compared, hold_the_rules, leaked, rows_of, sounds
 
@@ -209,7 +209,7 @@ def test_a_folder_without_anything_is_refused_in_words(tmp_path):
 
 def test_a_report_needs_no_torch(wrong):
     code = (
-        "import sys; from pathlib import Path; from songbag.report import write_report\n"
+        "import sys; from pathlib import Path; from songbag.report.write import write_report\n"
         f"write_report(Path({str(wrong)!r}))\n"
         "assert not {'torch', 'pandas', 'sklearn', 'keras', 'matplotlib'} & set(sys.modules)"
     )

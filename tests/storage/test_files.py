@@ -231,7 +231,7 @@ def test_a_flipped_bit_of_the_index_changes_no_receipt(noises, tmp_path):
 def test_frames_that_were_damaged_and_a_song_that_has_gone_are_a_failed_song(noises, tmp_path):
     from songbag.data.audio_dataset import AudioDataset
     from songbag.data.song import Song
-    from songbag.recipes import load_recipe
+    from songbag.recipes.load import load_recipe
 
     songs = [Song(id=str(n), path=one.path, label="x") for n, one in enumerate(noises)]
 

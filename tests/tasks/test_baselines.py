@@ -16,7 +16,7 @@ from sklearn.svm import SVC
 
 from songbag.console import Console
 from songbag.encoders.choose import choose_recipe
-from songbag.recipes import load_recipe
+from songbag.recipes.load import load_recipe
 from songbag.tasks.baselines import means_and_deviations, run_baseline
 from songbag.tasks.compare import baseline_systems, compare, systems_of
 from songbag.tasks.train import load_labelled

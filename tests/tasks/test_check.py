@@ -310,7 +310,7 @@ def test_answers_of_a_cross_validation_rank_labels(songs, tmp_path):
 
 
 def test_a_training_says_what_costs_nothing(songs, tmp_path):
-    from songbag.recipes import load_recipe
+    from songbag.recipes.load import load_recipe
     from songbag.tasks.check import remarks
 
     rows = rows_of(songs)

@@ -13,7 +13,7 @@ from songbag.data.song import Song
 from songbag.errors import TrainingError
 from songbag.quality import shortcuts
 from songbag.quality.label_noise import label_noise_findings
-from songbag.recipes import load_recipe
+from songbag.recipes.load import load_recipe
 from songbag.tasks import leakage
 from songbag.tasks.train import split_dataset
 from songbag.training.plan import TrainingPlan

@@ -20,7 +20,7 @@ from songbag.data.dataset import Failure
 from songbag.data.song import Song
 from songbag.data.window_table import bags_from_arrays
 from songbag.errors import SettingsError, SongTableError, TrainingError
-from songbag.recipes import load_recipe
+from songbag.recipes.load import load_recipe
 from songbag.tasks.compare import compare, systems_of
 from songbag.tasks.conclusions import conclude
 from songbag.tasks.cross_validate import cross_validate

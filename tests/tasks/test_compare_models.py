@@ -11,7 +11,7 @@ import songbag
 from songbag.data.song import Song
 from songbag.errors import SettingsError, SongTableError
 from songbag.inference.model_file import load_model, used_in_training
-from songbag.recipes import load_recipe
+from songbag.recipes.load import load_recipe
 from songbag.tasks.same_split import EarlierSplit
 from tests.helpers.command import songbag as command
 from tests.helpers.report_pages import Page, hold_the_rules, sounds

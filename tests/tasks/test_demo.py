@@ -17,7 +17,7 @@ from songbag.data.bag import Bag
 from songbag.data.song import Song
 from songbag.models.song_network import SongPooling, song_logits
 from songbag.parts import poolings
-from songbag.recipes import load_recipe
+from songbag.recipes.load import load_recipe
 from songbag.settings import Sound, Windows
 from songbag.tasks.demo import SECONDS
 from songbag.training.trainer import train_network

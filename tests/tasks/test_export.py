@@ -24,7 +24,7 @@ from songbag.inference.model_file import load_model
 from songbag.inference.predictor import Predictor
 from songbag.onnx_runtime.graph_builder import GraphBuilder
 from songbag.onnx_runtime.session import open_session
-from songbag.recipes import load_recipe
+from songbag.recipes.load import load_recipe
 from songbag.settings import Limits, Sound
 from songbag.tasks.export import checked_sounds
 from tests.helpers.songs import audio_dataset, train_file

@@ -77,7 +77,7 @@ def test_whole_songs_and_spans_train_together(site, tmp_path):
 def test_a_span_shorter_than_a_window_takes_the_window_around_it(site):
     """And what lies outside of it counts less."""
     from songbag.data.song import Song
-    from songbag.recipes import load_recipe
+    from songbag.recipes.load import load_recipe
     from tests.helpers.songs import audio_dataset
 
     path = str(site[0] / "labelled" / "r0.wav")
@@ -95,7 +95,7 @@ def test_a_span_shorter_than_a_window_takes_the_window_around_it(site):
 
 def test_a_span_beyond_the_end_of_its_recording_is_said(site):
     from songbag.data.song import Song
-    from songbag.recipes import load_recipe
+    from songbag.recipes.load import load_recipe
     from tests.helpers.songs import audio_dataset
 
     path = str(site[0] / "labelled" / "r0.wav")  # 80 s

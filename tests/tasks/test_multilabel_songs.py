@@ -21,7 +21,7 @@ from songbag.data.window_table import bags_from_table
 from songbag.errors import SettingsError, SongTableError
 from songbag.inference.model_file import load_model
 from songbag.inference.predictions import probability_columns
-from songbag.recipes import load_recipe
+from songbag.recipes.load import load_recipe
 from songbag.tasks.compare import compare, systems_of
 from songbag.tasks.cross_validate import cross_validate
 from tests.helpers.songs import figures_of

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from songbag.encoders.choose import choose_recipe
-from songbag.report import write_report
 from songbag.report.neighbours import NEAREST
+from songbag.report.write import write_report
 from songbag.storage.files import read_csv, write_csv
 from songbag.tasks.cross_validate import cross_validate
 from songbag.tasks.train import load_labelled

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 from songbag.audio.waveform import write_waveform
 from songbag.cli import main
 from songbag.inference.model_file import load_model
-from songbag.recipes import load_recipe
+from songbag.recipes.load import load_recipe
 from songbag.tasks.pack import pack_songs
 from songbag.training.distributed import Ranks
 from tests.helpers import killing, ranked_work

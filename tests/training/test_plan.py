@@ -5,7 +5,7 @@ import pytest
 from songbag.console import Console
 from songbag.encoders.choose import choose_recipe
 from songbag.errors import SettingsError, TrainingError
-from songbag.recipes import load_recipe
+from songbag.recipes.load import load_recipe
 from songbag.settings import Recipe
 from songbag.training import plan as plan_module
 from songbag.training.plan import TrainingPlan
