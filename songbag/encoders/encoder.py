@@ -233,7 +233,7 @@ def pooled(rows: Rows, encoding: Encoding) -> Rows:
 class Pieces:
     """Pools the rows of a song, as they come, to the vectors (values,) of the encoder's pieces.
 
-    A song shorter than a piece has one vector; what is left over of a longer one has none.
+    What is left over at the end is a piece if it is at least half as long as one, or all there is.
     """
 
     def __init__(self, encoder: Encoder) -> None:
@@ -252,8 +252,9 @@ class Pieces:
         return vectors
 
     def end(self) -> list[Rows]:
-        """Return the vector of a song that had no complete piece."""
-        return [] if self.count else [pooled(self.waiting, self.encoding)]
+        """Return the vector of what is left over, unless that is short and there were others."""
+        short = self.count and 2 * len(self.waiting) < self.length
+        return [] if short else [pooled(self.waiting, self.encoding)]
 
 
 def graph_hash(graph: bytes) -> str:

@@ -1,7 +1,8 @@
 """Vectors and tags of songs by an encoder alone: no labels, no training.
 
-A song is heard in pieces as long as those that the encoder was trained on. Its vector is the
-mean of their vectors, its tags the mean of their tags. Memory does not grow with its length.
+A song is heard in pieces as long as those that the encoder was trained on; the last one may be
+shorter, down to half of that, and a shorter rest is left out. Its vector is the mean of their
+vectors, its tags the mean of their tags. Memory does not grow with its length.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -114,12 +115,15 @@ def encode_song(
     except AudioError as error:
         return EncodedSong.failure(song.song, error.reason, str(error))
     facts = recording()
-    length = facts.samples / encoder.sound.sample_rate
+    length, warnings = facts.samples / encoder.sound.sample_rate, facts.warnings
+    if 2 * length < seconds:
+        text = f"short: {length:.1f} s, and the encoder was trained on pieces of {seconds:.1f} s"
+        warnings += (text,)
     if not pieces:
         values = [(total / count).astype(np.float32)]
     starts = (seconds if pieces else 0.0) * np.arange(len(values), dtype=np.float64)
     ends = np.minimum(starts + (seconds if pieces else length), length)
-    return EncodedSong(song.song, np.stack(values), starts, ends, "", "; ".join(facts.warnings))
+    return EncodedSong(song.song, np.stack(values), starts, ends, "", "; ".join(warnings))
 
 
 def piece_vectors(blocks: Iterable[Rows], encoder: Encoder) -> Iterator[Rows]:

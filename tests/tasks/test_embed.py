@@ -64,7 +64,21 @@ def test_vectors_are_those_of_the_rows(songs, tmp_path):
 
 def test_a_song_shorter_than_a_piece_has_one_vector(tmp_path):
     write_waveform(tmp_path / "short.wav", np.full(4000, 0.1, np.float32), 16000)
-    assert len(songbag.embed(str(tmp_path / "short.wav"), windows=True)) == 1
+    table = songbag.embed(str(tmp_path / "short.wav"), windows=True)
+    assert len(table) == 1
+    assert "short: 0.2 s, and the encoder was trained on pieces of 3.1 s" in table.warnings.iloc[0]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "starts", "end"),
+    [(3.1, [0], 3.072), (4.0, [0], 3.072), (5.0, [0, 3.072], 5.0), (6.5, [0, 3.072], 6.144)],
+)
+def test_the_end_of_a_song_is_a_piece_from_half_of_one_on(seconds, starts, end, tmp_path):
+    noise = np.random.default_rng(0).standard_normal(round(16000 * seconds))
+    write_waveform(tmp_path / "a.wav", (0.1 * noise).astype(np.float32), 16000)
+    table = songbag.tag(str(tmp_path / "a.wav"), windows=True)
+    np.testing.assert_allclose(table.index.get_level_values("start"), starts)
+    assert table.index.get_level_values("end")[-1] == pytest.approx(end)
 
 
 @pytest.mark.parametrize(
