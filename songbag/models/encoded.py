@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from songbag.encoders.known import find_encoder
 from songbag.errors import TrainingError
 from songbag.models.song_network import SongNetwork
+from songbag.models.song_statistics import LinearHead
 from songbag.parts import NetworkPart
 from songbag.settings import Encoding, Sound
 
@@ -74,6 +75,27 @@ def on_cells(network: SongNetwork, sound: Sound, window_shape: Sequence[int]) ->
     assert sound.encoding is not None
     view = CellSpectra(sound.encoding, sound.frames.bands)
     return SongNetwork(OnCells(view, network), window_shape)
+
+
+def without_hidden(network: SongNetwork) -> SongNetwork:
+    """Return a linear network of the hidden layer as one of the vectors; others as they are.
+
+    Before its ReLU the hidden layer is linear, and so are the two together. A model file is a
+    megabyte smaller without it.
+    """
+    parts = list(network.modules())
+    hidden = next((part for part in parts if isinstance(part, Hidden)), None)
+    view = next((part for part in parts if isinstance(part, PooledCells)), None)
+    head = next((part for part in parts if isinstance(part, LinearHead)), None)
+    if hidden is None or view is None or head is None:
+        return network
+    weight = head.linear.weight.double() / head.deviation.double()
+    units = hidden.bias.double() - head.mean.double()
+    merged = LinearHead(view, hidden.kernel.shape[0], weight.shape[0])
+    with torch.no_grad():
+        merged.linear.weight.copy_(weight @ hidden.kernel.double().T)
+        merged.linear.bias.copy_(head.linear.bias.double() + weight @ units)
+    return SongNetwork(OnCells(nn.Identity(), merged), network.window_shape)
 
 
 def hidden_view(sound: Sound) -> tuple[nn.Module, int] | None:

@@ -348,6 +348,7 @@ def _fit_branch(
 def _solve_branch(dataset: BagDataset, fold_of: Labels, plan: TrainingPlan) -> Branch:
     """Solve a linear network for each fold; their mean is one linear network."""
     from songbag.models.build import SOLVERS, network_for, song_pooling
+    from songbag.models.encoded import without_hidden
 
     training = plan.recipe.training
     pooling = song_pooling(training.pooling, plan.own, len(plan.labels), plan.kind)
@@ -360,4 +361,5 @@ def _solve_branch(dataset: BagDataset, fold_of: Labels, plan: TrainingPlan) -> B
         solver = SOLVERS[training.optimizer]
         logits, row = solver.solve_folds(network, dataset, y, fold_of, pooling, training, advance)
     plan.report_epoch({"epoch": 1, **row})
-    return Branch(training.network, [network.eval()], logits, [{"member": 1, "epoch": 1, **row}])
+    network = without_hidden(network).eval()
+    return Branch(training.network, [network], logits, [{"member": 1, "epoch": 1, **row}])
