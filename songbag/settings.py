@@ -190,6 +190,8 @@ class Training(Record, frozen=True):
         a linear network exactly through the mean of logits; ``weight_decay`` is its ridge
         penalty then, and where there are folds they choose among multiples of it. "ridge"
         solves a kernel machine by least squares; folds choose its penalty by themselves.
+    whitening : float
+        From 0 to below 1: how far the penalty of "lbfgs" follows how songs of one label differ.
     patience : int
         Epochs without a better validation song loss before stopping; 0 never stops.
     keep : {"best", "last"}
@@ -207,11 +209,10 @@ class Training(Record, frozen=True):
     time_mask, band_mask : int
         Largest SpecAugment masks, in frames and bands (0: none).
     share : bool
-        Run a trunk once over all windows of a song, where that is exact. The sums are the same
-        in another order: weights differ in their last digits, which training magnifies.
+        Run a trunk once over all windows of a song, where that is exact but for rounding.
     precision : {"float32", "mixed"}
-        Mixed runs the network in bfloat16 where the processor is fast at it (a GPU, or a CPU
-        with AVX-512 BF16 or AMX), with float32 weights. Prediction always runs in float32.
+        Mixed trains in bfloat16 where the processor is fast at it (a GPU, or a CPU with AVX-512
+        BF16 or AMX), with float32 weights.
     folds : int
         0: one network, trained on all training songs. Otherwise so many, each trained on all but
         one fold: they are members of the model, and what they predict of that fold calibrates it
@@ -232,6 +233,7 @@ class Training(Record, frozen=True):
     optimizer: Literal["adamw", "lbfgs", "ridge", "rmsprop", "sgd"] = "adamw"
     learning_rate: Positive = 1e-3
     weight_decay: Annotated[float, Meta(ge=0)] = 0.01
+    whitening: Annotated[float, Meta(ge=0, lt=1)] = 0.0
     schedule: Literal["constant", "cosine", "onecycle"] = "onecycle"
     patience: Annotated[int, Meta(ge=0)] = 0
     keep: Literal["best", "last"] = "best"

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from msgspec.structs import replace
 from sklearn.linear_model import LogisticRegression
 
 from songbag.metrics.label_kinds import MULTILABEL
@@ -28,6 +29,41 @@ def test_the_exact_solution_is_scikit_learns(classes, penalty):
     with torch.no_grad():
         found = network(torch.from_numpy(x.astype(np.float32))).softmax(dim=1)
     np.testing.assert_allclose(found, model.predict_proba(scaled), atol=2e-4)
+
+
+@pytest.mark.parametrize("songs", [60, 20])
+def test_whitening_is_a_penalty_by_the_covariance_within_labels(songs):
+    rng, share, penalty = np.random.default_rng(0), 0.8, 0.1
+    y = np.arange(songs) % 3
+    x = rng.normal(0, 1, (songs, 30)) @ rng.normal(0, 1, (30, 30)) + y[:, None]
+    network = build.build("linear", (30,), mean_logit(3), 0.0, None)
+    head, training = linear_solver.linear_head(network), replace(LBFGS, whitening=share)
+    linear_solver.solve_head(head, torch.from_numpy(x), y, mean_logit(3), training, penalty)
+    scaled = (x - x.mean(axis=0)) / x.std(axis=0)
+    away = scaled - np.stack([scaled[y == label].mean(axis=0) for label in y])
+    covariance = away.T @ away / songs
+    shrunk = share * covariance / np.diag(covariance).mean() + (1 - share) * np.eye(30)
+    white = scaled @ np.linalg.inv(np.linalg.cholesky(shrunk)).T
+    model = LogisticRegression(C=1 / (penalty * songs), class_weight="balanced", max_iter=9000)
+    model.set_params(tol=1e-10).fit(white, y)
+    with torch.no_grad():
+        solved = network(torch.from_numpy(x.astype(np.float32))).softmax(dim=1)
+    np.testing.assert_allclose(solved, model.predict_proba(white), atol=2e-4)
+
+
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_where_labels_have_no_covariance_nothing_is_whitened(multilabel):
+    rng = np.random.default_rng(0)
+    x = np.repeat(rng.normal(0, 1, (2, 4)), 1 if multilabel else 3, axis=0)
+    y = np.eye(2, dtype=np.int64) if multilabel else np.repeat([0, 1], 3)
+    pooling = mean_logit(2, MULTILABEL) if multilabel else mean_logit(2)
+    weights = []
+    for share in (0.0, 0.9):
+        network = build.build("linear", (4,), pooling, 0.0, None)
+        head, training = linear_solver.linear_head(network), replace(LBFGS, whitening=share)
+        linear_solver.solve_head(head, torch.from_numpy(x), y, pooling, training, 0.1)
+        weights.append(head.linear.weight.detach().numpy())
+    np.testing.assert_array_equal(*weights)
 
 
 def test_with_several_labels_every_label_is_its_own_regression():
