@@ -145,29 +145,39 @@ class _Whitening:
         It is ``share`` of that covariance, and for the rest the identity times its mean eigenvalue;
         a variance of that mean stays as it is. None where songs of one label do not differ.
         """
-        weights, away = trust / trust.sum(), np.empty_like(x)
-        for label in np.unique(y):
-            ours = y == label
-            away[ours] = x[ours] - np.average(x[ours], axis=0, weights=weights[ours])
-        away *= np.sqrt(weights)[:, None]
-        mean = float(np.square(away).sum()) / x.shape[1]
+        weights, values = np.sqrt(trust / trust.sum()), x.shape[1]
+        away = (_away(x[y == label], weights[y == label]) for label in np.unique(y))
+        if len(x) < values:  # a smaller matrix has the same eigenvalues but zero
+            rows = np.concatenate(list(away))
+            variances, sides = np.linalg.eigh(rows @ rows.T)
+            present = variances > max(1e-9 * variances[-1], 0.0)
+            variances = variances[present]
+            directions = rows.T @ sides[:, present] / np.sqrt(variances)
+        else:
+            covariance = np.zeros((values, values))
+            for rows in away:  # one label at a time: of many songs a copy would be large
+                covariance += rows.T @ rows
+            variances, directions = np.linalg.eigh(covariance)
+        mean = variances.clip(0).sum() / values
         if mean < 1e-12:  # of values with unit variance: rounding
             return None
-        if len(x) < x.shape[1]:
-            variances, sides = np.linalg.eigh(away @ away.T)
-            present = variances > 1e-9 * variances[-1]
-            variances = variances[present]
-            directions = away.T @ sides[:, present] / np.sqrt(variances)
-        else:
-            variances, directions = np.linalg.eigh(away.T @ away)
         shrunk = share * variances.clip(0) / mean + (1 - share)
         return cls(directions, shrunk**-0.5, (1 - share) ** -0.5)
 
     def __call__(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return rows (n, values) times the matrix."""
+        if self.directions.shape[0] == self.directions.shape[1]:
+            matrix: NDArray[np.float64] = self.directions * self.factors @ self.directions.T
+            return rows @ matrix
         along = (rows @ self.directions) * (self.factors - self.rest)
         whitened: NDArray[np.float64] = self.rest * rows + along @ self.directions.T
         return whitened
+
+
+def _away(x: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return rows less their mean, times their weights (the roots of how much they count)."""
+    away: NDArray[np.float64] = (x - np.average(x, axis=0, weights=weights**2)) * weights[:, None]
+    return away
 
 
 class _Problem:
@@ -199,8 +209,9 @@ class _Problem:
             scaled = self.whiten(scaled)
         if scaled.shape[0] < scaled.shape[1]:
             # Fewer songs than values: the weights of least norm lie in the span of the songs.
-            self.basis, coordinates = np.linalg.qr(scaled.T)
-            scaled = np.ascontiguousarray(coordinates.T)
+            basis, coordinates = np.linalg.qr(scaled.T)
+            self.basis = self.whiten(basis.T) if self.whiten else basis.T
+            self.whiten, scaled = None, np.ascontiguousarray(coordinates.T)
         self.scaled, self.pooling = scaled, pooling
         kind, classes = pooling.kind, pooling.classes
         self.targets = smoothed(kind.targets(y, classes), kind, training.label_smoothing)
@@ -229,8 +240,10 @@ class _Problem:
         with _blas().limit(limits=1, user_api="blas"):
             found = minimize(self.loss, start, (penalty,), "L-BFGS-B", jac=True, options=options)
         weight, bias = np.split(found.x.reshape(outputs, -1), [-1], axis=1)
-        weight = weight if self.basis is None else weight @ self.basis.T
-        weight = self.whiten(weight) if self.whiten else weight
+        if self.basis is not None:
+            weight = weight @ self.basis
+        elif self.whiten:
+            weight = self.whiten(weight)
         matrix = torch.from_numpy(weight) / self.deviation
         return _Solution(matrix, torch.from_numpy(bias[:, 0]) - matrix @ self.mean, found.fun)
 
