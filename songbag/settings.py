@@ -212,7 +212,7 @@ class Training(Record, frozen=True):
         Run a trunk once over all windows of a song, where that is exact but for rounding.
     precision : {"float32", "mixed"}
         Mixed trains in bfloat16 where the processor is fast at it (a GPU, or a CPU with AVX-512
-        BF16 or AMX), with float32 weights.
+        BF16 or AMX), with float32 weights. Prediction is always in float32.
     folds : int
         0: one network, trained on all training songs. Otherwise so many, each trained on all but
         one fold: they are members of the model, and what they predict of that fold calibrates it

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from songbag.encoders.known import find_encoder
 from songbag.errors import TrainingError
+from songbag.models.linear_solver import linear_head
 from songbag.models.song_network import SongNetwork
 from songbag.models.song_statistics import LinearHead
 from songbag.parts import NetworkPart
@@ -86,7 +87,7 @@ def without_hidden(network: SongNetwork) -> SongNetwork:
     parts = list(network.modules())
     hidden = next((part for part in parts if isinstance(part, Hidden)), None)
     view = next((part for part in parts if isinstance(part, PooledCells)), None)
-    head = next((part for part in parts if isinstance(part, LinearHead)), None)
+    head = linear_head(network)
     if hidden is None or view is None or head is None:
         return network
     weight = head.linear.weight.double() / head.deviation.double()
